@@ -1,0 +1,3 @@
+from segearth_cli.cli import main
+
+main()

@@ -1,0 +1,87 @@
+"""The command line: one Typer application, its errors and its exit codes.
+
+Exit codes: 0 done; 1 failed (one line on stderr says what, where, and which option mends it); 2 bad usage; 3 some of
+several inputs failed, the others are done; 130 interrupted (Ctrl-C); 143 terminated.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from segearth_cli import __version__
+from segearth_cli.commands import vectorize
+from segearth_cli.errors import SegEarthError
+
+app = typer.Typer(
+    name="segearth",
+    help="Segment large georeferenced rasters into the classes you name, without training.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+app.command("vectorize")(vectorize.vectorize)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"segearth {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+class _Terminated(BaseException):
+    """SIGTERM, raised so that temporary files are removed on the way out."""
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its documented code."""
+    sys.exit(run())
+
+
+def run() -> int:
+    """The exit code of the command line in `sys.argv`; errors become one line on stderr."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(standalone_mode=False, prog_name="segearth")
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except SegEarthError as e:
+        return _fail(str(e), e.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        return _fail("interrupted", 130)
+    except _Terminated:
+        return _fail("terminated", 143)
+    except BrokenPipeError:  # the reader of our stdout has gone, e.g. `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as e:
+        if not hasattr(e, "format_message"):  # a bug keeps its traceback
+            raise
+        context = getattr(e, "ctx", None)
+        hint = f" (see {context.command_path} --help)" if context else ""
+        return _fail(f"{e.format_message()}{hint}", getattr(e, "exit_code", 2))
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _fail(line: str, code: int) -> int:
+    print(f"segearth: {line}", file=sys.stderr)
+    return code

@@ -1,0 +1,41 @@
+"""Errors a user can mend. Each becomes one line on stderr and a documented exit code."""
+
+
+class SegEarthError(Exception):
+    """Base of every expected failure; the message is the whole line shown to the user."""
+
+    exit_code = 1
+
+
+class UsageError(SegEarthError, ValueError):
+    """An option or a combination of options that cannot be meant."""
+
+    exit_code = 2
+
+
+class ClassesError(UsageError):
+    """A class list or class file that cannot be read."""
+
+
+class GridError(UsageError):
+    """Window, stride or scale that does not tile a scene."""
+
+
+class RasterError(SegEarthError, OSError):
+    """A raster that cannot be read as a scene or written as a mask."""
+
+
+class VectorError(SegEarthError, OSError):
+    """A vector layer that cannot be written."""
+
+
+class WeightsError(SegEarthError, RuntimeError):
+    """A model or upsampler that is absent, damaged, or does not fit."""
+
+
+class TrainingError(SegEarthError, RuntimeError):
+    """Training that cannot start or must not go on."""
+
+
+class RunError(SegEarthError, RuntimeError):
+    """A sharded run that cannot be started, resumed or merged."""

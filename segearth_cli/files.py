@@ -14,7 +14,7 @@ from segearth_cli.errors import RasterError, SegEarthError, UsageError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; it becomes `path` when the block succeeds and is removed when it fails.
+    """A temporary name beside `path` to write to; renamed to `path` on success, removed on failure.
 
     The name keeps the suffix of `path`, which drivers go by. Side files that a driver leaves beside the temporary
     name (`-wal`, `-journal`, `.aux.xml`, ...) are removed too. Raises SegEarthError when the folder cannot be written.
@@ -26,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
         if not os.access(path.parent, os.W_OK):
             raise SegEarthError(f"{path}: the folder {path.parent} is not writable; choose another --out")
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         for left in [temporary, *temporary.parent.glob(f"{temporary.name}*"), *_siblings(temporary)]:
             with suppress(OSError):

@@ -1,0 +1,262 @@
+"""SimFeatUp: joint bilateral upsampling (JBU) of tokens to pixels, steered by the image.
+
+FeatUp, arXiv:2403.10516, and its SegEarth-OV form "JBU One", arXiv:2410.01768. Kernels depend on the image alone and the
+features pass through linearly, so any linear map of the features may be taken before the upsampling. No tensor of
+(channels x taps x pixels) is ever made: pixels are taken in tiles of 8 x 8, whose kernels, spread over the tile's
+neighbourhood and pulled back through the bicubic interpolation, are small dense matrices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segearth_cli.errors import WeightsError
+
+TILE = 8  # pixels; larger tiles waste products outside the kernels, smaller ones starve the matrix units
+HEAD_GAIN = 0.1
+
+Finish = Callable[[Tensor], Tensor]
+
+
+class JBU(nn.Module):
+    """One joint bilateral upsampler; its parameters carry the names of published files.
+
+    radius: taps reach this many pixels each way. keys: channels of the range kernel.
+    """
+
+    def __init__(self, radius: int = 5, keys: int = 32):
+        super().__init__()
+        self.radius = radius
+        self.taps = (2 * radius + 1) ** 2
+        self.range_temp = nn.Parameter(torch.tensor(0.0))
+        self.sigma_spatial = nn.Parameter(torch.tensor(1.0))
+        self.range_proj = nn.Sequential(nn.Conv2d(3, keys, 1), nn.GELU(), nn.Dropout2d(0.1), nn.Conv2d(keys, keys, 1))
+        self.fixup_proj = nn.Sequential(
+            nn.Conv2d(self.taps + 3, self.taps, 1), nn.GELU(), nn.Dropout2d(0.1), nn.Conv2d(self.taps, self.taps, 1)
+        )
+
+    def forward(self, source: Tensor, guidance: Tensor, finish: Finish | None = None) -> Tensor:
+        """Maps (B, h, w, R) on the grid of the guidance (B, 3, H, W): (B, H, W, R), or what `finish` makes of them.
+
+        finish: applied to chunks (n, 64, R) of upsampled pixels while they are in the cache; (n, 64, R) -> (n, 64, K).
+        """
+        height, width = guidance.shape[-2:]
+        if min(height, width) <= self.radius:
+            raise WeightsError(
+                f"guidance of {height} x {width} px is smaller than the upsampler's radius {self.radius}"
+            )
+        operators = (
+            _pullback(source.shape[1], height, self.radius, source),
+            _pullback(source.shape[2], width, self.radius, source),
+        )
+        rows = [
+            self._tile_row(row, kernels, source, operators, finish)
+            for row, kernels in self._kernels(guidance.permute(0, 2, 3, 1), source.dtype)
+        ]
+        return torch.cat(rows, dim=1)[:, :height, :width]
+
+    def _kernels(self, guidance: Tensor, dtype: torch.dtype) -> Iterator[tuple[int, Tensor]]:
+        """Kernels of each row of tiles: its number, (B nx, 64, taps) with the columns of tiles running fastest."""
+        drop_keys, drop_fixup = (_dropout2d_gain(net, guidance) for net in (self.range_proj, self.fixup_proj))
+        keys = self._keys(guidance, drop_keys)
+        neighbours = _extend(keys, self.radius)
+        centres, colours = _extend(keys, 0), _extend(guidance, 0)
+        spatial = self._spatial()
+        for row in range(centres.shape[1] // TILE):
+            scores = torch.bmm(
+                _tiles(centres, row, 0).to(dtype), _tiles(neighbours, row, self.radius).to(dtype).transpose(1, 2)
+            )
+            kernel = self._normalised(_banded(scores, self.radius).float(), spatial)
+            yield row, self._fixed_up(kernel, _tiles(colours, row, 0), drop_fixup, dtype)
+
+    def _keys(self, guidance: Tensor, dropout: Tensor | None) -> Tensor:
+        """Guidance (B, H, W, 3) -> keys (B, H, W, 32), scaled so that their products carry the range temperature."""
+        first, second = _convs(self.range_proj)
+        hidden = F.gelu(_pointwise(first, guidance))
+        if dropout is not None:
+            hidden = hidden * dropout.unsqueeze(1)
+        return _pointwise(second, hidden) * self.range_temp.exp().clamp(1e-4, 1e4).sqrt()
+
+    def _spatial(self) -> Tensor:
+        """Log of the spatial kernel, (taps,): -(y^2 + x^2) / (2 sigma^2) with y, x on linspace(-1, 1)."""
+        axis = torch.linspace(
+            -1, 1, 2 * self.radius + 1, device=self.sigma_spatial.device, dtype=self.sigma_spatial.dtype
+        )
+        squares = axis.square()
+        return -(squares[:, None] + squares[None, :]).flatten() / (2 * self.sigma_spatial.square())
+
+    def _normalised(self, scores: Tensor, log_spatial: Tensor) -> Tensor:
+        """Range softmax times spatial kernel, summing to one over the taps.
+
+        Published as softmax, product, division by the sum clamped at 1e-7. The sum is at least the smallest spatial
+        weight, so for sigma >= 0.25 the clamp cannot act and one softmax of the summed logarithms is the same.
+        """
+        if torch.is_grad_enabled() or bool(self.sigma_spatial.abs() >= 0.25):
+            return torch.softmax(scores + log_spatial, dim=-1)
+        kernel = torch.softmax(scores, dim=-1) * log_spatial.exp()
+        return kernel / kernel.sum(dim=-1, keepdim=True).clamp(min=1e-7)
+
+    def _fixed_up(self, kernel: Tensor, colours: Tensor, dropout: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """kernel + 0.1 fixup([kernel, colours]); (n, 64, taps)."""
+        first, second = _convs(self.fixup_proj)
+        weight, bias = first.weight.flatten(1), cast(Tensor, second.bias)
+        hidden = F.linear(kernel.to(dtype), weight[:, : self.taps].to(dtype))
+        hidden = F.gelu(hidden + F.linear(colours, weight[:, self.taps :], first.bias).to(dtype))
+        if dropout is not None:
+            hidden = hidden * dropout.repeat_interleave(hidden.shape[0] // dropout.shape[0], dim=0)
+        fixup = F.linear(hidden, (HEAD_GAIN * second.weight.flatten(1)).to(dtype), (HEAD_GAIN * bias).to(dtype))
+        return kernel.to(dtype) + fixup
+
+    def _tile_row(
+        self, row: int, kernels: Tensor, source: Tensor, operators: tuple[Pullback, Pullback], finish: Finish | None
+    ) -> Tensor:
+        """One row of tiles of upsampled maps: (B, 8, W rounded up, K)."""
+        (rows_at, row_operators), (cols_at, col_operators) = operators
+        b, nx = source.shape[0], len(cols_at)
+        side, n, m = TILE + 2 * self.radius, row_operators.shape[-1], col_operators.shape[-1]
+        dense = _spread(kernels, self.radius).view(b, nx, side * TILE**2, side)
+        by_column = torch.matmul(dense, col_operators.to(kernels.dtype)).view(b, nx, side, TILE**2, m)
+        weights = torch.matmul(by_column.permute(0, 1, 3, 4, 2), row_operators[row].to(kernels.dtype))
+        strip = source[:, rows_at[row] : rows_at[row] + n]
+        columns = torch.stack([strip[:, :, at : at + m] for at in cols_at], dim=1)
+        taps = columns.transpose(2, 3).reshape(b * nx, m * n, -1)
+        out = torch.bmm(weights.reshape(b * nx, TILE**2, m * n), taps)
+        if finish is not None:
+            out = finish(out)
+        return out.view(b, nx, TILE, TILE, -1).transpose(1, 2).reshape(b, TILE, nx * TILE, -1)
+
+
+Pullback = tuple[list[int], Tensor]
+
+
+class Upsampler(nn.Module):
+    """Tokens to pixels: JBU stages that double the grid until it is the image, then a 1x1 head.
+
+    channels: C. patch: pixels a token spans; gives the number of stages, ceil(log2 patch), the last one ending at the
+    guidance's own size. shared: one JBU for all stages ("JBU One", `up`) or one each (`up1`, `up2`, ...).
+    """
+
+    def __init__(self, channels: int, patch: int, *, radius: int = 5, keys: int = 32, shared: bool = True):
+        super().__init__()
+        self.channels, self.patch, self.radius, self.shared = channels, patch, radius, shared
+        self.stages = math.ceil(math.log2(patch))
+        if shared:
+            self.up = JBU(radius, keys)
+        else:
+            for i in range(self.stages):
+                self.add_module(f"up{i + 1}", JBU(radius, keys))
+        self.fixup_proj = nn.Sequential(nn.Dropout2d(0.2), nn.Conv2d(channels, channels, 1))
+
+    @property
+    def minimum(self) -> int:
+        """The smallest side of a token grid, so that the first doubling is larger than the radius."""
+        return math.ceil((self.radius + 1) / min(2, self.patch))
+
+    def forward(self, tokens: Tensor, guidance: Tensor) -> Tensor:
+        """Features of every pixel: tokens (B, C, h, w), guidance (B, 3, H, W) -> (B, C, H, W)."""
+        maps = self.lift(tokens.permute(0, 2, 3, 1), guidance).permute(0, 3, 1, 2)
+        return maps + HEAD_GAIN * cast(Tensor, self.fixup_proj(maps))
+
+    def fold(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (B, N, C) with the head taken before the upsampling, and the constant (C,) to add after it."""
+        head = cast(nn.Conv2d, self.fixup_proj[1])
+        weight, bias = head.weight.flatten(1).to(tokens.dtype), cast(Tensor, head.bias).to(tokens.dtype)
+        return tokens + HEAD_GAIN * F.linear(tokens, weight), HEAD_GAIN * bias
+
+    def lift(self, maps: Tensor, guidance: Tensor, finish: Finish | None = None) -> Tensor:
+        """Maps (B, h, w, R) on the grid of the guidance (B, 3, H, W), without the head: (B, H, W, R).
+
+        finish: see `JBU.forward`; applied to the last stage.
+        """
+        height, width = guidance.shape[-2:]
+        h, w = maps.shape[1:3]
+        if (height, width) != (h * self.patch, w * self.patch):
+            raise WeightsError(f"guidance of {height} x {width} px does not fit {h} x {w} tokens of {self.patch} px")
+        for i in range(1, self.stages + 1):
+            last = i == self.stages
+            size = (height, width) if last else (h << i, w << i)
+            jbu = cast(JBU, self.up if self.shared else getattr(self, f"up{i}"))
+            maps = jbu(maps, F.adaptive_avg_pool2d(guidance, size), finish if last else None)
+        return maps
+
+
+def _pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    return F.linear(x, conv.weight.flatten(1), conv.bias)
+
+
+def _convs(net: nn.Sequential) -> tuple[nn.Conv2d, nn.Conv2d]:
+    return cast(nn.Conv2d, net[0]), cast(nn.Conv2d, net[3])
+
+
+def _dropout2d_gain(net: nn.Sequential, guidance: Tensor) -> Tensor | None:
+    """What the Dropout2d of a net multiplies each hidden channel of each image by, (B, 1, K); None at inference."""
+    if not net.training:
+        return None
+    ones = guidance.new_ones(guidance.shape[0], _convs(net)[1].in_channels, 1, 1)
+    return cast(Tensor, net[2](ones)).flatten(1).unsqueeze(1)
+
+
+def _extend(x: Tensor, radius: int) -> Tensor:
+    """Maps (B, H, W, K) reflected by the radius, then zeros to whole tiles at the bottom and right."""
+    height, width = x.shape[1:3]
+    if radius:
+        x = F.pad(x.permute(0, 3, 1, 2), (radius,) * 4, mode="reflect").permute(0, 2, 3, 1)
+    return F.pad(x, (0, 0, 0, -width % TILE, 0, -height % TILE))
+
+
+def _tiles(x: Tensor, row: int, radius: int) -> Tensor:
+    """The tiles of one row with their margins: (B, H, W, K) -> (B nx, (8 + 2 radius)^2, K)."""
+    side = TILE + 2 * radius
+    return (
+        x[:, row * TILE : row * TILE + side]
+        .unfold(2, side, TILE)
+        .permute(0, 2, 1, 4, 3)
+        .reshape(-1, side * side, x.shape[-1])
+    )
+
+
+def _banded(scores: Tensor, radius: int) -> Tensor:
+    """For each pixel of a tile its own taps: (n, 64, side^2) -> (n, 64, taps)."""
+    side, k = TILE + 2 * radius, 2 * radius + 1
+    pixel = side * side
+    view = scores.as_strided(
+        (scores.shape[0], TILE, TILE, k, k), (TILE**2 * pixel, TILE * pixel + side, pixel + 1, side, 1)
+    )
+    return view.reshape(-1, TILE**2, k * k)
+
+
+def _spread(kernels: Tensor, radius: int) -> Tensor:
+    """Kernels over the whole neighbourhood of their tile: (n, 64, taps) -> (n, side, 64, side), rows outermost."""
+    side, k = TILE + 2 * radius, 2 * radius + 1
+    row = TILE**2 * side
+    zeros = kernels.new_zeros(kernels.shape[0], side, TILE**2, side)
+    size, strides = (kernels.shape[0], TILE, TILE, k, k), (side * row, row + TILE * side, side + 1, row, 1)
+    source = kernels.view(size)
+    if torch.is_grad_enabled() and kernels.requires_grad:
+        return torch.as_strided_scatter(zeros, source, size, strides)
+    zeros.as_strided(size, strides).copy_(source)
+    return zeros
+
+
+def _pullback(source: int, target: int, radius: int, like: Tensor) -> Pullback:
+    """Bicubic resizing with reflected margins along one axis, cut into tiles.
+
+    Returns the first source position that each tile of the target needs, and for each tile the operator
+    (8 + 2 radius, n) from n source positions to the target positions of the tile and its margins.
+    """
+    eye = torch.eye(source, device=like.device).view(1, source, source, 1)
+    resized = F.interpolate(eye, size=(target, 1), mode="bicubic", align_corners=False)
+    whole = F.pad(resized, (0, 0, radius, radius), mode="reflect")[0, :, :, 0].T  # (target + 2 radius, source)
+    whole = F.pad(whole, (0, 0, 0, -target % TILE))
+    tiles = whole.unfold(0, TILE + 2 * radius, TILE).transpose(1, 2)  # (tiles, side, source)
+    used = tiles.ne(0).any(dim=1)
+    first = used.int().argmax(dim=1)
+    length = int((source - used.int().flip(1).argmax(dim=1) - first).max())
+    starts = first.clamp(max=source - length).tolist()
+    return starts, torch.stack([tile[:, at : at + length] for tile, at in zip(tiles, starts, strict=True)])

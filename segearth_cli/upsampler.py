@@ -1,7 +1,7 @@
 """SimFeatUp: joint bilateral upsampling (JBU) of tokens to pixels, steered by the image.
 
-FeatUp, arXiv:2403.10516, and its SegEarth-OV form "JBU One", arXiv:2410.01768. Kernels depend on the image alone and the
-features pass through linearly, so any linear map of the features may be taken before the upsampling. No tensor of
+FeatUp, arXiv:2403.10516, and its SegEarth-OV form "JBU One", arXiv:2410.01768. Kernels depend on the image alone and
+the features pass through linearly, so any linear map of the features may be taken before the upsampling. No tensor of
 (channels x taps x pixels) is ever made: pixels are taken in tiles of 8 x 8, whose kernels, spread over the tile's
 neighbourhood and pulled back through the bicubic interpolation, are small dense matrices.
 """

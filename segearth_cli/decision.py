@@ -1,0 +1,51 @@
+"""Logits to classes: everything non-linear, once, on finished rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+LOGIT_SCALE = 50.0  # of the published settings
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """codes (H, W) uint8, the class of each pixel; confidence (H, W) uint8 0-254, probability of the winner times 254;
+    scores (K, H, W) float32, class probabilities, or None when they were not asked for."""
+
+    codes: Tensor
+    confidence: Tensor
+    scores: Tensor | None
+
+
+class Decider:
+    """Method 5.4: x 50, softmax over all phrases, maximum over a class's phrases, argmax, threshold.
+
+    query_class: for each of the Q phrases the code of its class, non-decreasing. background: the class that pixels
+    fall to whose winner has a probability below `threshold`; None for a forced choice.
+    """
+
+    def __init__(self, query_class: Sequence[int], threshold: float, background: int | None, *, scores: bool = False):
+        self._classes = query_class[-1] + 1
+        self._index = torch.tensor(query_class)
+        self._threshold = threshold
+        self._background = background
+        self._scores = scores
+
+    def __call__(self, logits: Tensor) -> Decision:
+        """Logits (Q, H, W) -> Decision on the same device."""
+        probabilities = torch.softmax(logits.float() * LOGIT_SCALE, dim=0)
+        if self._classes < len(self._index):
+            index = self._index.to(logits.device).view(-1, 1, 1).expand_as(probabilities)
+            empty = probabilities.new_zeros(self._classes, *probabilities.shape[1:])
+            probabilities = empty.scatter_reduce(0, index, probabilities, "amax")
+        winner, codes = probabilities.max(dim=0)
+        if self._background is not None:
+            codes = torch.where(winner < self._threshold, self._background, codes)
+        confidence = (winner * 254).round().clamp(0, 254)
+        return Decision(
+            codes.to(torch.uint8), confidence.to(torch.uint8), probabilities if self._scores else None
+        )

@@ -56,6 +56,13 @@ def from_arguments(arguments: Iterable[str]) -> list[str]:
     return names
 
 
+def cache_dir() -> Path:
+    """The folder for what can be fetched or computed again: $SEGEARTH_CACHE, else `segearth` in the XDG cache."""
+    if own := os.environ.get("SEGEARTH_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "segearth"
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's content as hexadecimal text."""
     with path.open("rb") as f:

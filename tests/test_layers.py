@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "segearth_cli"
 FLOORS = [
     {"__init__", "errors"},
     {"grid", "classes", "console", "files"},
-    {"raster", "mosaic", "decision", "shapes", "vectors", "encoder", "upsampler", "objective", "metrics"},
+    {"raster", "mosaic", "decision", "shapes", "vectors", "encoder", "upsampler", "objective", "metrics", "sources"},
     {"weights", "dataset", "model", "plan"},
     {"predict", "vectorize", "train", "evaluate"},
     {"shards"},

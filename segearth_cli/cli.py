@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from segearth_cli import __version__
-from segearth_cli.commands import vectorize
+from segearth_cli.commands import predict, vectorize
 from segearth_cli.errors import SegEarthError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
+app.command("predict")(predict.predict)
 app.command("vectorize")(vectorize.vectorize)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 LOGIT_SCALE = 50.0  # of the published settings
@@ -46,6 +48,8 @@ class Decider:
         if self._background is not None:
             codes = torch.where(winner < self._threshold, self._background, codes)
         confidence = (winner * 254).round().clamp(0, 254)
-        return Decision(
-            codes.to(torch.uint8), confidence.to(torch.uint8), probabilities if self._scores else None
-        )
+        return Decision(codes.to(torch.uint8), confidence.to(torch.uint8), probabilities if self._scores else None)
+
+    def no_scores(self, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+        """The scores (K, H, W) of pixels without data, all nan; None when scores were not asked for."""
+        return np.full((self._classes, *shape), np.nan, np.float32) if self._scores else None

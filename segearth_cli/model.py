@@ -46,11 +46,16 @@ class Segmenter(nn.Module):
 
         The logits are those of method 4: <f, t> - global_bias * <g, t>, f and g of unit length.
         """
+        if (
+            chips.device.type == "cpu" and len(chips) > 1
+        ):  # one window fills a CPU, and then no batch changes its numbers
+            parts = zip(chips, [None] * len(chips) if valid is None else valid, strict=True)
+            return torch.cat([self(chip[None], None if ok is None else ok[None]) for chip, ok in parts])
         minimum = 1 if self.upsampler is None else self.upsampler.minimum
         x, crop = pad(self.encoder.normalise(chips, valid), self.encoder.patch, minimum)
         token, tokens = self.encoder(x)
         lift = self._bilinear if self.upsampler is None else self._upsampled
-        logits = lift(tokens.float(), x)
+        logits: Tensor = lift(tokens.float(), x)
         bias = self.global_bias * (F.normalize(token.float(), dim=-1) @ self.phrases.T)
         return logits[:, :, crop[0], crop[1]] - bias[:, :, None, None]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -84,7 +84,7 @@ class Scene:
     @property
     def stem(self) -> str:
         """The file's name without folder and last suffix."""
-        return Path(urlsplit(self.path).path if "://" in self.path else self.path).stem or "scene"
+        return stem(self.path)
 
     @property
     def always_valid(self) -> bool:
@@ -209,6 +209,15 @@ class Scene:
         return np.ascontiguousarray(np.broadcast_to(values, (3, *values.shape[1:])))
 
 
+def stem(path: str) -> str:
+    """The name of a scene's file without folder and last suffix, also for URLs and /vsi paths.
+
+    >>> stem("/data/a.b.tif"), stem("https://host/x.tif?token=1")
+    ('a.b', 'x')
+    """
+    return Path(urlsplit(path).path if "://" in path else path).stem or "scene"
+
+
 def open_scene(path: str, options: ReadOptions | None = None) -> Scene:
     """A raster as a scene, its stretch computed once from a decimated read.
 
@@ -217,12 +226,16 @@ def open_scene(path: str, options: ReadOptions | None = None) -> Scene:
     options = options or ReadOptions()
     with _open(path) as ds:
         if ds.count == 0:
-            raise RasterError(f"{path}: no bands" + (f"; name a subdataset: {ds.subdatasets[0]}" if ds.subdatasets else ""))
+            raise RasterError(
+                f"{path}: no bands" + (f"; name a subdataset: {ds.subdatasets[0]}" if ds.subdatasets else "")
+            )
         bands, notices = _choose_bands(ds, path, options.bands)
         dtype = ds.dtypes[bands[0] - 1]
         if "complex" in dtype:
             raise RasterError(f"{path}: complex values ({dtype}); need real ones, e.g. gdal_calc.py --calc 'abs(A)'")
-        alpha = next((i + 1 for i, c in enumerate(ds.colorinterp) if c == ColorInterp.alpha and i + 1 not in bands), None)
+        alpha = next(
+            (i + 1 for i, c in enumerate(ds.colorinterp) if c == ColorInterp.alpha and i + 1 not in bands), None
+        )
         palette = _palette(ds, bands)
         if palette is None and len(bands) == 1 and options.bands is None:
             notices.append(f"{path}: one band, read as grey")
@@ -264,8 +277,8 @@ def resampling(source: int, target: int, first: int, end: int, *, antialias: boo
     centre = (np.arange(first, end) + 0.5) * step
     if not antialias:
         centre = np.clip(centre, 0.5, source - 0.5)
-    low = max(0, int(math.floor(centre[0] - support)))
-    high = min(source, int(math.ceil(centre[-1] + support)))
+    low = max(0, math.floor(centre[0] - support))
+    high = min(source, math.ceil(centre[-1] + support))
     distance = np.abs(np.arange(low, high)[None, :] + 0.5 - centre[:, None]) / support
     weights = np.maximum(0.0, 1.0 - distance)
     return low, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -318,8 +331,6 @@ def _may_be_sparse(ds: Any, alpha: int | None, bands: Sequence[int]) -> bool:
 
 def _with_stretch(scene: Scene, rule: str) -> Scene:
     """The scene with its stretch settled: (low, high) a band, or None for 8-bit values and palettes left alone."""
-    from dataclasses import replace
-
     percentiles, limits = parse_stretch(rule)
     if scene.palette is not None or (rule == "auto" and scene.dtype == "uint8"):
         return scene
@@ -371,7 +382,7 @@ def parse_stretch(rule: str) -> tuple[tuple[float, float], tuple[float, float] |
         pair = (float(low[1:]), float(high[1:])) if percent else (float(low), float(high))
     except ValueError:
         pair, percent = (1.0, 0.0), False
-    if not pair[0] < pair[1] or (percent and not (0 <= pair[0] and pair[1] <= 100)):
+    if not pair[0] < pair[1] or (percent and (pair[0] < 0 or pair[1] > 100)):
         raise UsageError(f"--stretch {rule}: need auto, MIN,MAX or two percentiles such as P2,P98")
     return (pair, None) if percent else ((2.0, 98.0), pair)
 
@@ -388,6 +399,3 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-Read = Callable[[Window], Chip]

@@ -1,0 +1,248 @@
+"""`segearth predict`: scenes and a few words to georeferenced masks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from segearth_cli import classes as class_lists
+from segearth_cli import console
+from segearth_cli.errors import SegEarthError, UsageError
+from segearth_cli.files import from_arguments, refuse_existing
+
+if TYPE_CHECKING:
+    from segearth_cli.assemble import Assembled, ModelOptions
+    from segearth_cli.classes import ClassSet
+    from segearth_cli.jobs import RunOptions
+    from segearth_cli.masks import Outputs
+    from segearth_cli.plan import PredictOptions
+
+Opt = typer.Option
+
+
+def predict(
+    scenes: Annotated[
+        list[str] | None, typer.Argument(help="Rasters that GDAL can read; - takes one path a line from stdin.")
+    ] = None,
+    classes: Annotated[
+        str | None, Opt("--classes", "-c", help="Classes by comma, synonyms by bar: 'water|river|lake,building|roof'.")
+    ] = None,
+    classes_file: Annotated[
+        Path | None, Opt(help="One class a line: phrases by comma, the first its name; #RRGGBB colour; # comment.")
+    ] = None,
+    background: Annotated[
+        str,
+        Opt(help="Class that low confidence falls to; added first when no class has the name; none: forced choice."),
+    ] = "background",
+    threshold: Annotated[
+        float, Opt("--threshold", "-t", help="Winners below this probability become background.")
+    ] = 0.0,
+    out: Annotated[
+        Path | None, Opt("--out", "-o", help="Mask for one scene, folder for several. [default: STEM.mask.tif here]")
+    ] = None,
+    confidence: Annotated[
+        Path | None, Opt(help="Also write the winner's probability: uint8, 0-254, 255 = nodata (folder for several).")
+    ] = None,
+    scores: Annotated[
+        Path | None, Opt(help="Also write every class's probability: float32 bands (folder for several).")
+    ] = None,
+    overwrite: Annotated[bool, Opt("--overwrite", help="Replace files that exist.")] = False,
+    model: Annotated[
+        str,
+        Opt(
+            "--model",
+            "-m",
+            help="auto, a name of `segearth models`, local-dir:FOLDER, NAME:TAG, hf-hub:ORG/NAME, NAME:FILE.",
+        ),
+    ] = "auto",
+    upsampler: Annotated[
+        str | None, Opt(help="SimFeatUp weights (.safetensors, .ckpt, .pt) or none. [default: the model's own]")
+    ] = None,
+    attention: Annotated[str, Opt(help="Last block's attention: segearth, clearclip or vanilla.")] = "segearth",
+    global_bias: Annotated[float, Opt(help="Share of the global token taken away from every pixel (lambda).")] = 0.3,
+    window: Annotated[int | None, Opt(help="Window side in pixels. [default: the model's]")] = None,
+    stride: Annotated[int | None, Opt(help="Window step in pixels. [default: half the window]")] = None,
+    blend: Annotated[str, Opt(help="Overlapping windows: mean (as published) or taper (hides block edges).")] = "mean",
+    scale: Annotated[float | None, Opt(help="Resample the scene by this factor for the model.")] = None,
+    gsd: Annotated[float | None, Opt(help="Resample the scene to this many metres a pixel.")] = None,
+    long_side: Annotated[int | None, Opt(help="Resample the scene to this many pixels on its long side.")] = None,
+    antialias: Annotated[bool, Opt(help="Average what a coarser pixel covers; off as the published settings.")] = True,
+    bands: Annotated[
+        str | None, Opt("--bands", "-b", help="Bands for red, green, blue, e.g. 4,3,2; one for grey.")
+    ] = None,
+    stretch: Annotated[str, Opt(help="To 8 bits: auto, MIN,MAX or percentiles P2,P98; once a scene.")] = "auto",
+    device: Annotated[str, Opt("--device", "-d", help="auto, cpu, cuda:N or mps.")] = "auto",
+    precision: Annotated[str, Opt(help="auto, fp32, bf16 or fp16.")] = "auto",
+    batch_size: Annotated[str, Opt(help="Windows at once: auto or a number; halved when memory runs out.")] = "auto",
+    workers: Annotated[int, Opt(help="Threads that read ahead.", min=1)] = 2,
+    dry_run: Annotated[
+        bool, Opt("--dry-run", help="Print windows, working size, memory and disk; compute nothing.")
+    ] = False,
+    as_json: Annotated[bool, Opt("--json", help="Print one JSON object a scene instead of the mask's path.")] = False,
+    quiet: Annotated[bool, Opt("--quiet", "-q", help="Errors only.")] = False,
+    verbose: Annotated[bool, Opt("--verbose", "-v", help="Tell what runs and where the time goes.")] = False,
+) -> int:
+    """Segment scenes into the classes you name; prints the path of each mask."""
+    from segearth_cli.plan import PredictOptions
+    from segearth_cli.raster import ReadOptions, parse_bands, parse_stretch
+    from segearth_cli.sources import choose
+
+    class_set = _classes(classes, classes_file, background)
+    parse_stretch(stretch)
+    options = PredictOptions(
+        window=window, stride=stride, blend=blend, scale=scale, gsd=gsd, long_side=long_side,  # type: ignore[arg-type]
+        threshold=threshold, attention=attention, global_bias=global_bias,
+        read=ReadOptions(parse_bands(bands), stretch, antialias),
+    )  # fmt: skip
+    names = from_arguments(scenes or [])
+    outputs = _outputs(names, out, confidence, scores)
+    if not dry_run:
+        refuse_existing([path for output in outputs for path in output.paths()], overwrite=overwrite)
+    choice = choose(model, upsampler)
+    if choice.note and not quiet:
+        console.note(choice.note)
+    if dry_run:
+        return _each(names, outputs, _DryRun(choice.model, options, class_set, as_json, _batch(batch_size)))
+    from segearth_cli.assemble import ModelOptions
+    from segearth_cli.jobs import RunOptions
+
+    model_options = ModelOptions(choice.model, choice.upsampler, attention, global_bias, device, precision)  # type: ignore[arg-type]
+    run = RunOptions(_batch(batch_size), workers, quiet, (lambda _line: None) if quiet else console.note)
+    return _each(names, outputs, _Predict(model_options, options, run, class_set, as_json, verbose))
+
+
+@dataclass
+class _Predict:
+    """Runs one scene after another with one model, assembled when the first scene needs it."""
+
+    model: ModelOptions
+    options: PredictOptions
+    run: RunOptions
+    classes: ClassSet
+    as_json: bool
+    verbose: bool
+    assembled: Assembled | None = None
+
+    def __call__(self, scene: str, outputs: Outputs) -> None:
+        from segearth_cli.assemble import assemble
+        from segearth_cli.jobs import as_json, predict_scene
+
+        if self.assembled is None:
+            self.assembled = assemble(self.model, self.classes)
+            for line in self.assembled.notices:
+                self.run.notice(line)
+        summary = predict_scene(scene, outputs, self.assembled, self.classes, self.options, self.run)
+        print(json.dumps(as_json(summary), ensure_ascii=False) if self.as_json else summary.mask, flush=True)
+        if self.verbose:
+            run, share = summary.run, summary.waited_seconds / max(summary.seconds, 1e-9)
+            console.note(
+                f"{scene}: {run['model']} with upsampler {run['upsampler']}, {run['precision']} on "
+                f"{self.assembled.device}; {summary.computed_windows} of {summary.windows} windows of "
+                f"{run['window']} px in {summary.seconds:.1f} s, {share:.0%} of it waiting for pixels"
+            )
+
+
+@dataclass
+class _DryRun:
+    """Tells what a scene would take."""
+
+    model: str
+    options: PredictOptions
+    classes: ClassSet
+    as_json: bool
+    batch: int | None
+
+    def __call__(self, scene: str, outputs: Outputs) -> None:
+        from dataclasses import asdict
+
+        from segearth_cli.plan import estimate, make_plan
+        from segearth_cli.raster import open_scene
+        from segearth_cli.sources import image_facts
+
+        opened = open_scene(scene, self.options.read)
+        plan = make_plan(opened, self.options, image_facts(self.model).native)
+        opened.close()
+        pixel_bytes = 1 + (outputs.confidence is not None) + 4 * len(self.classes) * (outputs.scores is not None)
+        facts: dict[str, Any] = {
+            "scene": scene,
+            "mask": str(outputs.mask),
+            "window": plan.window,
+            "stride": plan.stride,
+        }
+        facts |= asdict(
+            estimate(plan, queries=len(self.classes.queries), batch=self.batch or 1, pixel_bytes=pixel_bytes)
+        )
+        if self.as_json:
+            print(json.dumps(facts, ensure_ascii=False))
+            return
+        print(
+            f"{scene}: {opened.width} x {opened.height} px, working size {plan.cols} x {plan.rows} px, "
+            f"{facts['windows']} windows of {plan.window} px every {plan.stride} px, "
+            f"memory about {facts['memory'] / 1e9:.2f} GB beside the model, disk up to {facts['disk'] / 1e9:.2f} GB"
+        )
+
+
+def _each(names: list[str], outputs: list[Outputs], act: Any) -> int:
+    """Acts on every scene; a scene that fails does not stop the others. The exit code."""
+    failures = []
+    for name, output in zip(names, outputs, strict=True):
+        try:
+            act(name, output)
+        except SegEarthError as e:
+            if len(names) == 1 or isinstance(e, UsageError):
+                raise
+            console.note(str(e))
+            failures.append(name)
+    if failures:
+        console.note(f"{len(failures)} of {len(names)} scenes failed: {', '.join(failures)}")
+        return 3
+    return 0
+
+
+def _classes(flag: str | None, file: Path | None, background: str) -> ClassSet:
+    if (flag is None) == (file is None):
+        raise UsageError("name the classes with either --classes or --classes-file, e.g. --classes water,building")
+    listed = class_lists.parse(flag) if flag is not None else class_lists.read(file or Path())
+    return class_lists.with_background(listed, background)
+
+
+def _outputs(names: list[str], out: Path | None, confidence: Path | None, scores: Path | None) -> list[Outputs]:
+    """Where each scene's files go. Raises UsageError when two scenes would write the same file."""
+    from segearth_cli.masks import Outputs
+    from segearth_cli.raster import stem
+
+    def place(given: Path | None, kind: str, name: str) -> Path | None:
+        if given is None:
+            return Path(f"{stem(name)}.mask.tif") if kind == "mask" else None
+        if len(names) == 1 and not given.is_dir():
+            return given
+        if given.is_file():
+            raise UsageError(f"{given}: is a file, need a folder for {len(names)} scenes")
+        given.mkdir(parents=True, exist_ok=True)
+        return given / f"{stem(name)}.{kind}.tif"
+
+    found = [
+        Outputs(
+            place(out, "mask", name) or Path(), place(confidence, "confidence", name), place(scores, "scores", name)
+        )
+        for name in names
+    ]
+    taken: dict[Path, str] = {}
+    for name, output in zip(names, found, strict=True):
+        for path in output.paths():
+            if path in taken:
+                raise UsageError(f"{name} and {taken[path]} would both write {path}; run them apart or rename one")
+            taken[path] = name
+    return found
+
+
+def _batch(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"--batch-size {text}: need auto or a number from 1")
+    return int(text)

@@ -1,0 +1,124 @@
+"""One scene from its path to the files that are written for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segearth_cli import __version__
+from segearth_cli.assemble import Assembled
+from segearth_cli.classes import ClassSet
+from segearth_cli.console import progress
+from segearth_cli.decision import Decider
+from segearth_cli.masks import Outputs, writing
+from segearth_cli.plan import Plan, PredictOptions, make_plan, provenance
+from segearth_cli.predict import Work, segment
+from segearth_cli.raster import Scene, open_scene
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a scene is computed; none of it changes a pixel. batch: None = chosen by the device. threads: that read."""
+
+    batch: int | None = None
+    threads: int = 2
+    quiet: bool = False
+    notice: Callable[[str], None] = lambda _line: None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one scene took and gave; fields are those of `--json`. pixels: by class name and `nodata`."""
+
+    scene: str
+    mask: str
+    confidence: str | None
+    scores: str | None
+    height: int
+    width: int
+    windows: int
+    computed_windows: int
+    seconds: float
+    waited_seconds: float
+    pixels: dict[str, int]
+    run: dict[str, Any]
+
+
+def predict_scene(
+    path: str, outputs: Outputs, assembled: Assembled, classes: ClassSet, options: PredictOptions, run: RunOptions
+) -> Summary:
+    """Writes the mask of a scene, and confidence and scores where asked for; the files appear when all are complete.
+
+    Raises RasterError when the scene cannot be read or a file cannot be written, UsageError for a resolution that
+    cannot be meant.
+    """
+    started = time.perf_counter()
+    scene = open_scene(path, options.read)
+    try:
+        for line in scene.notices:
+            run.notice(line)
+        plan = make_plan(scene, options, assembled.native)
+        facts = run_facts(scene, plan, assembled.facts, classes, options)
+        decide = Decider(classes.query_class, options.threshold, classes.background, scores=outputs.scores is not None)
+        work = Work(assembled.device, run.batch or default_batch(assembled.device.type), run.threads, notice=run.notice)
+        counts = np.zeros(256, np.int64)
+        tags = {"SEGEARTH_RUN": provenance(facts), "SEGEARTH_VERSION": __version__}
+        with (
+            progress(scene.stem, plan.window_count(), quiet=run.quiet) as work.progress,
+            writing(outputs, scene, classes, tags) as writer,
+        ):
+            for rows in segment(scene, plan, assembled.segmenter, len(classes.queries), decide, work):
+                writer.write(rows)
+                counts += np.bincount(rows.codes.ravel(), minlength=256)
+    finally:
+        scene.close()
+    return Summary(
+        scene=path,
+        mask=str(outputs.mask),
+        confidence=str(outputs.confidence) if outputs.confidence else None,
+        scores=str(outputs.scores) if outputs.scores else None,
+        height=scene.height,
+        width=scene.width,
+        windows=plan.window_count(),
+        computed_windows=work.computed,
+        seconds=round(time.perf_counter() - started, 3),
+        waited_seconds=round(work.waited, 3),
+        pixels={**{name: int(counts[code]) for code, name in enumerate(classes.names)}, "nodata": int(counts[255])},
+        run=facts,
+    )
+
+
+def default_batch(device: str) -> int:
+    """Windows run at once: enough to fill an accelerator; a CPU is full with one."""
+    return 32 if device == "cuda" else 8 if device == "mps" else 1
+
+
+def run_facts(
+    scene: Scene, plan: Plan, model: Mapping[str, Any], classes: ClassSet, options: PredictOptions
+) -> dict[str, Any]:
+    """Everything that decides the value of a pixel, for the mask's tag and for telling runs apart."""
+    return {
+        "segearth": __version__,
+        "scene": Path(scene.path).name,
+        "classes": [list(phrases) for phrases in classes.phrases],
+        "background": None if classes.background is None else classes.names[classes.background],
+        "threshold": options.threshold,
+        "window": plan.window,
+        "stride": plan.stride,
+        "blend": plan.blend,
+        "working_size": list(plan.size),
+        "bands": list(scene.bands),
+        "stretch": None if scene.stretch is None else [list(pair) for pair in scene.stretch],
+        "antialias": scene.antialias,
+        **model,
+    }
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """A summary as the object that `--json` prints."""
+    return asdict(summary)

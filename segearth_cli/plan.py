@@ -1,0 +1,161 @@
+"""How a scene will be cut and at which resolution: options, the plan made of them, and what it will cost."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from segearth_cli import grid
+from segearth_cli.errors import GridError, RasterError, UsageError
+from segearth_cli.grid import Blend, Window
+from segearth_cli.raster import ReadOptions, Scene
+
+MAX_UPSCALE = 64.0
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """Every choice that changes a pixel of the mask, but for the model and the classes.
+
+    window, stride: pixels of the working grid; None = the model's native window and half of it. scale, gsd (metres),
+    long_side (pixels): at most one of them; the working grid is the scene's own without. threshold: winners with a
+    lower probability fall to the background. global_bias: lambda of the method, taken away.
+    """
+
+    window: int | None = None
+    stride: int | None = None
+    blend: Blend = "mean"
+    scale: float | None = None
+    gsd: float | None = None
+    long_side: int | None = None
+    threshold: float = 0.0
+    attention: str = "segearth"
+    global_bias: float = 0.3
+    read: ReadOptions = field(default_factory=ReadOptions)
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("scale", "gsd", "long_side") if getattr(self, name) is not None]
+        if len(given) > 1:
+            flags = " and ".join("--" + name.replace("_", "-") for name in given)
+            raise UsageError(f"{flags} together: choose one resolution")
+        for name in given + ["window"] * (self.window is not None):
+            if not getattr(self, name) > 0 or not math.isfinite(getattr(self, name)):
+                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be above 0")
+        if not 0 <= self.threshold <= 1:
+            raise UsageError(f"--threshold {self.threshold}: must be a probability, 0 to 1")
+        if self.blend not in ("mean", "taper"):
+            raise UsageError(f"--blend {self.blend}: choose mean or taper")
+        if not math.isfinite(self.global_bias):
+            raise UsageError(f"--global-bias {self.global_bias}: must be a number")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Sizes in pixels: the scene (height, width), the working grid (rows, cols), window and stride on that grid."""
+
+    height: int
+    width: int
+    rows: int
+    cols: int
+    window: int
+    stride: int
+    blend: Blend
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The working grid, (rows, cols)."""
+        return self.rows, self.cols
+
+    @property
+    def resampled(self) -> bool:
+        """Whether the working grid differs from the scene's own."""
+        return self.size != (self.height, self.width)
+
+    @property
+    def whole(self) -> Window:
+        """All of the scene's grid."""
+        return Window(0, 0, self.height, self.width)
+
+    def working_region(self, region: Window) -> Window:
+        """The working pixels that the output pixels of a region are made of."""
+        if not self.resampled:
+            return region
+        top, bottom = _span(region.row, region.bottom, self.height, self.rows)
+        left, right = _span(region.col, region.right, self.width, self.cols)
+        return Window(top, left, bottom - top, right - left)
+
+    def window_count(self, region: Window | None = None) -> int:
+        """How many windows touch a region of the output; all of them without one."""
+        work = self.working_region(region or self.whole)
+        down = grid.touching(self.rows, self.window, self.stride, work.row, work.bottom)
+        across = grid.touching(self.cols, self.window, self.stride, work.col, work.right)
+        return len(down) * len(across)
+
+
+def make_plan(scene: Scene, options: PredictOptions, native: int) -> Plan:
+    """The plan for a scene and a model's native window.
+
+    Raises UsageError when the resolution cannot be meant, GridError when window and stride do not tile.
+    """
+    factor = _factor(scene, options)
+    if factor > MAX_UPSCALE:
+        raise UsageError(f"{scene.path}: resolution {factor:.3g} times the scene's own; at most {MAX_UPSCALE:g} times")
+    rows, cols = grid.working_size(scene.height, scene.width, factor)
+    window = options.window or native
+    stride = options.stride if options.stride is not None else max(1, window // 2)
+    if not 0 < stride <= window:
+        raise GridError(f"--stride {stride}: must be between 1 and the window, {window} px")
+    return Plan(scene.height, scene.width, rows, cols, window, stride, options.blend)
+
+
+def _factor(scene: Scene, options: PredictOptions) -> float:
+    if options.scale is not None:
+        return options.scale
+    if options.long_side is not None:
+        return options.long_side / max(scene.height, scene.width)
+    if options.gsd is not None:
+        metres = scene.pixel_metres()
+        if not metres > 0:
+            raise RasterError(f"{scene.path}: pixels without size, so --gsd has no meaning here; use --scale")
+        return metres / options.gsd
+    return 1.0
+
+
+def _span(first: int, end: int, output: int, working: int) -> tuple[int, int]:
+    """Working positions first..end-1 needed along one axis by bilinear interpolation."""
+    step = working / output
+    low = math.floor(max((first + 0.5) * step - 0.5, 0))
+    high = math.floor((end - 0.5) * step - 0.5) + 2
+    return min(low, working - 1), min(max(high, low + 1), working)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run will take: windows, working size, bytes of memory beside the model, bytes on disk uncompressed."""
+
+    windows: int
+    rows: int
+    cols: int
+    memory: int
+    disk: int
+
+
+def estimate(plan: Plan, *, queries: int, batch: int, pixel_bytes: int) -> Estimate:
+    """Memory and disk of a plan. pixel_bytes: written for each pixel, all outputs together.
+
+    Memory bounds the arrays held: strips of logits, pixels read ahead, rows to write, a batch in the model.
+    """
+    strips = (2 * queries + 2) * 4 * plan.window * plan.cols
+    pixels = (plan.window + 4 * 512) * plan.cols * 4
+    rows = 512 * plan.width * pixel_bytes * 2 + (64 << 20)
+    model = batch * plan.window**2 * (queries + 300) * 4
+    with_overviews = plan.height * plan.width * pixel_bytes * 4 // 3
+    return Estimate(plan.window_count(), plan.rows, plan.cols, strips + pixels + rows + model, with_overviews)
+
+
+def provenance(facts: Mapping[str, Any]) -> str:
+    """The JSON text of the tag `SEGEARTH_RUN`: keys sorted, so that equal runs carry equal text."""
+    return json.dumps(facts, sort_keys=True, ensure_ascii=False)

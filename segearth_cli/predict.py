@@ -1,0 +1,220 @@
+"""Scene to mask: read ahead, batch, run the model, stitch, decide, one region at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segearth_cli import grid
+from segearth_cli.classes import NODATA
+from segearth_cli.decision import Decider
+from segearth_cli.grid import Window
+from segearth_cli.masks import Rows
+from segearth_cli.mosaic import Mosaic, Regrid
+from segearth_cli.plan import Plan
+from segearth_cli.raster import Chip, Scene
+from segearth_cli.strips import Strips
+
+Model = Callable[[Tensor, "Tensor | None"], Tensor]  # chips (B, 3, S, S), valid (B, S, S) or None -> (B, Q, S, S)
+DECIDE_PIXELS = 1 << 21  # pixels decided at once
+
+
+@dataclass(slots=True)
+class Work:
+    """How a region is computed, none of which changes a pixel; and what it took."""
+
+    device: torch.device
+    batch: int = 8
+    threads: int = 2
+    progress: Callable[[int], None] = lambda _windows: None
+    notice: Callable[[str], None] = lambda _line: None
+    waited: float = 0.0  # seconds that the model waited for pixels
+    computed: int = 0  # windows with data
+    batches: list[int] = field(default_factory=list)
+
+
+def segment(
+    scene: Scene, plan: Plan, model: Model, queries: int, decide: Decider, work: Work, region: Window | None = None
+) -> Iterator[Rows]:
+    """The finished rows of a region of the output grid (all of it without one), from top to bottom.
+
+    Runs every window that touches the region and holds one strip of windows, so that neither the result depends on
+    how a scene is cut into regions nor the memory on its height.
+    """
+    region = region or plan.whole
+    part = plan.working_region(region)
+    rows = grid.touching(plan.rows, plan.window, plan.stride, part.row, part.bottom)
+    cols = grid.touching(plan.cols, plan.window, plan.stride, part.col, part.right)
+    height, width = min(plan.window, plan.rows), min(plan.window, plan.cols)
+    strips = Strips(
+        read=lambda window: scene.read(window, plan.size),
+        rows=rows,
+        height=height,
+        left=cols[0],
+        right=cols[-1] + width,
+        block=_alignment(scene, plan),
+        threads=work.threads,
+    )
+    weights = torch.from_numpy(grid.weights(height, width, plan.blend)).to(work.device)
+    stitcher = _Stitcher(scene, plan, region, Mosaic(queries, part, weights), strips, decide)
+    for batch in _batches(strips, cols, height, width, work):
+        for window, logits in zip(batch.windows, _run(model, batch, work), strict=True):
+            yield from stitcher.finish(window.row)
+            stitcher.mosaic.add(window, logits)
+        work.progress(len(batch.windows))
+    yield from stitcher.finish(part.bottom)
+    work.waited += strips.waited
+
+
+@dataclass(slots=True)
+class _Batch:
+    windows: list[Window] = field(default_factory=list)
+    chips: list[Chip] = field(default_factory=list)
+
+
+def _batches(strips: Strips, cols: list[int], height: int, width: int, work: Work) -> Iterator[_Batch]:
+    """Windows with data in row-major order, `work.batch` at a time."""
+    batch = _Batch()
+    for row, strip in strips:
+        for col in cols:
+            inner = slice(col - strips.left, col - strips.left + width)
+            valid = strip.valid[:, inner]
+            if not valid.any():
+                work.progress(1)
+                continue
+            batch.windows.append(Window(row, col, height, width))
+            batch.chips.append(Chip(strip.image[:, :, inner], valid))
+            if len(batch.windows) >= work.batch:
+                yield batch
+                batch = _Batch()
+    if batch.windows:
+        yield batch
+
+
+def _run(model: Model, batch: _Batch, work: Work) -> Iterator[Tensor]:
+    """Logits (Q, S, S) of each window of a batch; out of memory halves the batch size for good."""
+    work.computed += len(batch.windows)
+    first = 0
+    while first < len(batch.chips):
+        chips = batch.chips[first : first + work.batch]
+        try:
+            logits = model(*_tensors(chips, work))
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
+            if not _out_of_memory(e) or work.batch == 1:
+                raise
+            work.batch = max(1, min(work.batch, len(chips)) // 2)
+            work.notice(f"out of memory: going on with --batch-size {work.batch}")
+            if work.device.type == "cuda":
+                torch.cuda.empty_cache()
+            continue
+        first += len(chips)
+        yield from logits
+
+
+def _tensors(chips: list[Chip], work: Work) -> tuple[Tensor, Tensor | None]:
+    """A batch on the device; the last one of a scene filled up on accelerators, whose results depend on its size."""
+    full = [*chips, *[chips[-1]] * (work.batch - len(chips))] if work.device.type != "cpu" else chips
+    images = torch.from_numpy(np.stack([chip.image for chip in full]))
+    valid = None
+    if not all(chip.valid.all() for chip in full):
+        valid = torch.from_numpy(np.stack([chip.valid for chip in full]))
+    if work.device.type == "cuda":
+        images = images.pin_memory()
+        valid = None if valid is None else valid.pin_memory()
+    return images.to(work.device, non_blocking=True), None if valid is None else valid.to(
+        work.device, non_blocking=True
+    )
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+@dataclass(slots=True)
+class _Stitcher:
+    """Turns rows of the mosaic that became final into finished rows of the output."""
+
+    scene: Scene
+    plan: Plan
+    region: Window
+    mosaic: Mosaic
+    strips: Strips
+    decide: Decider
+    _done: int = 0  # output rows of the region given so far
+    _regrid: Regrid | None = None
+
+    def __post_init__(self) -> None:
+        if self.plan.resampled:
+            scene_size = self.plan.height, self.plan.width
+            self._regrid = Regrid(self.plan.size, scene_size, self.region, self.mosaic.region)
+
+    def finish(self, row: int) -> Iterator[Rows]:
+        """Rows of the output that no window from working row `row` on can change."""
+        row = min(row, self.mosaic.region.bottom)
+        while self.mosaic.top < row:
+            step = min(row, self.mosaic.filled) if self.mosaic.filled > self.mosaic.top else row
+            if self._regrid is not None:
+                step = min(row, self.mosaic.top + self.plan.window)
+                for logits in self._regrid.push(self.mosaic.release(step), limit=self._limit()):
+                    yield self._decided(logits, self._valid(logits.shape[1]))
+            elif self.mosaic.filled > self.mosaic.top:
+                logits = self.mosaic.release(step)
+                for at in range(0, logits.shape[1], self._limit()):
+                    part = logits[:, at : at + self._limit()]
+                    yield self._decided(part, self._valid(part.shape[1]))
+            else:
+                self.mosaic.skip(row)
+                yield from self._nothing(row)
+            self.strips.drop(self.mosaic.top)
+
+    def _limit(self) -> int:
+        return max(1, DECIDE_PIXELS // self.region.width)
+
+    def _valid(self, rows: int) -> NDArray[np.bool_]:
+        """Where the next output rows have data."""
+        first = self.region.row + self._done
+        if self._regrid is not None:
+            return self.scene.valid(Window(first, self.region.col, rows, self.region.width))
+        left = self.region.col - self.strips.left
+        return self.strips.valid(first, first + rows)[:, left : left + self.region.width]
+
+    def _decided(self, logits: Tensor, valid: NDArray[np.bool_]) -> Rows:
+        if not valid.any():
+            return self._empty(valid.shape[0])
+        decision = self.decide(logits)
+        codes, confidence = decision.codes.cpu().numpy(), decision.confidence.cpu().numpy()
+        scores = None if decision.scores is None else decision.scores.cpu().numpy()
+        if not valid.all():
+            codes[~valid] = confidence[~valid] = NODATA
+            if scores is not None:
+                scores[:, ~valid] = np.nan
+        return Rows(self._next(valid.shape[0]), codes, confidence, scores)
+
+    def _nothing(self, row: int) -> Iterator[Rows]:
+        """Rows down to working row `row` without a single window."""
+        while self.region.row + self._done < row:
+            yield self._empty(min(row - self.region.row - self._done, self._limit()))
+
+    def _empty(self, rows: int) -> Rows:
+        codes = np.full((rows, self.region.width), NODATA, np.uint8)
+        scores = self.decide.no_scores((rows, self.region.width))
+        return Rows(self._next(rows), codes, codes, scores)
+
+    def _next(self, rows: int) -> Window:
+        window = Window(self.region.row + self._done, self.region.col, rows, self.region.width)
+        self._done += rows
+        return window
+
+
+def _alignment(scene: Scene, plan: Plan) -> tuple[int, int]:
+    """Rows and columns that reads are aligned to: the file's blocks where it is read as it is and they are moderate."""
+    if plan.resampled:
+        return max(64, min(256, plan.window)), 1024
+    rows, cols = scene.block
+    rows = rows * max(1, 128 // rows) if rows <= 1024 else 256
+    return rows, cols * max(1, 2048 // cols)

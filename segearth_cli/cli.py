@@ -6,6 +6,7 @@ several inputs failed, the others are done; 130 interrupted (Ctrl-C); 143 termin
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -58,6 +59,7 @@ def main() -> NoReturn:
 def run() -> int:
     """The exit code of the command line in `sys.argv`; errors become one line on stderr."""
     signal.signal(signal.SIGTERM, _terminate)
+    logging.getLogger("rasterio").propagate = False  # what matters of GDAL's messages reaches the user as an error line
     try:
         code = app(standalone_mode=False, prog_name="segearth")
         sys.stdout.flush()

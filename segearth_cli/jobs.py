@@ -18,7 +18,7 @@ from segearth_cli.decision import Decider
 from segearth_cli.masks import Outputs, writing
 from segearth_cli.plan import Plan, PredictOptions, make_plan, provenance
 from segearth_cli.predict import Work, segment
-from segearth_cli.raster import Scene, open_scene
+from segearth_cli.raster import Scene, environment, open_scene
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,13 @@ def predict_scene(
     Raises RasterError when the scene cannot be read or a file cannot be written, UsageError for a resolution that
     cannot be meant.
     """
+    with environment():
+        return _predict_scene(path, outputs, assembled, classes, options, run)
+
+
+def _predict_scene(
+    path: str, outputs: Outputs, assembled: Assembled, classes: ClassSet, options: PredictOptions, run: RunOptions
+) -> Summary:
     started = time.perf_counter()
     scene = open_scene(path, options.read)
     try:

@@ -134,7 +134,7 @@ def writing(
 
 def _finish(kind: str, path: Path, classes: ClassSet, tags: Mapping[str, str]) -> None:
     """Overviews, colours and tags of a file just written."""
-    with rasterio.Env(COMPRESS_OVERVIEW="DEFLATE", SPARSE_OK_OVERVIEW="TRUE"), rasterio.open(path, "r+") as ds:
+    with rasterio.open(path, "r+") as ds:
         ds.update_tags(TIFFTAG_SOFTWARE=f"segearth {tags.get('SEGEARTH_VERSION', '')}".strip(), **tags)
         if kind == "mask":
             ds.update_tags(**{CLASSES_TAG: to_tag(classes)})
@@ -149,7 +149,8 @@ def _finish(kind: str, path: Path, classes: ClassSet, tags: Mapping[str, str]) -
             ds.descriptions = classes.names
             ds.colorinterp = [ColorInterp.gray] + [ColorInterp.undefined] * (ds.count - 1)
         factors = [2**i for i in range(1, 16) if max(ds.shape) / 2 ** (i - 1) > OVERVIEW_BELOW]
-        if factors:
+    if factors:  # in a second opening, where GDAL knows the palette
+        with rasterio.open(path, "r+") as ds:
             ds.build_overviews(factors, Resampling.mode if kind == "mask" else Resampling.average)
 
 

@@ -25,6 +25,7 @@ warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the command line tel
 
 STRETCH_SAMPLE = 1024  # longest side, in pixels, of the decimated read that a stretch is computed from
 STRETCH_PIXELS = 100_000_000  # rasters above this are sampled in blocks
+CACHE_MB = 256  # of decoded blocks, for all threads together
 METRES_PER_DEGREE = 111_319.490793  # on the equator of WGS 84
 
 
@@ -170,9 +171,9 @@ class Scene:
             )
         ds, box = self._dataset(level), RasterWindow(window.col, window.row, window.width, window.height)
         try:
-            indexes = [*self.bands, self.alpha] if self.alpha else list(self.bands)
-            values = ds.read(indexes, window=box)
-            masked = ds.read_masks(self.bands[0], window=box) > 0 if self.masked else None
+            with environment():
+                values = ds.read([*self.bands, self.alpha] if self.alpha else list(self.bands), window=box)
+                masked = ds.read_masks(self.bands[0], window=box) > 0 if self.masked else None
         except (RasterioError, OSError, ValueError) as e:
             raise RasterError(f"{self.path}: cannot read rows {window.row}-{window.bottom - 1}: {_line(e)}") from e
         valid = np.ones(values.shape[1:], bool)
@@ -207,6 +208,11 @@ class Scene:
         if values.dtype != np.uint8:
             values = np.clip(np.rint(values), 0, 255).astype(np.uint8)
         return np.ascontiguousarray(np.broadcast_to(values, (3, *values.shape[1:])))
+
+
+def environment() -> rasterio.Env:
+    """GDAL's settings for one thread of work: a bounded cache, its messages to Python's logging instead of stderr."""
+    return rasterio.Env(GDAL_CACHEMAX=CACHE_MB, COMPRESS_OVERVIEW="DEFLATE", SPARSE_OK_OVERVIEW="TRUE")
 
 
 def stem(path: str) -> str:

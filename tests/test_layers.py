@@ -9,10 +9,22 @@ PACKAGE = Path(__file__).parent.parent / "segearth_cli"
 
 FLOORS = [
     {"__init__", "errors"},
-    {"grid", "classes", "console", "files"},
-    {"raster", "mosaic", "decision", "shapes", "vectors", "encoder", "upsampler", "objective", "metrics", "sources"},
-    {"weights", "dataset", "model", "plan"},
-    {"predict", "vectorize", "train", "evaluate"},
+    {"grid", "classes", "console", "files", "catalogue", "tags"},
+    {
+        "raster",
+        "mosaic",
+        "decision",
+        "shapes",
+        "vectors",
+        "encoder",
+        "upsampler",
+        "objective",
+        "metrics",
+        "sources",
+        "tensors",
+    },
+    {"weights", "text", "dataset", "model", "plan"},
+    {"predict", "vectorize", "train", "evaluate", "download"},
     {"shards"},
     {"commands"},
     {"cli"},
@@ -24,9 +36,9 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {
     "torch": {
         *("mosaic", "decision", "encoder", "upsampler", "objective"),
-        *("weights", "dataset", "model", "predict", "train"),
+        *("weights", "text", "dataset", "model", "predict", "train"),
     },
-    "open_clip": {"encoder", "weights"},
+    "open_clip": {"encoder", "tags", "text", "weights"},
     "fiona": {"vectors"},
 }
 

@@ -1,4 +1,4 @@
-"""A mask drawn over its scene as a PNG, with a legend: `python scripts/overlay.py scene.tif scene.mask.tif overlay.png`."""
+"""A mask drawn over its scene, with a legend: `python scripts/overlay.py scene.tif scene.mask.tif overlay.png`."""
 
 import sys
 from pathlib import Path

@@ -80,7 +80,8 @@ class Segmenter(nn.Module):
         def cosines(pixels: Tensor) -> Tensor:
             pixels = pixels.view(b, -1, pixels.shape[-1]).float() + offset
             products = pixels[..., span:] if few else pixels @ self.phrases.T
-            return products / torch.linalg.vector_norm(pixels[..., :span], dim=-1, keepdim=True).clamp(min=1e-12)
+            length: Tensor = torch.linalg.vector_norm(pixels[..., :span], dim=-1, keepdim=True)
+            return products / length.clamp(min=1e-12)
 
         grid = maps[:, :-1].reshape(b, h, w, -1).to(self.precision)
         return self.upsampler.lift(grid, x, cosines).permute(0, 3, 1, 2)
@@ -91,10 +92,12 @@ def coordinates(rows: Tensor) -> Tensor:
 
     The Cholesky factor of the Gram matrix, in float64; its diagonal is raised by 1e-10 of its mean for dependent rows.
     """
-    gram = rows.double() @ rows.double().transpose(1, 2)
+    exact = rows.to("cpu" if rows.device.type == "mps" else rows.device).double()  # MPS has no float64
+    gram = exact @ exact.transpose(1, 2)
     diagonal = gram.diagonal(dim1=1, dim2=2)
     diagonal += 1e-10 * diagonal.mean(dim=1, keepdim=True) + torch.finfo(torch.float64).tiny
-    return torch.linalg.cholesky(gram).to(rows.dtype)
+    factor: Tensor = torch.linalg.cholesky(gram)
+    return factor.to(rows.device, rows.dtype)
 
 
 def pad(x: Tensor, patch: int, minimum: int = 1) -> tuple[Tensor, Crop]:

@@ -1,4 +1,4 @@
-"""Which models are known and where their files lie on this machine; nothing here loads torch or touches the network."""
+"""What --model and --upsampler name, and where its files lie on this machine; without torch and without the network."""
 
 from __future__ import annotations
 
@@ -7,73 +7,21 @@ import importlib.util
 import json
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segearth_cli.catalogue import AUTHORS, CATALOGUE, PUBLISHED, Entry
 from segearth_cli.errors import UsageError, WeightsError
-from segearth_cli.files import cache_dir
+from segearth_cli.files import cache_dir, sha256
 
 CONFIG = "open_clip_config.json"
 UPSAMPLER = "upsampler.safetensors"
 VOCABULARY = "vocabulary.txt"
 MINI = Path(__file__).parent / "weights" / "mini"
-AUTHORS = "simfeatup"
-
-_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-_PREFERRED = tuple(
-    f"{stem}{suffix}"
-    for stem in ("open_clip_model", "open_clip_pytorch_model", "model", "pytorch_model")
-    for suffix in (".safetensors", ".bin", ".pth", ".pt")
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A model or upsampler with a name of its own."""
-
-    name: str
-    kind: str  # "model" or "upsampler"
-    spec: str  # what --model or --upsampler resolves the name to; empty for a file of the cache folder
-    files: tuple[str, ...]  # names under which the file is found, the first one being the cache folder's
-    size: int | None  # bytes, as published; None = unknown
-    licence: str
-    architecture: str = ""  # open_clip name, for checkpoint files
-    repo: str = ""  # on the Hugging Face hub
-    url: str = ""  # where people get it
-    git_blob: str = ""  # SHA-1 of the git blob, checked before use
-    note: str = ""
-
-
-KNOWN: Mapping[str, Known] = {
-    known.name: known
-    for known in (
-        Known("mini", "model", f"local-dir:{MINI}", (), None, "Apache-2.0", note="embedded, small, always here"),
-        Known(
-            "vit-b16",
-            "model",
-            "ViT-B-16-quickgelu:openai",
-            ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
-            598_595_780,
-            "MIT",
-            architecture="ViT-B-16-quickgelu",
-            repo="timm/vit_base_patch16_clip_224.openai",
-            note="the published model; with simfeatup it reaches published accuracy",
-        ),
-        Known(
-            AUTHORS,
-            "upsampler",
-            "",
-            ("xclip_jbu_one_million_aid.ckpt",),
-            5_690_776,
-            "none given",
-            url="https://github.com/likyoo/SegEarth-OV (simfeatup_dev/weights/xclip_jbu_one_million_aid.ckpt)",
-            git_blob="d40f00838331331faa04a926ea5991f5203f91a8",
-            note="the authors' SimFeatUp for vit-b16",
-        ),
-    )
-}
+_HUB_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in repositories of the catalogue
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+RECORD = "weights.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,36 +54,38 @@ class Source:
 
 
 def choose(model: str, upsampler: str | None) -> Choice:
-    """Resolves `auto` (SEGEARTH_MODEL, else vit-b16 when its weights are here, else mini) and preset names.
+    """Resolves `auto` (SEGEARTH_MODEL, else vit-b16 when its weights are here, else mini) and names of the catalogue.
 
     upsampler: None = the one that belongs to the model, else none.
     """
-    pinned = model if model != "auto" else os.environ.get("SEGEARTH_MODEL", "auto")
-    if pinned != "auto":
-        spec = find(pinned).name
+    if model == "auto":
+        model = os.environ.get("SEGEARTH_MODEL") or "auto"
+    if model != "auto":
+        spec = find(model).name
         return Choice(spec, *_upsampler_of(spec, upsampler))
-    if published_weights() is not None:
-        spec = KNOWN["vit-b16"].spec
-        chosen, note = _upsampler_of(spec, upsampler)
-        return Choice(spec, chosen, f"model: vit-b16 ({spec})" + (f"; {note}" if note else ""))
+    if here(CATALOGUE[PUBLISHED]):
+        spec = find(PUBLISHED).name
+        chosen, lacks = _upsampler_of(spec, upsampler)
+        return Choice(spec, chosen, f"model: {PUBLISHED} ({spec})" + (f", {lacks}" if lacks else ""))
     if not (MINI / CONFIG).is_file():
         raise WeightsError(
-            "--model auto: no model is on this machine; fetch one with `segearth download vit-b16`, "
+            f"--model auto: no model is on this machine; fetch one with `segearth download {PUBLISHED}`, "
             "or name a folder with --model local-dir:FOLDER"
         )
     chosen, _ = _upsampler_of("mini", upsampler)
-    return Choice("mini", chosen, "model: mini (embedded); `segearth download vit-b16` brings published accuracy")
+    note = f"model: mini (embedded); `segearth download {PUBLISHED}` brings published accuracy"
+    return Choice("mini", chosen, note)
 
 
 def find(spec: str) -> Source:
-    """The model that a --model names: NAME of a preset, local-dir:FOLDER, NAME:TAG, NAME:FILE or hf-hub:ORG/NAME.
+    """The model that a --model names: a name of the catalogue, local-dir:FOLDER, NAME:TAG, NAME:FILE, hf-hub:ORG/NAME.
 
-    Raises WeightsError when it is not on this machine, UsageError when it cannot be meant.
+    Raises WeightsError when its folder or file is not on this machine, UsageError when it cannot be meant.
     """
     if spec == "mini":
         return Source("mini", folder=_model_folder(MINI, "mini"))
-    if spec in KNOWN and KNOWN[spec].kind == "model":
-        return _find_known(KNOWN[spec])
+    if (entry := CATALOGUE.get(spec)) and entry.is_model:
+        return _find_entry(entry)
     if spec.startswith("local-dir:") or Path(spec).expanduser().is_dir():
         folder = Path(spec.removeprefix("local-dir:")).expanduser()
         return Source(f"local-dir:{folder}", folder=_model_folder(folder, spec))
@@ -145,35 +95,34 @@ def find(spec: str) -> Source:
     architecture = architecture.replace("/", "-")
     if not rest or not _architecture_config(architecture).is_file():
         raise UsageError(_unknown(spec))
-    if Path(rest).expanduser().is_file():
-        return Source(f"{architecture}:{rest}", architecture=architecture, checkpoint=Path(rest).expanduser())
-    if "/" in rest or rest.endswith(_SUFFIXES):
+    name, file = f"{architecture}:{rest}", Path(rest).expanduser()
+    if file.is_file():
+        return Source(name, architecture=architecture, checkpoint=file)
+    if "/" in rest or rest.endswith(SUFFIXES):
         raise WeightsError(f"--model {spec}: {rest}: no such file")
-    return Source(f"{architecture}:{rest}", architecture=architecture, tag=rest)
+    return Source(name, architecture=architecture, tag=rest)
 
 
 def image_facts(spec: str) -> ImageFacts:
     """Patch, native window and channels of a model, from its configuration alone."""
     source = find(spec)
     path = source.folder / CONFIG if source.folder else _architecture_config(source.architecture)
-    config = read_config(path)
-    vision = config.get("vision_cfg", {})
+    config = model_config(path, read_json(path))
+    vision = config["vision_cfg"]
     image = vision.get("image_size", 224)
-    facts = [vision.get("patch_size", 16), image[0] if isinstance(image, list) else image, config.get("embed_dim")]
+    facts = [vision.get("patch_size"), image[0] if isinstance(image, list) and image else image, config["embed_dim"]]
     if not all(isinstance(fact, int) and fact > 0 for fact in facts):
-        raise WeightsError(
-            f"{path}: needs whole numbers for embed_dim, vision_cfg.patch_size and vision_cfg.image_size"
-        )
+        raise WeightsError(f"{path}: no plain ViT: needs whole embed_dim, vision_cfg.patch_size, vision_cfg.image_size")
     return ImageFacts(*facts)
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The `model_cfg` of an open_clip configuration file, or the whole of one that ships with open_clip."""
-    document = read_json(path)
+def model_config(path: Path, document: dict[str, Any]) -> dict[str, Any]:
+    """The `model_cfg` of an open_clip configuration, or the whole of one that ships with open_clip."""
     config = document.get("model_cfg", document)
-    if not isinstance(config, dict) or not all(isinstance(config.get(k), dict) for k in ("vision_cfg", "text_cfg")):
-        raise WeightsError(f"{path}: not an open_clip configuration: needs model_cfg with vision_cfg and text_cfg")
-    return config
+    parts = [config.get(part) for part in ("vision_cfg", "text_cfg")] if isinstance(config, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts) or "embed_dim" not in config:
+        raise WeightsError(f"{path}: no open_clip configuration: needs embed_dim, vision_cfg and text_cfg in model_cfg")
+    return dict(config)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -187,13 +136,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def weight_file(folder: Path) -> Path:
-    """The model's weights in a folder of open_clip's layout, by open_clip's order of preference."""
-    here = [p for p in sorted(folder.iterdir()) if p.suffix in _SUFFIXES and not p.stem.startswith("upsampler")]
-    named = [p for name in _PREFERRED for p in here if p.name == name]
-    if not (named or here):
-        raise WeightsError(f"{folder}: holds no weights; needs open_clip_model.safetensors beside {CONFIG}")
-    return (named or here)[0]
+def weight_file(folder: Path) -> Path | None:
+    """The model's weights in a folder of open_clip's layout: open_clip's own names first."""
+    here = [p for p in sorted(folder.iterdir()) if p.suffix in SUFFIXES and not p.name.startswith(("upsampler", "."))]
+    here.sort(key=lambda p: (not p.name.startswith("open_clip"), SUFFIXES.index(p.suffix)))
+    return here[0] if here else None
 
 
 def hub_file(repo: str, *names: str) -> Path | None:
@@ -204,39 +151,59 @@ def hub_file(repo: str, *names: str) -> Path | None:
     return next((Path(path) for path in found if isinstance(path, str)), None)
 
 
-def published_weights() -> Path | None:
-    """The weight file of vit-b16, when it is on this machine."""
-    known = KNOWN["vit-b16"]
-    return hub_file(known.repo, *known.files)
+def kept(folder: str) -> Path | None:
+    """The file that `segearth download` keeps under a name in the cache folder."""
+    return next((p for suffix in SUFFIXES if (p := kept_folder(folder) / f"weights{suffix}").is_file()), None)
 
 
-def cached(known: Known) -> Path:
-    """Where the cache folder keeps (or would keep) the file of a preset."""
-    return cache_dir() / known.name / known.files[0]
+def kept_folder(name: str) -> Path:
+    """Where `segearth download` keeps a file, whether it is there or not."""
+    return cache_dir() / "models" / name
+
+
+def here(entry: Entry) -> Path | None:
+    """The weight file of an entry of the catalogue, when it is on this machine."""
+    return kept(entry.key) or (hub_file(entry.hub, *_HUB_NAMES) if entry.hub else None)
+
+
+def verified(path: Path) -> str:
+    """The SHA-256 of a file; raises WeightsError when it is not the one that was recorded when it was fetched.
+
+    The Hugging Face cache names files by their SHA-256, the cache folder has a record beside each file.
+    """
+    digest, blob = sha256(path), path.resolve()
+    named = blob.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", blob.name)
+    recorded = blob.name if named else digest
+    if path.is_relative_to(cache_dir()) and (record := path.with_name(RECORD)).is_file():
+        recorded = read_json(record).get("sha256", digest)
+    if recorded != digest:
+        raise WeightsError(f"{path}: has changed since it was fetched; delete it and run `segearth download` again")
+    return digest
 
 
 def _upsampler_of(spec: str, upsampler: str | None) -> tuple[str, str | None]:
-    authors = cached(KNOWN[AUTHORS])
-    if upsampler == AUTHORS:
-        return str(authors), None
-    if upsampler is not None:
-        return upsampler, None
-    if spec == KNOWN["vit-b16"].spec:
-        if authors.is_file():
-            return str(authors), None
-        return "none", "without SimFeatUp: `segearth download simfeatup` tells how to get it"
+    """The upsampler to use with a model, and what to tell the user about it."""
+    authors, published = CATALOGUE[AUTHORS], CATALOGUE[PUBLISHED]
+    how = f"`segearth download {AUTHORS}` tells how to get it"
+    path = here(authors)
+    if upsampler == AUTHORS and path is None:
+        raise WeightsError(f"--upsampler {AUTHORS}: not on this machine; {how}")
+    if upsampler not in (None, AUTHORS):
+        return str(upsampler), None
+    if upsampler == AUTHORS or spec == f"{published.architecture}:{published.tag}":
+        return (str(path), None) if path else ("none", f"without SimFeatUp; {how}")
     folder = find(spec).folder
-    own = folder / UPSAMPLER if folder else None
+    own = folder and folder / UPSAMPLER
     return (str(own) if own and own.is_file() else "none"), None
 
 
-def _find_known(known: Known) -> Source:
-    if known.spec:
-        return find(known.spec)
-    path = cached(known)
-    if not path.is_file():
-        raise WeightsError(f"--model {known.name}: not on this machine; see `segearth download {known.name}`")
-    return Source(known.name, architecture=known.architecture, checkpoint=path)
+def _find_entry(entry: Entry) -> Source:
+    if entry.tag:
+        return find(f"{entry.architecture}:{entry.tag}")
+    path = here(entry)
+    if path is None:
+        raise WeightsError(f"--model {entry.name}: not on this machine; `segearth download {entry.name}` tells how")
+    return Source(entry.name, architecture=entry.architecture, checkpoint=path)
 
 
 def _model_folder(folder: Path, spec: str) -> Path:
@@ -252,9 +219,7 @@ def _hub_folder(repo: str) -> Path:
         raise UsageError(f"--model hf-hub:{repo}: not a repository name; need hf-hub:ORG/NAME")
     config = hub_file(repo, CONFIG)
     if config is None:
-        raise WeightsError(
-            f"--model hf-hub:{repo}: not on this machine; fetch it with `segearth download hf-hub:{repo}`"
-        )
+        raise WeightsError(f"--model hf-hub:{repo}: not on this machine; run `segearth download hf-hub:{repo}`")
     return config.parent
 
 
@@ -266,10 +231,10 @@ def _architecture_config(name: str) -> Path:
 
 
 def _unknown(spec: str) -> str:
-    names = [name for name, known in KNOWN.items() if known.kind == "model"]
+    names = ["mini", *(name for name, entry in CATALOGUE.items() if entry.is_model)]
     near = difflib.get_close_matches(spec, names, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return (
-        f"--model {spec}: unknown; {hint}choose auto, {', '.join(names)}, local-dir:FOLDER, NAME:TAG of open_clip "
-        "such as ViT-B-16-quickgelu:openai, NAME:CHECKPOINT_FILE or hf-hub:ORG/NAME"
+        f"--model {spec}: unknown; {hint}choose auto, a name that `segearth models` lists, local-dir:FOLDER, "
+        "NAME:TAG of open_clip such as ViT-B-16-quickgelu:openai, NAME:CHECKPOINT_FILE or hf-hub:ORG/NAME"
     )

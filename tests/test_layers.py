@@ -8,28 +8,19 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "segearth_cli"
 
 FLOORS = [
-    {"__init__", "errors"},
-    {"grid", "classes", "console", "files"},
-    {
-        "raster",
-        "mosaic",
-        "decision",
-        "shapes",
-        "vectors",
-        "encoder",
-        "upsampler",
-        "objective",
-        "metrics",
-        "sources",
-        "text",
-    },
-    {"weights", "dataset", "model", "plan", "strips", "masks"},
-    {"predict", "vectorize", "train", "evaluate", "assemble"},
-    {"jobs"},
-    {"shards"},
-    {"commands"},
-    {"cli"},
-    {"__main__"},
+    set(floor.split())
+    for floor in (
+        "__init__ errors",
+        "grid classes console files catalogue tags",
+        "raster mosaic decision shapes vectors encoder upsampler objective metrics presets sources tensors",
+        "weights text dataset model plan strips masks",
+        "predict vectorize train evaluate download assemble",
+        "jobs",
+        "shards",
+        "commands",
+        "cli",
+        "__main__",
+    )
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 
@@ -37,9 +28,9 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {
     "torch": {
         *("mosaic", "decision", "encoder", "upsampler", "objective"),
-        *("weights", "dataset", "model", "predict", "train"),
+        *("weights", "text", "dataset", "model", "predict", "train", "assemble"),
     },
-    "open_clip": {"encoder", "weights"},
+    "open_clip": {"encoder", "tags", "text", "weights"},
     "fiona": {"vectors"},
 }
 

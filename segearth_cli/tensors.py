@@ -1,0 +1,113 @@
+"""Weight files: read without running code from them, and put into a module whole or not at all."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+from segearth_cli.errors import WeightsError
+from segearth_cli.files import sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def read_tensors(path: Path, *, trusted: Collection[str] = ()) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a weight file, and safetensors' metadata.
+
+    Takes .safetensors and torch's own files; wrappers `state_dict` and the prefix `module.` of parallel training are
+    taken off. trusted: the SHA-256 of files that may be TorchScript. Raises WeightsError when the file is absent,
+    damaged, or holds more than numbers.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file")
+    try:
+        tensors, metadata = _safetensors(path) if path.suffix == ".safetensors" else (_pickled(path, trusted), {})
+    except pickle.UnpicklingError:
+        raise WeightsError(
+            f"{path}: damaged, or holds more than tensors, which is not read because it could run code; "
+            "save the state dict alone, best as .safetensors"
+        ) from None
+    except (RuntimeError, OSError, EOFError, ValueError, LookupError, BadZipFile) as e:
+        raise WeightsError(f"{path}: damaged, or no weight file: {first_line(e)}") from None
+    if not tensors:
+        raise WeightsError(f"{path}: holds no tensors")
+    return {name.removeprefix("module."): value for name, value in tensors.items()}, metadata
+
+
+def filled(module: Any, tensors: Mapping[str, Tensor], path: Path) -> Any:
+    """The module with every parameter and buffer taken from `tensors`, in float32, eval mode, without gradients.
+
+    Raises WeightsError when one is missing, left over, of another shape, or not finite; path: for the message.
+    """
+    own = module.state_dict()
+    faults = [
+        f"{what} {_few(names)}"
+        for what, names in (
+            ("lacks", [name for name in own if name not in tensors]),
+            ("has unknown", [name for name in tensors if name not in own]),
+            ("has another shape of", [name for name in own if name in tensors and _misfit(tensors[name], own[name])]),
+        )
+        if names
+    ]
+    if faults:
+        raise WeightsError(f"{path}: does not fit the model: {'; '.join(faults)}")
+    values = {name: tensors[name].float() if tensors[name].is_floating_point() else tensors[name] for name in own}
+    broken = [name for name, value in values.items() if not bool(value.isfinite().all())]
+    if broken:
+        raise WeightsError(f"{path}: damaged: values that are not finite in {_few(broken)}")
+    module.load_state_dict(values, strict=True, assign=True)
+    return module.requires_grad_(False).eval()
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, cut to one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as f:
+            return {name: f.get_tensor(name) for name in f.keys()}, f.metadata() or {}  # noqa: SIM118
+    except SafetensorError as e:
+        raise ValueError(str(e)) from None
+
+
+def _pickled(path: Path, trusted: Collection[str]) -> dict[str, Tensor]:
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except RuntimeError as e:
+        if "TorchScript" not in str(e):
+            raise
+        content = _torchscript(path, trusted)
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict):
+        raise ValueError(f"holds a {type(content).__name__}, need a dictionary of tensors")
+    return {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+
+
+def _torchscript(path: Path, trusted: Collection[str]) -> dict[str, Tensor]:
+    """The tensors of a TorchScript archive, the form in which OpenAI published CLIP; it holds code too."""
+    import torch
+
+    if sha256(path) not in trusted:
+        raise ValueError("a TorchScript archive, which holds code; need a state dict or .safetensors")
+    archive: Any = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+    return dict(archive.state_dict())
+
+
+def _misfit(value: Tensor, own: Tensor) -> bool:
+    return value.shape != own.shape
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

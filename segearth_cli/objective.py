@@ -1,14 +1,13 @@
 """What SimFeatUp learns from: upsampled features, seen through a jitter and brought down again, must be the encoder's.
 
-FeatUp, arXiv:2403.10516, in the form of SegEarth-OV, arXiv:2410.01768; method.md section 6 gives the arithmetic. Jitter and
-blur are linear along each axis, so each is one small matrix per axis. Maps run (B, H, W, C) here, as the upsampler makes
-them; nothing larger than one map of C channels is kept for the backward pass, the rest is computed again image by image.
+FeatUp, arXiv:2403.10516, in the form of SegEarth-OV, arXiv:2410.01768. Jitter and blur are linear along each axis, so
+each is one small matrix per axis. Maps run (H, W, C) here, as the upsampler makes them. For the backward pass one map of
+C channels is kept, the rest is computed again image by image.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +19,6 @@ MARGIN = 20  # pixels reflected around a crop before it is shifted
 MAX_ZOOM = 2.0
 PROJECTED = 30  # dimensions in which features are compared (Johnson-Lindenstrauss)
 BLUR = 1.0  # sigma in pixels of the 5-tap Gaussian
-
-Lift = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +67,7 @@ def blur(height: int, width: int, like: Tensor) -> Operators:
 def transform(maps: Tensor, operators: Operators) -> Tensor:
     """Maps (..., H, W, K) with one matrix applied along H and one along W."""
     rows, columns = operators
-    maps = torch.matmul(rows, maps.flatten(-2)).unflatten(-1, maps.shape[-2:])
-    return torch.matmul(columns, maps)
+    return torch.matmul(columns, torch.matmul(rows, maps.flatten(-2)).view(maps.shape))
 
 
 def projection(channels: int, like: Tensor) -> Tensor:
@@ -100,7 +96,8 @@ class Losses:
 class Objective(nn.Module):
     """The upsampler and the parts that exist to train it.
 
-    upsampler: tokens (B, C, h, w), guidance (B, 3, H, W) -> features (B, C, H, W). channels: C. patch: pixels a token spans.
+    upsampler: tokens (B, C, h, w), guidance (B, 3, H, W) -> features (B, C, H, W). channels: C. patch: pixels a token
+    spans.
     """
 
     def __init__(self, upsampler: nn.Module, channels: int, patch: int):
@@ -123,9 +120,7 @@ class Objective(nn.Module):
         seen = view.tokens.permute(0, 2, 3, 1)
         return Losses(self._nll(down, seen, view.projection), torch.stack(errors).mean())
 
-    def _parts(
-        self, maps: Tensor, target: Tensor, operators: Operators, blurring: Operators
-    ) -> tuple[Tensor, Tensor]:
+    def _parts(self, maps: Tensor, target: Tensor, operators: Operators, blurring: Operators) -> tuple[Tensor, Tensor]:
         """Features (h, w, C) of one jittered image brought down, and the error of its reconstruction."""
         jittered = transform(maps, operators)
         error = (self.decoder(jittered) - target.permute(1, 2, 0)).square().mean()
@@ -133,12 +128,13 @@ class Objective(nn.Module):
 
     def _nll(self, down: Tensor, seen: Tensor, projected: Tensor) -> Tensor:
         """Gaussian negative log-likelihood of features, with a learned deviation per token."""
-        deviation = self.uncertainty(seen)
-        return ((down - seen @ projected).square() / (2 * deviation.square()) + deviation.log()).mean()
+        deviation: Tensor = self.uncertainty(seen)
+        error = (down - seen @ projected).square()
+        return torch.mean(error / (2 * deviation.square()) + deviation.log())
 
 
 class Downsampler(nn.Module):
-    """Learned pooling of patches: blurred features (H, W, C) -> (h, w, C), a weighted mean with weights from a softmax."""
+    """Learned pooling of patches: blurred features (H, W, C) -> (h, w, C), weighted by a softmax over each patch."""
 
     def __init__(self, channels: int, patch: int):
         super().__init__()

@@ -9,8 +9,9 @@ neighbourhood and pulled back through the bicubic interpolation, are small dense
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -55,25 +56,36 @@ class JBU(nn.Module):
             _pullback(source.shape[1], height, self.radius, source),
             _pullback(source.shape[2], width, self.radius, source),
         )
-        rows = [
-            self._tile_row(row, kernels, source, operators, finish)
-            for row, kernels in self._kernels(guidance.permute(0, 2, 3, 1), source.dtype)
-        ]
-        return torch.cat(rows, dim=1)[:, :height, :width]
+        row_of, bands = self._rows(guidance.permute(0, 2, 3, 1), source, operators, finish)
+        shared = [self._spatial(), *self.fixup_proj.parameters()]
+        if finish is None and torch.is_grad_enabled() and not guidance.requires_grad:
+            rows = cast(Tensor, _Rowwise.apply(row_of, bands, *(band.whole for band in bands), *shared))
+        else:
+            rows = _stacked(row_of, bands, shared)
+        return rows[:, :height, :width]
 
-    def _kernels(self, guidance: Tensor, dtype: torch.dtype) -> Iterator[tuple[int, Tensor]]:
-        """Kernels of each row of tiles: its number, (B nx, 64, taps) with the columns of tiles running fastest."""
+    def _rows(
+        self, guidance: Tensor, source: Tensor, operators: tuple[Pullback, Pullback], finish: Finish | None
+    ) -> tuple[RowOf, list[Band]]:
+        """What computes one row of tiles (B, 8, W rounded up, K), and the tensors it takes a band of for each row."""
+        dtype, radius = source.dtype, self.radius
         drop_keys, drop_fixup = (_dropout2d_gain(net, guidance) for net in (self.range_proj, self.fixup_proj))
         keys = self._keys(guidance, drop_keys)
-        neighbours = _extend(keys, self.radius)
-        centres, colours = _extend(keys, 0), _extend(guidance, 0)
-        spatial = self._spatial()
-        for row in range(centres.shape[1] // TILE):
-            scores = torch.bmm(
-                _tiles(centres, row, 0).to(dtype), _tiles(neighbours, row, self.radius).to(dtype).transpose(1, 2)
-            )
-            kernel = self._normalised(_banded(scores, self.radius).float(), spatial)
-            yield row, self._fixed_up(kernel, _tiles(colours, row, 0), drop_fixup, dtype)
+        neighbours, centres, colours = _extend(keys, radius), _extend(keys, 0), _extend(guidance, 0)
+
+        def row_of(row: int, centre: Tensor, around: Tensor, strip: Tensor, spatial: Tensor, *fixup: Tensor) -> Tensor:
+            scores = torch.bmm(_tiles(centre, 0, 0).to(dtype), _tiles(around, 0, radius).to(dtype).transpose(1, 2))
+            kernel = self._normalised(_banded(scores, radius).to(guidance.dtype), spatial)
+            kernel = self._fixed_up(kernel, _tiles(colours, row, 0), fixup, drop_fixup, dtype)
+            return self._tile_row(row, kernel, strip, operators, finish)
+
+        tops = [row * TILE for row in range(centres.shape[1] // TILE)]
+        starts, rows = operators[0]
+        return row_of, [
+            Band(centres, tops, TILE),
+            Band(neighbours, tops, TILE + 2 * radius),
+            Band(source, starts, rows.shape[-1]),
+        ]
 
     def _keys(self, guidance: Tensor, dropout: Tensor | None) -> Tensor:
         """Guidance (B, H, W, 3) -> keys (B, H, W, 32), scaled so that their products carry the range temperature."""
@@ -102,28 +114,29 @@ class JBU(nn.Module):
         kernel = torch.softmax(scores, dim=-1) * log_spatial.exp()
         return kernel / kernel.sum(dim=-1, keepdim=True).clamp(min=1e-7)
 
-    def _fixed_up(self, kernel: Tensor, colours: Tensor, dropout: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """kernel + 0.1 fixup([kernel, colours]); (n, 64, taps)."""
-        first, second = _convs(self.fixup_proj)
-        weight, bias = first.weight.flatten(1), cast(Tensor, second.bias)
+    def _fixed_up(
+        self, kernel: Tensor, colours: Tensor, fixup: Sequence[Tensor], dropout: Tensor | None, dtype: torch.dtype
+    ) -> Tensor:
+        """kernel + 0.1 fixup([kernel, colours]); (n, 64, taps). fixup: the parameters of fixup_proj."""
+        first, first_bias, second, second_bias = fixup
+        weight = first.flatten(1)
         hidden = F.linear(kernel.to(dtype), weight[:, : self.taps].to(dtype))
-        hidden = F.gelu(hidden + F.linear(colours, weight[:, self.taps :], first.bias).to(dtype))
+        hidden = F.gelu(hidden + F.linear(colours, weight[:, self.taps :], first_bias).to(dtype))
         if dropout is not None:
             hidden = hidden * dropout.repeat_interleave(hidden.shape[0] // dropout.shape[0], dim=0)
-        fixup = F.linear(hidden, (HEAD_GAIN * second.weight.flatten(1)).to(dtype), (HEAD_GAIN * bias).to(dtype))
-        return kernel.to(dtype) + fixup
+        change = F.linear(hidden, (HEAD_GAIN * second.flatten(1)).to(dtype), (HEAD_GAIN * second_bias).to(dtype))
+        return kernel.to(dtype) + change
 
     def _tile_row(
-        self, row: int, kernels: Tensor, source: Tensor, operators: tuple[Pullback, Pullback], finish: Finish | None
+        self, row: int, kernels: Tensor, strip: Tensor, operators: tuple[Pullback, Pullback], finish: Finish | None
     ) -> Tensor:
         """One row of tiles of upsampled maps: (B, 8, W rounded up, K)."""
-        (rows_at, row_operators), (cols_at, col_operators) = operators
-        b, nx = source.shape[0], len(cols_at)
+        (_, row_operators), (cols_at, col_operators) = operators
+        b, nx = strip.shape[0], len(cols_at)
         side, n, m = TILE + 2 * self.radius, row_operators.shape[-1], col_operators.shape[-1]
         dense = _spread(kernels, self.radius).view(b, nx, side * TILE**2, side)
         by_column = torch.matmul(dense, col_operators.to(kernels.dtype)).view(b, nx, side, TILE**2, m)
         weights = torch.matmul(by_column.permute(0, 1, 3, 4, 2), row_operators[row].to(kernels.dtype))
-        strip = source[:, rows_at[row] : rows_at[row] + n]
         columns = torch.stack([strip[:, :, at : at + m] for at in cols_at], dim=1)
         taps = columns.transpose(2, 3).reshape(b * nx, m * n, -1)
         out = torch.bmm(weights.reshape(b * nx, TILE**2, m * n), taps)
@@ -132,7 +145,60 @@ class JBU(nn.Module):
         return out.view(b, nx, TILE, TILE, -1).transpose(1, 2).reshape(b, TILE, nx * TILE, -1)
 
 
+class _Rowwise(torch.autograd.Function):
+    """Rows of tiles, computed again one at a time in the backward pass: the kernels of one row are held, not all.
+
+    torch.utils.checkpoint would do, but each of its slices costs a gradient of the whole tensor; here the gradients of
+    bands are added in place.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, row_of: RowOf, bands: list[Band], *tensors: Tensor) -> Tensor:
+        ctx.row_of, ctx.bands = row_of, bands
+        ctx.save_for_backward(*tensors)
+        return _stacked(row_of, bands, tensors[len(bands) :])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        bands, tensors, wanted = ctx.bands, ctx.saved_tensors, ctx.needs_input_grad[2:]
+        asked = [i for i, want in enumerate(wanted) if want]
+        sums = [torch.zeros_like(t) if want else None for t, want in zip(tensors, wanted, strict=True)]
+        for row in range(len(bands[0].starts)):
+            parts = [*(band.at(row) for band in bands), *tensors[len(bands) :]]
+            parts = [part.detach().requires_grad_(want) for part, want in zip(parts, wanted, strict=True)]
+            with torch.enable_grad():
+                out = ctx.row_of(row, *parts)
+            above = gradient[:, row * TILE : (row + 1) * TILE]
+            for i, grad in zip(asked, torch.autograd.grad(out, [parts[i] for i in asked], above), strict=True):
+                (bands[i].cut(sums[i], row) if i < len(bands) else sums[i]).add_(grad)
+        return None, None, *sums
+
+
+def _stacked(row_of: RowOf, bands: list[Band], shared: Sequence[Tensor]) -> Tensor:
+    """All rows of tiles, one after the other: (B, H rounded up, W rounded up, K)."""
+    count = len(bands[0].starts)
+    return torch.cat([row_of(row, *(band.at(row) for band in bands), *shared) for row in range(count)], dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A tensor (B, H, ...) of which each row of tiles takes `height` rows from its own start."""
+
+    whole: Tensor
+    starts: list[int]
+    height: int
+
+    def at(self, row: int) -> Tensor:
+        """The band of one row of tiles, (B, height, ...)."""
+        return self.cut(self.whole, row)
+
+    def cut(self, tensor: Tensor, row: int) -> Tensor:
+        """The same band of another tensor."""
+        return tensor[:, self.starts[row] : self.starts[row] + self.height]
+
+
 Pullback = tuple[list[int], Tensor]
+RowOf = Callable[..., Tensor]  # (row, centres, neighbours, source, spatial, *fixup) -> (B, 8, W rounded up, K)
 
 
 class Upsampler(nn.Module):
@@ -160,8 +226,11 @@ class Upsampler(nn.Module):
 
     def forward(self, tokens: Tensor, guidance: Tensor) -> Tensor:
         """Features of every pixel: tokens (B, C, h, w), guidance (B, 3, H, W) -> (B, C, H, W)."""
-        maps = self.lift(tokens.permute(0, 2, 3, 1), guidance).permute(0, 3, 1, 2)
-        return maps + HEAD_GAIN * cast(Tensor, self.fixup_proj(maps))
+        head = cast(nn.Conv2d, self.fixup_proj[1])
+        drop = cast(Tensor, self.fixup_proj[0](tokens))  # whole channels, so this too commutes with the upsampling
+        tokens = tokens + HEAD_GAIN * F.conv2d(drop, head.weight.to(tokens.dtype))
+        maps = self.lift(tokens.permute(0, 2, 3, 1), guidance) + HEAD_GAIN * cast(Tensor, head.bias)
+        return maps.permute(0, 3, 1, 2)
 
     def fold(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B, N, C) with the head taken before the upsampling, and the constant (C,) to add after it."""
@@ -250,7 +319,9 @@ def _pullback(source: int, target: int, radius: int, like: Tensor) -> Pullback:
     Returns the first source position that each tile of the target needs, and for each tile the operator
     (8 + 2 radius, n) from n source positions to the target positions of the tile and its margins.
     """
-    eye = torch.eye(source, device=like.device).view(1, source, source, 1)
+    eye = torch.eye(source, device=like.device, dtype=torch.promote_types(like.dtype, torch.float32)).view(
+        1, source, source, 1
+    )
     resized = F.interpolate(eye, size=(target, 1), mode="bicubic", align_corners=False)
     whole = F.pad(resized, (0, 0, radius, radius), mode="reflect")[0, :, :, 0].T  # (target + 2 radius, source)
     whole = F.pad(whole, (0, 0, 0, -target % TILE))

@@ -20,6 +20,7 @@ from rasterio.windows import Window
 from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, from_tag
 from segearth_cli.errors import ClassesError, RasterError, UsageError
 from segearth_cli.metrics import Confusion, confusion, empty
+from segearth_cli.presets import COLOUR
 
 SUFFIXES = {".tif", ".tiff", ".png", ".vrt", ".img", ".jp2", ".bmp", ".gif", ".jpg", ".jpeg"}
 IGNORED, UNKNOWN = -1, -2  # in place of a class code
@@ -31,7 +32,7 @@ class LabelCodes:
 
     mapping: label code -> class code. ignored: label codes left out; `mapping` wins. offset: added to every code
     that neither names, unless its result is a class that `mapping` already gives to another code. The code of a
-    pixel in a label of three bands is its colour, 0xRRGGBB.
+    pixel in a label of three bands is COLOUR + 0xRRGGBB.
     """
 
     mapping: Mapping[int, int] = field(default_factory=dict)
@@ -252,9 +253,9 @@ def _aligned(mask: rasterio.DatasetReader, label: rasterio.DatasetReader, stack:
 
 def _same_corners(mask: rasterio.DatasetReader, label: rasterio.DatasetReader) -> bool:
     """Whether the grids agree within a hundredth of a pixel."""
-    corners = [(0, 0), (mask.width, 0), (0, mask.height)]
-    there = [~mask.transform * (label.transform * corner) for corner in corners]
-    return bool(np.allclose(there, corners, rtol=0, atol=0.01))
+    corners = np.array([[0, mask.width, 0], [0, 0, mask.height], [1, 1, 1]])  # a column each: x, y, 1
+    ours, theirs = (np.reshape(dataset.transform, (3, 3)) for dataset in (mask, label))
+    return bool(np.allclose(np.linalg.solve(ours, theirs @ corners), corners, rtol=0, atol=0.01))
 
 
 def _bands(mask: rasterio.DatasetReader, pixels: int) -> Iterator[Window]:
@@ -265,13 +266,13 @@ def _bands(mask: rasterio.DatasetReader, pixels: int) -> Iterator[Window]:
 
 
 def _codes(label: rasterio.DatasetReader, window: Window) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
-    """Label codes and where they are valid; three bands are one code 0xRRGGBB."""
+    """Label codes and where they are valid; three bands are one code, COLOUR + 0xRRGGBB."""
     valid = label.read_masks(1, window=window) > 0
     colours = len([c for c in label.colorinterp if c != ColorInterp.alpha]) >= 3
     if not colours:
         return label.read(1, window=window), valid
     red, green, blue = label.read((1, 2, 3), window=window).astype(np.int32)
-    return red << 16 | green << 8 | blue, valid
+    return COLOUR | red << 16 | green << 8 | blue, valid
 
 
 def _wanted(
@@ -294,12 +295,12 @@ def _wanted(
 
 
 def _unknown_line(label: Path, codes: Sequence[int] | NDArray[np.integer], classes: ClassSet) -> str:
-    shown = [f"#{code:06x}" if code > 0xFFFF else str(code) for code in map(int, codes[:6])]
+    shown = [f"'#{code - COLOUR:06x}'" if code >= COLOUR else str(code) for code in map(int, codes[:6])]
     more = f" and {len(codes) - 6} more" if len(codes) > 6 else ""
     return (
         f"{label}: label code {', '.join(shown)}{more} is none of the {len(classes)} classes "
         f"(0-{len(classes) - 1}); leave it out with --ignore {shown[0]}, "
-        f"or name its class with --map {shown[0]}=0 or --label-offset"
+        f"or name its class with --map, e.g. --map {shown[0]}=0, or with --label-offset"
     )
 
 

@@ -12,7 +12,8 @@ from types import MappingProxyType
 from segearth_cli.classes import ClassSet, parse, with_background
 from segearth_cli.errors import UsageError
 
-Codes = Mapping[int, int]  # code in a public label -> code of the class; a colour is the code 0xRRGGBB
+COLOUR = 1 << 24  # the code of a pixel in a label of three bands is COLOUR + 0xRRGGBB, apart from all plain codes
+Codes = Mapping[int, int]  # code in a public label -> code of the class
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +60,19 @@ def _codes(first: int, last: int, to: int) -> dict[int, int]:
     return {code: code - first + to for code in range(first, last + 1)}
 
 
+def _colours(*order: int) -> dict[int, int]:
+    """Colours 0xRRGGBB of the classes 0, 1, ..."""
+    return {COLOUR + colour: code for code, colour in enumerate(order)}
+
+
 # 0 = not labelled (LoveDA) or boundary (mmsegmentation's conversion of the two ISPRS sets); classes count from 1.
 _LOVEDA = _codes(1, 7, to=0)
-_ISPRS = _codes(1, 6, to=0) | {0xFFFFFF: 0, 0x0000FF: 1, 0x00FFFF: 2, 0x00FF00: 3, 0xFFFF00: 4, 0xFF0000: 5}
+_ISPRS = _codes(1, 6, to=0) | _colours(0xFFFFFF, 0x0000FF, 0x00FFFF, 0x00FF00, 0xFFFF00, 0xFF0000)
 # Moving (#400080) and static (#c000c0) cars are one class in the published setting.
-_UAVID = _codes(0, 6, to=0) | {
-    **{0x800000: 1, 0x804080: 2, 0x400080: 3, 0xC000C0: 3},
-    **{0x008000: 4, 0x808000: 5, 0x404000: 6},
-}
+_UAVID = _codes(0, 6, to=0) | _colours(0, 0x800000, 0x804080, 0x400080, 0x008000, 0x808000, 0x404000)
+_UAVID |= {COLOUR + 0xC000C0: 3}
 _WHITE_IS_ONE = {0: 0, 1: 1, 255: 1}
-_ZERO = frozenset({0})
+_ZERO = frozenset({0, COLOUR})  # COLOUR alone is black
 _NONE: frozenset[int] = frozenset()
 
 _BUILDING = ("background", "building")

@@ -126,7 +126,7 @@ def _mapped(item: str, classes: int) -> tuple[int, int]:
 def _code(text: str, option: str) -> int:
     text = text.strip()
     if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-        return int(text[1:], 16)
+        return presets.COLOUR + int(text[1:], 16)
     if re.fullmatch(r"-?\d+", text):
         return int(text)
     raise UsageError(f"{option} {text}: need a whole number or a colour such as '#ff0000'")
@@ -185,8 +185,8 @@ def _remarks(tally: Tally, classes: ClassSet, options: Options, setting: presets
         fate = "counted as missed" if options.count_nodata else "left out (--count-nodata counts them as missed)"
         yield f"{tally.nodata:,} labelled pixels have no data in the mask: {fate}"
     if setting and 0 in setting.label_ignored and codes.mapping == setting.label_codes:
-        plain = [code for code in codes.mapping if code <= class_lists.NODATA]
-        if max(plain) not in tally.codes and not any(code > class_lists.NODATA for code in tally.codes):
+        plain = [code for code in codes.mapping if code < presets.COLOUR]
+        if max(plain) not in tally.codes and not any(code >= presets.COLOUR for code in tally.codes):
             yield (
                 f"no label holds code {max(plain)}, the last of the public {setting.name}; "
                 "if yours are class codes already (0 = first class), add --label-offset 0"

@@ -59,7 +59,7 @@ class Options:
 
     codes: LabelCodes = field(default_factory=LabelCodes)
     count_nodata: bool = False
-    block_pixels: int = 1 << 22
+    block_pixels: int = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +192,11 @@ def _by_stem(paths: Iterable[Path], suffix: str, what: str) -> dict[str, Path]:
     return stems
 
 
-def _mask_targets(mask: rasterio.DatasetReader, classes: ClassSet) -> NDArray[np.int64]:
+def _mask_targets(mask: rasterio.DatasetReader, classes: ClassSet) -> NDArray[np.int16]:
     """(256,) class of each code of a mask: K for a background the class list lacks, IGNORED for nodata."""
     if mask.count != 1 or mask.dtypes[0] != "uint8":
         raise RasterError(f"{mask.name}: {mask.count} bands of {mask.dtypes[0]}; a mask has one of uint8 codes")
-    targets = np.full(256, UNKNOWN, np.int64)
+    targets = np.full(256, UNKNOWN, np.int16)
     tag = mask.tags().get(CLASSES_TAG)
     if tag is None:
         targets[: len(classes)] = np.arange(len(classes))
@@ -277,16 +277,16 @@ def _codes(label: rasterio.DatasetReader, window: Window) -> tuple[NDArray[np.in
 
 def _wanted(
     codes: NDArray[np.integer], valid: NDArray[np.bool_], classes: ClassSet, meaning: LabelCodes, label: Path
-) -> tuple[NDArray[np.int64], frozenset[int]]:
+) -> tuple[NDArray[np.int16], frozenset[int]]:
     """Class of each label pixel or IGNORED, and the codes seen."""
     if codes.dtype == np.uint8:
         values = np.flatnonzero(np.bincount(codes[valid], minlength=256))
-        targets = np.full(256, IGNORED, np.int64)
+        targets = np.full(256, IGNORED, np.int16)
         targets[values] = [meaning.target(int(value), len(classes)) for value in values]
         wanted = targets[codes]
     else:
         values, inverse = np.unique(codes, return_inverse=True)
-        targets = np.array([meaning.target(int(value), len(classes)) for value in values], np.int64)
+        targets = np.array([meaning.target(int(value), len(classes)) for value in values], np.int16)
         wanted = targets[inverse.reshape(codes.shape)]
     wanted[~valid] = IGNORED
     if (unknown := wanted == UNKNOWN).any():
@@ -304,7 +304,7 @@ def _unknown_line(label: Path, codes: Sequence[int] | NDArray[np.integer], class
     )
 
 
-def _found(codes: NDArray[np.uint8], targets: NDArray[np.int64], prediction: Path, classes: int) -> NDArray[np.int64]:
+def _found(codes: NDArray[np.uint8], targets: NDArray[np.int16], prediction: Path, classes: int) -> NDArray[np.int16]:
     """Class of each mask pixel, K for none of the classes, IGNORED for nodata."""
     found = targets[codes]
     if (unknown := found == UNKNOWN).any():
@@ -315,7 +315,7 @@ def _found(codes: NDArray[np.uint8], targets: NDArray[np.int64], prediction: Pat
     return found
 
 
-def _tally(wanted: NDArray[np.int64], found: NDArray[np.int64], classes: int, options: Options) -> Tally:
+def _tally(wanted: NDArray[np.int16], found: NDArray[np.int16], classes: int, options: Options) -> Tally:
     labelled = wanted != IGNORED
     without = labelled & (found == IGNORED)
     if options.count_nodata:

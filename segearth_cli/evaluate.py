@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError  # the public errors leave out those of PROJ
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
@@ -24,6 +25,7 @@ from segearth_cli.presets import COLOUR
 
 SUFFIXES = {".tif", ".tiff", ".png", ".vrt", ".img", ".jp2", ".bmp", ".gif", ".jpg", ".jpeg"}
 IGNORED, UNKNOWN = -1, -2  # in place of a class code
+_CACHE_BYTES = 256 << 20  # a row of tiles of both rasters, so that full-width bands read each tile once
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ def evaluate(
     labelled = False
     try:
         with ExitStack() as stack:
+            stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES))
             mask = stack.enter_context(_open(prediction))
             truth = stack.enter_context(_open(label))
             targets = _mask_targets(mask, classes)
@@ -212,7 +215,7 @@ def _mask_targets(mask: rasterio.DatasetReader, classes: ClassSet) -> NDArray[np
                 "give the list it was made with by --classes-file"
             )
         targets[: len(own)] = [code_of.get(name.casefold(), len(classes)) for name in own.names]
-    targets[NODATA if mask.nodata is None else int(mask.nodata)] = IGNORED
+    targets[int(mask.nodata) if mask.nodata in range(256) else NODATA] = IGNORED
     return targets
 
 
@@ -237,18 +240,24 @@ def _aligned(mask: rasterio.DatasetReader, label: rasterio.DatasetReader, stack:
         return label
     if mask.crs == label.crs and mask.shape == label.shape and _same_corners(mask, label):
         return label
-    has_alpha = ColorInterp.alpha in label.colorinterp
-    return stack.enter_context(
-        WarpedVRT(
+    return stack.enter_context(_warped(mask, label))
+
+
+def _warped(mask: rasterio.DatasetReader, label: rasterio.DatasetReader) -> WarpedVRT:
+    try:
+        return WarpedVRT(
             label,
             crs=mask.crs,
             transform=mask.transform,
             width=mask.width,
             height=mask.height,
             resampling=Resampling.nearest,
-            add_alpha=not has_alpha,
+            add_alpha=ColorInterp.alpha not in label.colorinterp,
         )
-    )
+    except CPLE_BaseError as e:
+        raise RasterError(
+            f"{label.name}: no way from its CRS to that of {mask.name}; give it the right one (gdal_edit.py -a_srs)"
+        ) from e
 
 
 def _same_corners(mask: rasterio.DatasetReader, label: rasterio.DatasetReader) -> bool:

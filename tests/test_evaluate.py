@@ -59,6 +59,7 @@ def figures(segearth):
     return call
 
 
+LOCAL = 'LOCAL_CS["site",UNIT["metre",1]]'
 LIST = ("--classes", "ground,water,roof")
 
 
@@ -285,12 +286,17 @@ def test_files_that_do_not_overlap_are_told(tmp_path, segearth):
         (lambda folder: write(folder / "b.png", blocky(50, 80)), "80 x 50 px"),
         (lambda folder: write(folder / "b.tif", blocky().astype(np.float32)), "whole-number"),
         (lambda folder: write(folder / "b.tif", np.stack([blocky()] * 5)), "5 bands"),
+        (
+            lambda folder: write(folder / "b.tif", blocky(), crs=LOCAL, transform=UTM["transform"]),
+            "no way from its CRS",
+        ),
         (lambda folder: (folder / "b.tif").write_text("no raster") and folder / "b.tif", "b.tif"),
     ],
-    ids=["size", "float", "bands", "garbage"],
+    ids=["size", "float", "bands", "crs", "garbage"],
 )
 def test_labels_that_cannot_be_compared_are_one_line_and_exit_1(tmp_path, segearth, label, told):
-    code, out, err = segearth(write(tmp_path / "a.tif", blocky()), label(tmp_path), *LIST)
+    spot = UTM if told.startswith("no way") else {}
+    code, out, err = segearth(write(tmp_path / "a.tif", blocky(), **spot), label(tmp_path), *LIST)
     assert (code, out, len(err.splitlines())) == (1, "", 1)
     assert told in err
 

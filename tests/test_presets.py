@@ -1,5 +1,7 @@
 """The published settings, against figures and phrases of the paper's tables."""
 
+from pathlib import Path
+
 import pytest
 
 from segearth_cli.errors import UsageError
@@ -59,6 +61,16 @@ def test_blue_of_the_isprs_sets_is_not_the_plain_code_255():
     codes = get("vaihingen").label_codes
     assert codes[COLOUR + 0x0000FF] == 1
     assert 255 not in codes
+
+
+def test_the_page_on_reproducing_shows_the_settings_as_they_are():
+    page = (Path(__file__).parent.parent / "docs" / "reproduce.md").read_text()
+    shown = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| `")]
+    rows = [row for row in shown if len(row) == 8][1:]  # without the headings
+    assert [(row[0], row[1], *row[2:5], *row[6:]) for row in rows] == [
+        (f"`{p.id}`", p.name, str(len(p.rows)), str(p.threshold), p.background, p.metric, str(p.published))
+        for p in PRESETS.values()
+    ]
 
 
 def test_names_are_found_in_any_case_and_unknown_ones_are_answered_with_the_list():

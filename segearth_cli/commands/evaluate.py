@@ -17,9 +17,10 @@ from segearth_cli.classes import ClassSet
 from segearth_cli.console import note, progress
 from segearth_cli.errors import ClassesError, RasterError, UsageError
 from segearth_cli.files import refuse_existing, replacing
+from segearth_cli.pairs import Pairing, pair
 
 if TYPE_CHECKING:
-    from segearth_cli.evaluate import LabelCodes, Options, Pairing, Tally
+    from segearth_cli.evaluate import LabelCodes, Options, Tally
 
 SOME_FAILED = 3
 _SHOWN = 3  # unpaired files named one by one
@@ -62,7 +63,7 @@ def evaluate(
     options = work.Options(_codes(setting, ignore or [], label_map, label_offset, len(chosen)), count_nodata)
     outputs = [path for path in (None if json_file == "-" else json_file, csv, png) if path]
     _check_outputs([Path(path) for path in outputs], overwrite)
-    pairing = work.pair(predictions, labels, prediction_suffix=prediction_suffix, label_suffix=label_suffix)
+    pairing = pair(predictions, labels, prediction_suffix=prediction_suffix, label_suffix=label_suffix)
     try:
         tally, failed = _run(pairing, chosen, options, quiet)
     except ClassesError as e:

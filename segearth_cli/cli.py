@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from segearth_cli import __version__
-from segearth_cli.commands import predict, vectorize
+from segearth_cli.commands import evaluate, predict, vectorize
 from segearth_cli.errors import SegEarthError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
+app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("vectorize")(vectorize.vectorize)
 

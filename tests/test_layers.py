@@ -12,8 +12,8 @@ FLOORS = [
     for floor in (
         "__init__ errors",
         "grid classes console files catalogue tags",
-        "raster mosaic decision shapes vectors encoder upsampler objective metrics presets sources tensors",
-        "weights text dataset model plan strips masks",
+        "raster mosaic decision shapes vectors encoder upsampler objective metrics pairs presets sources tensors",
+        "weights text dataset model plan report strips masks",
         "predict vectorize train evaluate download assemble",
         "jobs",
         "shards",

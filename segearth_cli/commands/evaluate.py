@@ -1,0 +1,201 @@
+"""`segearth evaluate`: masks against labels."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segearth_cli import classes as class_lists
+from segearth_cli import presets
+from segearth_cli.classes import ClassSet
+from segearth_cli.console import note, progress
+from segearth_cli.errors import ClassesError, RasterError, UsageError
+from segearth_cli.files import refuse_existing, replacing
+from segearth_cli.pairs import Pairing, pair
+
+if TYPE_CHECKING:
+    from segearth_cli.evaluate import LabelCodes, Options, Tally
+
+SOME_FAILED = 3
+_SHOWN = 3  # unpaired files named one by one
+
+
+def evaluate(
+    predictions: Annotated[str, typer.Argument(help="A mask, a folder of masks, or a quoted pattern.")],
+    labels: Annotated[str, typer.Argument(help="Its label, or a folder or pattern; paired with the masks by stem.")],
+    classes: Annotated[str | None, typer.Option(help="Classes in the order of the label codes: a,b|synonym")] = None,
+    classes_file: Annotated[Path | None, typer.Option(help="Class file: one class a line.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Classes and label codes of a published set.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="Label code to leave out, beside 255; repeatable.")] = None,
+    label_map: Annotated[
+        str | None, typer.Option("--map", help="Label codes as class codes, e.g. 1=0,2=1 or '#ffffff=1'.")
+    ] = None,
+    label_offset: Annotated[int | None, typer.Option(help="Added to label codes, e.g. -1 if they start at 1.")] = None,
+    label_suffix: Annotated[str, typer.Option(help="End of label names to drop before pairing, e.g. _label.")] = "",
+    prediction_suffix: Annotated[str, typer.Option(help="End of mask names to drop before pairing.")] = "",
+    count_nodata: Annotated[
+        bool, typer.Option("--count-nodata", help="Count labelled pixels without data in the mask as missed.")
+    ] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Exit with 0 though some files could not be scored.")
+    ] = False,
+    json_file: Annotated[str | None, typer.Option("--json", help="Write all figures as JSON; - for stdout.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write a class a line as CSV.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the confusion matrix as a picture.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks.")] = False,
+) -> None:
+    """Score masks against labels: IoU, precision and recall of each class, mIoU, confusion matrix.
+
+    Pixels are summed over the whole set before dividing, as mmsegmentation does. Labels on another grid are warped
+    to the mask's. Pixels where the mask has no data are left out unless --count-nodata.
+    """
+    from segearth_cli import evaluate as work
+    from segearth_cli import report
+
+    chosen, setting = _classes(classes, classes_file, preset)
+    options = work.Options(_codes(setting, ignore or [], label_map, label_offset, len(chosen)), count_nodata)
+    outputs = [path for path in (None if json_file == "-" else json_file, csv, png) if path]
+    _check_outputs([Path(path) for path in outputs], overwrite)
+    pairing = pair(predictions, labels, prediction_suffix=prediction_suffix, label_suffix=label_suffix)
+    try:
+        tally, failed = _run(pairing, chosen, options, quiet)
+    except ClassesError as e:
+        if setting and setting.label_codes and label_offset is None:
+            raise ClassesError(
+                f"{e}; --preset {setting.id} reads public codes: --label-offset 0 for class codes"
+            ) from e
+        raise
+    missing = _tell_missing(pairing)
+    for remark in () if quiet else _remarks(tally, chosen, options, setting):
+        note(remark)
+    figures = report.summary(chosen, tally.confusion) | {
+        "pairs": len(pairing.pairs) - failed,
+        "unscored": failed + missing,
+        "pixels_ignored": tally.ignored,
+        "pixels_nodata": tally.nodata,
+    }
+    text = json.dumps(figures, indent=2, ensure_ascii=False)
+    if json_file and json_file != "-":
+        _write(Path(json_file), text + "\n")
+    if csv:
+        _write(csv, report.as_csv(chosen, tally.confusion))
+    if png:
+        with replacing(png) as temporary:
+            report.write_png(temporary, chosen, tally.confusion)
+    print(text if json_file == "-" else report.tables(chosen, tally.confusion).rstrip())
+    if (failed or missing) and not allow_missing:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _classes(text: str | None, file: Path | None, preset: str | None) -> tuple[ClassSet, presets.Preset | None]:
+    if sum(choice is not None for choice in (text, file, preset)) != 1:
+        raise UsageError("name the classes once: --classes, --classes-file or --preset")
+    if preset is not None:
+        setting = presets.get(preset)
+        return setting.classes(), setting
+    return (class_lists.read(file) if file else class_lists.parse(text or "")), None
+
+
+def _codes(
+    setting: presets.Preset | None, ignore: list[str], text: str | None, offset: int | None, classes: int
+) -> LabelCodes:
+    """What label codes mean: --map before --ignore before the preset; --label-offset replaces the preset's codes."""
+    from segearth_cli.evaluate import LabelCodes
+
+    mapping: Mapping[int, int] = setting.label_codes if setting and offset is None else {}
+    ignored = setting.label_ignored if setting and offset is None else LabelCodes().ignored
+    asked = frozenset(_code(value, "--ignore") for value in ignore)
+    named = dict(_mapped(item, classes) for item in (text.split(",") if text else []))
+    kept = {code: target for code, target in mapping.items() if code not in asked} | named
+    return LabelCodes(kept, ignored | asked, offset or 0)
+
+
+def _mapped(item: str, classes: int) -> tuple[int, int]:
+    code, equals, target = item.partition("=")
+    if not equals or not 0 <= _code(target, "--map") < classes:
+        raise UsageError(f"--map {item}: need LABEL=CLASS with a class code of 0-{classes - 1}, e.g. --map 1=0,2=1")
+    return _code(code, "--map"), _code(target, "--map")
+
+
+def _code(text: str, option: str) -> int:
+    text = text.strip()
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        return presets.COLOUR + int(text[1:], 16)
+    if re.fullmatch(r"-?\d+", text):
+        return int(text)
+    raise UsageError(f"{option} {text}: need a whole number or a colour such as '#ff0000'")
+
+
+def _check_outputs(paths: list[Path], overwrite: bool) -> None:
+    refuse_existing(paths, overwrite=overwrite)
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise UsageError("--json, --csv and --png name the same file; choose different ones")
+    for path in paths:
+        if not path.parent.is_dir():
+            raise UsageError(f"{path}: the folder {path.parent} does not exist; make it first")
+
+
+def _run(pairing: Pairing, classes: ClassSet, options: Options, quiet: bool) -> tuple[Tally, int]:
+    """The tally of all pairs and how many of them could not be scored; each of those is told."""
+    from segearth_cli import evaluate as work
+    from segearth_cli.metrics import empty
+
+    total, errors = work.Tally(empty(len(classes))), []
+    rows = sum(work.height(mask) for mask, _ in pairing.pairs)
+    with progress("evaluate", rows, unit="row", quiet=quiet) as advance:
+        for mask, label in pairing.pairs:
+            try:
+                total += work.evaluate(mask, label, classes, options, advance)
+            except RasterError as e:
+                errors.append(e)
+    if len(errors) == len(pairing.pairs):
+        raise errors[0]
+    for error in errors:
+        note(str(error))
+    return total, len(errors)
+
+
+def _tell_missing(pairing: Pairing) -> int:
+    """How many files found no partner; they are told by name."""
+    alone = {"masks without a label": pairing.predictions_alone, "labels without a mask": pairing.labels_alone}
+    for what, paths in alone.items():
+        if paths:
+            more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+            note(f"{len(paths)} {what}, not scored: {', '.join(map(str, paths[:_SHOWN]))}{more}")
+    return sum(map(len, alone.values()))
+
+
+def _remarks(tally: Tally, classes: ClassSet, options: Options, setting: presets.Preset | None) -> Iterator[str]:
+    """What a reader of the figures must know."""
+    confusion, codes = tally.confusion, options.codes
+    absent = [name for name, iou in zip(classes.names, confusion.iou, strict=True) if isnan(iou)]
+    if absent:
+        yield f"in no label and no mask, left out of the mean: {', '.join(absent)}"
+    unlabelled = [name for name, px in zip(classes.names, confusion.support, strict=True) if not px]
+    for code in sorted(codes.ignored & tally.codes - codes.mapping.keys()):
+        if unlabelled and len(classes) == 2:
+            yield f"no label shows {unlabelled[0]}, but code {code} was left out; if it means that, --map {code}=1"
+    if tally.nodata:
+        fate = "counted as missed" if options.count_nodata else "left out (--count-nodata counts them as missed)"
+        yield f"{tally.nodata:,} labelled pixels have no data in the mask: {fate}"
+    if setting and 0 in setting.label_ignored and codes.mapping == setting.label_codes:
+        plain = [code for code in codes.mapping if code < presets.COLOUR]
+        if max(plain) not in tally.codes and not any(code >= presets.COLOUR for code in tally.codes):
+            yield (
+                f"no label holds code {max(plain)}, the last of the public {setting.name}; "
+                "if yours are class codes already (0 = first class), add --label-offset 0"
+            )
+    if setting:
+        yield f"published {setting.metric} on {setting.name}: {setting.published}"
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

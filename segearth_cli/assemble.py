@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from segearth_cli.catalogue import Attention
 from segearth_cli.classes import ClassSet
-from segearth_cli.encoder import Attention, Encoder
+from segearth_cli.encoder import Encoder
 from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.files import cache_dir
 from segearth_cli.model import Segmenter

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
+Attention = Literal["segearth", "clearclip", "vanilla"]  # of the last block
 AUTHORS = "simfeatup"
 PUBLISHED = "vit-b16"
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segearth_cli.catalogue import Attention
 from segearth_cli.errors import UsageError, WeightsError
-
-Attention = Literal["segearth", "clearclip", "vanilla"]
 
 # The projections whose products make the attention maps of the last block; the outputs are summed.
 _PAIRS: Mapping[str, tuple[tuple[int, int], ...]] = {
@@ -39,6 +38,7 @@ class Encoder(nn.Module):
         _check_tower(clip.visual)
         self.visual = clip.visual
         self.pairs = _PAIRS[attention]
+        self._dtype = torch.float32
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(3, 1, 1) * 255, persistent=False)
         self._positions: dict[tuple[int, int, torch.device, torch.dtype], Tensor] = {}
@@ -83,17 +83,27 @@ class Encoder(nn.Module):
         return self._project(self.trunk(x), x.shape[-2] // self.patch, x.shape[-1] // self.patch)[1]
 
     def trunk(self, x: Tensor) -> Tensor:
-        """Normalised chips (B, 3, H, W) -> the input of the last block, (B, 1 + h w, D)."""
+        """Normalised chips (B, 3, H, W) -> the input of the last block, (B, 1 + h w, D) in float32."""
         visual = self.visual
-        x = visual.conv1(x.to(visual.conv1.weight.dtype))
+        x = visual.conv1(x.to(self._dtype)).float()
         h, w = x.shape[-2:]
-        x = x.flatten(2).transpose(1, 2)
-        cls = visual.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
-        x = torch.cat([cls, x], dim=1) + self._position(h, w).to(x.dtype)
+        cls = visual.class_embedding.expand(x.shape[0], 1, -1)
+        x = torch.cat([cls, x.flatten(2).transpose(1, 2)], dim=1) + self._position(h, w)
         x = visual.ln_pre(x)
         for block in visual.transformer.resblocks[:-1]:
-            x = block(x)
+            y = block.ln_1(x).to(self._dtype)
+            x = x + block.ls_1(block.attn(y, y, y, need_weights=False)[0])
+            x = x + block.ls_2(block.mlp(block.ln_2(x).to(self._dtype)))
         return x
+
+    def in_precision(self, dtype: torch.dtype) -> Encoder:
+        """The same encoder with its matrix products in `dtype`; sums, norms, embeddings and projection stay float32."""
+        self._dtype = dtype
+        for block in self.visual.transformer.resblocks:
+            block.attn.to(dtype)
+            block.mlp.to(dtype)
+        self.visual.conv1.to(dtype)
+        return self
 
     def _modulated(self, block: Any, x: Tensor) -> Tensor:
         """Self-self attention of the last block: tokens (B, N, D) -> (B, N, D).
@@ -101,7 +111,7 @@ class Encoder(nn.Module):
         Sums attention outputs instead of attention maps: equal, and no (N, N) map is held.
         """
         attn = block.attn
-        x = block.ln_1(x)
+        x = block.ln_1(x).to(self._dtype)
         b, n, d = x.shape
         qkv = F.linear(x, attn.in_proj_weight, attn.in_proj_bias)
         parts = qkv.view(b, n, 3, attn.num_heads, d // attn.num_heads).permute(2, 0, 3, 1, 4)
@@ -109,7 +119,7 @@ class Encoder(nn.Module):
         return cast(Tensor, attn.out_proj(cast(Tensor, out).transpose(1, 2).reshape(b, n, d)))
 
     def _project(self, x: Tensor, h: int, w: int) -> tuple[Tensor, Tensor]:
-        x = self.visual.ln_post(x) @ self.visual.proj
+        x = self.visual.ln_post(x.float()) @ self.visual.proj
         return x[:, 0], x[:, 1:].transpose(1, 2).reshape(x.shape[0], -1, h, w)
 
     def _position(self, h: int, w: int) -> Tensor:

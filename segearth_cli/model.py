@@ -32,8 +32,7 @@ class Segmenter(nn.Module):
         precision: torch.dtype = torch.float32,
     ):
         super().__init__()
-        self.encoder = encoder
-        self.encoder.visual.to(precision)
+        self.encoder = encoder.in_precision(precision)
         self.upsampler = upsampler
         self.global_bias = global_bias
         self.precision = precision
@@ -55,8 +54,8 @@ class Segmenter(nn.Module):
         x, crop = pad(self.encoder.normalise(chips, valid), self.encoder.patch, minimum)
         token, tokens = self.encoder(x)
         lift = self._bilinear if self.upsampler is None else self._upsampled
-        logits: Tensor = lift(tokens.float(), x)
-        bias = self.global_bias * (F.normalize(token.float(), dim=-1) @ self.phrases.T)
+        logits: Tensor = lift(tokens, x)
+        bias = self.global_bias * (F.normalize(token, dim=-1) @ self.phrases.T)
         return logits[:, :, crop[0], crop[1]] - bias[:, :, None, None]
 
     def _bilinear(self, tokens: Tensor, x: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from segearth_cli import grid
+from segearth_cli.catalogue import Attention
 from segearth_cli.errors import GridError, RasterError, UsageError
 from segearth_cli.grid import Blend, Window
 from segearth_cli.raster import ReadOptions, Scene
@@ -32,7 +33,7 @@ class PredictOptions:
     gsd: float | None = None
     long_side: int | None = None
     threshold: float = 0.0
-    attention: str = "segearth"
+    attention: Attention = "segearth"
     global_bias: float = 0.3
     read: ReadOptions = field(default_factory=ReadOptions)
 
@@ -46,8 +47,9 @@ class PredictOptions:
                 raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be above 0")
         if not 0 <= self.threshold <= 1:
             raise UsageError(f"--threshold {self.threshold}: must be a probability, 0 to 1")
-        if self.blend not in ("mean", "taper"):
-            raise UsageError(f"--blend {self.blend}: choose mean or taper")
+        for name, known in (("blend", get_args(Blend)), ("attention", get_args(Attention))):
+            if getattr(self, name) not in known:
+                raise UsageError(f"--{name} {getattr(self, name)}: choose one of {', '.join(known)}")
         if not math.isfinite(self.global_bias):
             raise UsageError(f"--global-bias {self.global_bias}: must be a number")
 

@@ -18,6 +18,7 @@ from segearth_cli.files import cache_dir, sha256
 CONFIG = "open_clip_config.json"
 UPSAMPLER = "upsampler.safetensors"
 VOCABULARY = "vocabulary.txt"
+SETTINGS = "segearth.json"
 MINI = Path(__file__).parent / "weights" / "mini"
 _HUB_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in repositories of the catalogue
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
@@ -114,6 +115,12 @@ def image_facts(spec: str) -> ImageFacts:
     if not all(isinstance(fact, int) and fact > 0 for fact in facts):
         raise WeightsError(f"{path}: no plain ViT: needs whole embed_dim, vision_cfg.patch_size, vision_cfg.image_size")
     return ImageFacts(*facts)
+
+
+def recommended(spec: str) -> dict[str, Any]:
+    """The settings that a model does best with, from `segearth.json` in its folder; keys are those of PredictOptions."""
+    folder = find(spec).folder
+    return read_json(folder / SETTINGS) if folder is not None and (folder / SETTINGS).is_file() else {}
 
 
 def model_config(path: Path, document: dict[str, Any]) -> dict[str, Any]:

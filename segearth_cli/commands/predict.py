@@ -19,90 +19,19 @@ if TYPE_CHECKING:
     from segearth_cli.classes import ClassSet
     from segearth_cli.jobs import RunOptions
     from segearth_cli.masks import Outputs
-    from segearth_cli.plan import PredictOptions
+    from segearth_cli.sources import choose, recommended
 
-Opt = typer.Option
-
-
-def predict(
-    scenes: Annotated[
-        list[str] | None, typer.Argument(help="Rasters that GDAL can read; - takes one path a line from stdin.")
-    ] = None,
-    classes: Annotated[
-        str | None, Opt("--classes", "-c", help="Classes by comma, synonyms by bar: 'water|river|lake,building|roof'.")
-    ] = None,
-    classes_file: Annotated[
-        Path | None, Opt(help="One class a line: phrases by comma, the first its name; #RRGGBB colour; # comment.")
-    ] = None,
-    background: Annotated[
-        str,
-        Opt(help="Class that low confidence falls to; added first when no class has the name; none: forced choice."),
-    ] = "background",
-    threshold: Annotated[
-        float, Opt("--threshold", "-t", help="Winners below this probability become background.")
-    ] = 0.0,
-    out: Annotated[
-        Path | None, Opt("--out", "-o", help="Mask for one scene, folder for several. [default: STEM.mask.tif here]")
-    ] = None,
-    confidence: Annotated[
-        Path | None, Opt(help="Also write the winner's probability: uint8, 0-254, 255 = nodata (folder for several).")
-    ] = None,
-    scores: Annotated[
-        Path | None, Opt(help="Also write every class's probability: float32 bands (folder for several).")
-    ] = None,
-    overwrite: Annotated[bool, Opt("--overwrite", help="Replace files that exist.")] = False,
-    model: Annotated[
-        str,
-        Opt(
-            "--model",
-            "-m",
-            help="auto, a name of `segearth models`, local-dir:FOLDER, NAME:TAG, hf-hub:ORG/NAME, NAME:FILE.",
-        ),
-    ] = "auto",
-    upsampler: Annotated[
-        str | None, Opt(help="SimFeatUp weights (.safetensors, .ckpt, .pt) or none. [default: the model's own]")
-    ] = None,
-    attention: Annotated[str, Opt(help="Last block's attention: segearth, clearclip or vanilla.")] = "segearth",
-    global_bias: Annotated[float, Opt(help="Share of the global token taken away from every pixel (lambda).")] = 0.3,
-    window: Annotated[int | None, Opt(help="Window side in pixels. [default: the model's]")] = None,
-    stride: Annotated[int | None, Opt(help="Window step in pixels. [default: half the window]")] = None,
-    blend: Annotated[str, Opt(help="Overlapping windows: mean (as published) or taper (hides block edges).")] = "mean",
-    scale: Annotated[float | None, Opt(help="Resample the scene by this factor for the model.")] = None,
-    gsd: Annotated[float | None, Opt(help="Resample the scene to this many metres a pixel.")] = None,
-    long_side: Annotated[int | None, Opt(help="Resample the scene to this many pixels on its long side.")] = None,
-    antialias: Annotated[bool, Opt(help="Average what a coarser pixel covers; off as the published settings.")] = True,
-    bands: Annotated[
-        str | None, Opt("--bands", "-b", help="Bands for red, green, blue, e.g. 4,3,2; one for grey.")
-    ] = None,
-    stretch: Annotated[str, Opt(help="To 8 bits: auto, MIN,MAX or percentiles P2,P98; once a scene.")] = "auto",
-    device: Annotated[str, Opt("--device", "-d", help="auto, cpu, cuda:N or mps.")] = "auto",
-    precision: Annotated[str, Opt(help="auto, fp32, bf16 or fp16.")] = "auto",
-    batch_size: Annotated[str, Opt(help="Windows at once: auto or a number; halved when memory runs out.")] = "auto",
-    workers: Annotated[int, Opt(help="Threads that read ahead.", min=1)] = 2,
-    dry_run: Annotated[
-        bool, Opt("--dry-run", help="Print windows, working size, memory and disk; compute nothing.")
-    ] = False,
-    as_json: Annotated[bool, Opt("--json", help="Print one JSON object a scene instead of the mask's path.")] = False,
-    quiet: Annotated[bool, Opt("--quiet", "-q", help="Errors only.")] = False,
-    verbose: Annotated[bool, Opt("--verbose", "-v", help="Tell what runs and where the time goes.")] = False,
-) -> int:
-    """Segment scenes into the classes you name; prints the path of each mask."""
-    from segearth_cli.plan import PredictOptions
-    from segearth_cli.raster import ReadOptions, parse_bands, parse_stretch
-    from segearth_cli.sources import choose
-
-    class_set = _classes(classes, classes_file, background)
-    parse_stretch(stretch)
-    options = PredictOptions(
-        window=window, stride=stride, blend=blend, scale=scale, gsd=gsd, long_side=long_side,  # type: ignore[arg-type]
+    class_set, settings = _classes(classes, classes_file, preset, background)
+    choice = choose(model, upsampler)
+    options = _options(
+        recommended(choice.model) | settings, bands, stretch, antialias,
+        window=window, stride=stride, blend=blend, scale=scale, gsd=gsd, long_side=long_side,
         threshold=threshold, attention=attention, global_bias=global_bias,
-        read=ReadOptions(parse_bands(bands), stretch, antialias),
     )  # fmt: skip
     names = from_arguments(scenes or [])
     outputs = _outputs(names, out, confidence, scores)
     if not dry_run:
         refuse_existing([path for output in outputs for path in output.paths()], overwrite=overwrite)
-    choice = choose(model, upsampler)
     if choice.note and not quiet:
         console.note(choice.note)
     if dry_run:
@@ -110,7 +39,9 @@ def predict(
     from segearth_cli.assemble import ModelOptions
     from segearth_cli.jobs import RunOptions
 
-    model_options = ModelOptions(choice.model, choice.upsampler, attention, global_bias, device, precision)  # type: ignore[arg-type]
+    model_options = ModelOptions(
+        choice.model, choice.upsampler, options.attention, options.global_bias, device, precision
+    )
     run = RunOptions(_batch(batch_size), workers, quiet, (lambda _line: None) if quiet else console.note)
     return _each(names, outputs, _Predict(model_options, options, run, class_set, as_json, verbose))
 
@@ -203,11 +134,38 @@ def _each(names: list[str], outputs: list[Outputs], act: Any) -> int:
     return 0
 
 
-def _classes(flag: str | None, file: Path | None, background: str) -> ClassSet:
-    if (flag is None) == (file is None):
-        raise UsageError("name the classes with either --classes or --classes-file, e.g. --classes water,building")
+def _classes(
+    flag: str | None, file: Path | None, preset: str | None, background: str | None
+) -> tuple[ClassSet, dict[str, Any]]:
+    """The classes of a run, and the settings that a preset brings with them."""
+    if sum(given is not None for given in (flag, file, preset)) != 1:
+        raise UsageError("name the classes with one of --classes, --classes-file and --preset")
+    if preset is not None:
+        from segearth_cli.presets import get
+
+        known = get(preset)
+        classes = known.classes()
+        settings = {"threshold": known.threshold, "long_side": known.long_side, "global_bias": -known.global_bias}
+        settings |= {"attention": "segearth", "blend": "mean", "antialias": False}
+        return class_lists.with_background(classes, background) if background else classes, settings
     listed = class_lists.parse(flag) if flag is not None else class_lists.read(file or Path())
-    return class_lists.with_background(listed, background)
+    return class_lists.with_background(listed, background or "background"), {}
+
+
+def _options(
+    settings: dict[str, Any], bands: str | None, stretch: str, antialias: bool | None, **given: Any
+) -> PredictOptions:
+    """The options of a run: flags, else a preset's settings, else the model's own, else the defaults."""
+    from segearth_cli.plan import PredictOptions
+    from segearth_cli.raster import ReadOptions, parse_bands, parse_stretch
+
+    parse_stretch(stretch)
+    asked = {name: value for name, value in given.items() if value is not None}
+    if {"scale", "gsd", "long_side"} & set(asked):
+        settings = {name: value for name, value in settings.items() if name not in ("scale", "gsd", "long_side")}
+    smooth = settings.pop("antialias", True) if antialias is None else antialias
+    settings.pop("antialias", None)
+    return PredictOptions(read=ReadOptions(parse_bands(bands), stretch, smooth), **settings | asked)
 
 
 def _outputs(names: list[str], out: Path | None, confidence: Path | None, scores: Path | None) -> list[Outputs]:

@@ -118,7 +118,7 @@ def image_facts(spec: str) -> ImageFacts:
 
 
 def recommended(spec: str) -> dict[str, Any]:
-    """The settings that a model does best with, from `segearth.json` in its folder; keys are those of PredictOptions."""
+    """The settings that a model does best with, from `segearth.json` in its folder, by field of PredictOptions."""
     folder = find(spec).folder
     return read_json(folder / SETTINGS) if folder is not None and (folder / SETTINGS).is_file() else {}
 

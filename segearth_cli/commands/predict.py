@@ -19,6 +19,87 @@ if TYPE_CHECKING:
     from segearth_cli.classes import ClassSet
     from segearth_cli.jobs import RunOptions
     from segearth_cli.masks import Outputs
+    from segearth_cli.plan import PredictOptions
+
+Opt = typer.Option
+
+
+def predict(
+    scenes: Annotated[
+        list[str] | None, typer.Argument(help="Rasters that GDAL can read; - takes one path a line from stdin.")
+    ] = None,
+    classes: Annotated[
+        str | None, Opt("--classes", "-c", help="Classes by comma, synonyms by bar: 'water|river|lake,building|roof'.")
+    ] = None,
+    classes_file: Annotated[
+        Path | None, Opt(help="One class a line: phrases by comma, the first its name; #RRGGBB colour; # comment.")
+    ] = None,
+    preset: Annotated[
+        str | None, Opt(help="A published setting, e.g. loveda: classes, background, threshold, resolution, lambda.")
+    ] = None,
+    background: Annotated[
+        str | None,
+        Opt(
+            help="Class that low confidence falls to, put first when missing; none: forced choice. [default: background]"
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None, Opt("--threshold", "-t", help="Winners below this probability become background. [default: 0]")
+    ] = None,
+    out: Annotated[
+        Path | None, Opt("--out", "-o", help="Mask for one scene, folder for several. [default: STEM.mask.tif here]")
+    ] = None,
+    confidence: Annotated[
+        Path | None, Opt(help="Also write the winner's probability: uint8, 0-254, 255 = nodata (folder for several).")
+    ] = None,
+    scores: Annotated[
+        Path | None, Opt(help="Also write every class's probability: float32 bands (folder for several).")
+    ] = None,
+    overwrite: Annotated[bool, Opt("--overwrite", help="Replace files that exist.")] = False,
+    model: Annotated[
+        str,
+        Opt(
+            "--model",
+            "-m",
+            help="auto, a name of `segearth models`, local-dir:FOLDER, NAME:TAG, hf-hub:ORG/NAME, NAME:FILE.",
+        ),
+    ] = "auto",
+    upsampler: Annotated[
+        str | None, Opt(help="SimFeatUp weights (.safetensors, .ckpt, .pt) or none. [default: the model's own]")
+    ] = None,
+    attention: Annotated[
+        str | None, Opt(help="Last block's attention: segearth, clearclip or vanilla. [default: segearth]")
+    ] = None,
+    global_bias: Annotated[
+        float | None, Opt(help="Share of the global token taken from every pixel, lambda. [default: 0.3]")
+    ] = None,
+    window: Annotated[int | None, Opt(help="Window side in pixels. [default: the model's]")] = None,
+    stride: Annotated[int | None, Opt(help="Window step in pixels. [default: half the window]")] = None,
+    blend: Annotated[
+        str | None, Opt(help="Overlapping windows: mean (as published) or taper (hides block edges). [default: mean]")
+    ] = None,
+    scale: Annotated[float | None, Opt(help="Resample the scene by this factor for the model.")] = None,
+    gsd: Annotated[float | None, Opt(help="Resample the scene to this many metres a pixel.")] = None,
+    long_side: Annotated[int | None, Opt(help="Resample the scene to this many pixels on its long side.")] = None,
+    antialias: Annotated[
+        bool | None, Opt("--antialias/--no-antialias", help="Average what a coarser pixel covers. [default: yes]")
+    ] = None,
+    bands: Annotated[
+        str | None, Opt("--bands", "-b", help="Bands for red, green, blue, e.g. 4,3,2; one for grey.")
+    ] = None,
+    stretch: Annotated[str, Opt(help="To 8 bits: auto, MIN,MAX or percentiles P2,P98; once a scene.")] = "auto",
+    device: Annotated[str, Opt("--device", "-d", help="auto, cpu, cuda:N or mps.")] = "auto",
+    precision: Annotated[str, Opt(help="auto, fp32, bf16 or fp16.")] = "auto",
+    batch_size: Annotated[str, Opt(help="Windows at once: auto or a number; halved when memory runs out.")] = "auto",
+    workers: Annotated[int, Opt(help="Threads that read ahead.", min=1)] = 2,
+    dry_run: Annotated[
+        bool, Opt("--dry-run", help="Print windows, working size, memory and disk; compute nothing.")
+    ] = False,
+    as_json: Annotated[bool, Opt("--json", help="Print one JSON object a scene instead of the mask's path.")] = False,
+    quiet: Annotated[bool, Opt("--quiet", "-q", help="Errors only.")] = False,
+    verbose: Annotated[bool, Opt("--verbose", "-v", help="Tell what runs and where the time goes.")] = False,
+) -> int:
+    """Segment scenes into the classes you name; prints the path of each mask."""
     from segearth_cli.sources import choose, recommended
 
     class_set, settings = _classes(classes, classes_file, preset, background)

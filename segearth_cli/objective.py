@@ -1,8 +1,8 @@
 """What SimFeatUp learns from: upsampled features, seen through a jitter and brought down again, must be the encoder's.
 
 FeatUp, arXiv:2403.10516, in the form of SegEarth-OV, arXiv:2410.01768. Jitter and blur are linear along each axis, so
-each is one small matrix per axis. Maps run (H, W, C) here, as the upsampler makes them. For the backward pass one map of
-C channels is kept, the rest is computed again image by image.
+each is one small matrix per axis. Maps run (H, W, C) here, as the upsampler makes them. For the backward pass one map
+of C channels is kept, the rest is computed again image by image.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ class _Rowwise(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         bands, tensors, wanted = ctx.bands, ctx.saved_tensors, ctx.needs_input_grad[2:]
         asked = [i for i, want in enumerate(wanted) if want]
-        sums = [torch.zeros_like(t) if want else None for t, want in zip(tensors, wanted, strict=True)]
+        sums: list[Any] = [torch.zeros_like(t) if want else None for t, want in zip(tensors, wanted, strict=True)]
         for row in range(len(bands[0].starts)):
             parts = [*(band.at(row) for band in bands), *tensors[len(bands) :]]
             parts = [part.detach().requires_grad_(want) for part, want in zip(parts, wanted, strict=True)]

@@ -226,7 +226,11 @@ def _classes(
 
         known = get(preset)
         classes = known.classes()
-        settings = {"threshold": known.threshold, "long_side": known.long_side, "global_bias": -known.global_bias}
+        settings: dict[str, Any] = {
+            "threshold": known.threshold,
+            "long_side": known.long_side,
+            "global_bias": -known.global_bias,
+        }
         settings |= {"attention": "segearth", "blend": "mean", "antialias": False}
         return class_lists.with_background(classes, background) if background else classes, settings
     listed = class_lists.parse(flag) if flag is not None else class_lists.read(file or Path())

@@ -177,7 +177,9 @@ def _class_set(rows: Sequence[tuple[Sequence[str], Color | None]], where: str) -
 
 
 def _default_color(name: str, code: int) -> Color:
-    return _CONVENTIONS.get(name.casefold()) or _spread(code)
+    """The conventional colour of a name or of its last word that has one, else one far from its neighbours'."""
+    words = [name.casefold(), *reversed(name.casefold().split())]
+    return next((_CONVENTIONS[word] for word in words if word in _CONVENTIONS), None) or _spread(code)
 
 
 def _spread(code: int) -> Color:

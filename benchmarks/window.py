@@ -1,0 +1,113 @@
+"""One window at ViT-B/16 shapes on the CPU: what the whole method costs beside the ViT forward alone, as ratios in one run.
+
+Random weights: speed does not depend on them. `--plain` adds the published formula, unfolded (13 GB, minutes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from collections.abc import Callable
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+
+from benchmarks import report
+from segearth_cli.encoder import Encoder
+from segearth_cli.model import Segmenter
+from segearth_cli.upsampler import JBU, Upsampler
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+def build(precision: torch.dtype, phrases: int) -> tuple[Segmenter, Any]:
+    """A segmenter of ViT-B/16 shapes in a precision, and a plain open_clip ViT in the same precision."""
+    torch.manual_seed(0)
+    clip = open_clip.create_model("ViT-B-16-quickgelu", pretrained=None).eval()
+    plain = open_clip.create_model("ViT-B-16-quickgelu", pretrained=None).eval().visual.to(precision)
+    upsampler = Upsampler(512, 16).eval()
+    text = F.normalize(torch.randn(phrases, 512), dim=-1)
+    return Segmenter(Encoder(clip, MEAN, STD), upsampler, text, precision=precision), plain
+
+
+def seconds(act: Callable[[], object], repeats: int) -> float:
+    """The shortest of several runs, after one to warm up."""
+    act()
+    best = float("inf")
+    for _ in range(repeats):
+        started = time.perf_counter()
+        act()
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def plain_jbu(jbu: JBU, source: torch.Tensor, guidance: torch.Tensor) -> torch.Tensor:
+    """The published formula, neighbourhoods unfolded: source (B, C, h, w), guidance (B, 3, H, W) -> (B, C, H, W)."""
+    b, _, height, width = guidance.shape
+    radius, taps = jbu.radius, jbu.taps
+
+    def unfold(x: torch.Tensor) -> torch.Tensor:
+        padded = F.pad(x, (radius,) * 4, mode="reflect")
+        return F.unfold(padded, 2 * radius + 1).view(b, x.shape[1], taps, height, width)
+
+    keys = jbu.range_proj(guidance)
+    scores = torch.einsum("bcthw,bchw->bthw", unfold(keys), keys)
+    kernel = torch.softmax(jbu.range_temp.exp().clamp(1e-4, 1e4) * scores, dim=1)
+    axis = torch.linspace(-1, 1, 2 * radius + 1)
+    spatial = torch.exp(-(axis[:, None] ** 2 + axis[None] ** 2) / (2 * jbu.sigma_spatial**2)).reshape(1, taps, 1, 1)
+    kernel = kernel * spatial
+    kernel = kernel / kernel.sum(dim=1, keepdim=True).clamp(min=1e-7)
+    kernel = kernel + 0.1 * jbu.fixup_proj(torch.cat([kernel, guidance], dim=1))
+    fine = F.interpolate(source, (height, width), mode="bicubic", align_corners=False)
+    return torch.einsum("bcthw,bthw->bchw", unfold(fine), kernel)
+
+
+@torch.inference_mode()
+def plain_window(segmenter: Segmenter, chips: torch.Tensor) -> torch.Tensor:
+    """A window by the published formula with all C channels upsampled."""
+    assert segmenter.upsampler is not None
+    x = segmenter.encoder.normalise(chips)
+    token, maps = segmenter.encoder(x)
+    for stage in range(1, 5):
+        size = 14 << stage, 14 << stage
+        maps = plain_jbu(segmenter.upsampler.up, maps, F.adaptive_avg_pool2d(x, size))
+    maps = F.normalize(maps + 0.1 * segmenter.upsampler.fixup_proj(maps), dim=1)
+    logits = torch.einsum("bchw,qc->bqhw", maps, segmenter.phrases)
+    bias = F.normalize(token, dim=-1) @ segmenter.phrases.T
+    return logits - segmenter.global_bias * bias[:, :, None, None]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    chips = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)
+    facts: dict[str, Any] = {"threads": torch.get_num_threads(), "cpu": report.cpu_name()}
+    for name, precision in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        segmenter, visual = build(precision, 8)
+        x = segmenter.encoder.normalise(chips).to(precision)
+        with torch.inference_mode():
+            forward = seconds(lambda x=x, visual=visual: visual(x), arguments.repeats)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        window = seconds(lambda segmenter=segmenter: segmenter(chips), arguments.repeats)
+        above = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6
+        facts[name] = {"vit_ms": forward * 1e3, "window_ms": window * 1e3, "ratio": window / forward, "above_gb": above}
+    facts["phrases_ms"] = {
+        count: seconds(lambda s=build(torch.float32, count)[0]: s(chips), 2) * 1e3 for count in (4, 16, 64, 256)
+    }
+    if arguments.plain:
+        segmenter, _ = build(torch.float32, 8)
+        started = time.perf_counter()
+        expected = plain_window(segmenter, chips)
+        facts["plain_s"] = time.perf_counter() - started
+        facts["plain_over_fast"] = facts["plain_s"] * 1e3 / facts["fp32"]["window_ms"]
+        facts["largest_difference"] = (expected - segmenter(chips)).abs().max().item()
+    report.write("window", facts)
+
+
+if __name__ == "__main__":
+    main()

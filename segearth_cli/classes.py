@@ -6,7 +6,7 @@ import colorsys
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segearth_cli.errors import ClassesError
@@ -112,14 +112,34 @@ def with_background(classes: ClassSet, name: str) -> ClassSet:
     A name that no class has is put first, as code 0, with itself as its phrase.
     """
     if name.casefold() == "none":
-        return ClassSet(classes.names, classes.phrases, classes.colors, None)
+        return replace(classes, background=None)
     for code, known in enumerate(classes.names):
         if known.casefold() == name.casefold():
-            return ClassSet(classes.names, classes.phrases, classes.colors, code)
+            return replace(classes, background=code)
     rows: list[tuple[Sequence[str], Color | None]] = [([name], None)]
     rows += list(zip(classes.phrases, classes.colors, strict=True))
     added = _class_set(rows, "--background")
-    return ClassSet(added.names, added.phrases, added.colors, 0)
+    return replace(added, background=0)
+
+
+def with_rest(classes: ClassSet, rest: Sequence[Sequence[str]]) -> ClassSet:
+    """The classes with their background widened by phrases for what else a scene may show.
+
+    For models to which "background" means nothing. rest: groups of synonyms; a group that shares a word with a phrase
+    of another class is left out. A background that has phrases beside its own name is left as it is.
+    """
+    code = classes.background
+    if code is None or classes.phrases[code] != (classes.names[code],):
+        return classes
+    named = {word for i, own in enumerate(classes.phrases) if i != code for word in _words(own)}
+    more = tuple(phrase for group in rest if not named & _words(group) for phrase in group)
+    phrases = tuple((*own, *more) if i == code else own for i, own in enumerate(classes.phrases))
+    return replace(classes, phrases=phrases)
+
+
+def _words(phrases: Sequence[str]) -> set[str]:
+    """The words of phrases, in lower case and without a plural's s."""
+    return {word.removesuffix("s") for phrase in phrases for word in phrase.casefold().split()}
 
 
 def to_tag(classes: ClassSet) -> str:

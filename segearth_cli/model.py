@@ -58,6 +58,12 @@ class Segmenter(nn.Module):
         bias = self.global_bias * (F.normalize(token, dim=-1) @ self.phrases.T)
         return logits[:, :, crop[0], crop[1]] - bias[:, :, None, None]
 
+    @torch.inference_mode()
+    def token(self, chips: Tensor, valid: Tensor | None = None) -> Tensor:
+        """The global token (B, C) of chips, see `forward`."""
+        minimum = 1 if self.upsampler is None else self.upsampler.minimum
+        return self.encoder(pad(self.encoder.normalise(chips, valid), self.encoder.patch, minimum)[0])[0]
+
     def _bilinear(self, tokens: Tensor, x: Tensor) -> Tensor:
         cosines = torch.einsum("bchw,qc->bqhw", F.normalize(tokens, dim=1), self.phrases)
         return F.interpolate(cosines, size=x.shape[-2:], mode="bilinear", align_corners=False)

@@ -100,12 +100,14 @@ def predict(
     verbose: Annotated[bool, Opt("--verbose", "-v", help="Tell what runs and where the time goes.")] = False,
 ) -> int:
     """Segment scenes into the classes you name; prints the path of each mask."""
-    from segearth_cli.sources import choose, recommended
+    from segearth_cli.sources import advice, choose
 
     class_set, settings = _classes(classes, classes_file, preset, background)
     choice = choose(model, upsampler)
+    advised = advice(choice.model)
+    class_set = class_lists.with_rest(class_set, advised.background)
     options = _options(
-        recommended(choice.model) | settings, bands, stretch, antialias,
+        advised.settings | settings, bands, stretch, antialias,
         window=window, stride=stride, blend=blend, scale=scale, gsd=gsd, long_side=long_side,
         threshold=threshold, attention=attention, global_bias=global_bias,
     )  # fmt: skip

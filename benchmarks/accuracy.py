@@ -59,7 +59,7 @@ class Keep(Decider):
         nothing = torch.zeros(logits.shape[1:], dtype=torch.uint8)
         return Decision(nothing, nothing.clone(), None)
 
-    def no_scores(self, shape: tuple[int, int]) -> None:
+    def no_scores(self, _shape: tuple[int, int]) -> None:
         return None
 
 
@@ -147,8 +147,8 @@ def page(found: dict[str, Any]) -> str:
     lines = [
         "# What each part of the method brings, with the embedded model",
         "",
-        f"`python -m benchmarks.accuracy --model {found['arguments']['model']}`, settings {settings}. mIoU in per cent, "
-        "for sets of background and one class the IoU of that class.",
+        f"`python -m benchmarks.accuracy --model {found['arguments']['model']}`, settings {settings}.",
+        "mIoU in per cent, for sets of background and one class the IoU of that class.",
         "",
         "| variant | " + " | ".join(f"{name} ({found[name]['images']})" for name in sets) + " |",
         "|-" * (len(sets) + 1) + "|",

@@ -62,7 +62,8 @@ class Segmenter(nn.Module):
     def token(self, chips: Tensor, valid: Tensor | None = None) -> Tensor:
         """The global token (B, C) of chips, see `forward`."""
         minimum = 1 if self.upsampler is None else self.upsampler.minimum
-        return self.encoder(pad(self.encoder.normalise(chips, valid), self.encoder.patch, minimum)[0])[0]
+        token: Tensor = self.encoder(pad(self.encoder.normalise(chips, valid), self.encoder.patch, minimum)[0])[0]
+        return token
 
     def _bilinear(self, tokens: Tensor, x: Tensor) -> Tensor:
         cosines = torch.einsum("bchw,qc->bqhw", F.normalize(tokens, dim=1), self.phrases)

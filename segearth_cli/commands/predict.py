@@ -39,9 +39,7 @@ def predict(
     ] = None,
     background: Annotated[
         str | None,
-        Opt(
-            help="Class that low confidence falls to, put first when missing; none: forced choice. [default: background]"
-        ),
+        Opt(help="Class that low confidence falls to, put first when missing; or none. [default: background]"),
     ] = None,
     threshold: Annotated[
         float | None, Opt("--threshold", "-t", help="Winners below this probability become background. [default: 0]")

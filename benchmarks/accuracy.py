@@ -147,7 +147,7 @@ def page(found: dict[str, Any]) -> str:
     lines = [
         "# What each part of the method brings, with the embedded model",
         "",
-        f"`python -m benchmarks.accuracy --model {found['arguments']['model']}`, settings {settings}.",
+        f"`python -m benchmarks.accuracy`, settings {settings}.",
         "mIoU in per cent, for sets of background and one class the IoU of that class.",
         "",
         "| variant | " + " | ".join(f"{name} ({found[name]['images']})" for name in sets) + " |",

@@ -46,6 +46,15 @@ def refuse_existing(paths: Iterable[Path], *, overwrite: bool) -> None:
             raise UsageError(f"{path}: exists already; replace it with --overwrite")
 
 
+def make_folders(folders: Iterable[Path]) -> None:
+    """Make the folders that are missing. Raises SegEarthError when one cannot be made."""
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise SegEarthError(f"{folder}: cannot make the folder: {e.strerror}") from e
+
+
 def from_arguments(arguments: Iterable[str]) -> list[str]:
     """The inputs named on a command line; `-` stands for one a line of stdin."""
     names: list[str] = []

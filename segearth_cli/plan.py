@@ -14,7 +14,7 @@ from segearth_cli.errors import GridError, RasterError, UsageError
 from segearth_cli.grid import Blend, Window
 from segearth_cli.raster import ReadOptions, Scene
 
-MAX_UPSCALE = 64.0
+MAX_SIDE = 10_000_000  # pixels of a working grid; more is a typing error
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +100,14 @@ class Plan:
 def make_plan(scene: Scene, options: PredictOptions, native: int) -> Plan:
     """The plan for a scene and a model's native window.
 
-    Raises UsageError when the resolution cannot be meant, GridError when window and stride do not tile.
+    Raises RasterError when the resolution cannot be meant for this scene, GridError when window and stride do not tile.
     """
     factor = _factor(scene, options)
-    if factor > MAX_UPSCALE:
-        raise UsageError(f"{scene.path}: resolution {factor:.3g} times the scene's own; at most {MAX_UPSCALE:g} times")
     rows, cols = grid.working_size(scene.height, scene.width, factor)
+    if max(rows, cols) > MAX_SIDE:
+        raise RasterError(
+            f"{scene.path}: working size {cols} x {rows} px; choose a coarser --scale, --gsd or --long-side"
+        )
     window = options.window or native
     stride = options.stride if options.stride is not None else max(1, window // 2)
     if not 0 < stride <= window:

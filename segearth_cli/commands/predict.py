@@ -12,7 +12,7 @@ import typer
 from segearth_cli import classes as class_lists
 from segearth_cli import console
 from segearth_cli.errors import SegEarthError, UsageError
-from segearth_cli.files import from_arguments, refuse_existing
+from segearth_cli.files import from_arguments, make_folders, refuse_existing
 
 if TYPE_CHECKING:
     from segearth_cli.assemble import Assembled, ModelOptions
@@ -112,7 +112,9 @@ def predict(
     names = from_arguments(scenes or [])
     outputs = _outputs(names, out, confidence, scores)
     if not dry_run:
-        refuse_existing([path for output in outputs for path in output.paths()], overwrite=overwrite)
+        files = [path for output in outputs for path in output.paths()]
+        refuse_existing(files, overwrite=overwrite)
+        make_folders({path.parent for path in files if path.parent in (out, confidence, scores)})
     if choice.note and not quiet:
         console.note(choice.note)
     if dry_run:
@@ -254,18 +256,20 @@ def _options(
 
 
 def _outputs(names: list[str], out: Path | None, confidence: Path | None, scores: Path | None) -> list[Outputs]:
-    """Where each scene's files go. Raises UsageError when two scenes would write the same file."""
+    """Where each scene's files go: a name with a suffix is a file for one scene, else a folder.
+
+    Raises UsageError when two scenes would write the same file.
+    """
     from segearth_cli.masks import Outputs
     from segearth_cli.raster import stem
 
     def place(given: Path | None, kind: str, name: str) -> Path | None:
         if given is None:
             return Path(f"{stem(name)}.mask.tif") if kind == "mask" else None
-        if len(names) == 1 and not given.is_dir():
+        if len(names) == 1 and given.suffix and not given.is_dir():
             return given
         if given.is_file():
             raise UsageError(f"{given}: is a file, need a folder for {len(names)} scenes")
-        given.mkdir(parents=True, exist_ok=True)
         return given / f"{stem(name)}.{kind}.tif"
 
     found = [

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from segearth_cli.errors import RasterError, SegEarthError, UsageError
+from segearth_cli.errors import SegEarthError, UsageError
 
 
 @contextmanager
@@ -79,11 +79,3 @@ def sha256(path: Path) -> str:
         while chunk := f.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def check_readable(path: Path) -> None:
-    """Raises RasterError when a local file is absent or may not be read."""
-    if not path.exists():
-        raise RasterError(f"{path}: no such file")
-    if not os.access(path, os.R_OK):
-        raise RasterError(f"{path}: not readable; check its permissions")

@@ -71,9 +71,12 @@ def run() -> int:
         return _fail("interrupted", 130)
     except _Terminated:
         return _fail("terminated", 143)
-    except BrokenPipeError:  # the reader of our stdout has gone, e.g. `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except BrokenPipeError:
+        return _reader_gone()
+    except SystemExit as e:  # Typer's answer to a broken pipe
+        if isinstance(e.__context__, BrokenPipeError):
+            return _reader_gone()
+        raise
     except Exception as e:
         if not hasattr(e, "format_message"):  # a bug keeps its traceback
             raise
@@ -84,6 +87,12 @@ def run() -> int:
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
     raise _Terminated
+
+
+def _reader_gone() -> int:
+    """What remains to do when the reader of stdout has left, e.g. `| head`: keep Python from complaining at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
 
 
 def _fail(line: str, code: int) -> int:

@@ -100,6 +100,7 @@ def predict(
     """Segment scenes into the classes you name; prints the path of each mask."""
     from segearth_cli.sources import advice, choose
 
+    names = from_arguments(scenes or [])
     class_set, settings = _classes(classes, classes_file, preset, background)
     choice = choose(model, upsampler)
     advised = advice(choice.model)
@@ -109,7 +110,6 @@ def predict(
         window=window, stride=stride, blend=blend, scale=scale, gsd=gsd, long_side=long_side,
         threshold=threshold, attention=attention, global_bias=global_bias,
     )  # fmt: skip
-    names = from_arguments(scenes or [])
     outputs = _outputs(names, out, confidence, scores)
     if not dry_run:
         files = [path for output in outputs for path in output.paths()]

@@ -166,9 +166,9 @@ def page(found: dict[str, Any]) -> str:
         lines.append(f"- {which}: {pairs}")
     lines += [
         "",
-        "The paper (ViT-B/16, OpenEarthMap / WHU-Sat.II / WBS-SI): ClearCLIP-like baseline 32.4 / 22.7 / 46.9, "
-        "with SimFeatUp 37.6 / 26.4 / 58.7, with the global bias 39.3 / 27.9 / 59.5, with 11 x 11 kernels 40.3 / 28.4 / "
-        "60.2.",
+        "The paper (ViT-B/16, OpenEarthMap / WHU-Sat.II / WBS-SI): ClearCLIP-like baseline 32.4 / 22.7 / 46.9,",
+        "with SimFeatUp 37.6 / 26.4 / 58.7, with the global bias 39.3 / 27.9 / 59.5, with 11 x 11 kernels 40.3 / 28.4",
+        "/ 60.2.",
         "",
     ]
     return "\n".join(lines)

@@ -91,16 +91,20 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of a --precision; auto is bfloat16 where the processor multiplies it natively, else float32."""
+    """The dtype of a --precision.
+
+    auto is float16 on CUDA (the inputs of its products are bounded by the norms before them, and it is eight times
+    closer to float32 than bfloat16), bfloat16 on CPUs that multiply it natively, else float32.
+    """
     if name == "auto":
-        return torch.bfloat16 if _fast_bfloat16(device) else torch.float32
+        if device.type == "cuda":
+            return torch.float16
+        return torch.bfloat16 if device.type == "cpu" and _native_bfloat16() else torch.float32
     if name not in PRECISIONS:
         raise UsageError(f"--precision {name}: choose auto, {', '.join(PRECISIONS)}")
     return PRECISIONS[name]
 
 
-def _fast_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    cpu = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else ""
-    return cpu.startswith("AVX512") and bool(torch.cpu._is_avx512_bf16_supported())
+def _native_bfloat16() -> bool:
+    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(known and known())

@@ -15,7 +15,8 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.transform import from_gcps
 from rasterio.windows import Window as RasterWindow
 
 from segearth_cli.errors import RasterError, UsageError
@@ -96,17 +97,22 @@ class Scene:
     def pixel_metres(self) -> float:
         """Side of a pixel in metres, at the scene's centre for geographic CRSs.
 
-        Raises RasterError without a CRS or geotransform.
+        Raises RasterError without a CRS, a geotransform or a unit of length.
         """
-        if self.crs is None or self.transform.is_identity:
+        crs, t = self.crs, self.transform
+        if self.gcps[0] and (crs is None or t.is_identity):
+            crs, t = self.gcps[1], from_gcps(self.gcps[0])
+        if crs is None or t.is_identity:
             raise RasterError(f"{self.path}: no CRS, so --gsd has no meaning here; use --scale or --long-side")
-        t = self.transform
         sizes = np.array([math.hypot(t.a, t.d), math.hypot(t.b, t.e)])
-        if self.crs.is_geographic:
+        if crs.is_geographic:
             _, latitude = t * (self.width / 2, self.height / 2)
             sizes = sizes * METRES_PER_DEGREE * np.array([math.cos(math.radians(latitude)), 1.0])
         else:
-            sizes = sizes * self.crs.linear_units_factor[1]
+            try:
+                sizes = sizes * crs.linear_units_factor[1]
+            except CRSError:
+                raise RasterError(f"{self.path}: a CRS without a unit of length; use --scale or --long-side") from None
         return float(np.sqrt(sizes.prod()))
 
     def read(self, window: Window, size: tuple[int, int] | None = None) -> Chip:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -179,24 +180,17 @@ class Uncertainty(nn.Module):
         return torch.exp(0.1 * self.net(features) + 0.1).clamp(min=1e-4)
 
 
-class Decoder(nn.Sequential):
+class Decoder(nn.Module):
     """The image back from its features (..., C), given as in `Dense`: (..., 3), in -1 to 1."""
 
     def __init__(self, channels: int):
-        super().__init__(
-            nn.Linear(channels, channels),
-            nn.LayerNorm(channels, eps=1e-6),
-            nn.GELU(),
-            nn.Linear(channels, 3),
-            nn.Tanh(),
-        )
+        super().__init__()
+        self.first = nn.Linear(channels, channels)
+        self.rest = nn.Sequential(nn.LayerNorm(channels, eps=1e-6), nn.GELU(), nn.Linear(channels, 3), nn.Tanh())
 
     def forward(self, maps: Tensor, mix: Tensor, constant: Tensor) -> Tensor:
-        first, *others = self
-        x = F.linear(constant, first.weight, first.bias) + torch.matmul(maps, F.linear(mix, first.weight))
-        for layer in others:
-            x = layer(x)
-        return x
+        hidden = torch.matmul(maps, F.linear(mix, self.first.weight)) + self.first(constant)
+        return cast(Tensor, self.rest(hidden))
 
 
 def _reflected(eye: Tensor, margin: int) -> Tensor:

@@ -91,7 +91,7 @@ def plain_losses(objective, image, tokens, jitter, seen, project):
     net = objective.uncertainty.net
     s = torch.exp(0.1 * (torch.einsum("bchw,c->bhw", seen, net.weight[0]) + net.bias) + 0.1).clamp(min=1e-4)[:, None]
     error = torch.einsum("bchw,ck->bkhw", down - seen, project)
-    first, norm, _, last, _ = objective.decoder
+    first, (norm, _, last, _) = objective.decoder.first, objective.decoder.rest
     x = F.conv2d(maps, first.weight[:, :, None, None], first.bias)
     mean, variance = x.mean(1, keepdim=True), x.var(1, keepdim=True, unbiased=False)
     x = (x - mean) / (variance + 1e-6).sqrt() * norm.weight[None, :, None, None] + norm.bias[None, :, None, None]

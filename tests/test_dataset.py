@@ -102,7 +102,7 @@ def test_workers_change_nothing(folder, workers):
 def test_devices_share_each_batch_without_overlap():
     alone = list(Positions(2, 7, 6, 0, 1))
     shared = [list(Positions(2, 7, 6, rank, 3)) for rank in range(3)]
-    assert [sum(parts, []) for parts in zip(*shared, strict=True)] == alone
+    assert [[i for part in parts for i in part] for parts in zip(*shared, strict=True)] == alone
 
 
 def test_each_run_through_the_images_takes_every_image_in_proportion_to_its_area(tmp_path):
@@ -153,7 +153,7 @@ def test_16_bit_scenes_are_stretched_as_predict_does(tmp_path):
     np.testing.assert_array_equal(fixed[0][0].image, np.rint(values / 20).astype(np.uint8))
 
 
-def test_a_file_that_breaks_later_is_told_and_replaced(tmp_path, folder):
+def test_a_file_that_breaks_later_is_told_and_replaced(folder):
     windows = windows_of(folder)
     broken = folder / "part0" / "0.png"
     buffer = io.BytesIO()

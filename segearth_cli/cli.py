@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from segearth_cli import __version__
-from segearth_cli.commands import evaluate, predict, vectorize
+from segearth_cli.commands import evaluate, predict, train, vectorize
 from segearth_cli.errors import SegEarthError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("train-upsampler")(train.train_upsampler)
 app.command("vectorize")(vectorize.vectorize)
 
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from segearth_cli.upsampler import Dense, Upsampler
 
 MARGIN = 20  # pixels reflected around a crop before it is shifted
 MAX_ZOOM = 2.0
@@ -87,21 +90,22 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """The two terms of one jitter, each a scalar mean over the batch, before weights and the number of jitters."""
+    """The two terms of one jitter, each a scalar mean over the batch, before weights and the number of jitters.
+
+    error: the squared error within `features`, which no uncertainty excuses; to look at, without a gradient.
+    """
 
     features: Tensor
     image: Tensor
+    error: Tensor
 
 
 class Objective(nn.Module):
-    """The upsampler and the parts that exist to train it.
+    """The upsampler and the parts that exist to train it."""
 
-    upsampler: tokens (B, C, h, w), guidance (B, 3, H, W) -> features (B, C, H, W). channels: C. patch: pixels a token
-    spans.
-    """
-
-    def __init__(self, upsampler: nn.Module, channels: int, patch: int):
+    def __init__(self, upsampler: Upsampler):
         super().__init__()
+        channels, patch = upsampler.channels, upsampler.patch
         self.upsampler = upsampler
         self.downsampler = Downsampler(channels, patch)
         self.uncertainty = Uncertainty(channels)
@@ -109,32 +113,40 @@ class Objective(nn.Module):
 
     def forward(self, image: Tensor, tokens: Tensor, view: View) -> Losses:
         """Losses of normalised images (B, 3, H, W) with features `tokens` (B, C, h, w), under one jitter."""
-        maps = self.upsampler(tokens, image).permute(0, 2, 3, 1)
-        blurring = blur(image.shape[-2], image.shape[-1], maps)
+        return self.losses(self.upsampler.dense(tokens, image), view)
+
+    def losses(self, dense: Dense, view: View) -> Losses:
+        """Losses of features of every pixel, whoever made them."""
+        blurring = blur(dense.maps.shape[1], dense.maps.shape[2], dense.maps)
         coarse, errors = [], []
-        for one, target in zip(maps, view.image, strict=True):  # one by one: a few maps of C channels at a time
-            parts = checkpoint(self._parts, one, target, view.operators, blurring, use_reentrant=False)
-            coarse.append(parts[0])
-            errors.append(parts[1])
-        down = torch.stack(coarse) @ view.projection
+        for maps, mix, target in zip(dense.maps, dense.mix, view.image, strict=True):
+            parts = maps, mix, dense.constant, target, view.operators, blurring
+            down, error = checkpoint(self._parts, *parts, use_reentrant=False)
+            coarse.append(down)
+            errors.append(error)
         seen = view.tokens.permute(0, 2, 3, 1)
-        return Losses(self._nll(down, seen, view.projection), torch.stack(errors).mean())
-
-    def _parts(self, maps: Tensor, target: Tensor, operators: Operators, blurring: Operators) -> tuple[Tensor, Tensor]:
-        """Features (h, w, C) of one jittered image brought down, and the error of its reconstruction."""
-        jittered = transform(maps, operators)
-        error = (self.decoder(jittered) - target.permute(1, 2, 0)).square().mean()
-        return self.downsampler(transform(jittered, blurring)), error
-
-    def _nll(self, down: Tensor, seen: Tensor, projected: Tensor) -> Tensor:
-        """Gaussian negative log-likelihood of features, with a learned deviation per token."""
+        squares = ((torch.stack(coarse) - seen) @ view.projection).square()
         deviation: Tensor = self.uncertainty(seen)
-        error = (down - seen @ projected).square()
-        return torch.mean(error / (2 * deviation.square()) + deviation.log())
+        likelihood = squares / (2 * deviation.square()) + deviation.log()
+        return Losses(likelihood.mean(), torch.stack(errors).mean(), squares.detach().mean())
+
+    def _parts(
+        self, maps: Tensor, mix: Tensor, constant: Tensor, target: Tensor, operators: Operators, blurring: Operators
+    ) -> tuple[Tensor, Tensor]:
+        """Features (h, w, C) of one jittered image brought down, and the error of its reconstruction.
+
+        Jitter and blur keep constants and act on each map alone, so they come before the mixing.
+        """
+        jittered = transform(maps, operators)
+        error = (self.decoder(jittered, mix, constant) - target.permute(1, 2, 0)).square().mean()
+        return self.downsampler(transform(jittered, blurring), mix, constant), error
 
 
 class Downsampler(nn.Module):
-    """Learned pooling of patches: blurred features (H, W, C) -> (h, w, C), weighted by a softmax over each patch."""
+    """Learned pooling of patches, weighted by a softmax over each: blurred features (H, W, C) -> (h, w, C).
+
+    The features are given as in `Dense`: maps (H, W, R), mix (R, C), constant (C,).
+    """
 
     def __init__(self, channels: int, patch: int):
         super().__init__()
@@ -143,14 +155,15 @@ class Downsampler(nn.Module):
         self.w = nn.Parameter(1 + 0.01 * torch.randn(patch, patch))
         self.b = nn.Parameter(0.01 * torch.randn(patch, patch))
 
-    def forward(self, maps: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, mix: Tensor, constant: Tensor) -> Tensor:
         p, (height, width) = self.patch, maps.shape[:2]
-        scores = self.score(maps).view(height // p, p, width // p, p).transpose(1, 2)
+        scores = self.score(torch.matmul(maps, mix) + constant).view(height // p, p, width // p, p).transpose(1, 2)
         if self.training:  # a patch whose scores are dropped is pooled by w and b alone
             scores = scores * (torch.rand(scores.shape[:2], device=maps.device) > 0.2)[..., None, None]
         weights = (scores * self.w + self.b).flatten(2).softmax(dim=-1).view_as(scores)
         patches = maps.view(height // p, p, width // p, p, -1).transpose(1, 2)
-        return torch.einsum("hwuv,hwuvc->hwc", weights, patches)
+        pooled = torch.einsum("hwuv,hwuvc->hwc", weights, patches)
+        return pooled @ mix + constant  # the weights of a patch add up to one
 
 
 class Uncertainty(nn.Module):
@@ -167,17 +180,17 @@ class Uncertainty(nn.Module):
         return torch.exp(0.1 * self.net(features) + 0.1).clamp(min=1e-4)
 
 
-class Decoder(nn.Sequential):
-    """The image back from its features: (..., C) -> (..., 3), in -1 to 1."""
+class Decoder(nn.Module):
+    """The image back from its features (..., C), given as in `Dense`: (..., 3), in -1 to 1."""
 
     def __init__(self, channels: int):
-        super().__init__(
-            nn.Linear(channels, channels),
-            nn.LayerNorm(channels, eps=1e-6),
-            nn.GELU(),
-            nn.Linear(channels, 3),
-            nn.Tanh(),
-        )
+        super().__init__()
+        self.first = nn.Linear(channels, channels)
+        self.rest = nn.Sequential(nn.LayerNorm(channels, eps=1e-6), nn.GELU(), nn.Linear(channels, 3), nn.Tanh())
+
+    def forward(self, maps: Tensor, mix: Tensor, constant: Tensor) -> Tensor:
+        hidden = torch.matmul(maps, F.linear(mix, self.first.weight)) + self.first(constant)
+        return cast(Tensor, self.rest(hidden))
 
 
 def _reflected(eye: Tensor, margin: int) -> Tensor:

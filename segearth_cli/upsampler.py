@@ -162,7 +162,7 @@ class _Rowwise(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         bands, tensors, wanted = ctx.bands, ctx.saved_tensors, ctx.needs_input_grad[2:]
         asked = [i for i, want in enumerate(wanted) if want]
-        sums: list[Any] = [torch.zeros_like(t) if want else None for t, want in zip(tensors, wanted, strict=True)]
+        sums = {i: torch.zeros_like(tensors[i]) for i in asked}
         for row in range(len(bands[0].starts)):
             parts = [*(band.at(row) for band in bands), *tensors[len(bands) :]]
             parts = [part.detach().requires_grad_(want) for part, want in zip(parts, wanted, strict=True)]
@@ -171,7 +171,7 @@ class _Rowwise(torch.autograd.Function):
             above = gradient[:, row * TILE : (row + 1) * TILE]
             for i, grad in zip(asked, torch.autograd.grad(out, [parts[i] for i in asked], above), strict=True):
                 (bands[i].cut(sums[i], row) if i < len(bands) else sums[i]).add_(grad)
-        return None, None, *sums
+        return None, None, *(sums.get(i) for i in range(len(tensors)))
 
 
 def _stacked(row_of: RowOf, bands: list[Band], shared: Sequence[Tensor]) -> Tensor:
@@ -201,6 +201,19 @@ Pullback = tuple[list[int], Tensor]
 RowOf = Callable[..., Tensor]  # (row, centres, neighbours, source, spatial, *fixup) -> (B, 8, W rounded up, K)
 
 
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """Features of every pixel as maps still to be mixed: maps (B, H, W, R), mix (B, R, C), constant (C,)."""
+
+    maps: Tensor
+    mix: Tensor
+    constant: Tensor
+
+    def values(self) -> Tensor:
+        """The features, (B, H, W, C)."""
+        return torch.matmul(self.maps, self.mix.unsqueeze(1)) + self.constant
+
+
 class Upsampler(nn.Module):
     """Tokens to pixels: JBU stages that double the grid until it is the image, then a 1x1 head.
 
@@ -226,11 +239,24 @@ class Upsampler(nn.Module):
 
     def forward(self, tokens: Tensor, guidance: Tensor) -> Tensor:
         """Features of every pixel: tokens (B, C, h, w), guidance (B, 3, H, W) -> (B, C, H, W)."""
+        dense = self.dense(tokens, guidance)
+        return dense.values().permute(0, 3, 1, 2)
+
+    def dense(self, tokens: Tensor, guidance: Tensor) -> Dense:
+        """The same features before they are mixed: no more maps than a grid has tokens need to be lifted.
+
+        In training, whole channels are dropped before the head (which commutes with the upsampling).
+        """
+        b, c, h, w = tokens.shape
         head = cast(nn.Conv2d, self.fixup_proj[1])
-        drop = cast(Tensor, self.fixup_proj[0](tokens))  # whole channels, so this too commutes with the upsampling
-        tokens = tokens + HEAD_GAIN * F.conv2d(drop, head.weight.to(tokens.dtype))
-        maps = self.lift(tokens.permute(0, 2, 3, 1), guidance) + HEAD_GAIN * cast(Tensor, head.bias)
-        return maps.permute(0, 3, 1, 2)
+        weight, constant = HEAD_GAIN * head.weight.flatten(1), HEAD_GAIN * cast(Tensor, head.bias)
+        kept = cast(Tensor, self.fixup_proj[0](tokens.new_ones(b, c, 1, 1))).view(b, c, 1)
+        eye = torch.eye(min(c, h * w), device=tokens.device, dtype=tokens.dtype)
+        if c <= h * w:
+            return Dense(self.lift(tokens.permute(0, 2, 3, 1), guidance), eye + kept * weight.T, constant)
+        values = tokens.flatten(2).transpose(1, 2)  # (B, h w, C)
+        places = eye.view(1, h, w, h * w).expand(b, -1, -1, -1)
+        return Dense(self.lift(places, guidance), values + (values * kept.transpose(1, 2)) @ weight.T, constant)
 
     def fold(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B, N, C) with the head taken before the upsampling, and the constant (C,) to add after it."""

@@ -12,10 +12,10 @@ FLOORS = [
     for floor in (
         "__init__ errors",
         "grid classes console files catalogue tags",
-        "raster mosaic decision shapes vectors encoder upsampler objective metrics pairs presets sources tensors",
-        "weights text dataset model plan report strips masks",
-        "predict vectorize train evaluate download assemble",
-        "jobs",
+        "raster mosaic decision shapes vectors encoder upsampler metrics pairs presets sources tensors pictures",
+        "weights text dataset objective recipe model plan report strips masks",
+        "predict vectorize learner evaluate download assemble",
+        "jobs train",
         "shards",
         "commands",
         "cli",
@@ -28,7 +28,7 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {
     "torch": {
         *("mosaic", "decision", "encoder", "upsampler", "objective"),
-        *("weights", "text", "dataset", "model", "predict", "train", "assemble"),
+        *("weights", "text", "dataset", "model", "learner", "predict", "train", "assemble"),
     },
     "open_clip": {"encoder", "tags", "text", "weights"},
     "fiona": {"vectors"},

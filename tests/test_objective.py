@@ -65,13 +65,33 @@ def plain_pooling(maps, net):
     return out
 
 
+def plain_upsampled(net, tokens, guidance):
+    """The upsampler by unfolding every neighbourhood: tokens (B, C, h, w) -> (B, C, H, W)."""
+    maps, r = tokens, net.radius
+    axis = torch.linspace(-1, 1, 2 * r + 1, dtype=tokens.dtype)
+    spatial = torch.exp(-(axis[:, None] ** 2 + axis[None, :] ** 2).flatten() / (2 * net.up.sigma_spatial**2))
+    for stage in range(1, net.stages + 1):
+        size = guidance.shape[-2:] if stage == net.stages else (tokens.shape[2] << stage, tokens.shape[3] << stage)
+        g = F.adaptive_avg_pool2d(guidance, size)
+        keys = net.up.range_proj(g)
+        near = F.unfold(F.pad(keys, (r,) * 4, mode="reflect"), 2 * r + 1).view(*keys.shape[:2], -1, *size)
+        scores = torch.einsum("bkthw,bkhw->bthw", near, keys) * net.up.range_temp.exp().clamp(1e-4, 1e4)
+        kernel = scores.softmax(1) * spatial[None, :, None, None]
+        kernel = kernel / kernel.sum(1, keepdim=True).clamp(min=1e-7)
+        kernel = kernel + 0.1 * net.up.fixup_proj(torch.cat([kernel, g], 1))
+        maps = F.interpolate(maps, size=size, mode="bicubic", align_corners=False)
+        near = F.unfold(F.pad(maps, (r,) * 4, mode="reflect"), 2 * r + 1).view(*maps.shape[:2], -1, *size)
+        maps = torch.einsum("bthw,bcthw->bchw", kernel, near)
+    return maps + 0.1 * net.fixup_proj(maps)
+
+
 def plain_losses(objective, image, tokens, jitter, seen, project):
-    maps = plain_jitter(objective.upsampler(tokens, image), jitter)
+    maps = plain_jitter(plain_upsampled(objective.upsampler, tokens, image), jitter)
     down = plain_pooling(plain_blur(maps), objective.downsampler)
     net = objective.uncertainty.net
     s = torch.exp(0.1 * (torch.einsum("bchw,c->bhw", seen, net.weight[0]) + net.bias) + 0.1).clamp(min=1e-4)[:, None]
     error = torch.einsum("bchw,ck->bkhw", down - seen, project)
-    first, norm, _, last, _ = objective.decoder
+    first, (norm, _, last, _) = objective.decoder.first, objective.decoder.rest
     x = F.conv2d(maps, first.weight[:, :, None, None], first.bias)
     mean, variance = x.mean(1, keepdim=True), x.var(1, keepdim=True, unbiased=False)
     x = (x - mean) / (variance + 1e-6).sqrt() * norm.weight[None, :, None, None] + norm.bias[None, :, None, None]
@@ -81,7 +101,7 @@ def plain_losses(objective, image, tokens, jitter, seen, project):
 
 
 def make(channels, patch, radius=1):
-    objective = Objective(Upsampler(channels, patch, radius=radius, keys=3), channels, patch).double()
+    objective = Objective(Upsampler(channels, patch, radius=radius, keys=3)).double()
     with torch.no_grad():
         for parameter in objective.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -128,8 +148,10 @@ def test_the_blur_is_a_5_by_5_gaussian_of_sigma_1():
 @pytest.mark.parametrize("patch", [14, 16, 32])
 def test_pooling_is_a_softmax_over_the_pixels_of_each_patch(patch):
     net = Downsampler(5, patch).double().eval()
-    maps = double(1, 5, 2 * patch, 3 * patch)
-    torch.testing.assert_close(net(maps[0].permute(1, 2, 0)), plain_pooling(maps, net)[0].permute(1, 2, 0), **EXACT)
+    maps, mix, constant = double(1, 4, 2 * patch, 3 * patch), double(4, 5), double(5)
+    pooled = net(maps[0].permute(1, 2, 0), mix, constant)
+    features = torch.einsum("brhw,rc->bchw", maps, mix) + constant[:, None, None]
+    torch.testing.assert_close(pooled, plain_pooling(features, net)[0].permute(1, 2, 0), **EXACT)
 
 
 def test_projections_have_unit_columns_and_are_fresh():
@@ -139,12 +161,14 @@ def test_projections_have_unit_columns_and_are_fresh():
     assert not torch.equal(first, second)
 
 
+@pytest.mark.parametrize("channels", [4, 9])  # fewer and more than the 6 tokens: both ways to mix
 @pytest.mark.parametrize("patch", [14, 16, 32])
 @pytest.mark.parametrize("jitter", JITTERS[1:], ids=str)
-def test_both_losses_are_the_published_ones(patch, jitter):
-    objective = make(6, patch)
-    image, tokens, seen = double(2, 3, 2 * patch, 3 * patch), double(2, 6, 2, 3), double(2, 6, 2, 3)
-    project = projection(6, image)
+def test_both_losses_are_the_published_ones(channels, patch, jitter):
+    objective = make(channels, patch)
+    image = double(2, 3, 2 * patch, 3 * patch)
+    tokens, seen = double(2, channels, 2, 3), double(2, channels, 2, 3)
+    project = projection(channels, image)
     jitter = Jitter(min(jitter.top, MARGIN), min(jitter.left, MARGIN), jitter.zoom, jitter.flip)
     losses = objective(image, tokens, view_of(jitter, image, seen, project))
     features, reconstruction = plain_losses(objective, image, tokens, jitter, seen, project)
@@ -152,10 +176,11 @@ def test_both_losses_are_the_published_ones(patch, jitter):
     torch.testing.assert_close(losses.image, reconstruction, **EXACT)
 
 
-def test_gradients_of_both_losses_are_those_of_the_published_formulas():
-    objective = make(4, 14)
-    image, tokens, seen = double(2, 3, 28, 42), double(2, 4, 2, 3), double(2, 4, 2, 3)
-    project, jitter = projection(4, image), Jitter(11, 30, 1.4, True)
+@pytest.mark.parametrize("channels", [4, 9])
+def test_gradients_of_both_losses_are_those_of_the_published_formulas(channels):
+    objective = make(channels, 14)
+    image, tokens, seen = double(2, 3, 28, 42), double(2, channels, 2, 3), double(2, channels, 2, 3)
+    project, jitter = projection(channels, image), Jitter(11, 30, 1.4, True)
     losses = objective(image, tokens, view_of(jitter, image, seen, project))
     ours = torch.autograd.grad(losses.features + losses.image, list(objective.parameters()))
     features, reconstruction = plain_losses(objective, image, tokens, jitter, seen, project)
@@ -164,15 +189,14 @@ def test_gradients_of_both_losses_are_those_of_the_published_formulas():
         torch.testing.assert_close(a, b, **EXACT, msg=lambda text, name=name: f"{name}: {text}")
 
 
-@pytest.mark.parametrize("part", [Uncertainty, Decoder])
-def test_gradcheck_of_the_heads(part):
-    net = part(3).double()
-    assert gradcheck(net, double(2, 2, 3).requires_grad_())
+def test_gradcheck_of_the_uncertainty():
+    assert gradcheck(Uncertainty(3).double(), double(2, 2, 3).requires_grad_())
 
 
-def test_gradcheck_of_the_pooling():
-    net = Downsampler(3, 2).double().eval()
-    assert gradcheck(net, double(4, 6, 3).requires_grad_())
+@pytest.mark.parametrize("part", [Decoder(3), Downsampler(3, 2).eval()], ids=["decoder", "pooling"])
+def test_gradcheck_of_the_parts_that_read_features(part):
+    inputs = [x.requires_grad_() for x in (double(4, 6, 2), double(2, 3), double(3))]
+    assert gradcheck(part.double(), inputs)
 
 
 def test_gradcheck_of_jitter_and_blur():

@@ -1,0 +1,256 @@
+"""Random windows of unlabelled images: seeded, the same in any number of workers, and resumable at any position."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segearth_cli.errors import SegEarthError, TrainingError
+from segearth_cli.grid import Window
+from segearth_cli.raster import Chip, ReadOptions, Scene, open_scene
+
+SUFFIXES = frozenset({".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+TRIES = 20  # windows drawn before one with much nodata is taken
+ENOUGH = 0.9  # share of valid pixels at which a window is taken at once
+OPEN = 64  # images kept open in each worker
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image of the collection: its name for the user, its path for GDAL, its size in pixels."""
+
+    name: str
+    path: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What was found: readable pictures, and a line for each file that is not."""
+
+    pictures: tuple[Picture, ...]
+    unreadable: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A window of one picture of the collection, by number."""
+
+    picture: int
+    window: Window
+
+    def overlaps(self, other: Place) -> bool:
+        a, b = self.window, other.window
+        rows = a.row < b.bottom and b.row < a.bottom
+        return self.picture == other.picture and rows and a.col < b.right and b.col < a.right
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Windows (B, 3, S, S) uint8 RGB, valid (B, S, S) True = data, and a line for each file that could not be read."""
+
+    images: Tensor
+    valid: Tensor
+    unreadable: tuple[str, ...]
+
+
+Report = Callable[[int], object]
+
+
+def collect(
+    names: Sequence[str], tars: Sequence[str], read: ReadOptions, report: Report = lambda _n: None
+) -> Collection:
+    """The pictures of folders (recursively), files and tar archives, in a fixed order.
+
+    read: of GeoTIFFs, as for predict. report: called with the number of files just looked at.
+    Raises TrainingError when no file can be read.
+    """
+    pictures: list[Picture] = []
+    unreadable: list[str] = []
+    for name, path in _candidates(names, tars, unreadable):
+        try:
+            with _quick_opening():
+                scene = open_scene(path, read)
+            scene.close()
+            pictures.append(Picture(name, path, scene.height, scene.width))
+        except SegEarthError as e:
+            unreadable.append(str(e).replace(path, name))
+        report(1)
+    if not pictures:
+        first = f"; the first: {unreadable[0]}" if unreadable else ""
+        raise TrainingError(f"{', '.join([*names, *tars])}: no readable images ({len(unreadable)} unreadable{first})")
+    return Collection(tuple(pictures), tuple(unreadable))
+
+
+def _candidates(names: Sequence[str], tars: Sequence[str], unreadable: list[str]) -> Iterator[tuple[str, str]]:
+    """Name and GDAL path of every file that may be an image."""
+    for name in names:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            found = (Path(folder) / file for folder, _, files in os.walk(path) for file in files)
+            yield from ((str(p), str(p)) for p in sorted(found) if p.suffix.lower() in SUFFIXES)
+        elif path.suffix.lower() == ".tar":
+            yield from _members(path, unreadable)
+        else:
+            yield name, str(path)
+    for name in tars:
+        yield from _members(Path(name).expanduser(), unreadable)
+
+
+def _members(path: Path, unreadable: list[str]) -> Iterator[tuple[str, str]]:
+    """The images of a tar archive, each as the part of the file where its bytes lie; nothing is unpacked."""
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES:
+                    yield f"{path}:{member.name}", f"/vsisubfile/{member.offset_data}_{member.size},{path}"
+    except (tarfile.TarError, OSError) as e:
+        why = getattr(e, "strerror", None) or "not an uncompressed tar archive; decompress it first"
+        unreadable.append(f"{path}: {why}")
+
+
+class Windows(torch.utils.data.Dataset[Any]):
+    """Random windows by number: window i is a function of the seed and i alone.
+
+    In each run through the collection a picture gives one window for every crop x crop pixels that it has, at least
+    one, in an order shuffled anew. Pictures smaller than a window are reflected. avoid: places never touched.
+    """
+
+    def __init__(
+        self, pictures: Sequence[Picture], crop: int, seed: int, read: ReadOptions, avoid: Sequence[Place] = ()
+    ):
+        self.pictures, self.crop, self.seed, self.read, self.avoid = tuple(pictures), crop, seed, read, tuple(avoid)
+        shares = [max(1, picture.height * picture.width // crop**2) for picture in self.pictures]
+        self._ends = np.cumsum(shares)
+        self._order: tuple[int, NDArray[np.int64]] | None = None
+        self._open: OrderedDict[str, Scene] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Windows in one run through the collection."""
+        return int(self._ends[-1])
+
+    def __getstate__(self) -> dict[str, Any]:  # open files stay in their process
+        return self.__dict__ | {"_open": OrderedDict(), "_order": None}
+
+    def __getitem__(self, number: int) -> tuple[Chip | None, tuple[str, ...]]:
+        """Window `number` with the lines of files that could not be read; None when there is no data in any try."""
+        _, chip, unreadable = self.draw(number)
+        return chip, unreadable
+
+    def draw(self, number: int) -> tuple[Place | None, Chip | None, tuple[str, ...]]:
+        """Window `number` with its place."""
+        rng = np.random.default_rng([self.seed, number])
+        best: tuple[float, Place | None, Chip | None] = (0.0, None, None)
+        unreadable: dict[str, None] = {}
+        for attempt in range(TRIES):
+            place = self._place(number, attempt, rng)
+            if any(place.overlaps(other) for other in self.avoid):
+                continue
+            try:
+                chip = self.read_place(place)
+            except SegEarthError as e:
+                picture = self.pictures[place.picture]
+                unreadable[str(e).replace(picture.path, picture.name)] = None
+                continue
+            share = float(chip.valid.mean())
+            if share > best[0]:
+                best = share, place, chip
+            if share >= ENOUGH:
+                break
+        return best[1], best[2], tuple(unreadable)
+
+    def read_place(self, place: Place) -> Chip:
+        """The pixels of a place, reflected to crop x crop. Raises RasterError."""
+        with _quick_opening():
+            return _filled(self._scene(self.pictures[place.picture]).read(place.window), self.crop)
+
+    def _place(self, number: int, attempt: int, rng: np.random.Generator) -> Place:
+        """Where the next try looks: first at the number's turn in the shuffled order, then anywhere."""
+        turn = self._shuffled(number) if attempt == 0 else int(rng.integers(len(self)))
+        index = int(np.searchsorted(self._ends, turn, side="right"))
+        picture = self.pictures[index]
+        height, width = min(self.crop, picture.height), min(self.crop, picture.width)
+        row, col = rng.integers(picture.height - height + 1), rng.integers(picture.width - width + 1)
+        return Place(index, Window(int(row), int(col), height, width))
+
+    def _shuffled(self, number: int) -> int:
+        epoch, turn = divmod(number, len(self))
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng([self.seed, epoch, 1]).permutation(len(self))
+        return int(self._order[1][turn])
+
+    def _scene(self, picture: Picture) -> Scene:
+        if picture.path not in self._open:
+            self._open[picture.path] = open_scene(picture.path, self.read)
+            if len(self._open) > OPEN:
+                self._open.popitem(last=False)[1].close()
+        self._open.move_to_end(picture.path)
+        return self._open[picture.path]
+
+
+def held_out(pictures: Sequence[Picture], crop: int, seed: int, read: ReadOptions, count: int) -> tuple[Place, ...]:
+    """Places for validation, in different pictures where possible, none overlapping; at most a quarter of all windows.
+
+    Their seed differs from that of training; training must avoid them.
+    """
+    windows = Windows(pictures, crop, seed + 1, read)
+    places: list[Place] = []
+    for number in range(min(8 * count, len(windows))):
+        if len(places) == min(count, len(windows) // 4):
+            break
+        place = windows.draw(number)[0]
+        if place is not None and not any(place.overlaps(other) for other in places):
+            places.append(place)
+    return tuple(places)
+
+
+class Positions(torch.utils.data.Sampler[list[int]]):
+    """The numbers of the windows of each step that is left, for one of several devices."""
+
+    def __init__(self, first_step: int, steps: int, batch: int, rank: int, world: int):
+        self.steps, self.batch, self.rank, self.share = range(first_step, steps), batch, rank, batch // world
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self.steps:
+            first = step * self.batch + self.rank * self.share
+            yield list(range(first, first + self.share))
+
+
+def collate(samples: Iterable[tuple[Chip | None, tuple[str, ...]]]) -> Batch | None:
+    """Windows as a batch; None when one of them found no data."""
+    samples = list(samples)
+    chips = [chip for chip, _ in samples if chip is not None]
+    if len(chips) < len(samples):
+        return None
+    return Batch(
+        torch.from_numpy(np.stack([chip.image for chip in chips])),
+        torch.from_numpy(np.stack([chip.valid for chip in chips])),
+        tuple(line for _, lines in samples for line in lines),
+    )
+
+
+def _filled(chip: Chip, side: int) -> Chip:
+    """A chip reflected about its borders to side x side, the odd pixel right and bottom."""
+    missing = [side - size for size in chip.valid.shape]
+    pad = [(m // 2, m - m // 2) for m in missing]
+    return Chip(np.pad(chip.image, [(0, 0), *pad], mode="reflect"), np.pad(chip.valid, pad, mode="reflect"))
+
+
+def _quick_opening() -> Any:
+    """GDAL without a listing of the whole folder for every file that is opened."""
+    return rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE")

@@ -8,6 +8,7 @@ neighbourhood and pulled back through the bicubic interpolation, are small dense
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,11 +53,10 @@ class JBU(nn.Module):
             raise WeightsError(
                 f"guidance of {height} x {width} px is smaller than the upsampler's radius {self.radius}"
             )
-        operators = (
-            _pullback(source.shape[1], height, self.radius, source),
-            _pullback(source.shape[2], width, self.radius, source),
-        )
-        row_of, bands = self._rows(guidance.permute(0, 2, 3, 1), source, operators, finish)
+        place = self.radius, source.device, source.dtype
+        down, across = pullback(source.shape[1], height, *place), pullback(source.shape[2], width, *place)
+        source = F.pad(source, (0, 0, *across.margins, *down.margins))
+        row_of, bands = self._rows(guidance.permute(0, 2, 3, 1), source, (down, across), finish)
         shared = [self._spatial(), *self.fixup_proj.parameters()]
         if finish is None and torch.is_grad_enabled() and not guidance.requires_grad:
             rows = cast(Tensor, _Rowwise.apply(row_of, bands, *(band.whole for band in bands), *shared))
@@ -80,11 +80,10 @@ class JBU(nn.Module):
             return self._tile_row(row, kernel, strip, operators, finish)
 
         tops = [row * TILE for row in range(centres.shape[1] // TILE)]
-        starts, rows = operators[0]
         return row_of, [
             Band(centres, tops, TILE),
             Band(neighbours, tops, TILE + 2 * radius),
-            Band(source, starts, rows.shape[-1]),
+            Band(source, operators[0].starts, operators[0].length),
         ]
 
     def _keys(self, guidance: Tensor, dropout: Tensor | None) -> Tensor:
@@ -131,15 +130,13 @@ class JBU(nn.Module):
         self, row: int, kernels: Tensor, strip: Tensor, operators: tuple[Pullback, Pullback], finish: Finish | None
     ) -> Tensor:
         """One row of tiles of upsampled maps: (B, 8, W rounded up, K)."""
-        (_, row_operators), (cols_at, col_operators) = operators
-        b, nx = strip.shape[0], len(cols_at)
-        side, n, m = TILE + 2 * self.radius, row_operators.shape[-1], col_operators.shape[-1]
+        down, across = operators
+        b, nx, side = strip.shape[0], len(across.starts), TILE + 2 * self.radius
         dense = _spread(kernels, self.radius).view(b, nx, side * TILE**2, side)
-        by_column = torch.matmul(dense, col_operators.to(kernels.dtype)).view(b, nx, side, TILE**2, m)
-        weights = torch.matmul(by_column.permute(0, 1, 3, 4, 2), row_operators[row].to(kernels.dtype))
-        columns = torch.stack([strip[:, :, at : at + m] for at in cols_at], dim=1)
-        taps = columns.transpose(2, 3).reshape(b * nx, m * n, -1)
-        out = torch.bmm(weights.reshape(b * nx, TILE**2, m * n), taps)
+        by_column = torch.matmul(dense, across.operators).view(b, nx, side, TILE**2, across.length)
+        by_column = by_column.permute(0, 1, 3, 4, 2).reshape(b * nx, TILE**2 * across.length, side)
+        weights = torch.matmul(by_column, down.operators[row]).view(b * nx, TILE**2, -1)
+        out = torch.bmm(weights, across.windows(strip.transpose(1, 2)).reshape(b * nx, weights.shape[2], -1))
         if finish is not None:
             out = finish(out)
         return out.view(b, nx, TILE, TILE, -1).transpose(1, 2).reshape(b, TILE, nx * TILE, -1)
@@ -197,7 +194,6 @@ class Band:
         return tensor[:, self.starts[row] : self.starts[row] + self.height]
 
 
-Pullback = tuple[list[int], Tensor]
 RowOf = Callable[..., Tensor]  # (row, centres, neighbours, source, spatial, *fixup) -> (B, 8, W rounded up, K)
 
 
@@ -339,21 +335,51 @@ def _spread(kernels: Tensor, radius: int) -> Tensor:
     return zeros
 
 
-def _pullback(source: int, target: int, radius: int, like: Tensor) -> Pullback:
-    """Bicubic resizing with reflected margins along one axis, cut into tiles.
+@dataclass(frozen=True, slots=True)
+class Pullback:
+    """Bicubic resizing with reflected margins along one axis, cut into the tiles of the target.
 
-    Returns the first source position that each tile of the target needs, and for each tile the operator
-    (8 + 2 radius, n) from n source positions to the target positions of the tile and its margins.
+    margins: zeros to add before and after the source. starts: for each tile the first position that it needs of the
+    source so extended, evenly spaced where tiles and source allow it. operators: (tiles, 8 + 2 radius, length) from
+    `length` source positions to the target positions of the tile and its margins.
     """
-    eye = torch.eye(source, device=like.device, dtype=torch.promote_types(like.dtype, torch.float32)).view(
-        1, source, source, 1
-    )
-    resized = F.interpolate(eye, size=(target, 1), mode="bicubic", align_corners=False)
-    whole = F.pad(resized, (0, 0, radius, radius), mode="reflect")[0, :, :, 0].T  # (target + 2 radius, source)
-    whole = F.pad(whole, (0, 0, 0, -target % TILE))
-    tiles = whole.unfold(0, TILE + 2 * radius, TILE).transpose(1, 2)  # (tiles, side, source)
-    used = tiles.ne(0).any(dim=1)
-    first = used.int().argmax(dim=1)
-    length = int((source - used.int().flip(1).argmax(dim=1) - first).max())
-    starts = first.clamp(max=source - length).tolist()
-    return starts, torch.stack([tile[:, at : at + length] for tile, at in zip(tiles, starts, strict=True)])
+
+    margins: tuple[int, int]
+    starts: list[int]
+    operators: Tensor
+
+    @property
+    def length(self) -> int:
+        """Source positions that a tile needs."""
+        return self.operators.shape[-1]
+
+    def windows(self, x: Tensor) -> Tensor:
+        """What each tile needs of maps (B, w, n, R): (B, tiles, length, n, R); a view where starts are even."""
+        step = self.starts[1] - self.starts[0] if len(self.starts) > 1 else 1
+        if step > 0 and self.starts == list(range(self.starts[0], self.starts[-1] + 1, step)):
+            used = x[:, self.starts[0] : self.starts[-1] + self.length].contiguous()
+            return used.unfold(1, self.length, step).permute(0, 1, 4, 2, 3)
+        return torch.stack([x[:, at : at + self.length] for at in self.starts], dim=1)
+
+
+@functools.lru_cache(maxsize=64)
+def pullback(source: int, target: int, radius: int, device: torch.device, dtype: torch.dtype) -> Pullback:
+    """The pullback of an axis of `source` positions resized to `target`, with the target reflected by `radius`."""
+    with torch.inference_mode(False), torch.no_grad():  # kept, so it must serve training too
+        eye = torch.eye(source, dtype=torch.float64).view(1, source, source, 1)
+        resized = F.interpolate(eye, size=(target, 1), mode="bicubic", align_corners=False)
+        whole = F.pad(resized, (0, 0, radius, radius), mode="reflect")[0, :, :, 0].T  # (target + 2 radius, source)
+        tiles = F.pad(whole, (0, 0, 0, -target % TILE)).unfold(0, TILE + 2 * radius, TILE).transpose(1, 2)
+        used = tiles.ne(0).any(dim=1)  # (tiles, source)
+        first = used.int().argmax(dim=1)
+        end = source - used.int().flip(1).argmax(dim=1)
+        even = torch.arange(len(tiles)) * (TILE * source / target)
+        if TILE * source % target == 0:
+            first = even.long() + int((first - even).min())
+        length = int((end - first).max())
+        before = max(0, -int(first.min()))
+        after = max(0, int(first.max()) + length - source)
+        starts = (first + before).tolist()
+        extended = F.pad(tiles, (before, after))
+        cut = torch.stack([tile[:, at : at + length] for tile, at in zip(extended, starts, strict=True)])
+        return Pullback((before, after), starts, cut.to(device, dtype))

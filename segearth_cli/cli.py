@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from segearth_cli import __version__
-from segearth_cli.commands import evaluate, predict, train, vectorize
+from segearth_cli.commands import evaluate, models, predict, train, vectorize
 from segearth_cli.errors import SegEarthError
 
 app = typer.Typer(
@@ -30,6 +30,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("train-upsampler")(train.train_upsampler)
 app.command("vectorize")(vectorize.vectorize)
+app.command("models")(models.models)
+app.command("download")(models.download)
 
 
 def _version(asked: bool) -> None:

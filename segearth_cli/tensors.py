@@ -44,17 +44,16 @@ def filled(module: Any, tensors: Mapping[str, Tensor], path: Path) -> Any:
     Raises WeightsError when one is missing, left over, of another shape, or not finite; path: for the message.
     """
     own = module.state_dict()
-    faults = [
-        f"{what} {_few(names)}"
-        for what, names in (
-            ("lacks", [name for name in own if name not in tensors]),
-            ("has unknown", [name for name in tensors if name not in own]),
-            ("has another shape of", [name for name in own if name in tensors and _misfit(tensors[name], own[name])]),
-        )
-        if names
-    ]
-    if faults:
-        raise WeightsError(f"{path}: does not fit the model: {'; '.join(faults)}")
+    lacking = [name for name in own if name not in tensors]
+    unknown = [name for name in tensors if name not in own]
+    misfits = [name for name in own if name in tensors and tensors[name].shape != own[name].shape]
+    fitting = len(own) - len(lacking) - len(misfits)
+    if 2 * fitting < len(own):
+        raise WeightsError(f"{path}: weights of another model: {fitting} of {len(own)} tensors fit")
+    if lacking or unknown or misfits:
+        faults = (("lacks", lacking), ("has unknown", unknown), ("has another shape of", misfits))
+        listed = "; ".join(f"{what} {_few(names)}" for what, names in faults if names)
+        raise WeightsError(f"{path}: does not fit the model: {listed}")
     values = {name: tensors[name].float() if tensors[name].is_floating_point() else tensors[name] for name in own}
     broken = [name for name, value in values.items() if not bool(value.isfinite().all())]
     if broken:
@@ -63,7 +62,7 @@ def filled(module: Any, tensors: Mapping[str, Tensor], path: Path) -> Any:
     return module.requires_grad_(False).eval()
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error says, cut to one line."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
@@ -103,10 +102,6 @@ def _torchscript(path: Path, trusted: Collection[str]) -> dict[str, Tensor]:
         raise ValueError("a TorchScript archive, which holds code; need a state dict or .safetensors")
     archive: Any = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
     return dict(archive.state_dict())
-
-
-def _misfit(value: Tensor, own: Tensor) -> bool:
-    return value.shape != own.shape
 
 
 def _few(names: list[str]) -> str:

@@ -11,7 +11,7 @@ FLOORS = [
     set(floor.split())
     for floor in (
         "__init__ errors",
-        "grid classes console files catalogue tags",
+        "grid classes console files catalogue tags transfer",
         "raster mosaic decision shapes vectors encoder upsampler metrics pairs presets sources tensors pictures",
         "weights text dataset objective recipe model plan report strips masks",
         "predict vectorize learner evaluate download assemble",

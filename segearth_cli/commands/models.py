@@ -1,0 +1,108 @@
+"""`segearth models` and `segearth download`: which weights are known, which are here, and how they come here."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from segearth_cli.catalogue import AUTHORS, CATALOGUE, PUBLISHED
+from segearth_cli.console import Progress, note, progress
+
+
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array on stdout instead of the table.")] = False,
+) -> None:
+    """List the models and upsamplers that have a name, and which of them are on this machine."""
+    rows = _rows()
+    if as_json:
+        from segearth_cli.files import sha256
+
+        hashes = [sha256(Path(row["path"])) if row["here"] else None for row in rows]
+        print(json.dumps([row | {"sha256": digest} for row, digest in zip(rows, hashes, strict=True)], indent=1))
+        return
+    table = [("NAME", "HERE", "SIZE", "LICENCE", "WHAT")]
+    table += [(r["name"], "yes" if r["here"] else "no", _size(r["bytes"]), r["licence"], r["what"]) for r in rows]
+    widths = [max(len(row[column]) for row in table) for column in range(4)]
+    for *cells, last in table:
+        print("  ".join([*(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)), last]))
+
+
+def download(
+    name: Annotated[
+        str, typer.Argument(help="A name of `segearth models`, NAME:TAG of open_clip, or hf-hub:ORG/NAME.")
+    ],
+    origin: Annotated[
+        str | None, typer.Option("--from", metavar="URL|FILE", help="Take the weights from here, not from the hub.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Fetch again what is here already.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")] = False,
+) -> None:
+    """Bring weights to this machine, check them and print where they are."""
+    from segearth_cli.download import download as bring
+
+    entry = CATALOGUE.get(name)
+    with _Bytes(name, quiet) as shown:
+        done = bring(name, origin, overwrite=overwrite, report=shown)
+    if not quiet:
+        note(f"{name}: {'checked and kept' if done.fetched else 'was here already'}, sha256 {done.sha256}")
+        if entry and entry.licence == "none stated":
+            note(f"{name}: its authors state no licence; ask them before you pass it on, segearth does not")
+        if name == PUBLISHED:
+            note(f"published accuracy needs the authors' SimFeatUp too: `segearth download {AUTHORS}` tells how")
+    print(done.path)
+
+
+class _Bytes(ExitStack):
+    """Progress in megabytes; the total is known once the server answers."""
+
+    def __init__(self, label: str, quiet: bool):
+        super().__init__()
+        self.label, self.quiet, self.megabytes = label, quiet, 0
+        self.update: Progress | None = None
+
+    def __call__(self, done: int, total: int | None) -> None:
+        if self.update is None and total:
+            self.update = self.enter_context(progress(self.label, total // 10**6, unit="MB", quiet=self.quiet))
+        if self.update and (steps := done // 10**6 - self.megabytes) > 0:
+            self.megabytes += steps
+            self.update(steps)
+
+
+def _rows() -> list[dict[str, Any]]:
+    from segearth_cli.files import cache_dir
+    from segearth_cli.sources import MINI, here, kept, weight_file
+
+    mini = weight_file(MINI) if MINI.is_dir() else None
+    rows = [_row("mini", "model", mini, None, "Apache-2.0", "small, embedded in segearth", str(MINI))]
+    for entry in CATALOGUE.values():
+        kind = "model" if entry.is_model else "upsampler"
+        origin = entry.origin or f"https://huggingface.co/{entry.hub}"
+        rows.append(_row(entry.name, kind, here(entry), entry.size, entry.licence, entry.note, origin))
+    named = {entry.key for entry in CATALOGUE.values()}
+    for folder in sorted((cache_dir() / "models").glob("*--*")):
+        if folder.name not in named and (path := kept(folder.name)):
+            rows.append(_row(folder.name.replace("--", ":"), "model", path, None, "see origin", "fetched by you", ""))
+    return rows
+
+
+def _row(
+    name: str, kind: str, path: Path | None, size: int | None, licence: str, what: str, origin: str
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": kind,
+        "here": path is not None,
+        "path": str(path) if path else None,
+        "bytes": path.stat().st_size if path else size,
+        "licence": licence,
+        "what": what,
+        "origin": origin,
+    }
+
+
+def _size(size: int | None) -> str:
+    return "?" if size is None else f"{size / 1e6:.0f} MB"

@@ -1,0 +1,165 @@
+"""Bytes over HTTP into a file: with time limits, tries with growing pauses, and resuming where a try stopped."""
+
+from __future__ import annotations
+
+import errno
+import json
+import ssl
+import time
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPException, InvalidURL
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+
+from segearth_cli import __version__
+from segearth_cli.errors import UsageError, WeightsError
+
+Report = Callable[[int, int | None], None]  # bytes here, bytes in all; None = the server does not say
+
+_AGAIN = {408, 425, 429, 500, 502, 503, 504}
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG}
+_CHUNK = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """When to give up. Tries that brought the file forward do not count."""
+
+    timeout: float = 30.0  # seconds without a byte
+    tries: int = 5
+    pause: float = 1.0  # seconds before the second try; doubles from try to try
+    longest: float = 30.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a partial file is a part of, kept beside it."""
+
+    url: str
+    validator: str  # ETag or Last-Modified; empty = the server gave none
+    total: int | None
+
+
+class _TryFailedError(Exception):
+    """A try that failed in a way that the next one may not."""
+
+
+def fetch(url: str, part: Path, *, patience: Patience, report: Report) -> None:
+    """Brings what `url` holds into `part`, going on from what an earlier call left there.
+
+    Proxies come from the environment. Raises WeightsError when the server refuses or tries run out (`part` stays for
+    the next call) and UsageError for an address that is none.
+    """
+    furthest, tries = -1, 0
+    while True:
+        try:
+            _try(url, part, patience.timeout, report)
+            _origin_file(part).unlink(missing_ok=True)
+            return
+        except _TryFailedError as e:
+            size = part.stat().st_size if part.exists() else 0
+            tries = 1 if size > furthest else tries + 1
+            furthest = max(furthest, size)
+            if tries >= patience.tries:
+                kept = f"; the same command goes on from byte {size}" if size else ""
+                raise WeightsError(f"{url}: {e} ({tries} tries){kept}") from None
+        time.sleep(min(patience.pause * 2 ** (tries - 1), patience.longest))
+
+
+def discard(part: Path) -> None:
+    """Removes a partial file, and what is known of it."""
+    part.unlink(missing_ok=True)
+    _origin_file(part).unlink(missing_ok=True)
+
+
+def _try(url: str, part: Path, timeout: float, report: Report) -> None:
+    origin, offset = _resumable(url, part)
+    if origin and offset == origin.total:
+        return
+    headers = {"User-Agent": f"segearth/{__version__}", "Accept-Encoding": "identity"}
+    if origin and offset:
+        headers["Range"] = f"bytes={offset}-"
+        if origin.validator:
+            headers["If-Range"] = origin.validator
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
+            _receive(response, part, origin, offset, url, report)
+    except HTTPError as e:
+        _refused(e, url, part)
+    except URLError as e:
+        if isinstance(e.reason, ssl.SSLCertVerificationError):
+            raise WeightsError(f"{url}: its certificate is not valid here: {e.reason.verify_message}") from None
+        raise _TryFailedError(f"no connection: {e.reason}") from None
+    except (InvalidURL, ValueError) as e:
+        raise UsageError(f"{url}: no address to fetch from: {e}") from None
+    except TimeoutError:
+        raise _TryFailedError(f"nothing came for {timeout:g} s") from None
+    except (OSError, HTTPException) as e:
+        if isinstance(e, OSError) and e.errno in _DISK:
+            raise WeightsError(f"{part.parent}: cannot be written: {e.strerror}") from None
+        raise _TryFailedError(f"the connection broke: {e or type(e).__name__}") from None
+
+
+def _receive(response: Any, part: Path, origin: Origin | None, offset: int, url: str, report: Report) -> None:
+    resumed = response.status == 206
+    total = _total(response)
+    if resumed and (origin is None or _start(response) != offset or total != origin.total):
+        discard(part)
+        raise _TryFailedError("the file changed on the server, or it resumes elsewhere than asked")
+    if not resumed:
+        offset = 0
+        validator = response.headers.get("ETag") or ""
+        if not validator or validator.startswith("W/"):
+            validator = response.headers.get("Last-Modified") or ""
+        part.unlink(missing_ok=True)
+        _origin_file(part).write_text(json.dumps({"url": url, "validator": validator, "total": total}))
+    with part.open("ab" if resumed else "wb") as f:
+        while chunk := response.read(_CHUNK):
+            f.write(chunk)
+            offset += len(chunk)
+            report(offset, total)
+    if total is not None and offset < total:
+        raise _TryFailedError(f"ended after {offset} of {total} bytes")
+
+
+def _refused(error: HTTPError, url: str, part: Path) -> None:
+    if error.code == 416:  # what is here is no beginning of what the server has
+        discard(part)
+        raise _TryFailedError("the server cannot resume") from None
+    if error.code in _AGAIN:
+        raise _TryFailedError(f"the server answers {error.code} {error.reason}") from None
+    raise WeightsError(f"{url}: the server answers {error.code} {error.reason}") from None
+
+
+def _resumable(url: str, part: Path) -> tuple[Origin | None, int]:
+    """What `part` is a part of and its size, when it comes from the same address; else nothing is left of it."""
+    with suppress(OSError, ValueError, TypeError):
+        origin = Origin(**json.loads(_origin_file(part).read_text()))
+        size = part.stat().st_size
+        if origin.url == url and origin.total is not None and size <= origin.total:
+            return origin, size
+    discard(part)
+    return None, 0
+
+
+def _total(response: Any) -> int | None:
+    text = response.headers.get("Content-Length") if response.status != 206 else _content_range(response)[1]
+    return int(text) if text and text.isdigit() else None
+
+
+def _start(response: Any) -> int | None:
+    first = _content_range(response)[0].removeprefix("bytes").strip().partition("-")[0]
+    return int(first) if first.isdigit() else None
+
+
+def _content_range(response: Any) -> tuple[str, str]:
+    span, _, total = (response.headers.get("Content-Range") or "").partition("/")
+    return span, total
+
+
+def _origin_file(part: Path) -> Path:
+    return part.with_name(f"{part.name}.json")

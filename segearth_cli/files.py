@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from segearth_cli.errors import SegEarthError, UsageError
+
+_LARGE = 1 << 26  # bytes
+_SETTLED = 5.0  # seconds; a younger file could change again within its clock's tick
 
 
 @contextmanager
@@ -73,9 +77,27 @@ def cache_dir() -> Path:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's content as hexadecimal text."""
+    """The SHA-256 of a file's content as hexadecimal text.
+
+    That of a large file is kept in the cache folder, for as long as nothing touches the file.
+    """
+    seen = path.stat()
+    kept = _kept_hash(path, seen) if seen.st_size >= _LARGE else None
+    with suppress(OSError, ValueError):
+        if kept and len(known := kept.read_text(encoding="ascii")) == 64:
+            return known
     with path.open("rb") as f:
         digest = hashlib.sha256()
         while chunk := f.read(1 << 20):
             digest.update(chunk)
+    if kept and time.time() - seen.st_mtime > _SETTLED:
+        with suppress(OSError, SegEarthError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(kept) as temporary:
+                temporary.write_text(digest.hexdigest(), encoding="ascii")
     return digest.hexdigest()
+
+
+def _kept_hash(path: Path, seen: os.stat_result) -> Path:
+    identity = f"{path.resolve()}\n{seen.st_ino} {seen.st_size} {seen.st_mtime_ns} {seen.st_ctime_ns}"
+    return cache_dir() / "sha256" / hashlib.sha256(identity.encode()).hexdigest()[:32]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from segearth_cli.catalogue import AUTHORS, CATALOGUE, PUBLISHED, Entry
-from segearth_cli.errors import UsageError, WeightsError
+from segearth_cli.errors import SegEarthError, UsageError, WeightsError
 from segearth_cli.files import cache_dir, sha256
 
 CONFIG = "open_clip_config.json"
@@ -59,10 +59,9 @@ def choose(model: str, upsampler: str | None) -> Choice:
 
     upsampler: None = the one that belongs to the model, else none.
     """
-    if model == "auto":
-        model = os.environ.get("SEGEARTH_MODEL") or "auto"
-    if model != "auto":
-        spec = find(model).name
+    pinned = os.environ.get("SEGEARTH_MODEL", "") if model == "auto" else ""
+    if (pinned or model) != "auto":
+        spec = _pinned(pinned).name if pinned else find(model).name
         return Choice(spec, *_upsampler_of(spec, upsampler))
     if here(CATALOGUE[PUBLISHED]):
         spec = find(PUBLISHED).name
@@ -87,7 +86,7 @@ def find(spec: str) -> Source:
         return Source("mini", folder=_model_folder(MINI, "mini"))
     if (entry := CATALOGUE.get(spec)) and entry.is_model:
         return _find_entry(entry)
-    if spec.startswith("local-dir:") or Path(spec).expanduser().is_dir():
+    if spec.startswith("local-dir:") or (spec and Path(spec).expanduser().is_dir()):
         folder = Path(spec.removeprefix("local-dir:")).expanduser()
         return Source(f"local-dir:{folder}", folder=_model_folder(folder, spec))
     if spec.startswith("hf-hub:"):
@@ -219,6 +218,13 @@ def _upsampler_of(spec: str, upsampler: str | None) -> tuple[str, str | None]:
     folder = find(spec).folder
     own = folder and folder / UPSAMPLER
     return (str(own) if own and own.is_file() else "none"), None
+
+
+def _pinned(spec: str) -> Source:
+    try:
+        return find(spec)
+    except SegEarthError as e:
+        raise type(e)(f"SEGEARTH_MODEL={spec}: {e}") from None
 
 
 def _find_entry(entry: Entry) -> Source:

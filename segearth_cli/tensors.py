@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from segearth_cli.errors import WeightsError
 from segearth_cli.files import sha256
@@ -81,17 +82,19 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _pickled(path: Path, trusted: Collection[str]) -> dict[str, Tensor]:
     import torch
 
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except RuntimeError as e:
-        if "TorchScript" not in str(e):
-            raise
-        content = _torchscript(path, trusted)
+    content = _torchscript(path, trusted) if _is_torchscript(path) else torch.load(path, "cpu", weights_only=True)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict):
         raise ValueError(f"holds a {type(content).__name__}, need a dictionary of tensors")
     return {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not is_zipfile(path):
+        return False
+    with ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _torchscript(path: Path, trusted: Collection[str]) -> dict[str, Tensor]:
@@ -100,7 +103,9 @@ def _torchscript(path: Path, trusted: Collection[str]) -> dict[str, Tensor]:
 
     if sha256(path) not in trusted:
         raise ValueError("a TorchScript archive, which holds code; need a state dict or .safetensors")
-    archive: Any = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch means to drop TorchScript
+        archive: Any = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
     return dict(archive.state_dict())
 
 

@@ -67,6 +67,8 @@ def run() -> int:
     try:
         code = app(standalone_mode=False, prog_name="segearth")
         sys.stdout.flush()
+        if code == 130:  # Typer's word for Ctrl-C
+            return _fail("interrupted", 130)
         return code if isinstance(code, int) else 0
     except SegEarthError as e:
         return _fail(str(e), e.exit_code)

@@ -85,8 +85,9 @@ def _try(url: str, part: Path, timeout: float, report: Report) -> None:
         headers["Range"] = f"bytes={offset}-"
         if origin.validator:
             headers["If-Range"] = origin.validator
+    opener = urllib.request.build_opener()  # the shared one remembers the proxies of its first call
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
             _receive(response, part, origin, offset, url, report)
     except HTTPError as e:
         _refused(e, url, part)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from segearth_cli.encoder import embed_phrases
@@ -90,12 +90,13 @@ def _file(folder: Path, phrase: str) -> Path:
 
 
 def _read(path: Path) -> Tensor | None:
+    """A kept embedding; None when there is none, or not the one that was written."""
     try:
-        embedding = load_file(path)["embedding"]
-    except (OSError, SafetensorError, KeyError):
+        with safe_open(path, framework="pt") as f:
+            embedding, metadata = f.get_tensor("embedding"), f.metadata() or {}
+    except (OSError, SafetensorError):
         return None
-    unit = embedding.ndim == 1 and embedding.dtype == torch.float32 and abs(float(embedding.norm()) - 1) < 1e-4
-    return embedding if unit else None
+    return embedding if metadata.get("sha256") == _digest(embedding) else None
 
 
 def _write(path: Path, embedding: Tensor) -> None:
@@ -103,4 +104,8 @@ def _write(path: Path, embedding: Tensor) -> None:
     with suppress(OSError, SegEarthError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            save_file({"embedding": embedding.contiguous()}, temporary)
+            save_file({"embedding": embedding.contiguous()}, temporary, metadata={"sha256": _digest(embedding)})
+
+
+def _digest(embedding: Tensor) -> str:
+    return hashlib.sha256(embedding.numpy().tobytes()).hexdigest()

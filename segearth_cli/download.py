@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from segearth_cli.catalogue import CATALOGUE, PUBLISHED, Entry, key
 from segearth_cli.errors import UsageError, WeightsError
 from segearth_cli.files import replacing, sha256
-from segearth_cli.sources import CONFIG, MINI, RECORD, SUFFIXES, Source, find, image_facts, kept, kept_folder
+from segearth_cli.sources import CONFIG, MINI, RECORD, SUFFIXES, Source, find, hub_file, image_facts, kept, kept_folder
 from segearth_cli.tags import HUB_NAMES, hub_files, tag_config
 from segearth_cli.tensors import first_line
 from segearth_cli.transfer import Patience, Report, discard, fetch
@@ -57,12 +57,15 @@ def download(
     if source is None:
         if origin:
             raise UsageError(f"download {name}: takes no --from; the repository is the origin")
-        return _from_hub(name, name.removeprefix("hf-hub:"), (CONFIG,), HUB_NAMES)
-    config = tag_config(source.architecture, source.tag)
-    if origin is None:
-        repo, *files = hub_files(config)
-        return _from_hub(source.name, repo, (), tuple(files))
+        return _from_hub(name, name.removeprefix("hf-hub:"), (CONFIG,), HUB_NAMES, overwrite)
+    repo, *files = hub_files(tag_config(source.architecture, source.tag))
     folder = key(source.architecture, source.tag)
+    if origin is None:
+        if (path := kept(folder)) and overwrite:
+            raise UsageError(f"download {name}: came with --from; give it again, or delete {path}")
+        if path:
+            return Fetched(path, load_clip(source.name).sha256, fetched=False)
+        return _from_hub(source.name, repo, (), tuple(files), overwrite)
     return _keep(folder, origin, lambda p: _check_model(source, p), overwrite, patience or Patience(), report)
 
 
@@ -168,19 +171,21 @@ def _put(part: Path, old: Path | None, origin: str) -> Fetched:
     return Fetched(path, digest, fetched=True)
 
 
-def _from_hub(spec: str, repo: str, needed: tuple[str, ...], any_of: tuple[str, ...]) -> Fetched:
+def _from_hub(spec: str, repo: str, needed: tuple[str, ...], any_of: tuple[str, ...], overwrite: bool) -> Fetched:
     """Brings files into the Hugging Face cache (HF_HOME, HF_HUB_OFFLINE and proxies are honoured) and loads them."""
+    here = hub_file(repo, *any_of)
+    if here and not overwrite and all(hub_file(repo, file) for file in needed):
+        return Fetched(here, load_clip(spec).sha256, fetched=False)
     for file in needed:
-        if _hub_download(spec, repo, file) is None:
+        if _hub_download(spec, repo, file, overwrite) is None:
             raise WeightsError(f"{spec}: the repository {repo} holds no {file}: not a model of open_clip")
-    path = next((path for file in any_of if (path := _hub_download(spec, repo, file))), None)
+    path = next((path for file in any_of if (path := _hub_download(spec, repo, file, overwrite))), None)
     if path is None:
         raise WeightsError(f"{spec}: the repository {repo} holds none of {', '.join(any_of)}")
-    clip = load_clip(spec)
-    return Fetched(path, clip.sha256, fetched=True)
+    return Fetched(path, load_clip(spec).sha256, fetched=True)
 
 
-def _hub_download(spec: str, repo: str, file: str) -> Path | None:
+def _hub_download(spec: str, repo: str, file: str, overwrite: bool) -> Path | None:
     """A file of a repository; None when the repository has no such file."""
     from huggingface_hub import errors, hf_hub_download, is_offline_mode
 
@@ -188,7 +193,7 @@ def _hub_download(spec: str, repo: str, file: str) -> Path | None:
         "" if spec.startswith("hf-hub:") else f"; or get it from https://huggingface.co/{repo} and give it with --from"
     )
     try:
-        return Path(hf_hub_download(repo, file))
+        return Path(hf_hub_download(repo, file, force_download=overwrite))
     except errors.LocalEntryNotFoundError as e:
         cause = "HF_HUB_OFFLINE is set" if is_offline_mode() else first_line(e.__cause__ or e)
     except errors.EntryNotFoundError:

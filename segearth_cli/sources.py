@@ -14,13 +14,13 @@ from typing import Any
 from segearth_cli.catalogue import AUTHORS, CATALOGUE, PUBLISHED, Entry
 from segearth_cli.errors import SegEarthError, UsageError, WeightsError
 from segearth_cli.files import cache_dir, sha256
+from segearth_cli.tags import HUB_NAMES
 
 CONFIG = "open_clip_config.json"
 UPSAMPLER = "upsampler.safetensors"
 VOCABULARY = "vocabulary.txt"
 SETTINGS = "segearth.json"
 MINI = Path(__file__).parent / "weights" / "mini"
-_HUB_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in repositories of the catalogue
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 RECORD = "weights.json"
 
@@ -159,11 +159,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def weight_file(folder: Path) -> Path | None:
-    """The model's weights in a folder of open_clip's layout: open_clip's own names first."""
+def weight_file(folder: Path) -> Path:
+    """The model's weights in a folder of open_clip's layout: `open_clip*` before others, safetensors before others."""
     here = [p for p in sorted(folder.iterdir()) if p.suffix in SUFFIXES and not p.name.startswith(("upsampler", "."))]
-    here.sort(key=lambda p: (not p.name.startswith("open_clip"), SUFFIXES.index(p.suffix)))
-    return here[0] if here else None
+    named = [p for p in here if p.name.startswith("open_clip")] or here
+    if len({p.stem for p in named}) != 1:
+        found = f"several weight files ({', '.join(p.name for p in named)})" if named else "no weights"
+        raise WeightsError(f"{folder}: holds {found}; needs one, open_clip_model.safetensors, beside {CONFIG}")
+    return min(named, key=lambda p: SUFFIXES.index(p.suffix))
 
 
 def hub_file(repo: str, *names: str) -> Path | None:
@@ -186,7 +189,7 @@ def kept_folder(name: str) -> Path:
 
 def here(entry: Entry) -> Path | None:
     """The weight file of an entry of the catalogue, when it is on this machine."""
-    return kept(entry.key) or (hub_file(entry.hub, *_HUB_NAMES) if entry.hub else None)
+    return kept(entry.key) or (hub_file(entry.hub, *HUB_NAMES) if entry.hub else None)
 
 
 def verified(path: Path) -> str:
@@ -237,10 +240,9 @@ def _find_entry(entry: Entry) -> Source:
 
 
 def _model_folder(folder: Path, spec: str) -> Path:
-    if not folder.is_dir():
-        raise WeightsError(f"--model {spec}: {folder}: no such folder")
     if not (folder / CONFIG).is_file():
-        raise WeightsError(f"--model {spec}: {folder} holds no {CONFIG}; need a folder in open_clip's layout")
+        lacks = f"holds no {CONFIG}; need a folder in open_clip's layout" if folder.is_dir() else "no such folder"
+        raise WeightsError(f"--model {spec}: {folder}: {lacks}")
     return folder
 
 

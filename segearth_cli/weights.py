@@ -27,7 +27,7 @@ from segearth_cli.sources import (
     weight_file,
 )
 from segearth_cli.tags import check_activation, hub_files, published_hashes, tag_config
-from segearth_cli.tensors import filled, first_line, read_tensors
+from segearth_cli.tensors import WithoutChance, filled, first_line, read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,8 +121,6 @@ def _load_folder(source: Source, folder: Path) -> Clip:
     document = read_json(folder / CONFIG)
     model_config(folder / CONFIG, document)
     path = weight_file(folder)
-    if path is None:
-        raise WeightsError(f"{folder}: holds no weights; needs open_clip_model.safetensors beside {CONFIG}")
     words = folder / VOCABULARY
     vocabulary = frozenset(words.read_text(encoding="utf-8").lower().split()) if words.is_file() else None
     tensors, _ = read_tensors(path)
@@ -142,7 +140,7 @@ def _load(
 
     mean, std = (_colour(preprocess.get(k, d), k, name) for k, d in (("mean", CLIP_MEAN), ("std", CLIP_STD)))
     try:
-        with _apart():
+        with _apart(), WithoutChance():
             empty = open_clip.create_model(model, load_weights=False, pretrained_text=False)
             tokenizer = open_clip.get_tokenizer(model)
     except Exception as e:

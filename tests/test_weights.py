@@ -102,12 +102,18 @@ def _truncate(folder):
     path.write_bytes(path.read_bytes()[:-1000])
 
 
+def _rename_and_copy(folder):
+    path = folder / "open_clip_model.safetensors"
+    shutil.copy(path.rename(folder / "a.safetensors"), folder / "b.safetensors")
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
         (_truncate, "damaged"),
         (lambda f: (f / "open_clip_model.safetensors").write_bytes(b""), "damaged"),
         (lambda f: (f / "open_clip_model.safetensors").unlink(), "holds no weights"),
+        (_rename_and_copy, "several weight files (a.safetensors, b.safetensors)"),
         (lambda f: edit(f, **{"visual.proj": None}), "lacks visual.proj"),
         (lambda f: edit(f, surplus=torch.zeros(3)), "unknown surplus"),
         (lambda f: edit(f, **{"visual.proj": torch.zeros(32, 17)}), "another shape of visual.proj"),
@@ -115,7 +121,7 @@ def _truncate(folder):
         (lambda f: (f / "open_clip_config.json").write_text("{"), "JSON"),
         (lambda f: (f / "open_clip_config.json").write_text("[1]"), "no JSON object"),
         (lambda f: (f / "open_clip_config.json").write_text('{"model_cfg": 3}'), "no open_clip configuration"),
-        (lambda f: (f / "open_clip_config.json").unlink(), "holds no open_clip_config.json"),
+        (lambda f: (f / "open_clip_config.json").unlink(), "holds no open_clip_config.json; need"),
     ],
 )
 def test_a_spoiled_folder_is_one_line_that_names_it(folder, spoil, says):

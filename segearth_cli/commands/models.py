@@ -74,9 +74,9 @@ class _Bytes(ExitStack):
 
 def _rows() -> list[dict[str, Any]]:
     from segearth_cli.files import cache_dir
-    from segearth_cli.sources import MINI, here, kept, weight_file
+    from segearth_cli.sources import CONFIG, MINI, here, kept, weight_file
 
-    mini = weight_file(MINI) if MINI.is_dir() else None
+    mini = weight_file(MINI) if (MINI / CONFIG).is_file() else None
     rows = [_row("mini", "model", mini, None, "Apache-2.0", "small, embedded in segearth", str(MINI))]
     for entry in CATALOGUE.values():
         kind = "model" if entry.is_model else "upsampler"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
-import json
 import os
 import re
 from dataclasses import dataclass, field
@@ -14,7 +12,7 @@ from typing import Any
 from segearth_cli.catalogue import AUTHORS, CATALOGUE, PUBLISHED, Entry
 from segearth_cli.errors import SegEarthError, UsageError, WeightsError
 from segearth_cli.files import cache_dir, sha256
-from segearth_cli.tags import HUB_NAMES
+from segearth_cli.tags import HUB_NAMES, architecture_config, model_config, read_json
 
 CONFIG = "open_clip_config.json"
 UPSAMPLER = "upsampler.safetensors"
@@ -93,7 +91,7 @@ def find(spec: str) -> Source:
         return Source(spec, folder=_hub_folder(spec.removeprefix("hf-hub:")))
     architecture, _, rest = spec.partition(":")
     architecture = architecture.replace("/", "-")
-    if not rest or not _architecture_config(architecture).is_file():
+    if not rest or not architecture_config(architecture).is_file():
         raise UsageError(_unknown(spec))
     name, file = f"{architecture}:{rest}", Path(rest).expanduser()
     if file.is_file():
@@ -106,7 +104,7 @@ def find(spec: str) -> Source:
 def image_facts(spec: str) -> ImageFacts:
     """Patch, native window and channels of a model, from its configuration alone."""
     source = find(spec)
-    path = source.folder / CONFIG if source.folder else _architecture_config(source.architecture)
+    path = source.folder / CONFIG if source.folder else architecture_config(source.architecture)
     config = model_config(path, read_json(path))
     vision = config["vision_cfg"]
     image = vision.get("image_size", 224)
@@ -137,26 +135,6 @@ def advice(spec: str) -> Advice:
     if not isinstance(settings, dict) or not all(isinstance(group, list) for group in background):
         raise WeightsError(f"{folder / SETTINGS}: needs an object `settings` and a list of lists `background`")
     return Advice(settings, tuple(tuple(map(str, group)) for group in background))
-
-
-def model_config(path: Path, document: dict[str, Any]) -> dict[str, Any]:
-    """The `model_cfg` of an open_clip configuration, or the whole of one that ships with open_clip."""
-    config = document.get("model_cfg", document)
-    parts = [config.get(part) for part in ("vision_cfg", "text_cfg")] if isinstance(config, dict) else [None]
-    if not all(isinstance(part, dict) for part in parts) or "embed_dim" not in config:
-        raise WeightsError(f"{path}: no open_clip configuration: needs embed_dim, vision_cfg and text_cfg in model_cfg")
-    return dict(config)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; raises WeightsError when the file holds anything else."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise WeightsError(f"{path}: not readable as JSON: {e}") from None
-    if not isinstance(document, dict):
-        raise WeightsError(f"{path}: holds no JSON object")
-    return document
 
 
 def weight_file(folder: Path) -> Path:
@@ -253,13 +231,6 @@ def _hub_folder(repo: str) -> Path:
     if config is None:
         raise WeightsError(f"--model hf-hub:{repo}: not on this machine; run `segearth download hf-hub:{repo}`")
     return config.parent
-
-
-def _architecture_config(name: str) -> Path:
-    package = importlib.util.find_spec("open_clip")
-    if package is None or package.origin is None:
-        raise WeightsError("open_clip is not installed; install it with `pip install open_clip_torch`")
-    return Path(package.origin).parent / "model_configs" / f"{name}.json"
 
 
 def _unknown(spec: str) -> str:

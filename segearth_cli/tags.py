@@ -1,7 +1,9 @@
-"""open_clip's table of published weights: an architecture and a tag name a file, its colours and its activation."""
+"""open_clip's configurations, and its table of published weights: an architecture and a tag name a file."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,3 +60,31 @@ def other_activation(architecture: str) -> str:
     """The open_clip name with GELU for QuickGELU, or the other way round; it need not exist."""
     plain = architecture.removesuffix("-quickgelu")
     return plain if plain != architecture else f"{architecture}-quickgelu"
+
+
+def architecture_config(name: str) -> Path:
+    """The configuration file of an open_clip name; it need not exist."""
+    package = importlib.util.find_spec("open_clip")
+    if package is None or package.origin is None:
+        raise WeightsError("open_clip is not installed; install it with `pip install open_clip_torch`")
+    return Path(package.origin).parent / "model_configs" / f"{name}.json"
+
+
+def model_config(path: Path, document: dict[str, Any]) -> dict[str, Any]:
+    """The `model_cfg` of an open_clip configuration, or the whole of one that ships with open_clip."""
+    config = document.get("model_cfg", document)
+    parts = [config.get(part) for part in ("vision_cfg", "text_cfg")] if isinstance(config, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts) or "embed_dim" not in config:
+        raise WeightsError(f"{path}: no open_clip configuration: needs embed_dim, vision_cfg and text_cfg in model_cfg")
+    return dict(config)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; raises WeightsError when the file holds anything else."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise WeightsError(f"{path}: not readable as JSON: {e}") from None
+    if not isinstance(document, dict):
+        raise WeightsError(f"{path}: holds no JSON object")
+    return document

@@ -21,12 +21,17 @@ from segearth_cli.sources import (
     find,
     hub_file,
     kept,
-    model_config,
-    read_json,
     verified,
     weight_file,
 )
-from segearth_cli.tags import check_activation, hub_files, published_hashes, tag_config
+from segearth_cli.tags import (
+    check_activation,
+    hub_files,
+    model_config,
+    published_hashes,
+    read_json,
+    tag_config,
+)
 from segearth_cli.tensors import WithoutChance, filled, first_line, read_tensors
 
 if TYPE_CHECKING:

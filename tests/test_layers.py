@@ -28,7 +28,7 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {
     "torch": {
         *("mosaic", "decision", "encoder", "upsampler", "objective"),
-        *("weights", "text", "dataset", "model", "learner", "predict", "train", "assemble"),
+        *("tensors", "weights", "text", "dataset", "model", "learner", "predict", "train", "assemble"),
     },
     "open_clip": {"encoder", "tags", "text", "weights"},
     "fiona": {"vectors"},

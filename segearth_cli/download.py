@@ -14,7 +14,19 @@ from urllib.parse import urlsplit
 from segearth_cli.catalogue import CATALOGUE, PUBLISHED, Entry, key
 from segearth_cli.errors import UsageError, WeightsError
 from segearth_cli.files import replacing, sha256
-from segearth_cli.sources import CONFIG, MINI, RECORD, SUFFIXES, Source, find, hub_file, image_facts, kept, kept_folder
+from segearth_cli.sources import (
+    CONFIG,
+    MINI,
+    RECORD,
+    SUFFIXES,
+    Source,
+    find,
+    hub_file,
+    image_facts,
+    kept,
+    kept_folder,
+    verified,
+)
 from segearth_cli.tags import HUB_NAMES, hub_files, tag_config
 from segearth_cli.tensors import first_line
 from segearth_cli.transfer import Patience, Report, discard, fetch
@@ -182,6 +194,7 @@ def _from_hub(spec: str, repo: str, needed: tuple[str, ...], any_of: tuple[str, 
     path = next((path for file in any_of if (path := _hub_download(spec, repo, file, overwrite))), None)
     if path is None:
         raise WeightsError(f"{spec}: the repository {repo} holds none of {', '.join(any_of)}")
+    verified(path)  # before the time that loading takes
     return Fetched(path, load_clip(spec).sha256, fetched=True)
 
 

@@ -97,7 +97,9 @@ class Regrid:
             yield torch.lerp(self._held[:, low - self._top], self._held[:, high - self._top], weight)
             self._done = end
         keep = self._top + self._held.shape[1]
-        if self._done < len(self._rows[0]):  # where working rows outnumber output rows, the next one may be still to come
+        if self._done < len(
+            self._rows[0]
+        ):  # where working rows outnumber output rows, the next one may be still to come
             keep = min(keep, int(self._rows[0][self._done]))
         self._held = self._held[:, keep - self._top :]
         self._top = keep

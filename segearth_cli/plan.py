@@ -100,11 +100,11 @@ class Plan:
 def make_plan(scene: Scene, options: PredictOptions, native: int) -> Plan:
     """The plan for a scene and a model's native window.
 
-    Raises UsageError when the resolution cannot be meant, GridError when window and stride do not tile.
+    Raises RasterError when the resolution cannot be meant for this scene, GridError when window and stride do not tile.
     """
     factor = _factor(scene, options)
     if factor > MAX_UPSCALE:
-        raise UsageError(f"{scene.path}: resolution {factor:.3g} times the scene's own; at most {MAX_UPSCALE:g} times")
+        raise RasterError(f"{scene.path}: resolution {factor:.3g} times the scene's own; at most {MAX_UPSCALE:g} times")
     rows, cols = grid.working_size(scene.height, scene.width, factor)
     window = options.window or native
     stride = options.stride if options.stride is not None else max(1, window // 2)

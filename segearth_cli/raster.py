@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from segearth_cli.errors import RasterError, UsageError
@@ -177,7 +178,7 @@ class Scene:
             with environment():
                 values = ds.read([*self.bands, self.alpha] if self.alpha else list(self.bands), window=box)
                 masked = ds.read_masks(self.bands[0], window=box) > 0 if self.masked else None
-        except (RasterioError, OSError, ValueError) as e:
+        except (RasterioError, CPLE_BaseError, OSError, ValueError) as e:
             raise RasterError(f"{self.path}: cannot read rows {window.row}-{window.bottom - 1}: {_line(e)}") from e
         valid = np.ones(values.shape[1:], bool)
         if self.alpha:
@@ -296,7 +297,7 @@ def resampling(source: int, target: int, first: int, end: int, *, antialias: boo
 def _open(path: str, **options: Any) -> Any:
     try:
         return rasterio.open(path, **options)
-    except (RasterioIOError, RasterioError, OSError, ValueError, TypeError) as e:
+    except (RasterioError, CPLE_BaseError, OSError, ValueError, TypeError) as e:
         if "://" not in path and not path.startswith("/vsi") and ":" not in path and not Path(path).exists():
             raise RasterError(f"{path}: no such file") from e
         raise RasterError(f"{path}: not a raster that GDAL can read ({_line(e)})") from e

@@ -48,7 +48,9 @@ def model_dir(tmp_path_factory):
     with torch.no_grad():  # random phrases lie close together; wider logits give masks with several classes
         clip.text_projection.mul_(10)
         clip.token_embedding.weight.mul_(20)
-    save_file({name: value.contiguous() for name, value in clip.state_dict().items()}, folder / "open_clip_model.safetensors")
+    save_file(
+        {name: value.contiguous() for name, value in clip.state_dict().items()}, folder / "open_clip_model.safetensors"
+    )
     return folder
 
 

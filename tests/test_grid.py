@@ -27,7 +27,7 @@ def regions(draw, height, width):
 
 @given(tilings())
 def test_windows_cover_every_pixel_and_leave_nothing_over(tiling):
-    length, size, stride = tiling
+    length, size, _ = tiling
     covered = np.zeros(length, int)
     for start in grid.starts(*tiling):
         assert start + min(size, length) <= length

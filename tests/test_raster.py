@@ -125,10 +125,20 @@ def test_alpha_and_internal_mask_and_nan(write_raster, noise):
 
 
 @pytest.mark.parametrize("interleave", ["band", "pixel"])
-def test_blocks_never_written_are_nodata_and_others_are_not(write_raster, noise, interleave, tmp_path):
+def test_blocks_never_written_are_nodata_and_others_are_not(noise, interleave, tmp_path):
     path = tmp_path / "sparse.tif"
-    profile = {"count": 3, "height": 96, "width": 96, "dtype": "uint8", "tiled": True, "blockxsize": 32, "blockysize": 32}
-    with rasterio.open(path, "w", driver="GTiff", nodata=0, sparse_ok=True, photometric="RGB", interleave=interleave, **profile) as ds:
+    profile = {
+        "count": 3,
+        "height": 96,
+        "width": 96,
+        "dtype": "uint8",
+        "tiled": True,
+        "blockxsize": 32,
+        "blockysize": 32,
+    }
+    with rasterio.open(
+        path, "w", driver="GTiff", nodata=0, sparse_ok=True, photometric="RGB", interleave=interleave, **profile
+    ) as ds:
         ds.write(noise(3, 32, 32) | 1, window=rasterio.windows.Window(32, 32, 32, 32))
         ds.write(noise(32, 32) | 1, 2, window=rasterio.windows.Window(64, 0, 32, 32))  # green alone
     scene = open_scene(str(path))
@@ -310,7 +320,9 @@ def test_metres_without_a_crs_are_told(write_raster, noise):
 
 
 def test_ground_control_points_come_along(write_raster, noise):
-    points = [rasterio.control.GroundControlPoint(r, c, 10 + c, 50 - r) for r, c in ((0, 0), (0, 19), (19, 0), (19, 19))]
+    points = [
+        rasterio.control.GroundControlPoint(r, c, 10 + c, 50 - r) for r, c in ((0, 0), (0, 19), (19, 0), (19, 19))
+    ]
     scene = open_scene(write_raster("gcps.tif", noise(3, 20, 20), transform=None, gcps=points, crs="EPSG:4326"))
     assert from_gcps(scene.gcps[0]) == from_gcps(points)
     assert not any("no CRS" in line for line in scene.notices)

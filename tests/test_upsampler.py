@@ -40,7 +40,13 @@ def test_one_doubling_is_its_formula(radius, size):
 
 @pytest.mark.parametrize(
     ("patch", "radius", "shared", "grid"),
-    [(14, 5, True, (3, 4)), (16, 5, True, (4, 3)), (32, 3, True, (2, 3)), (16, 3, False, (3, 5)), (14, 3, False, (2, 2))],
+    [
+        (14, 5, True, (3, 4)),
+        (16, 5, True, (4, 3)),
+        (32, 3, True, (2, 3)),
+        (16, 3, False, (3, 5)),
+        (14, 3, False, (2, 2)),
+    ],
 )
 def test_all_stages_and_the_head_are_their_formula(patch, radius, shared, grid):
     net = randomised(Upsampler(5, patch, radius=radius, keys=4, shared=shared))

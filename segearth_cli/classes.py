@@ -109,13 +109,16 @@ def read(path: Path) -> ClassSet:
 def with_background(classes: ClassSet, name: str) -> ClassSet:
     """The classes with their background chosen by name; `none` leaves every pixel to the best class.
 
-    A name that no class has is put first, as code 0, with itself as its phrase.
+    A class that has the name as a synonym will do. One that no class has is put first, as code 0, with itself as its
+    phrase.
     """
     if name.casefold() == "none":
         return replace(classes, background=None)
-    for code, known in enumerate(classes.names):
-        if known.casefold() == name.casefold():
-            return replace(classes, background=code)
+    wanted = " ".join(name.split()).casefold()
+    for first in (1, None):  # the class of that name, else the one that has it as a synonym
+        for code, phrases in enumerate(classes.phrases):
+            if wanted in [phrase.casefold() for phrase in phrases[:first]]:
+                return replace(classes, background=code)
     rows: list[tuple[Sequence[str], Color | None]] = [([name], None)]
     rows += list(zip(classes.phrases, classes.colors, strict=True))
     added = _class_set(rows, "--background")

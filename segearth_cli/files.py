@@ -23,7 +23,7 @@ def replacing(path: Path) -> Iterator[Path]:
     The name keeps the suffix of `path`, which drivers go by. Side files that a driver leaves beside the temporary
     name (`-wal`, `-journal`, `.aux.xml`, ...) are removed too. Raises SegEarthError when the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
     try:
         if not path.parent.is_dir():
             raise SegEarthError(f"{path}: the folder {path.parent} does not exist; make it or choose another --out")
@@ -32,13 +32,13 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     finally:
-        for left in [temporary, *temporary.parent.glob(f"{temporary.name}*"), *_siblings(temporary)]:
+        for left in [temporary, *_siblings(temporary)]:
             with suppress(OSError):
                 left.unlink()
 
 
 def _siblings(temporary: Path) -> Iterable[Path]:
-    return temporary.parent.glob(f"{temporary.stem}.*")
+    return (path for path in temporary.parent.glob(".*.part*") if path.name.startswith(temporary.stem))
 
 
 def refuse_existing(paths: Iterable[Path], *, overwrite: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,9 @@ def _predict_scene(
         with (
             progress(scene.stem, plan.window_count(), quiet=run.quiet) as work.progress,
             writing(outputs, scene, classes, tags) as writer,
+            closing(segment(scene, plan, assembled.segmenter, len(classes.queries), decide, work)) as finished,
         ):
-            for rows in segment(scene, plan, assembled.segmenter, len(classes.queries), decide, work):
+            for rows in finished:
                 writer.write(rows)
                 counts += np.bincount(rows.codes.ravel(), minlength=256)
     finally:

@@ -13,6 +13,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
@@ -123,13 +124,18 @@ def writing(
             finally:
                 for layer in layers.values():
                     layer.dataset.close()
+            _refuse_failures(outputs.mask, failures)  # what is damaged cannot be finished
             for kind, name in names.items():
                 _finish(kind, name, classes, tags)
-        except RasterioError as e:
+        except (RasterioError, CPLE_BaseError) as e:
             raise RasterError(f"{outputs.mask}: cannot write: {failures[0] if failures else e}") from e
-        if failures:
-            raise RasterError(f"{outputs.mask}: cannot write: {failures[0]}")
+        _refuse_failures(outputs.mask, failures)
         _write_category_names(outputs.mask, classes)
+
+
+def _refuse_failures(mask: Path, failures: list[str]) -> None:
+    if failures:
+        raise RasterError(f"{mask}: cannot write: {failures[0]}")
 
 
 def _finish(kind: str, path: Path, classes: ClassSet, tags: Mapping[str, str]) -> None:
@@ -161,8 +167,11 @@ def _write_category_names(mask: Path, classes: ClassSet) -> None:
         '<PAMDataset>\n  <PAMRasterBand band="1">\n'
         f"    <CategoryNames>\n{names}    </CategoryNames>\n  </PAMRasterBand>\n</PAMDataset>\n"
     )
-    with replacing(mask.with_name(mask.name + ".aux.xml")) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    try:
+        with replacing(mask.with_name(mask.name + ".aux.xml")) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise RasterError(f"{mask}.aux.xml: cannot write: {e.strerror}") from e
 
 
 @contextmanager

@@ -96,7 +96,11 @@ class Regrid:
             weight = weight.float()[:, None]
             yield torch.lerp(self._held[:, low - self._top], self._held[:, high - self._top], weight)
             self._done = end
-        keep = int(self._rows[0][self._done]) if self._done < len(self._rows[0]) else self._top + self._held.shape[1]
+        keep = self._top + self._held.shape[1]
+        if self._done < len(
+            self._rows[0]
+        ):  # where working rows outnumber output rows, the next one may be still to come
+            keep = min(keep, int(self._rows[0][self._done]))
         self._held = self._held[:, keep - self._top :]
         self._top = keep
 

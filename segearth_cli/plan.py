@@ -132,8 +132,8 @@ def _span(first: int, end: int, output: int, working: int) -> tuple[int, int]:
     """Working positions first..end-1 needed along one axis by bilinear interpolation."""
     step = working / output
     low = math.floor(max((first + 0.5) * step - 0.5, 0))
-    high = math.floor((end - 0.5) * step - 0.5) + 2
-    return min(low, working - 1), min(max(high, low + 1), working)
+    high = math.floor(max((end - 0.5) * step - 0.5, 0)) + 2
+    return min(low, working - 1), min(high, working)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from segearth_cli import grid
 from segearth_cli.classes import NODATA
 from segearth_cli.decision import Decider
+from segearth_cli.errors import SegEarthError
 from segearth_cli.grid import Window
 from segearth_cli.masks import Rows
 from segearth_cli.mosaic import Mosaic, Regrid
@@ -40,7 +42,7 @@ class Work:
 
 def segment(
     scene: Scene, plan: Plan, model: Model, queries: int, decide: Decider, work: Work, region: Window | None = None
-) -> Iterator[Rows]:
+) -> Generator[Rows, None, None]:
     """The finished rows of a region of the output grid (all of it without one), from top to bottom.
 
     Runs every window that touches the region and holds one strip of windows, so that neither the result depends on
@@ -62,11 +64,12 @@ def segment(
     )
     weights = torch.from_numpy(grid.weights(height, width, plan.blend)).to(work.device)
     stitcher = _Stitcher(scene, plan, region, Mosaic(queries, part, weights), strips, decide)
-    for batch in _batches(strips, cols, height, width, work):
-        for window, logits in zip(batch.windows, _run(model, batch, work), strict=True):
-            yield from stitcher.finish(window.row)
-            stitcher.mosaic.add(window, logits)
-        work.progress(len(batch.windows))
+    with closing(_batches(strips, cols, height, width, work)) as batches:  # no thread reads on when the model fails
+        for batch in batches:
+            for window, logits in zip(batch.windows, _run(model, batch, work), strict=True):
+                yield from stitcher.finish(window.row)
+                stitcher.mosaic.add(window, logits)
+            work.progress(len(batch.windows))
     yield from stitcher.finish(part.bottom)
     work.waited += strips.waited
 
@@ -77,21 +80,22 @@ class _Batch:
     chips: list[Chip] = field(default_factory=list)
 
 
-def _batches(strips: Strips, cols: list[int], height: int, width: int, work: Work) -> Iterator[_Batch]:
+def _batches(strips: Strips, cols: list[int], height: int, width: int, work: Work) -> Generator[_Batch, None, None]:
     """Windows with data in row-major order, `work.batch` at a time."""
     batch = _Batch()
-    for row, strip in strips:
-        for col in cols:
-            inner = slice(col - strips.left, col - strips.left + width)
-            valid = strip.valid[:, inner]
-            if not valid.any():
-                work.progress(1)
-                continue
-            batch.windows.append(Window(row, col, height, width))
-            batch.chips.append(Chip(strip.image[:, :, inner], valid))
-            if len(batch.windows) >= work.batch:
-                yield batch
-                batch = _Batch()
+    with closing(iter(strips)) as filled:
+        for row, strip in filled:
+            for col in cols:
+                inner = slice(col - strips.left, col - strips.left + width)
+                valid = strip.valid[:, inner]
+                if not valid.any():
+                    work.progress(1)
+                    continue
+                batch.windows.append(Window(row, col, height, width))
+                batch.chips.append(Chip(strip.image[:, :, inner], valid))
+                if len(batch.windows) >= work.batch:
+                    yield batch
+                    batch = _Batch()
     if batch.windows:
         yield batch
 
@@ -105,15 +109,18 @@ def _run(model: Model, batch: _Batch, work: Work) -> Iterator[Tensor]:
         try:
             logits = model(*_tensors(chips, work))
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
-            if not _out_of_memory(e) or work.batch == 1:
+            if not _out_of_memory(e):
                 raise
+            if work.batch == 1:
+                side = batch.windows[0].height
+                raise SegEarthError(f"out of memory with one window of {side} px; use a smaller --window") from e
             work.batch = max(1, min(work.batch, len(chips)) // 2)
             work.notice(f"out of memory: going on with --batch-size {work.batch}")
             if work.device.type == "cuda":
                 torch.cuda.empty_cache()
             continue
         first += len(chips)
-        yield from logits
+        yield from logits[: len(chips)]
 
 
 def _tensors(chips: list[Chip], work: Work) -> tuple[Tensor, Tensor | None]:

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.transform import from_gcps
 from rasterio.windows import Window as RasterWindow
 
@@ -26,6 +27,8 @@ warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the command line tel
 
 STRETCH_SAMPLE = 1024  # longest side, in pixels, of the decimated read that a stretch is computed from
 STRETCH_PIXELS = 100_000_000  # rasters above this are sampled in blocks
+SOME_DATA = 1e-6  # share of a resampled pixel that must be data
+TIE = 2**-20  # lifts means of exactly .5, common where sizes have a simple ratio, out of reach of rounding errors
 CACHE_MB = 256  # of decoded blocks, for all threads together
 METRES_PER_DEGREE = 111_319.490793  # on the equator of WGS 84
 
@@ -118,7 +121,8 @@ class Scene:
     def read(self, window: Window, size: tuple[int, int] | None = None) -> Chip:
         """The pixels of a window on the scene's grid resampled to `size` (height, width); the scene's own by default.
 
-        Each pixel depends on its place in the grid alone, not on the window it is read with.
+        Each pixel depends on its place in the grid alone, not on the window it is read with; a resampled one is the
+        mean of the data it covers, and valid when it covers any.
         Raises RasterError when the file cannot be read.
         """
         size = size or (self.height, self.width)
@@ -130,10 +134,10 @@ class Scene:
         col_at, col_weights = resampling(cols, size[1], window.col, window.right, antialias=self.antialias)
         source = Window(row_at, col_at, row_weights.shape[1], col_weights.shape[1])
         values, valid = self._values(source, level)
-        weight = row_weights @ valid.astype(np.float32) @ col_weights.T
-        sums = np.stack([row_weights @ np.where(valid, band, 0).astype(np.float32) @ col_weights.T for band in values])
-        mean = sums / np.maximum(weight, 1e-6)
-        return Chip(self._to_rgb(mean, weight > 0.5), weight > 0.5)
+        weight = row_weights @ valid.astype(np.float64) @ col_weights.T
+        sums = np.stack([row_weights @ np.where(valid, band, 0).astype(np.float64) @ col_weights.T for band in values])
+        some = weight > SOME_DATA
+        return Chip(self._to_rgb(sums / np.where(some, weight, 1), some), some)
 
     def valid(self, window: Window) -> NDArray[np.bool_]:
         """Where a window of the scene's own grid has data, (H, W)."""
@@ -180,7 +184,7 @@ class Scene:
             with environment():
                 values = ds.read([*self.bands, self.alpha] if self.alpha else list(self.bands), window=box)
                 masked = ds.read_masks(self.bands[0], window=box) > 0 if self.masked else None
-        except (RasterioError, OSError, ValueError) as e:
+        except (RasterioError, CPLE_BaseError, OSError, ValueError) as e:
             raise RasterError(f"{self.path}: cannot read rows {window.row}-{window.bottom - 1}: {_line(e)}") from e
         valid = np.ones(values.shape[1:], bool)
         if self.alpha:
@@ -202,17 +206,17 @@ class Scene:
         ds = self._dataset(None)
         rows = range(window.row // self.block[0], (window.bottom - 1) // self.block[0] + 1)
         cols = range(window.col // self.block[1], (window.right - 1) // self.block[1] + 1)
-        band = self.alpha or self.bands[0]
-        return not any(ds.get_tag_item(f"BLOCK_OFFSET_{c}_{r}", "TIFF", bidx=band) for r in rows for c in cols)
+        bands = [self.alpha] if self.alpha else self.bands
+        blocks = ((f"BLOCK_OFFSET_{c}_{r}", band) for r in rows for c in cols for band in bands)
+        return not any(ds.get_tag_item(name, "TIFF", bidx=band) for name, band in blocks)
 
     def _to_rgb(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         if self.stretch is not None:
-            values = np.where(valid, values, 0).astype(np.float32)
-            low = np.array([s[0] for s in self.stretch], np.float32)[:, None, None]
-            span = np.array([max(s[1] - s[0], 1e-12) for s in self.stretch], np.float32)[:, None, None]
-            values = (values - low) / span * 255
+            kind = np.promote_types(values.dtype, np.float32)
+            low, high = (np.array(side, kind)[:, None, None] for side in zip(*self.stretch, strict=True))
+            values = (np.where(valid, values, 0).astype(kind) - low) / np.maximum(high - low, 1e-12) * 255
         if values.dtype != np.uint8:
-            values = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+            values = np.clip(np.floor(values + (0.5 + TIE)), 0, 255).astype(np.uint8)
         return np.ascontiguousarray(np.broadcast_to(values, (3, *values.shape[1:])))
 
 
@@ -278,7 +282,7 @@ def open_scene(path: str, options: ReadOptions | None = None) -> Scene:
     return _with_stretch(scene, options.stretch)
 
 
-def resampling(source: int, target: int, first: int, end: int, *, antialias: bool) -> tuple[int, NDArray[np.float32]]:
+def resampling(source: int, target: int, first: int, end: int, *, antialias: bool) -> tuple[int, NDArray[np.float64]]:
     """The linear operator that resamples one axis, for target pixels first..end-1 only.
 
     Returns the first source pixel needed and weights (end - first, n), each row summing to one. Triangle kernel, pixel
@@ -293,13 +297,13 @@ def resampling(source: int, target: int, first: int, end: int, *, antialias: boo
     high = min(source, math.ceil(centre[-1] + support))
     distance = np.abs(np.arange(low, high)[None, :] + 0.5 - centre[:, None]) / support
     weights = np.maximum(0.0, 1.0 - distance)
-    return low, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return low, weights / weights.sum(axis=1, keepdims=True)
 
 
 def _open(path: str, **options: Any) -> Any:
     try:
         return rasterio.open(path, **options)
-    except (RasterioIOError, RasterioError, OSError, ValueError, TypeError) as e:
+    except (RasterioError, CPLE_BaseError, OSError, ValueError, TypeError) as e:
         if "://" not in path and not path.startswith("/vsi") and ":" not in path and not Path(path).exists():
             raise RasterError(f"{path}: no such file") from e
         raise RasterError(f"{path}: not a raster that GDAL can read ({_line(e)})") from e
@@ -320,9 +324,8 @@ def _choose_bands(ds: Any, path: str, asked: Sequence[int] | None) -> tuple[tupl
     colour = [i + 1 for i, m in enumerate(meanings) if m != ColorInterp.alpha]
     if len(colour) == 1:
         return (colour[0],), []
-    raise RasterError(
-        f"{path}: {ds.count} bands, none marked as red, green and blue; choose three with --bands, e.g. --bands 3,2,1"
-    )
+    choice = "three with --bands, e.g. --bands 3,2,1" if ds.count > 2 else "one with --bands, e.g. --bands 1"
+    raise RasterError(f"{path}: {ds.count} bands, none marked as red, green and blue; choose {choice}")
 
 
 def _palette(ds: Any, bands: Sequence[int]) -> NDArray[np.uint8] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -38,7 +38,7 @@ class Strips:
     waited: float = 0.0
     _bands: deque[tuple[int, Chip]] = field(default_factory=deque)
 
-    def __iter__(self) -> Iterator[tuple[int, Chip]]:
+    def __iter__(self) -> Generator[tuple[int, Chip], None, None]:
         """First row of each strip and its pixels; bands above it are kept until `drop`."""
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix="segearth-read")
         pending: deque[tuple[Window, list[Future[Chip]]]] = deque()

@@ -11,7 +11,7 @@ import typer
 
 from segearth_cli import classes as class_lists
 from segearth_cli import console
-from segearth_cli.errors import SegEarthError, UsageError
+from segearth_cli.errors import RasterError, SegEarthError, UsageError
 from segearth_cli.files import from_arguments, make_folders, refuse_existing
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from segearth_cli.plan import PredictOptions
 
 Opt = typer.Option
+RESOLUTIONS = frozenset({"scale", "gsd", "long_side"})
 
 
 def predict(
@@ -106,15 +107,13 @@ def predict(
     advised = advice(choice.model)
     class_set = class_lists.with_rest(class_set, advised.background)
     options = _options(
-        advised.settings | settings, bands, stretch, antialias,
+        [advised.settings, settings], bands, stretch, antialias,
         window=window, stride=stride, blend=blend, scale=scale, gsd=gsd, long_side=long_side,
         threshold=threshold, attention=attention, global_bias=global_bias,
     )  # fmt: skip
     outputs = _outputs(names, out, confidence, scores)
     if not dry_run:
-        files = [path for output in outputs for path in output.paths()]
-        refuse_existing(files, overwrite=overwrite)
-        make_folders({path.parent for path in files if path.parent in (out, confidence, scores)})
+        _prepare(names, outputs, [out, confidence, scores], overwrite)
     if choice.note and not quiet:
         console.note(choice.note)
     if dry_run:
@@ -207,7 +206,7 @@ def _each(names: list[str], outputs: list[Outputs], act: Any) -> int:
         try:
             act(name, output)
         except SegEarthError as e:
-            if len(names) == 1 or isinstance(e, UsageError):
+            if len(names) == 1 or not isinstance(e, RasterError):  # no fault of the scene: the next would meet it too
                 raise
             console.note(str(e))
             failures.append(name)
@@ -240,19 +239,21 @@ def _classes(
 
 
 def _options(
-    settings: dict[str, Any], bands: str | None, stretch: str, antialias: bool | None, **given: Any
+    layers: list[dict[str, Any]], bands: str | None, stretch: str, antialias: bool | None, **given: Any
 ) -> PredictOptions:
-    """The options of a run: flags, else a preset's settings, else the model's own, else the defaults."""
+    """The options of a run: flags, else the last of `layers` that has one (model, preset), else the defaults."""
     from segearth_cli.plan import PredictOptions
     from segearth_cli.raster import ReadOptions, parse_bands, parse_stretch
 
     parse_stretch(stretch)
-    asked = {name: value for name, value in given.items() if value is not None}
-    if {"scale", "gsd", "long_side"} & set(asked):
-        settings = {name: value for name, value in settings.items() if name not in ("scale", "gsd", "long_side")}
-    smooth = settings.pop("antialias", True) if antialias is None else antialias
-    settings.pop("antialias", None)
-    return PredictOptions(read=ReadOptions(parse_bands(bands), stretch, smooth), **settings | asked)
+    settings: dict[str, Any] = {"antialias": True}
+    for layer in [*layers, {"antialias": antialias, **given}]:
+        asked = {name: value for name, value in layer.items() if value is not None}
+        if asked.keys() & RESOLUTIONS:  # one resolution replaces another
+            settings = {name: value for name, value in settings.items() if name not in RESOLUTIONS}
+        settings |= asked
+    smooth = settings.pop("antialias")
+    return PredictOptions(read=ReadOptions(parse_bands(bands), stretch, smooth), **settings)
 
 
 def _outputs(names: list[str], out: Path | None, confidence: Path | None, scores: Path | None) -> list[Outputs]:
@@ -263,7 +264,7 @@ def _outputs(names: list[str], out: Path | None, confidence: Path | None, scores
     from segearth_cli.masks import Outputs
     from segearth_cli.raster import stem
 
-    def place(given: Path | None, kind: str, name: str) -> Path | None:
+    def located(given: Path | None, kind: str, name: str) -> Path | None:
         if given is None:
             return Path(f"{stem(name)}.mask.tif") if kind == "mask" else None
         if len(names) == 1 and given.suffix and not given.is_dir():
@@ -274,17 +275,29 @@ def _outputs(names: list[str], out: Path | None, confidence: Path | None, scores
 
     found = [
         Outputs(
-            place(out, "mask", name) or Path(), place(confidence, "confidence", name), place(scores, "scores", name)
+            located(out, "mask", name) or Path(),
+            located(confidence, "confidence", name),
+            located(scores, "scores", name),
         )
         for name in names
     ]
     taken: dict[Path, str] = {}
     for name, output in zip(names, found, strict=True):
         for path in output.paths():
-            if path in taken:
-                raise UsageError(f"{name} and {taken[path]} would both write {path}; run them apart or rename one")
-            taken[path] = name
+            if (place := path.absolute()) in taken:
+                raise UsageError(f"{name} and {taken[place]} would both write {path}; run them apart or rename one")
+            taken[place] = name
     return found
+
+
+def _prepare(names: list[str], outputs: list[Outputs], places: list[Path | None], overwrite: bool) -> None:
+    """Makes those of `places` that are folders. Raises UsageError where something would be lost."""
+    paths = [path for output in outputs for path in output.paths()]
+    refuse_existing(paths, overwrite=overwrite)
+    for path in paths:
+        if path.exists() and any(Path(name).exists() and path.samefile(name) for name in names):
+            raise UsageError(f"{path}: is a scene itself; choose another --out")
+    make_folders({path.parent for path in paths if path.parent in places})
 
 
 def _batch(text: str) -> int | None:

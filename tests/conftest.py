@@ -1,0 +1,125 @@
+"""What many tests share: a model of a few kilobytes in open_clip's layout, made rasters, the command line in-process."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # teams of threads crawl where several tests run at once
+
+CONFIG = {
+    "model_cfg": {
+        "embed_dim": 32,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    },
+    "preprocess_cfg": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]},
+}
+UTM = {"crs": "EPSG:32632", "transform": from_origin(356000, 5645000, 0.5, 0.5)}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory):
+    """Text embeddings of made models go to a folder of the session's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGEARTH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("SEGEARTH_MODEL", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory):
+    """A folder in open_clip's layout: patch 16, window 64, 32 channels, random weights."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "open_clip_config.json").write_text(json.dumps(CONFIG))
+    torch.manual_seed(0)
+    clip = open_clip.CLIP(**CONFIG["model_cfg"])
+    with torch.no_grad():  # random phrases lie close together; wider logits give masks with several classes
+        clip.text_projection.mul_(10)
+        clip.token_embedding.weight.mul_(20)
+    save_file(
+        {name: value.contiguous() for name, value in clip.state_dict().items()}, folder / "open_clip_model.safetensors"
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def upsampler_file(tmp_path_factory):
+    """SimFeatUp weights for `model_dir`, all random."""
+    import torch
+    from safetensors.torch import save_file
+
+    from segearth_cli.upsampler import Upsampler
+
+    torch.manual_seed(1)
+    made = Upsampler(32, 16, radius=2, keys=8)
+    path = tmp_path_factory.mktemp("upsampler") / "upsampler.safetensors"
+    save_file({name: value.contiguous() for name, value in made.state_dict().items()}, path)
+    return path
+
+
+@pytest.fixture
+def segearth(capfd, monkeypatch):
+    """Runs the command line in this process: (code, out, err) of its arguments; stdin is text."""
+
+    def run(*arguments, stdin=""):
+        import io
+
+        from segearth_cli import cli
+
+        monkeypatch.setattr(sys, "argv", ["segearth", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capfd.readouterr()
+        code = cli.run()
+        out, err = capfd.readouterr()
+        return SimpleNamespace(code=code, out=out, err=err, lines=err.splitlines())
+
+    return run
+
+
+@pytest.fixture
+def write_raster(tmp_path):
+    """Writes an array (bands, H, W) as a raster: write_raster("name.tif", array, nodata=0, ...) -> its path."""
+
+    def write(name, array, **profile):
+        path = tmp_path / name
+        options = UTM | {"driver": "GTiff", "photometric": "RGB"} | profile
+        extras = {key: options.pop(key, None) for key in ("mask", "colormap", "colorinterp", "overviews", "resampling")}
+        if array.shape[0] < 3 or options["driver"] != "GTiff":
+            options.pop("photometric")
+        options |= {"count": array.shape[0], "height": array.shape[1], "width": array.shape[2], "dtype": array.dtype}
+        with rasterio.open(path, "w", **{k: v for k, v in options.items() if v is not None}) as ds:
+            if extras["colormap"]:
+                ds.write_colormap(1, extras["colormap"])
+            if extras["colorinterp"]:
+                ds.colorinterp = extras["colorinterp"]
+            ds.write(array)
+            if extras["mask"] is not None:
+                ds.write_mask(extras["mask"])
+        if extras["overviews"]:
+            with rasterio.open(path, "r+") as ds:
+                ds.build_overviews(extras["overviews"], rasterio.enums.Resampling.average)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def noise():
+    """A seeded generator of pixels: noise(bands, height, width) uint8."""
+    rng = np.random.default_rng(0)
+    return lambda *shape, dtype=np.uint8, high=256: rng.integers(0, high, shape).astype(dtype)
+
+
+SHARED = Path(os.environ.get("SEGEARTH_SHARED", "/work/shared"))  # public data that is not ours to redistribute

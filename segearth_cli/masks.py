@@ -198,7 +198,11 @@ def _georeference(scene: Scene, region: Window) -> dict[str, Any]:
     if scene.gcps[0]:
         found = {"crs": scene.gcps[1], "gcps": _gcps(scene, region)}
     elif scene.crs is not None or not scene.transform.is_identity:
-        found = {"crs": scene.crs, "transform": scene.transform * scene.transform.translation(region.col, region.row)}
+        t = scene.transform
+        moved = type(t)(
+            t.a, t.b, t.c + t.a * region.col + t.b * region.row, t.d, t.e, t.f + t.d * region.col + t.e * region.row
+        )
+        found = {"crs": scene.crs, "transform": moved}
     if scene.rpcs is not None:
         found["rpcs"] = _rpcs(scene, region)
     return found

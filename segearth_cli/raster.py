@@ -109,7 +109,7 @@ class Scene:
             raise RasterError(f"{self.path}: no CRS, so --gsd has no meaning here; use --scale or --long-side")
         sizes = np.array([math.hypot(t.a, t.d), math.hypot(t.b, t.e)])
         if crs.is_geographic:
-            _, latitude = t * (self.width / 2, self.height / 2)
+            latitude = t.f + t.d * self.width / 2 + t.e * self.height / 2
             sizes = sizes * METRES_PER_DEGREE * np.array([math.cos(math.radians(latitude)), 1.0])
         else:
             try:

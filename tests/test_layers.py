@@ -55,7 +55,7 @@ def imports(tree, *, top_level):
                 yield node.module
 
 
-@pytest.mark.parametrize(("path", "name"), modules())
+@pytest.mark.parametrize(("path", "name"), list(modules()))
 def test_a_module_imports_only_from_floors_below(path, name):
     assert name in FLOOR, f"{name} has no floor: add it to FLOORS"
     for target in imports(ast.parse(path.read_text()), top_level=False):
@@ -71,7 +71,7 @@ def test_a_module_imports_only_from_floors_below(path, name):
         )
 
 
-@pytest.mark.parametrize(("path", "name"), modules())
+@pytest.mark.parametrize(("path", "name"), list(modules()))
 def test_heavy_libraries_stay_in_their_modules(path, name):
     at_import = {target.partition(".")[0] for target in imports(ast.parse(path.read_text()), top_level=True)}
     anywhere = {target.partition(".")[0] for target in imports(ast.parse(path.read_text()), top_level=False)}

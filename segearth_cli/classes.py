@@ -195,11 +195,11 @@ def _class_set(rows: Sequence[tuple[Sequence[str], Color | None]], where: str) -
             if owner.setdefault(phrase.casefold(), code) != code:
                 raise ClassesError(f"{where}: the phrase '{phrase}' stands in two classes; keep it in one")
     names = tuple(own[0] for own in phrases)
-    colors = tuple(color or _default_color(names[code], code) for code, (_, color) in enumerate(rows))
+    colors = tuple(color or default_color(names[code], code) for code, (_, color) in enumerate(rows))
     return ClassSet(names, tuple(phrases), colors)
 
 
-def _default_color(name: str, code: int) -> Color:
+def default_color(name: str, code: int) -> Color:
     """The conventional colour of a name or of its last word that has one, else one far from its neighbours'."""
     words = [name.casefold(), *reversed(name.casefold().split())]
     return next((_CONVENTIONS[word] for word in words if word in _CONVENTIONS), None) or _spread(code)

@@ -11,9 +11,11 @@ FLOORS = [
     set(floor.split())
     for floor in (
         "__init__ errors",
-        "grid classes console files catalogue tags transfer",
-        "raster mosaic decision shapes vectors encoder upsampler metrics pairs presets sources tensors pictures",
-        "weights text dataset objective recipe model plan report strips masks",
+        "grid classes console files catalogue tags transfer corners ground rtree regularize ahead",
+        "pieces linked maskfile geopackage",
+        "raster mosaic decision rings vectors encoder upsampler metrics pairs presets sources tensors pictures",
+        "weights text dataset objective recipe model plan report strips masks shapes",
+        "borders sieve",
         "predict vectorize learner evaluate download assemble",
         "jobs train",
         "shards",

@@ -2,6 +2,104 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated, Optional
 
-def vectorize() -> None:
-    """Write the classes of masks as polygons."""
+import typer
+
+FORMATS = ("gpkg", "geojson", "fgb", "shp", "parquet")
+
+
+def vectorize(
+    mask: Annotated[list[str], typer.Argument(help="Mask files; - reads paths from stdin, one a line.")],
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", "-o", help="File to write, its suffix is the format; or a folder."),
+    ] = None,
+    format: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--format", "-f", help=f"{', '.join(FORMATS)}; default: the suffix of --out, else gpkg."),
+    ] = None,
+    classes: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--classes", help="Classes to write, e.g. water,building; default: all but the background."),
+    ] = None,
+    min_area: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--min-area", help="Smaller pieces join their largest neighbour first, e.g. 200px or 50m2."),
+    ] = None,
+    fill_holes: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--fill-holes", help="Fill smaller holes, with all that lies in them, e.g. 200px or 50m2."),
+    ] = None,
+    simplify: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--simplify", help="Simplify borders, shared ones alike on both sides, e.g. 1px or 0.5m."),
+    ] = None,
+    smooth: Annotated[bool, typer.Option("--smooth", help="Round the stairs of pixel borders off.")] = False,
+    regularize: Annotated[
+        bool, typer.Option("--regularize", help="Give outlines right angles, for buildings; neighbours may overlap.")
+    ] = False,
+    dissolve: Annotated[bool, typer.Option("--dissolve", help="One multipolygon a class.")] = False,
+    connectivity: Annotated[
+        int, typer.Option("--connectivity", help="4, or 8: pixels that meet at a corner belong together.")
+    ] = 4,
+    confidence: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--confidence", help="Raster on the same pixels; its mean becomes the field confidence."),
+    ] = None,
+    block_rows: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--block-rows", min=1, help="Rows read at once; changes memory and speed, never the polygons."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")] = False,
+) -> None:
+    """Write the classes of masks as polygons; prints the paths of the files written."""
+    from segearth_cli import ground
+    from segearth_cli.console import note
+    from segearth_cli.errors import SegEarthError, UsageError
+    from segearth_cli.files import from_arguments, refuse_existing
+    from segearth_cli.vectorize import Options, output_path
+    from segearth_cli.vectorize import vectorize as run
+
+    if connectivity not in (4, 8):
+        raise UsageError(f"--connectivity {connectivity}: need 4 or 8")
+    if format is not None and format.casefold().lstrip(".") not in FORMATS:
+        raise UsageError(f"--format {format}: unknown; use one of {', '.join(FORMATS)}")
+    options = Options(
+        classes=None if classes is None else tuple(name.strip() for name in classes.split(",") if name.strip()),
+        min_area=ground.area(min_area, "--min-area") if min_area else None,
+        fill_holes=ground.area(fill_holes, "--fill-holes") if fill_holes else None,
+        simplify=ground.length(simplify, "--simplify") if simplify else None,
+        smooth=smooth,
+        regularize=regularize,
+        dissolve=dissolve,
+        connectivity=8 if connectivity == 8 else 4,
+        confidence=confidence,
+        rows=block_rows,
+        quiet=quiet,
+    )
+    paths = [Path(name) for name in from_arguments(mask)]
+    outs = [output_path(path, out, format, several=len(paths) > 1) for path in paths]
+    if twice := {path for path in outs if outs.count(path) > 1}:
+        raise UsageError(f"{min(twice)}: two masks would be written to this file; vectorize them one by one with --out")
+    refuse_existing(outs, overwrite=overwrite)
+    failed = []
+    for path, target in zip(paths, outs, strict=True):
+        try:
+            summary = run(path, target, options)
+        except SegEarthError as e:
+            if len(paths) == 1:
+                raise
+            note(str(e))
+            failed.append(path)
+            continue
+        print(summary.path, flush=True)
+        if not quiet:
+            total, kinds = sum(summary.polygons.values()), len(summary.polygons)
+            note(f"{path}: {total} polygons of {kinds} classes in {summary.seconds:.1f} s")
+    if failed:
+        error = SegEarthError(f"{len(failed)} of {len(paths)} masks failed")
+        error.exit_code = 3 if len(failed) < len(paths) else 1
+        raise error

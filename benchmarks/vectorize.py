@@ -1,0 +1,107 @@
+"""`segearth vectorize` against `rasterio.features.shapes` on the whole band and a fiona writer, on made masks.
+
+    python benchmarks/vectorize.py [--folder /tmp] [--repeat 3]
+
+Each run is a process of its own, imports included; the table has the best of the repeats, taken in turn, in wall-clock
+and processor seconds, and the peak resident memory. The other side writes the class code alone, ours all fields.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.transform import from_origin
+from rasterio.warp import reproject
+
+CASES = {"clean 10k x 10k": (10_000, 0.0), "2 % noise 10k x 10k": (10_000, 0.02), "clean 20k x 20k": (20_000, 0.0)}
+
+THEIRS = """
+import sys, fiona, rasterio
+from rasterio import features
+with rasterio.open(sys.argv[1]) as ds:
+    mask, transform, crs = ds.read(1), ds.transform, ds.crs.to_wkt()
+schema = {"geometry": "Polygon", "properties": {"class_id": "int"}}
+with fiona.open(sys.argv[2], "w", driver="GPKG", schema=schema, crs_wkt=crs) as out:
+    shapes = features.shapes(mask, transform=transform)
+    out.writerecords({"geometry": g, "properties": {"class_id": int(v)}} for g, v in shapes)
+"""
+SIDES = {
+    "rasterio.features.shapes + fiona": [sys.executable, "-c", THEIRS],
+    "segearth vectorize": [sys.executable, "-m", "segearth_cli", "vectorize", "--quiet", "--overwrite", "-o"],
+}
+
+
+def clean(size: int, classes: int = 6) -> np.ndarray:
+    """A mask of patches of all sizes: the largest of smooth random fields at two scales."""
+    rng = np.random.default_rng(0)
+    best, codes = np.full((size, size), -np.inf, np.float32), np.zeros((size, size), np.uint8)
+    for code in range(classes):
+        field = np.zeros((size, size), np.float32)
+        for cells, weight in ((size // 100, 1.0), (size // 20, 0.45)):
+            zoomed = np.empty_like(field)
+            grid = {"src_transform": from_origin(0, size, size / cells, size / cells), "src_crs": "EPSG:32633"}
+            reproject(
+                rng.standard_normal((cells, cells)).astype(np.float32), zoomed, **grid, dst_crs="EPSG:32633",
+                dst_transform=from_origin(0, size, 1, 1), resampling=Resampling.cubic,
+            )  # fmt: skip
+            field += weight * zoomed
+        codes[field > best] = code
+        np.maximum(best, field, out=best)
+    return codes
+
+
+def make(path: Path, size: int, noise: float) -> None:
+    """Write the mask of a case: tiles of 512, deflate. Larger ones repeat a mask of 10k x 10k, mirrored."""
+    mask = clean(min(size, 10_000))
+    if size > len(mask):
+        mask = np.concatenate([np.concatenate([mask, mask], axis=1), np.concatenate([mask[:, ::-1]] * 2, axis=1)])
+    rng = np.random.default_rng(1)
+    hit = rng.random(mask.shape, np.float32) < noise
+    mask[hit] = rng.integers(0, 6, int(hit.sum()))
+    form = {"width": size, "height": size, "count": 1, "dtype": "uint8", "nodata": 255, "compress": "deflate"}
+    place = {"crs": "EPSG:32633", "transform": from_origin(400_000, 5_000_000, 0.5, 0.5)}
+    with rasterio.open(path, "w", driver="GTiff", tiled=True, blockxsize=512, blockysize=512, **form, **place) as ds:
+        ds.write(mask, 1)
+
+
+def measure(command: list[str], mask: Path, out: Path) -> tuple[float, float, float]:
+    """Wall-clock seconds, processor seconds and peak memory in MB of one run."""
+    out.unlink(missing_ok=True)
+    paths = [str(out), str(mask)] if command[-1] == "-o" else [str(mask), str(out)]
+    started = time.monotonic()
+    process = subprocess.Popen([*command, *paths], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{command[-1]} failed on {mask}")
+    return time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("/tmp"))
+    parser.add_argument("--repeat", type=int, default=3)
+    arguments = parser.parse_args()
+    print("| mask | side | wall s | processor s | peak MB |\n|-|-|-|-|-|")
+    for case, (size, noise) in CASES.items():
+        mask = arguments.folder / f"bench_{size}_{noise}.tif"
+        if not mask.exists():
+            make(mask, size, noise)
+        runs = {side: [] for side in SIDES}
+        for _ in range(arguments.repeat):
+            for side, command in SIDES.items():
+                runs[side].append(measure(command, mask, arguments.folder / "bench.gpkg"))
+        for side, taken in runs.items():
+            wall, processor, peak = np.min(taken, axis=0)
+            print(f"| {case} | {side} | {wall:.1f} | {processor:.1f} | {peak:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

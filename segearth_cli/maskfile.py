@@ -17,7 +17,6 @@ from rasterio.windows import Window
 
 from segearth_cli.classes import CLASSES_TAG, Color, default_color, from_tag
 from segearth_cli.errors import ClassesError, RasterError, UsageError
-from segearth_cli.files import check_readable
 
 STRIP_PIXELS = 1 << 22
 _TALLEST_BLOCK = 1 << 25  # pixels of a row of internal blocks that are read at once
@@ -76,8 +75,8 @@ class Mask:
 
 def read(path: Path) -> Mask:
     """What a mask file says of itself. Raises RasterError when it is no single-band integer raster."""
-    if "://" not in str(path) and not str(path).startswith("/vsi"):
-        check_readable(path)
+    if not path.exists() and "://" not in str(path) and not str(path).startswith("/vsi"):
+        raise RasterError(f"{path}: no such file")
     try:
         with rasterio.open(path) as ds:
             return _describe(path, ds)

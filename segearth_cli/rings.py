@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from segearth_cli import corners as cn
 from segearth_cli.corners import Codes
-from segearth_cli.pieces import Pieces, Points, spans
 from segearth_cli.linked import Prepared
+from segearth_cli.pieces import Pieces, Points, spans
 
 
 @dataclass(frozen=True, slots=True)

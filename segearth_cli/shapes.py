@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from segearth_cli.ahead import ahead
 from segearth_cli.corners import TOUCH, Codes, walk
+from segearth_cli.linked import Strip, prepared
 from segearth_cli.pieces import spans
 from segearth_cli.regularize import regularized as right_angled
 from segearth_cli.rings import Rings, Tracer
-from segearth_cli.linked import Strip, prepared
 
 Geometries = NDArray[Any]  # of shapely geometries
 

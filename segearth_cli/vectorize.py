@@ -22,9 +22,9 @@ from segearth_cli.ahead import ahead
 from segearth_cli.console import note, progress
 from segearth_cli.errors import RasterError, UsageError
 from segearth_cli.ground import Ground, Size
+from segearth_cli.linked import Strip
 from segearth_cli.maskfile import Mask
 from segearth_cli.shapes import Shapes
-from segearth_cli.linked import Strip
 
 CONFIDENCE_SCALE = 254  # a uint8 confidence raster holds the probability times this
 Step = Callable[[Iterable[Shapes]], Iterable[Shapes]]

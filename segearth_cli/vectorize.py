@@ -79,10 +79,12 @@ def vectorize(path: Path, out: Path, options: Options | None = None) -> Summary:
     with tempfile.TemporaryDirectory(prefix="segearth-") as folder:
         mask = _cleaned(mask, kept, ground, options, Path(folder))
         drawn = ahead(_drawn(mask, kept, ground, options, label=path.name))
-        with vectors.writing(out, _layer(mask, kept, out, options)) as write, closing(drawn):
+        layer = _layer(mask, kept, out, options)
+        with vectors.writing(out, layer) as write, closing(drawn):
             for batch in drawn:
                 if len(batch):
                     features = _features(batch, mask, ground, options)
+                    layer.colors.update((mask.name(code), mask.color(code)) for code in np.unique(batch.code).tolist())
                     write(features)
                     _count(counts, features.columns["class"])
     return Summary(out, counts, time.monotonic() - started)
@@ -151,7 +153,7 @@ def _steps(ground: Ground, options: Options) -> Iterator[Step]:
 def _layer(mask: Mask, kept: frozenset[int] | None, out: Path, options: Options) -> vectors.Layer:
     fields = tuple(name for name in vectors.FIELDS if name != "confidence" or options.confidence)
     multi = options.dissolve or options.connectivity == 8
-    codes = sorted(kept if kept is not None else {*mask.names, *mask.colors} - {mask.background, mask.nodata})
+    codes = sorted(kept if kept is not None else mask.names.keys() - {mask.background, mask.nodata})
     colors = {mask.name(code): mask.color(code) for code in codes}
     a, b, _, d, e, _ = mask.transform
     pixel = float(np.sqrt(abs(a * e - b * d)))

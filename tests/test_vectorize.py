@@ -1,8 +1,10 @@
 """Mask files to vector files, as a user meets it: the workflow and its command line."""
 
 import json
+import sqlite3
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 
 import fiona
 import numpy as np
@@ -132,6 +134,13 @@ def test_gdal_category_names_name_the_classes(tmp_path):
     text = f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{names}</CategoryNames></PAMRasterBand></PAMDataset>'
     (tmp_path / "m.tif.aux.xml").write_text(text, encoding="utf-8")
     assert {row["class"] for _, row in run(path, tmp_path / "m.gpkg")} == {"sea", "ville d'été"}
+
+
+def test_classes_without_a_name_are_coloured_too(tmp_path):
+    run(save(tmp_path / "m.tif", blobs(), tag=None), tmp_path / "m.gpkg")
+    ((qml,),) = sqlite3.connect(tmp_path / "m.gpkg").execute("SELECT styleQML FROM layer_styles").fetchall()
+    values = [category.get("value") for category in ET.fromstring(qml).iter("category")]
+    assert sorted(values) == ["class_0", "class_1", "class_2"]
 
 
 def test_chosen_classes_alone_are_drawn_and_unknown_ones_named(tmp_path):

@@ -30,7 +30,8 @@ _SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx")  # b
 class Layer:
     """What a vector layer is, before its features. crs: WKT or None. geometry: Polygon or MultiPolygon.
 
-    fields: some of FIELDS. colors: class name -> colour, to be complete when the file is closed. pixel: side of a pixel in the units of the CRS.
+    fields: some of FIELDS. colors: class name -> colour, complete when the file is closed.
+    pixel: side of a pixel in the units of the CRS.
     """
 
     name: str

@@ -13,7 +13,7 @@ FLOORS = [
         "__init__ errors",
         "grid classes console files catalogue tags transfer",
         "raster mosaic decision shapes vectors encoder upsampler metrics pairs presets sources tensors pictures",
-        "weights text dataset objective recipe model plan report strips masks",
+        "weights text dataset objective recipe checkpoint model plan report strips masks",
         "predict vectorize learner evaluate download assemble",
         "jobs train",
         "shards",
@@ -28,7 +28,7 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {
     "torch": {
         *("mosaic", "decision", "encoder", "upsampler", "objective"),
-        *("tensors", "weights", "text", "dataset", "model", "learner", "predict", "train", "assemble"),
+        *("tensors", "weights", "text", "dataset", "model", "learner", "checkpoint", "predict", "train", "assemble"),
     },
     "open_clip": {"encoder", "tags", "text", "weights"},
     "fiona": {"vectors"},

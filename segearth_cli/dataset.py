@@ -1,12 +1,15 @@
-"""Random windows of unlabelled images: seeded, the same in any number of workers, and resumable at any position."""
+"""Random windows of unlabelled images: seeded, the same with any number of workers, resumable at any position."""
 
 from __future__ import annotations
 
 import os
 import tarfile
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +24,11 @@ from segearth_cli.grid import Window
 from segearth_cli.raster import Chip, ReadOptions, Scene, open_scene
 
 SUFFIXES = frozenset({".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg", ".webp", ".bmp"})
-TRIES = 20  # windows drawn before one with much nodata is taken
+TRIES = 20  # windows read before one with much nodata is taken
+DRAWS = 400  # windows drawn to find as many outside of what is held out
 ENOUGH = 0.9  # share of valid pixels at which a window is taken at once
-OPEN = 64  # images kept open in each worker
+OPEN = 64  # images kept open by each thread
+AHEAD = 2  # batches read ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +71,13 @@ class Batch:
     unreadable: tuple[str, ...]
 
 
-Report = Callable[[int], object]
+Sample = tuple[Chip | None, tuple[str, ...]]  # a window, and a line for each file that could not be read
 
 
-def collect(
-    names: Sequence[str], tars: Sequence[str], read: ReadOptions, report: Report = lambda _n: None
-) -> Collection:
+def collect(names: Sequence[str], tars: Sequence[str], read: ReadOptions) -> Collection:
     """The pictures of folders (recursively), files and tar archives, in a fixed order.
 
-    read: of GeoTIFFs, as for predict. report: called with the number of files just looked at.
-    Raises TrainingError when no file can be read.
+    read: of GeoTIFFs, as for predict. Raises TrainingError when no file can be read.
     """
     pictures: list[Picture] = []
     unreadable: list[str] = []
@@ -87,7 +89,6 @@ def collect(
             pictures.append(Picture(name, path, scene.height, scene.width))
         except SegEarthError as e:
             unreadable.append(str(e).replace(path, name))
-        report(1)
     if not pictures:
         first = f"; the first: {unreadable[0]}" if unreadable else ""
         raise TrainingError(f"{', '.join([*names, *tars])}: no readable images ({len(unreadable)} unreadable{first})")
@@ -121,7 +122,7 @@ def _members(path: Path, unreadable: list[str]) -> Iterator[tuple[str, str]]:
         unreadable.append(f"{path}: {why}")
 
 
-class Windows(torch.utils.data.Dataset[Any]):
+class Windows:
     """Random windows by number: window i is a function of the seed and i alone.
 
     In each run through the collection a picture gives one window for every crop x crop pixels that it has, at least
@@ -132,19 +133,20 @@ class Windows(torch.utils.data.Dataset[Any]):
         self, pictures: Sequence[Picture], crop: int, seed: int, read: ReadOptions, avoid: Sequence[Place] = ()
     ):
         self.pictures, self.crop, self.seed, self.read, self.avoid = tuple(pictures), crop, seed, read, tuple(avoid)
-        shares = [max(1, picture.height * picture.width // crop**2) for picture in self.pictures]
-        self._ends = np.cumsum(shares)
-        self._order: tuple[int, NDArray[np.int64]] | None = None
-        self._open: OrderedDict[str, Scene] = OrderedDict()
+        self._ends = np.cumsum([self.share(i) for i in range(len(self.pictures))])
+        self._order: tuple[int, NDArray[np.int64]] = -1, np.empty(0, np.int64)
+        self._open = threading.local()
+        self._stretched: dict[str, Scene] = {}
 
     def __len__(self) -> int:
         """Windows in one run through the collection."""
         return int(self._ends[-1])
 
-    def __getstate__(self) -> dict[str, Any]:  # open files stay in their process
-        return self.__dict__ | {"_open": OrderedDict(), "_order": None}
+    def share(self, picture: int) -> int:
+        """Windows of a picture in one run through the collection."""
+        return max(1, self.pictures[picture].height * self.pictures[picture].width // self.crop**2)
 
-    def __getitem__(self, number: int) -> tuple[Chip | None, tuple[str, ...]]:
+    def __getitem__(self, number: int) -> Sample:
         """Window `number` with the lines of files that could not be read; None when there is no data in any try."""
         _, chip, unreadable = self.draw(number)
         return chip, unreadable
@@ -154,10 +156,9 @@ class Windows(torch.utils.data.Dataset[Any]):
         rng = np.random.default_rng([self.seed, number])
         best: tuple[float, Place | None, Chip | None] = (0.0, None, None)
         unreadable: dict[str, None] = {}
-        for attempt in range(TRIES):
-            place = self._place(number, attempt, rng)
-            if any(place.overlaps(other) for other in self.avoid):
-                continue
+        places = (self._place(number, attempt, rng) for attempt in range(DRAWS))
+        free = (place for place in places if not any(place.overlaps(other) for other in self.avoid))
+        for place in islice(free, TRIES):
             try:
                 chip = self.read_place(place)
             except SegEarthError as e:
@@ -187,53 +188,81 @@ class Windows(torch.utils.data.Dataset[Any]):
 
     def _shuffled(self, number: int) -> int:
         epoch, turn = divmod(number, len(self))
-        if self._order is None or self._order[0] != epoch:
-            self._order = epoch, np.random.default_rng([self.seed, epoch, 1]).permutation(len(self))
-        return int(self._order[1][turn])
+        order = self._order  # replaced whole: threads share it
+        if order[0] != epoch:
+            order = self._order = epoch, np.random.default_rng([self.seed, epoch, 1]).permutation(len(self))
+        return int(order[1][turn])
 
     def _scene(self, picture: Picture) -> Scene:
-        if picture.path not in self._open:
-            self._open[picture.path] = open_scene(picture.path, self.read)
-            if len(self._open) > OPEN:
-                self._open.popitem(last=False)[1].close()
-        self._open.move_to_end(picture.path)
-        return self._open[picture.path]
+        scenes: OrderedDict[str, Scene] = self._open.__dict__.setdefault("scenes", OrderedDict())
+        if picture.path not in scenes:
+            scenes[picture.path] = self._opened(picture.path)
+            if len(scenes) > OPEN:
+                scenes.popitem(last=False)[1].close()
+        scenes.move_to_end(picture.path)
+        return scenes[picture.path]
+
+    def _opened(self, path: str) -> Scene:
+        """A scene of this thread's own; a stretch, which takes a read of the whole, is computed once."""
+        if path in self._stretched:
+            return replace(self._stretched[path], _local=threading.local(), _opened=[])
+        scene = open_scene(path, self.read)
+        if scene.stretch is not None:
+            self._stretched[path] = replace(scene, _local=threading.local(), _opened=[])
+        return scene
 
 
 def held_out(pictures: Sequence[Picture], crop: int, seed: int, read: ReadOptions, count: int) -> tuple[Place, ...]:
-    """Places for validation, in different pictures where possible, none overlapping; at most a quarter of all windows.
+    """Places for validation, in different pictures where possible, none overlapping; training must avoid them.
 
-    Their seed differs from that of training; training must avoid them.
+    No more than leave half of all windows to train on: a place takes up the whole of a picture that is less than four
+    windows wide or high, and four windows of a larger one. None of a collection too small for that.
     """
     windows = Windows(pictures, crop, seed + 1, read)
     places: list[Place] = []
+    taken: dict[int, int] = {}
     for number in range(min(8 * count, len(windows))):
-        if len(places) == min(count, len(windows) // 4):
+        if len(places) == count:
             break
         place = windows.draw(number)[0]
-        if place is not None and not any(place.overlaps(other) for other in places):
+        if place is None or any(place.overlaps(other) for other in places):
+            continue
+        share, picture = windows.share(place.picture), pictures[place.picture]
+        cost = share if min(picture.height, picture.width) < 4 * crop else taken.get(place.picture, 0) + 4
+        if sum((taken | {place.picture: cost}).values()) <= len(windows) / 2:
+            taken[place.picture] = cost
             places.append(place)
     return tuple(places)
 
 
-class Positions(torch.utils.data.Sampler[list[int]]):
+def positions(first_step: int, steps: int, batch: int, rank: int = 0, world: int = 1) -> Iterator[list[int]]:
     """The numbers of the windows of each step that is left, for one of several devices."""
-
-    def __init__(self, first_step: int, steps: int, batch: int, rank: int, world: int):
-        self.steps, self.batch, self.rank, self.share = range(first_step, steps), batch, rank, batch // world
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in self.steps:
-            first = step * self.batch + self.rank * self.share
-            yield list(range(first, first + self.share))
+    share = batch // world
+    for step in range(first_step, steps):
+        start = step * batch + rank * share
+        yield list(range(start, start + share))
 
 
-def collate(samples: Iterable[tuple[Chip | None, tuple[str, ...]]]) -> Batch | None:
+def batches(windows: Windows, numbers: Iterable[list[int]], workers: int) -> Iterator[Batch | None]:
+    """The windows of each list of numbers, read ahead by threads; None where one of them found no data."""
+    if workers == 0:
+        yield from (collate([windows[i] for i in some]) for some in numbers)
+        return
+    pool = ThreadPoolExecutor(workers)  # GDAL reads outside of Python's lock
+    try:
+        waiting: deque[list[Future[Sample]]] = deque()
+        for some in numbers:
+            waiting.append([pool.submit(windows.__getitem__, i) for i in some])
+            if len(waiting) > AHEAD:
+                yield collate([future.result() for future in waiting.popleft()])
+        while waiting:
+            yield collate([future.result() for future in waiting.popleft()])
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def collate(samples: Sequence[Sample]) -> Batch | None:
     """Windows as a batch; None when one of them found no data."""
-    samples = list(samples)
     chips = [chip for chip, _ in samples if chip is not None]
     if len(chips) < len(samples):
         return None

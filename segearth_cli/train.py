@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-from torch import Tensor
 
-from segearth_cli import __version__
-from segearth_cli.dataset import Batch, Collection, Positions, Windows, collate, held_out
+from segearth_cli import __version__, checkpoint
+from segearth_cli.dataset import Batch, Collection, Windows, batches, collate, held_out, positions
 from segearth_cli.encoder import Encoder
 from segearth_cli.errors import TrainingError, UsageError
 from segearth_cli.files import replacing
-from segearth_cli.learner import Figures, Learner, Peers, resized
-from segearth_cli.pictures import Look, save_curves, save_looks
+from segearth_cli.learner import Figures, Learner, Peers
+from segearth_cli.pictures import save_curves, save_looks
 from segearth_cli.raster import ReadOptions, parse_bands
 from segearth_cli.recipe import FREE, Recipe
 from segearth_cli.tensors import read_tensors
-from segearth_cli.weights import Clip, save_upsampler
+from segearth_cli.upsampler import Upsampler
+from segearth_cli.weights import Clip, load_upsampler, save_upsampler
 
 LOG = (
     *("step", "seconds", "features", "image", "error", "gradient_norm"),
@@ -102,13 +102,14 @@ class Run:
 
     def __init__(self, clip: Clip, collection: Collection, recipe: Recipe, job: Job):
         self.clip, self.collection, self.recipe, self.job = clip, collection, recipe, job
-        encoder = Encoder(clip.model, clip.mean, clip.std)
-        encoder.visual.to(job.precision)
+        encoder = Encoder(clip.model, clip.mean, clip.std).in_precision(job.precision)
         _check_sizes(recipe, encoder.patch, job.peers.world)
         self.learner = Learner(
             encoder, radius=recipe.radius, lr=recipe.lr, jitters=recipe.jitters, image_loss=recipe.image_loss,
             seed=recipe.seed, share=recipe.batch_size // job.peers.world, device=job.device, peers=job.peers,
         )  # fmt: skip
+        if recipe.init is not None:
+            _start_from(recipe.init, self.learner.upsampler)
         if recipe.crop // encoder.patch < self.learner.upsampler.minimum:
             smallest = self.learner.upsampler.minimum * encoder.patch
             raise UsageError(f"--crop {recipe.crop}: radius {recipe.radius} needs at least {smallest} px")
@@ -126,6 +127,7 @@ class Run:
     def go(self) -> None:
         """All steps that are left, with the log, checkpoints and looks in between."""
         if self.job.leads:
+            self.job.folder.mkdir(exist_ok=True)
             self._open_log()
             if self.first == 0:
                 self._look(0, [0.0] + [math.nan] * 4)
@@ -144,7 +146,8 @@ class Run:
             else:
                 self._write(done, row)
             if done % self.recipe.save_every == 0 or done == self.steps:
-                self._save(done)
+                checkpoint.save(self.job.checkpoint, done, self._identity(), self.learner.state())
+                self.saved = done
         if self.job.leads:
             if self.first >= self.steps:
                 self.last = self.learner.held_out(self.held.images, self.held.valid)
@@ -177,14 +180,9 @@ class Run:
         return figures, norm
 
     def _batches(self) -> Iterator[Batch | None]:
-        positions = Positions(self.first, self.steps, self.recipe.batch_size, self.job.peers.rank, self.job.peers.world)
-        yield from torch.utils.data.DataLoader(
-            self.windows,
-            batch_sampler=positions,
-            collate_fn=collate,
-            num_workers=self.recipe.workers,
-            pin_memory=False,
-        )
+        peers = self.job.peers
+        numbers = positions(self.first, self.steps, self.recipe.batch_size, peers.rank, peers.world)
+        return batches(self.windows, numbers, self.recipe.workers)
 
     def _held_batch(self) -> Batch:
         """The held-out windows; of a collection too small to spare any, the first ones that it trains on."""
@@ -228,25 +226,11 @@ class Run:
             f"step {done}: held out: features {ours.features:.4f} (bilinear {bilinear.features:.4f}), "
             f"squared error {ours.error:.4g} ({bilinear.error:.4g}), image {ours.image:.4f}"
         )
-        looks = [self._look_at(*pair) for pair in zip(self.held.images[:SHOWN], self.held.valid[:SHOWN], strict=True)]
+        looks = [
+            self.learner.look(*pair) for pair in zip(self.held.images[:SHOWN], self.held.valid[:SHOWN], strict=True)
+        ]
         save_looks(looks, self.job.folder / f"step-{done:06d}.png", f"{self.clip.name}, step {done}: held-out windows")
         save_curves(self.job.log, self.job.folder / "loss.png")
-
-    @torch.no_grad()
-    def _look_at(self, pixels: Tensor, valid: Tensor) -> Look:
-        encoder = self.learner.encoder
-        with self.learner.judging():
-            image = encoder.normalise(pixels[None].to(self.job.device), valid[None].to(self.job.device))
-            tokens = self.learner.features(image)
-            dense = self.learner.upsampler.dense(tokens, image)
-            rebuilt = self.learner.objective.decoder(dense.maps, dense.mix[0], dense.constant)[0].permute(2, 0, 1)
-        return Look(
-            image=(pixels.permute(1, 2, 0).float() / 255).numpy(),
-            tokens=tokens[0].permute(1, 2, 0).cpu().numpy(),
-            features=dense.values()[0].cpu().numpy(),
-            bilinear=resized(tokens, image).maps[0].cpu().numpy(),
-            reconstruction=((rebuilt * encoder.std + encoder.mean) / 255).clamp(0, 1).permute(1, 2, 0).cpu().numpy(),
-        )
 
     # ---- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -261,30 +245,12 @@ class Run:
             "images": hashlib.sha256(names.encode()).hexdigest(),
         }
 
-    def _save(self, done: int) -> None:
-        with replacing(self.job.checkpoint) as temporary:
-            torch.save({"step": done, "identity": self._identity(), **self.learner.state()}, temporary)
-        self.saved = done
-
     def _resumed(self) -> int:
         """Steps done by the run that is resumed, whose state is loaded; 0 when it had not saved any."""
         if not self.job.checkpoint.is_file():
             self.job.notice(f"{self.job.checkpoint}: no checkpoint yet, starting from the beginning")
             return 0
-        try:
-            state = torch.load(self.job.checkpoint, map_location=self.job.device, weights_only=True)
-            identity, done = state["identity"], int(state["step"])
-        except Exception as e:
-            raise TrainingError(
-                f"{self.job.checkpoint}: damaged: {str(e).splitlines()[0]}; start without --resume"
-            ) from e
-        for name, value in self._identity().items():
-            if identity.get(name) != value:
-                was = "others" if len(str(value)) > 40 else f"{identity.get(name)}, now {value}"
-                raise TrainingError(
-                    f"{self.job.checkpoint}: made with another setting: {name} was {was}; resume with the same, or "
-                    "start anew with --overwrite"
-                )
+        done, state = checkpoint.load(self.job.checkpoint, self._identity(), self.job.device)
         self.learner.load_state(state)
         self.saved = done
         self.job.notice(f"going on from step {done} of {self.steps}")
@@ -312,6 +278,15 @@ def export_ckpt(upsampler: Path, path: Path) -> None:
     tensors, _ = read_tensors(upsampler)
     with replacing(path) as temporary:
         torch.save({"state_dict": {f"upsampler.{key}": value for key, value in tensors.items()}}, temporary)
+
+
+def _start_from(path: str, upsampler: Upsampler) -> None:
+    """Gives an upsampler the weights of another, of whatever model."""
+    other, _ = load_upsampler(path, channels=upsampler.channels, patch=upsampler.patch, model_sha256=None)
+    if (other.radius, other.shared) != (upsampler.radius, upsampler.shared):
+        kind = f"radius {other.radius}" if other.shared else "a stack of stages"
+        raise UsageError(f"--init {path}: has {kind}, need one shared stage of --radius {upsampler.radius}")
+    upsampler.load_state_dict(other.state_dict())
 
 
 def _check_sizes(recipe: Recipe, patch: int, world: int) -> None:

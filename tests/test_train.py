@@ -1,6 +1,7 @@
 """Training as a user meets it: the same to the bit after any interruption, on any number of devices, in any halves."""
 
 import csv
+import io
 import json
 import math
 import os
@@ -13,11 +14,14 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
+import rasterio
+import tiny
 import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from segearth_cli import cli
 from segearth_cli.encoder import Encoder
 from segearth_cli.errors import TrainingError, UsageError
 from segearth_cli.learner import Learner, Peers
@@ -25,24 +29,12 @@ from segearth_cli.recipe import Recipe, combined, from_toml
 from segearth_cli.weights import load_upsampler
 
 ROOT = Path(__file__).parent.parent
-TINY = {
-    "embed_dim": 12,
-    "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 16, "layers": 2, "head_width": 8},
-    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-}
 QUICK = ["--crop", "32", "--batch-size", "2", "--jitters", "2", "--workers", "0", "--held-out", "2"]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A tiny CLIP in open_clip's local-dir layout."""
-    folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(0)
-    clip = open_clip.model.CLIP(**TINY)
-    colours = {"mean": [0.5] * 3, "std": [0.25] * 3}
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY, "preprocess_cfg": colours}))
-    torch.save(clip.state_dict(), folder / "open_clip_pytorch_model.bin")
-    return folder
+    return tiny.model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +80,25 @@ def logged(out, *columns):
         return [[row[c] for c in columns] for row in csv.DictReader(f)]
 
 
+@pytest.fixture
+def here(capsys, monkeypatch):
+    """The command in this process: faster, and as deterministic with its one thread."""
+
+    def call(*arguments, code=0):
+        monkeypatch.setattr(sys, "argv", ["segearth", "train-upsampler", *map(str, arguments)])
+        assert cli.run() == code
+        return capsys.readouterr()
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield call
+    torch.set_num_threads(threads)
+
+
+def last_line(done):
+    return done.err.splitlines()[-1]
+
+
 LOSSES = ("step", "features", "image", "gradient_norm", "held_out_features")
 
 
@@ -117,14 +128,14 @@ def test_resuming_after_kill_9_between_saves_changes_no_bit(whole, model, images
     assert sorted(p.name for p in tmp_path.iterdir()) == ["up.safetensors", "up.train"]
 
 
-def test_workers_change_no_bit(whole, model, images, tmp_path):
+def test_workers_change_no_bit(here, whole, model, images, tmp_path):
     out = tmp_path / "up.safetensors"
     more = ["--steps", 14, "--workers", 2, "--save-every", 50, "--validate-every", 50]
-    run(images, "-m", model, "--out", out, *QUICK, *more)
+    here(images, "-m", model, "--out", out, *QUICK, *more)
     assert same_weights(whole, out)
 
 
-def test_a_run_leaves_a_log_curves_pictures_and_an_upsampler_that_knows_its_model(whole, model):
+def test_a_run_leaves_a_log_curves_pictures_and_an_upsampler_that_knows_its_model(whole):
     folder = whole.with_name("up.train")
     assert [int(step) for (step,) in logged(whole, "step")] == list(range(15))
     for name in ("loss.png", "step-000000.png", "step-000007.png", "step-000014.png"):
@@ -133,45 +144,81 @@ def test_a_run_leaves_a_log_curves_pictures_and_an_upsampler_that_knows_its_mode
         facts = f.metadata()
     assert json.loads(facts["recipe"])["steps"] == 14
     assert json.loads(facts["data"])["images"] == 12
-    upsampler, _ = load_upsampler(str(whole), channels=12, patch=8, model_sha256=facts["model_sha256"])
-    tokens, guidance = torch.randn(1, 12, 4, 4), torch.randn(1, 3, 32, 32)
-    assert upsampler(tokens, guidance).shape == (1, 12, 32, 32)
+    upsampler, _ = load_upsampler(str(whole), channels=16, patch=8, model_sha256=facts["model_sha256"])
+    tokens, guidance = torch.randn(1, 16, 4, 4), torch.randn(1, 3, 32, 32)
+    assert upsampler(tokens, guidance).shape == (1, 16, 32, 32)
     with pytest.raises(RuntimeError, match="another model"):
-        load_upsampler(str(whole), channels=12, patch=8, model_sha256="0" * 64)
+        load_upsampler(str(whole), channels=16, patch=8, model_sha256="0" * 64)
 
 
-def test_resuming_with_another_setting_is_refused_by_name(whole, model, images):
-    again = [images, "-m", model, "--out", whole, *QUICK, "--steps", 14, "--lr", "0.5", "--resume"]
-    done = run(*again, code=1)
-    assert "lr was 0.001, now 0.5" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+def test_resuming_with_another_setting_is_refused_by_name(here, whole, model, images):
+    done = here(images, "-m", model, "--out", whole, *QUICK, "--steps", 14, "--lr", "0.5", "--resume", code=1)
+    assert "lr was 0.001, now 0.5" in last_line(done)
 
 
-def test_an_existing_run_is_not_overwritten_unasked(whole, model, images):
+def test_an_existing_run_is_not_overwritten_unasked(here, whole, model, images):
     before = whole.read_bytes()
-    done = run(images, "-m", model, "--out", whole, *QUICK, "--steps", 1, code=2)
-    assert "--overwrite" in done.stderr
+    done = here(images, "-m", model, "--out", whole, *QUICK, "--steps", 1, code=2)
+    assert "--overwrite" in last_line(done)
     assert whole.read_bytes() == before
 
 
-def test_a_diverging_run_stops_with_the_step_and_the_checkpoint(model, images, tmp_path):
+def test_a_diverging_run_stops_with_the_step_and_the_checkpoint(here, model, images, tmp_path):
     out = tmp_path / "up.safetensors"
     more = ["--steps", 40, "--lr", "1e30", "--save-every", 1, "--validate-every", 50]
-    done = run(images, "-m", model, "--out", out, *QUICK, *more, code=1)
-    last = done.stderr.splitlines()[-1]
-    assert "not finite" in last
-    assert "step" in last
-    assert "checkpoint.pt" in last
-    assert "--lr" in last
+    done = here(images, "-m", model, "--out", out, *QUICK, *more, code=1)
+    for part in ("not finite", "step", "checkpoint.pt", "--lr"):
+        assert part in last_line(done)
     assert not out.exists()
 
 
-def test_nothing_to_read_and_sizes_that_do_not_fit_are_one_line(model, images, tmp_path):
-    empty = run(tmp_path, "-m", model, "--out", tmp_path / "a.safetensors", code=1)
-    assert "no readable images" in empty.stderr.splitlines()[-1]
-    odd = run(images, "-m", model, "--out", tmp_path / "b.safetensors", "--crop", "30", code=2)
-    assert "multiple of the model's patch of 8 px" in odd.stderr.splitlines()[-1]
-    assert "Traceback" not in empty.stderr + odd.stderr
+def test_nothing_to_read_is_one_line(here, model, tmp_path):
+    done = here(tmp_path, "-m", model, "--out", tmp_path / "a.safetensors", code=1)
+    assert "no readable images" in last_line(done)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("crop", "said"), [(30, "multiple of the model's patch of 8 px"), (16, "at least 24 px")])
+def test_windows_that_do_not_fit_the_model_are_one_line(here, model, images, tmp_path, crop, said):
+    done = here(images, "-m", model, "--out", tmp_path / "a.safetensors", "--crop", crop, code=2)
+    assert said in last_line(done)
+
+
+def test_starting_from_another_upsampler_takes_its_weights(here, whole, model, images, tmp_path):
+    out = tmp_path / "up.safetensors"
+    more = ["--steps", 1, "--lr", 1e-9, "--init", whole]
+    here(images, "-m", model, "--out", out, *QUICK, *more)
+    kept = load_file(whole)
+    assert all(torch.allclose(value, kept[key], atol=1e-6) for key, value in load_file(out).items())
+    done = here(images, "-m", model, "--out", out, *QUICK, *more, "--radius", 2, "--overwrite", code=2)
+    assert "--radius 2" in last_line(done)
+
+
+def test_broken_files_are_named_at_the_end_and_the_published_layout_loads(here, model, images, tmp_path):
+    (tmp_path / "set").mkdir()
+    for path in images.iterdir():
+        (tmp_path / "set" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "set" / "broken.jpg").write_bytes(b"none")
+    out, ckpt = tmp_path / "up.safetensors", tmp_path / "up.ckpt"
+    done = here(tmp_path / "set", "-m", model, "--out", out, *QUICK, "--steps", 1, "--export-ckpt", ckpt)
+    assert "broken.jpg" in last_line(done)
+    assert done.out == f"{out}\n"
+    one, _ = load_upsampler(str(ckpt), channels=16, patch=8, model_sha256="")
+    kept = load_file(out)
+    assert all(torch.equal(value, kept[key]) for key, value in one.state_dict().items())
+
+
+def test_one_geotiff_its_bands_and_a_settings_file_are_enough(here, model, tmp_path, monkeypatch):
+    values = np.random.default_rng(0).integers(0, 4000, (4, 90, 80), np.uint16)
+    with rasterio.open(tmp_path / "s.tif", "w", driver="GTiff", count=4, height=90, width=80, dtype="uint16") as ds:
+        ds.write(values)
+    (tmp_path / "run.toml").write_text('steps = 2\nbatch-size = 2\ncrop = 32\njitters = 1\nprecision = "bf16"\n')
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{tmp_path / 's.tif'}\n"))
+    out = tmp_path / "up.safetensors"
+    here("-", "-m", model, "--out", out, "--config", tmp_path / "run.toml", "--steps", 1, "--bands", "4,3,2")
+    with safe_open(out, "pt") as f:
+        recipe = json.loads(f.metadata()["recipe"])
+    assert (recipe["steps"], recipe["crop"], recipe["bands"], recipe["precision"]) == (1, 32, "4,3,2", "bf16")
 
 
 def test_published_settings_are_the_defaults():
@@ -201,7 +248,7 @@ def test_a_settings_file_with_a_slip_is_refused(tmp_path, line):
 
 def learner(peers=None, share=4):
     torch.manual_seed(0)
-    encoder = Encoder(open_clip.model.CLIP(**TINY), [0.5] * 3, [0.25] * 3)
+    encoder = Encoder(open_clip.CLIP(**tiny.CONFIG["model_cfg"]), [0.5] * 3, [0.25] * 3)
     made = Learner(
         encoder, radius=2, lr=1e-3, jitters=2, image_loss=0.1, seed=0, share=share, device=torch.device("cpu"),
         peers=peers,

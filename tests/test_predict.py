@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+
 from segearth_cli import grid
 from segearth_cli.decision import Decider
 from segearth_cli.errors import SegEarthError

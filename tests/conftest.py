@@ -1,4 +1,4 @@
-"""What many tests share: a model of a few kilobytes in open_clip's layout, made rasters, the command line in-process."""
+"""What many tests share: a tiny model in open_clip's layout, made rasters, the command line in this process."""
 
 import json
 import os

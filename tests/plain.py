@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 def jbu(source, guidance, net):
     """One joint bilateral upsampling: source (B, C, h, w), guidance (B, 3, H, W) -> (B, C, H, W)."""
-    b, c = source.shape[:2]
+    b = len(source)
     height, width = guidance.shape[-2:]
     side = 2 * net.radius + 1
 

@@ -1,0 +1,105 @@
+"""Class lists as people write them, and as masks carry them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segearth_cli import classes as class_lists
+from segearth_cli.errors import ClassesError
+
+WORDS = st.text(st.characters(categories=["L", "N"], include_characters=" &'<"), min_size=1, max_size=12).filter(
+    lambda word: word.strip() and word.casefold() not in ("none", "background")
+)
+LISTS = st.lists(st.lists(WORDS, min_size=1, max_size=3), min_size=1, max_size=6).filter(
+    lambda rows: (lambda flat: len(set(flat)) == len(flat))(
+        [" ".join(p.split()).casefold() for row in rows for p in row]
+    )
+)
+
+
+@given(LISTS)
+def test_a_flag_is_read_as_it_was_written(rows):
+    made = class_lists.parse(",".join("|".join(row) for row in rows))
+    assert made.phrases == tuple(tuple(" ".join(phrase.split()) for phrase in row) for row in rows)
+    assert made.names == tuple(phrases[0] for phrases in made.phrases)
+    assert [made.query_class.count(code) for code in range(len(made))] == [len(row) for row in rows]
+
+
+@given(LISTS)
+def test_a_tag_gives_back_its_classes(rows):
+    made = class_lists.with_background(class_lists.parse(",".join("|".join(row) for row in rows)), "background")
+    assert class_lists.from_tag(class_lists.to_tag(made)) == made
+
+
+def read(tmp_path, text):
+    path = tmp_path / "classes.txt"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return class_lists.read(path)
+
+
+def test_a_file_has_a_class_a_line_with_comments_and_colours(tmp_path):
+    made = read(
+        tmp_path,
+        "# ours\n\nwater, river,lake #1e5ab4\r\n  building,  roof # red ones\ntree #00FF00 broadleaved\n#ff0000\n",
+    )
+    assert made.phrases == (("water", "river", "lake"), ("building", "roof"), ("tree",))
+    assert made.colors[0] == (0x1E, 0x5A, 0xB4)
+    assert made.colors[2] == (0, 255, 0)
+
+
+def test_a_file_as_notepad_saves_it(tmp_path):
+    assert read(tmp_path, "\ufeffStraße\r\nwater\r\n").names == ("Straße", "water")
+
+
+def test_every_class_gets_a_colour_of_its_own():
+    made = class_lists.parse(",".join(f"thing {i}" for i in range(16)))
+    assert len(set(made.colors)) == 16
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "no classes; name at least one"),
+        (" , ", "no classes"),
+        ("water,|", "class 2 is empty"),
+        ("water,river|Water", "the phrase 'Water' stands in two classes"),
+        (",".join(map(str, range(256))), "256 classes, a mask holds at most 255"),
+    ],
+)
+def test_a_list_that_cannot_be_meant_is_told(text, line):
+    with pytest.raises(ClassesError, match=line) as caught:
+        class_lists.parse(text)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"# nothing\n", b"\xff\xfe\x00w"])
+def test_a_file_that_is_no_class_list_is_told_with_its_name(tmp_path, content):
+    with pytest.raises(ClassesError, match=r"classes\.txt: "):
+        read(tmp_path, content)
+
+
+def test_an_absent_file_is_told(tmp_path):
+    with pytest.raises(ClassesError, match="cannot read the class file"):
+        class_lists.read(tmp_path / "absent.txt")
+
+
+@pytest.mark.parametrize(
+    ("listed", "asked", "names", "background"),
+    [
+        ("water,roof", "background", ("background", "water", "roof"), 0),
+        ("water,Background", "background", ("water", "Background"), 1),
+        ("water,roof", "roof", ("water", "roof"), 1),
+        ("water,roof", "none", ("water", "roof"), None),
+        ("road,clutter|background", "background", ("road", "clutter"), 1),  # as the published set of Potsdam has it
+        ("clutter|other,other thing", "other", ("clutter", "other thing"), 0),
+    ],
+)
+def test_the_background_is_found_or_put_first(listed, asked, names, background):
+    made = class_lists.with_background(class_lists.parse(listed), asked)
+    assert (made.names, made.background) == (names, background)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '[{"code": 0}]', "nonsense"])
+def test_a_damaged_tag_is_told(text):
+    with pytest.raises(ClassesError, match="damaged SEGEARTH_CLASSES tag"):
+        class_lists.from_tag(text)

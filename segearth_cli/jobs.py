@@ -40,6 +40,7 @@ class Summary:
     mask: str
     confidence: str | None
     scores: str | None
+    vector: str | None
     height: int
     width: int
     windows: int
@@ -91,6 +92,7 @@ def _predict_scene(
         mask=str(outputs.mask),
         confidence=str(outputs.confidence) if outputs.confidence else None,
         scores=str(outputs.scores) if outputs.scores else None,
+        vector=str(outputs.vector) if outputs.vector else None,
         height=scene.height,
         width=scene.width,
         windows=plan.window_count(),

@@ -35,10 +35,11 @@ class Outputs:
     mask: Path
     confidence: Path | None = None
     scores: Path | None = None
+    vector: Path | None = None
 
     def paths(self) -> list[Path]:
         """The files that will exist."""
-        return [path for path in (self.mask, self.confidence, self.scores) if path is not None]
+        return [path for path in (self.mask, self.confidence, self.scores, self.vector) if path is not None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,9 @@ def predict(
     scores: Annotated[
         Path | None, Opt(help="Also write every class's probability: float32 bands (folder for several).")
     ] = None,
+    vector: Annotated[
+        Path | None, Opt(help="Also write polygons: .gpkg, .geojson, .fgb, .shp, .parquet (folder for several: .gpkg).")
+    ] = None,
     overwrite: Annotated[bool, Opt("--overwrite", help="Replace files that exist.")] = False,
     model: Annotated[
         str,
@@ -111,9 +114,14 @@ def predict(
         window=window, stride=stride, blend=blend, scale=scale, gsd=gsd, long_side=long_side,
         threshold=threshold, attention=attention, global_bias=global_bias,
     )  # fmt: skip
-    outputs = _outputs(names, out, confidence, scores)
+    outputs = _outputs(names, out, confidence, scores, vector)
+    if vector is not None:
+        from segearth_cli.vectors import driver
+
+        for output in outputs:
+            driver(output.vector or vector)
     if not dry_run:
-        _prepare(names, outputs, [out, confidence, scores], overwrite)
+        _prepare(names, outputs, [out, confidence, scores, vector], overwrite)
     if choice.note and not quiet:
         console.note(choice.note)
     if dry_run:
@@ -149,6 +157,10 @@ class _Predict:
             for line in self.assembled.notices:
                 self.run.notice(line)
         summary = predict_scene(scene, outputs, self.assembled, self.classes, self.options, self.run)
+        if outputs.vector is not None:
+            from segearth_cli.vectorize import Options, vectorize
+
+            vectorize(outputs.mask, outputs.vector, Options(confidence=outputs.confidence, quiet=self.run.quiet))
         print(json.dumps(as_json(summary), ensure_ascii=False) if self.as_json else summary.mask, flush=True)
         if self.verbose:
             run, share = summary.run, summary.waited_seconds / max(summary.seconds, 1e-9)
@@ -256,7 +268,9 @@ def _options(
     return PredictOptions(read=ReadOptions(parse_bands(bands), stretch, smooth), **settings)
 
 
-def _outputs(names: list[str], out: Path | None, confidence: Path | None, scores: Path | None) -> list[Outputs]:
+def _outputs(
+    names: list[str], out: Path | None, confidence: Path | None, scores: Path | None, vector: Path | None
+) -> list[Outputs]:
     """Where each scene's files go: a name with a suffix is a file for one scene, else a folder.
 
     Raises UsageError when two scenes would write the same file.
@@ -271,13 +285,14 @@ def _outputs(names: list[str], out: Path | None, confidence: Path | None, scores
             return given
         if given.is_file():
             raise UsageError(f"{given}: is a file, need a folder for {len(names)} scenes")
-        return given / f"{stem(name)}.{kind}.tif"
+        return given / (f"{stem(name)}.gpkg" if kind == "vector" else f"{stem(name)}.{kind}.tif")
 
     found = [
         Outputs(
             located(out, "mask", name) or Path(),
             located(confidence, "confidence", name),
             located(scores, "scores", name),
+            located(vector, "vector", name),
         )
         for name in names
     ]

@@ -1,11 +1,13 @@
-"""Random windows of unlabelled images: seeded, the same in any number of workers, and resumable at any position."""
+"""Random windows of unlabelled images: seeded, the same with any number of workers, resumable at any position."""
 
 from __future__ import annotations
 
 import os
 import tarfile
-from collections import OrderedDict
+import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,8 @@ from segearth_cli.raster import Chip, ReadOptions, Scene, open_scene
 SUFFIXES = frozenset({".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 TRIES = 20  # windows drawn before one with much nodata is taken
 ENOUGH = 0.9  # share of valid pixels at which a window is taken at once
-OPEN = 64  # images kept open in each worker
+OPEN = 64  # images kept open by each thread
+AHEAD = 2  # batches read ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Batch:
     unreadable: tuple[str, ...]
 
 
+Sample = tuple[Chip | None, tuple[str, ...]]  # a window, and a line for each file that could not be read
 Report = Callable[[int], object]
 
 
@@ -121,7 +125,7 @@ def _members(path: Path, unreadable: list[str]) -> Iterator[tuple[str, str]]:
         unreadable.append(f"{path}: {why}")
 
 
-class Windows(torch.utils.data.Dataset[Any]):
+class Windows:
     """Random windows by number: window i is a function of the seed and i alone.
 
     In each run through the collection a picture gives one window for every crop x crop pixels that it has, at least
@@ -134,17 +138,14 @@ class Windows(torch.utils.data.Dataset[Any]):
         self.pictures, self.crop, self.seed, self.read, self.avoid = tuple(pictures), crop, seed, read, tuple(avoid)
         shares = [max(1, picture.height * picture.width // crop**2) for picture in self.pictures]
         self._ends = np.cumsum(shares)
-        self._order: tuple[int, NDArray[np.int64]] | None = None
-        self._open: OrderedDict[str, Scene] = OrderedDict()
+        self._order: tuple[int, NDArray[np.int64]] = -1, np.empty(0, np.int64)
+        self._open = threading.local()
 
     def __len__(self) -> int:
         """Windows in one run through the collection."""
         return int(self._ends[-1])
 
-    def __getstate__(self) -> dict[str, Any]:  # open files stay in their process
-        return self.__dict__ | {"_open": OrderedDict(), "_order": None}
-
-    def __getitem__(self, number: int) -> tuple[Chip | None, tuple[str, ...]]:
+    def __getitem__(self, number: int) -> Sample:
         """Window `number` with the lines of files that could not be read; None when there is no data in any try."""
         _, chip, unreadable = self.draw(number)
         return chip, unreadable
@@ -187,17 +188,19 @@ class Windows(torch.utils.data.Dataset[Any]):
 
     def _shuffled(self, number: int) -> int:
         epoch, turn = divmod(number, len(self))
-        if self._order is None or self._order[0] != epoch:
-            self._order = epoch, np.random.default_rng([self.seed, epoch, 1]).permutation(len(self))
-        return int(self._order[1][turn])
+        order = self._order  # replaced whole: threads share it
+        if order[0] != epoch:
+            order = self._order = epoch, np.random.default_rng([self.seed, epoch, 1]).permutation(len(self))
+        return int(order[1][turn])
 
     def _scene(self, picture: Picture) -> Scene:
-        if picture.path not in self._open:
-            self._open[picture.path] = open_scene(picture.path, self.read)
-            if len(self._open) > OPEN:
-                self._open.popitem(last=False)[1].close()
-        self._open.move_to_end(picture.path)
-        return self._open[picture.path]
+        scenes: OrderedDict[str, Scene] = self._open.__dict__.setdefault("scenes", OrderedDict())
+        if picture.path not in scenes:
+            scenes[picture.path] = open_scene(picture.path, self.read)
+            if len(scenes) > OPEN:
+                scenes.popitem(last=False)[1].close()
+        scenes.move_to_end(picture.path)
+        return scenes[picture.path]
 
 
 def held_out(pictures: Sequence[Picture], crop: int, seed: int, read: ReadOptions, count: int) -> tuple[Place, ...]:
@@ -216,24 +219,34 @@ def held_out(pictures: Sequence[Picture], crop: int, seed: int, read: ReadOption
     return tuple(places)
 
 
-class Positions(torch.utils.data.Sampler[list[int]]):
+def positions(first_step: int, steps: int, batch: int, rank: int = 0, world: int = 1) -> Iterator[list[int]]:
     """The numbers of the windows of each step that is left, for one of several devices."""
-
-    def __init__(self, first_step: int, steps: int, batch: int, rank: int, world: int):
-        self.steps, self.batch, self.rank, self.share = range(first_step, steps), batch, rank, batch // world
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in self.steps:
-            first = step * self.batch + self.rank * self.share
-            yield list(range(first, first + self.share))
+    share = batch // world
+    for step in range(first_step, steps):
+        start = step * batch + rank * share
+        yield list(range(start, start + share))
 
 
-def collate(samples: Iterable[tuple[Chip | None, tuple[str, ...]]]) -> Batch | None:
+def batches(windows: Windows, numbers: Iterable[list[int]], workers: int) -> Iterator[Batch | None]:
+    """The windows of each list of numbers, read ahead by threads; None where one of them found no data."""
+    if workers == 0:
+        yield from (collate([windows[i] for i in some]) for some in numbers)
+        return
+    pool = ThreadPoolExecutor(workers)  # GDAL reads outside of Python's lock
+    try:
+        waiting: deque[list[Future[Sample]]] = deque()
+        for some in numbers:
+            waiting.append([pool.submit(windows.__getitem__, i) for i in some])
+            if len(waiting) > AHEAD:
+                yield collate([future.result() for future in waiting.popleft()])
+        while waiting:
+            yield collate([future.result() for future in waiting.popleft()])
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def collate(samples: Sequence[Sample]) -> Batch | None:
     """Windows as a batch; None when one of them found no data."""
-    samples = list(samples)
     chips = [chip for chip, _ in samples if chip is not None]
     if len(chips) < len(samples):
         return None

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from segearth_cli import __version__
-from segearth_cli.dataset import Batch, Collection, Positions, Windows, collate, held_out
+from segearth_cli.dataset import Batch, Collection, Windows, batches, collate, held_out, positions
 from segearth_cli.encoder import Encoder
 from segearth_cli.errors import TrainingError, UsageError
 from segearth_cli.files import replacing
@@ -126,6 +126,7 @@ class Run:
     def go(self) -> None:
         """All steps that are left, with the log, checkpoints and looks in between."""
         if self.job.leads:
+            self.job.folder.mkdir(exist_ok=True)
             self._open_log()
             if self.first == 0:
                 self._look(0, [0.0] + [math.nan] * 4)
@@ -177,14 +178,9 @@ class Run:
         return figures, norm
 
     def _batches(self) -> Iterator[Batch | None]:
-        positions = Positions(self.first, self.steps, self.recipe.batch_size, self.job.peers.rank, self.job.peers.world)
-        yield from torch.utils.data.DataLoader(
-            self.windows,
-            batch_sampler=positions,
-            collate_fn=collate,
-            num_workers=self.recipe.workers,
-            pin_memory=False,
-        )
+        peers = self.job.peers
+        numbers = positions(self.first, self.steps, self.recipe.batch_size, peers.rank, peers.world)
+        return batches(self.windows, numbers, self.recipe.workers)
 
     def _held_batch(self) -> Batch:
         """The held-out windows; of a collection too small to spare any, the first ones that it trains on."""

@@ -9,7 +9,7 @@ import rasterio
 import torch
 from PIL import Image
 
-from segearth_cli.dataset import Positions, Windows, collate, collect, held_out
+from segearth_cli.dataset import Windows, batches, collate, collect, held_out, positions
 from segearth_cli.errors import TrainingError
 from segearth_cli.raster import ReadOptions
 
@@ -89,19 +89,16 @@ def test_a_window_depends_on_seed_and_number_alone(folder):
     assert not np.array_equal(pixels(other, range(40)), expected)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 3])
 def test_workers_change_nothing(folder, workers):
     windows = windows_of(folder)
-    batches = torch.utils.data.DataLoader(
-        windows, batch_sampler=Positions(3, 9, 4, 0, 1), collate_fn=collate, num_workers=workers
-    )
-    seen = torch.cat([batch.images for batch in batches]).numpy()
+    seen = torch.cat([batch.images for batch in batches(windows, positions(3, 9, 4), workers)]).numpy()
     np.testing.assert_array_equal(seen, pixels(windows, range(12, 36)))
 
 
 def test_devices_share_each_batch_without_overlap():
-    alone = list(Positions(2, 7, 6, 0, 1))
-    shared = [list(Positions(2, 7, 6, rank, 3)) for rank in range(3)]
+    alone = list(positions(2, 7, 6))
+    shared = [list(positions(2, 7, 6, rank, 3)) for rank in range(3)]
     assert [[i for part in parts for i in part] for parts in zip(*shared, strict=True)] == alone
 
 

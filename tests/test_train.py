@@ -124,7 +124,7 @@ def test_workers_change_no_bit(whole, model, images, tmp_path):
     assert same_weights(whole, out)
 
 
-def test_a_run_leaves_a_log_curves_pictures_and_an_upsampler_that_knows_its_model(whole, model):
+def test_a_run_leaves_a_log_curves_pictures_and_an_upsampler_that_knows_its_model(whole):
     folder = whole.with_name("up.train")
     assert [int(step) for (step,) in logged(whole, "step")] == list(range(15))
     for name in ("loss.png", "step-000000.png", "step-000007.png", "step-000014.png"):

@@ -46,7 +46,7 @@ def train_upsampler(
     radius: Annotated[int, Opt(help="Reach of the kernels in pixels.")] = _DEFAULT.radius,
     image_loss: Annotated[float, Opt(help="Weight of the image's reconstruction.")] = _DEFAULT.image_loss,
     seed: Annotated[int, Opt(help="Decides all that is random.")] = _DEFAULT.seed,
-    workers: Annotated[int, Opt(help="Processes that read windows.")] = _DEFAULT.workers,
+    workers: Annotated[int, Opt(help="Threads that read windows ahead.")] = _DEFAULT.workers,
     device: Annotated[
         str, Opt("--device", "-d", help="auto, cpu, cuda:N or mps; torchrun gives each its own.")
     ] = "auto",
@@ -72,6 +72,9 @@ def train_upsampler(
     folder = out.with_name(f"{out.stem}.train")
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out}: need a name that ends in .safetensors")
+    for path in (out, export_ckpt or out):
+        if not os.access(path.parent, os.W_OK):
+            raise SegEarthError(f"{path}: the folder {path.parent} is absent or not writable; choose another")
     if not resume:
         refuse_existing([path for path in (out, export_ckpt, folder / "checkpoint.pt") if path], overwrite=overwrite)
     names = from_arguments(inputs or []) if inputs or not tar else []
@@ -122,10 +125,6 @@ def _run(names: list[str], tars: list[str], recipe: Recipe, out: Path, place: _P
         unreadable = f", {len(collection.unreadable)} unreadable" if collection.unreadable else ""
         notice(f"{len(collection.pictures)} images{unreadable}")
         clip = load_clip(choice.model)
-        try:
-            place.folder.mkdir(exist_ok=True)
-        except OSError as e:
-            raise SegEarthError(f"{place.folder}: {e.strerror}; choose another --out") from None
         result = train(clip, collection, recipe, Job(out, place.folder, device, precision, peers, place.resume, notice))
         return None if peers.rank else result
 

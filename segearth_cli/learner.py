@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from segearth_cli.encoder import Encoder
 from segearth_cli.errors import TrainingError
 from segearth_cli.objective import Jitter, Losses, Objective, View, projection, transform
+from segearth_cli.pictures import Look
 from segearth_cli.upsampler import Dense, Upsampler
 
 WARM_UP = 10  # steps with gradients cut to CUT
@@ -167,6 +168,23 @@ class Learner:
                     ours.append(self.objective.losses(dense, view))
                     bilinear.append(self.objective.losses(plain, view))
         return _mean(ours), _mean(bilinear)
+
+    @torch.no_grad()
+    def look(self, pixels: Tensor, valid: Tensor) -> Look:
+        """One window (3, S, S) uint8 and what is made of it."""
+        with self.judging():
+            image = self.encoder.normalise(pixels[None].to(self.device), valid[None].to(self.device))
+            tokens = self.features(image)
+            dense = self.upsampler.dense(tokens, image)
+            rebuilt = self.objective.decoder(dense.maps, dense.mix[0], dense.constant)[0].permute(2, 0, 1)
+            rebuilt = ((rebuilt * self.encoder.std + self.encoder.mean) / 255).clamp(0, 1)
+        return Look(
+            image=(pixels.permute(1, 2, 0).float() / 255).numpy(),
+            tokens=tokens[0].permute(1, 2, 0).cpu().numpy(),
+            features=dense.values()[0].cpu().numpy(),
+            bilinear=resized(tokens, image).maps[0].cpu().numpy(),
+            reconstruction=rebuilt.permute(1, 2, 0).cpu().numpy(),
+        )
 
     @contextmanager
     def judging(self) -> Iterator[None]:

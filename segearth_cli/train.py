@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-from torch import Tensor
 
 from segearth_cli import __version__
 from segearth_cli.dataset import Batch, Collection, Windows, batches, collate, held_out, positions
 from segearth_cli.encoder import Encoder
 from segearth_cli.errors import TrainingError, UsageError
 from segearth_cli.files import replacing
-from segearth_cli.learner import Figures, Learner, Peers, resized
-from segearth_cli.pictures import Look, save_curves, save_looks
+from segearth_cli.learner import Figures, Learner, Peers
+from segearth_cli.pictures import save_curves, save_looks
 from segearth_cli.raster import ReadOptions, parse_bands
 from segearth_cli.recipe import FREE, Recipe
 from segearth_cli.tensors import read_tensors
@@ -224,25 +223,11 @@ class Run:
             f"step {done}: held out: features {ours.features:.4f} (bilinear {bilinear.features:.4f}), "
             f"squared error {ours.error:.4g} ({bilinear.error:.4g}), image {ours.image:.4f}"
         )
-        looks = [self._look_at(*pair) for pair in zip(self.held.images[:SHOWN], self.held.valid[:SHOWN], strict=True)]
+        looks = [
+            self.learner.look(*pair) for pair in zip(self.held.images[:SHOWN], self.held.valid[:SHOWN], strict=True)
+        ]
         save_looks(looks, self.job.folder / f"step-{done:06d}.png", f"{self.clip.name}, step {done}: held-out windows")
         save_curves(self.job.log, self.job.folder / "loss.png")
-
-    @torch.no_grad()
-    def _look_at(self, pixels: Tensor, valid: Tensor) -> Look:
-        encoder = self.learner.encoder
-        with self.learner.judging():
-            image = encoder.normalise(pixels[None].to(self.job.device), valid[None].to(self.job.device))
-            tokens = self.learner.features(image)
-            dense = self.learner.upsampler.dense(tokens, image)
-            rebuilt = self.learner.objective.decoder(dense.maps, dense.mix[0], dense.constant)[0].permute(2, 0, 1)
-        return Look(
-            image=(pixels.permute(1, 2, 0).float() / 255).numpy(),
-            tokens=tokens[0].permute(1, 2, 0).cpu().numpy(),
-            features=dense.values()[0].cpu().numpy(),
-            bilinear=resized(tokens, image).maps[0].cpu().numpy(),
-            reconstruction=((rebuilt * encoder.std + encoder.mean) / 255).clamp(0, 1).permute(1, 2, 0).cpu().numpy(),
-        )
 
     # ---- checkpoints ---------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Does training learn, and what does it take: held-out losses of a run, and one step at ViT-B/16 shapes.
 
-python -m benchmarks.train_upsampler run FOLDER MODEL OUT --look SCENE   a short CPU run; goes on where OUT.train/ stands
-python -m benchmarks.train_upsampler step                                batch 4 of 224 px, 512 channels: memory, CPU time
+python -m benchmarks.train_upsampler run FOLDER MODEL OUT --look SCENE   a short CPU run; goes on where it stands
+python -m benchmarks.train_upsampler step                                memory and CPU time: 4 x 224 px, 512 channels
 
 `run` writes figures, curves and a picture of SCENE, an image that may be published, by the trained upsampler.
 """
@@ -74,9 +74,8 @@ def learn(asked: argparse.Namespace) -> None:
 def picture(model: str, checkpoint: Path, path: str) -> None:
     """Features of a scene's first window by the trained upsampler."""
     clip = load_clip(model)
-    learner = Learner(
-        Encoder(clip.model, clip.mean, clip.std), radius=5, lr=1e-3, jitters=1, image_loss=0.1, seed=0, share=1, device=CPU
-    )  # fmt: skip
+    encoder = Encoder(clip.model, clip.mean, clip.std)
+    learner = Learner(encoder, radius=5, lr=1e-3, jitters=1, image_loss=0.1, seed=0, share=1, device=CPU)
     learner.load_state(torch.load(checkpoint, weights_only=True))
     scene = open_scene(path)
     side = 16 * learner.encoder.patch

@@ -6,9 +6,9 @@ import os
 import tarfile
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,16 +70,12 @@ class Batch:
 
 
 Sample = tuple[Chip | None, tuple[str, ...]]  # a window, and a line for each file that could not be read
-Report = Callable[[int], object]
 
 
-def collect(
-    names: Sequence[str], tars: Sequence[str], read: ReadOptions, report: Report = lambda _n: None
-) -> Collection:
+def collect(names: Sequence[str], tars: Sequence[str], read: ReadOptions) -> Collection:
     """The pictures of folders (recursively), files and tar archives, in a fixed order.
 
-    read: of GeoTIFFs, as for predict. report: called with the number of files just looked at.
-    Raises TrainingError when no file can be read.
+    read: of GeoTIFFs, as for predict. Raises TrainingError when no file can be read.
     """
     pictures: list[Picture] = []
     unreadable: list[str] = []
@@ -91,7 +87,6 @@ def collect(
             pictures.append(Picture(name, path, scene.height, scene.width))
         except SegEarthError as e:
             unreadable.append(str(e).replace(path, name))
-        report(1)
     if not pictures:
         first = f"; the first: {unreadable[0]}" if unreadable else ""
         raise TrainingError(f"{', '.join([*names, *tars])}: no readable images ({len(unreadable)} unreadable{first})")
@@ -140,6 +135,7 @@ class Windows:
         self._ends = np.cumsum(shares)
         self._order: tuple[int, NDArray[np.int64]] = -1, np.empty(0, np.int64)
         self._open = threading.local()
+        self._stretched: dict[str, Scene] = {}
 
     def __len__(self) -> int:
         """Windows in one run through the collection."""
@@ -196,11 +192,20 @@ class Windows:
     def _scene(self, picture: Picture) -> Scene:
         scenes: OrderedDict[str, Scene] = self._open.__dict__.setdefault("scenes", OrderedDict())
         if picture.path not in scenes:
-            scenes[picture.path] = open_scene(picture.path, self.read)
+            scenes[picture.path] = self._opened(picture.path)
             if len(scenes) > OPEN:
                 scenes.popitem(last=False)[1].close()
         scenes.move_to_end(picture.path)
         return scenes[picture.path]
+
+    def _opened(self, path: str) -> Scene:
+        """A scene of this thread's own; a stretch, which takes a read of the whole, is computed once."""
+        if path in self._stretched:
+            return replace(self._stretched[path], _local=threading.local(), _opened=[])
+        scene = open_scene(path, self.read)
+        if scene.stretch is not None:
+            self._stretched[path] = replace(scene, _local=threading.local(), _opened=[])
+        return scene
 
 
 def held_out(pictures: Sequence[Picture], crop: int, seed: int, read: ReadOptions, count: int) -> tuple[Place, ...]:

@@ -182,7 +182,7 @@ class Learner:
             image=(pixels.permute(1, 2, 0).float() / 255).numpy(),
             tokens=tokens[0].permute(1, 2, 0).cpu().numpy(),
             features=dense.values()[0].cpu().numpy(),
-            bilinear=resized(tokens, image).maps[0].cpu().numpy(),
+            bilinear=resized(tokens, image).values()[0].cpu().numpy(),
             reconstruction=rebuilt.permute(1, 2, 0).cpu().numpy(),
         )
 
@@ -212,9 +212,10 @@ class Learner:
 
 def resized(tokens: Tensor, image: Tensor) -> Dense:
     """Tokens (B, C, h, w) resized bilinearly to the image (B, 3, H, W)."""
-    maps = F.interpolate(tokens, size=(image.shape[-2], image.shape[-1]), mode="bilinear", align_corners=False)
-    eye = torch.eye(tokens.shape[1], device=tokens.device)
-    return Dense(maps.permute(0, 2, 3, 1), eye.expand(len(tokens), -1, -1), eye.new_zeros(len(eye)))
+    b, c, h, w = tokens.shape
+    places = torch.eye(h * w, device=tokens.device).view(1, h * w, h, w)
+    maps = F.interpolate(places, size=(image.shape[-2], image.shape[-1]), mode="bilinear", align_corners=False)
+    return Dense(maps.permute(0, 2, 3, 1).expand(b, -1, -1, -1), tokens.flatten(2).transpose(1, 2), tokens.new_zeros(c))
 
 
 def _mean(losses: list[Losses]) -> Figures:

@@ -1,6 +1,7 @@
 """Training as a user meets it: the same to the bit after any interruption, on any number of devices, in any halves."""
 
 import csv
+import io
 import json
 import math
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
+import rasterio
 import torch
 from PIL import Image
 from safetensors import safe_open
@@ -205,6 +207,19 @@ def test_broken_files_are_named_at_the_end_and_the_published_layout_loads(here, 
     one, _ = load_upsampler(str(ckpt), channels=12, patch=8, model_sha256="")
     kept = load_file(out)
     assert all(torch.equal(value, kept[key]) for key, value in one.state_dict().items())
+
+
+def test_one_geotiff_its_bands_and_a_settings_file_are_enough(here, model, tmp_path, monkeypatch):
+    values = np.random.default_rng(0).integers(0, 4000, (4, 90, 80), np.uint16)
+    with rasterio.open(tmp_path / "s.tif", "w", driver="GTiff", count=4, height=90, width=80, dtype="uint16") as ds:
+        ds.write(values)
+    (tmp_path / "run.toml").write_text('steps = 2\nbatch-size = 2\ncrop = 32\njitters = 1\nprecision = "bf16"\n')
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{tmp_path / 's.tif'}\n"))
+    out = tmp_path / "up.safetensors"
+    here("-", "-m", model, "--out", out, "--config", tmp_path / "run.toml", "--steps", 1, "--bands", "4,3,2")
+    with safe_open(out, "pt") as f:
+        recipe = json.loads(f.metadata()["recipe"])
+    assert (recipe["steps"], recipe["crop"], recipe["bands"], recipe["precision"]) == (1, 32, "4,3,2", "bf16")
 
 
 def test_published_settings_are_the_defaults():

@@ -9,6 +9,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from segearth_cli.grid import Window
 from segearth_cli.raster import Chip, ReadOptions, Scene, open_scene
 
 SUFFIXES = frozenset({".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg", ".webp", ".bmp"})
-TRIES = 20  # windows drawn before one with much nodata is taken
+TRIES = 20  # windows read before one with much nodata is taken
+DRAWS = 400  # windows drawn to find as many outside of what is held out
 ENOUGH = 0.9  # share of valid pixels at which a window is taken at once
 OPEN = 64  # images kept open by each thread
 AHEAD = 2  # batches read ahead
@@ -131,8 +133,7 @@ class Windows:
         self, pictures: Sequence[Picture], crop: int, seed: int, read: ReadOptions, avoid: Sequence[Place] = ()
     ):
         self.pictures, self.crop, self.seed, self.read, self.avoid = tuple(pictures), crop, seed, read, tuple(avoid)
-        shares = [max(1, picture.height * picture.width // crop**2) for picture in self.pictures]
-        self._ends = np.cumsum(shares)
+        self._ends = np.cumsum([self.share(i) for i in range(len(self.pictures))])
         self._order: tuple[int, NDArray[np.int64]] = -1, np.empty(0, np.int64)
         self._open = threading.local()
         self._stretched: dict[str, Scene] = {}
@@ -140,6 +141,10 @@ class Windows:
     def __len__(self) -> int:
         """Windows in one run through the collection."""
         return int(self._ends[-1])
+
+    def share(self, picture: int) -> int:
+        """Windows of a picture in one run through the collection."""
+        return max(1, self.pictures[picture].height * self.pictures[picture].width // self.crop**2)
 
     def __getitem__(self, number: int) -> Sample:
         """Window `number` with the lines of files that could not be read; None when there is no data in any try."""
@@ -151,10 +156,9 @@ class Windows:
         rng = np.random.default_rng([self.seed, number])
         best: tuple[float, Place | None, Chip | None] = (0.0, None, None)
         unreadable: dict[str, None] = {}
-        for attempt in range(TRIES):
-            place = self._place(number, attempt, rng)
-            if any(place.overlaps(other) for other in self.avoid):
-                continue
+        places = (self._place(number, attempt, rng) for attempt in range(DRAWS))
+        free = (place for place in places if not any(place.overlaps(other) for other in self.avoid))
+        for place in islice(free, TRIES):
             try:
                 chip = self.read_place(place)
             except SegEarthError as e:
@@ -209,17 +213,24 @@ class Windows:
 
 
 def held_out(pictures: Sequence[Picture], crop: int, seed: int, read: ReadOptions, count: int) -> tuple[Place, ...]:
-    """Places for validation, in different pictures where possible, none overlapping; at most a quarter of all windows.
+    """Places for validation, in different pictures where possible, none overlapping; training must avoid them.
 
-    Their seed differs from that of training; training must avoid them.
+    No more than leave half of all windows to train on: a place takes up the whole of a picture that is less than four
+    windows wide or high, and four windows of a larger one. None of a collection too small for that.
     """
     windows = Windows(pictures, crop, seed + 1, read)
     places: list[Place] = []
+    taken: dict[int, int] = {}
     for number in range(min(8 * count, len(windows))):
-        if len(places) == min(count, len(windows) // 4):
+        if len(places) == count:
             break
         place = windows.draw(number)[0]
-        if place is not None and not any(place.overlaps(other) for other in places):
+        if place is None or any(place.overlaps(other) for other in places):
+            continue
+        share, picture = windows.share(place.picture), pictures[place.picture]
+        cost = share if min(picture.height, picture.width) < 4 * crop else taken.get(place.picture, 0) + 4
+        if sum((taken | {place.picture: cost}).values()) <= len(windows) / 2:
+            taken[place.picture] = cost
             places.append(place)
     return tuple(places)
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from segearth_cli.dataset import Windows, batches, collate, collect, held_out, positions
 from segearth_cli.errors import TrainingError
-from segearth_cli.raster import ReadOptions
+from segearth_cli.grid import Window
+from segearth_cli.raster import ReadOptions, open_scene
 
 READ = ReadOptions()
 
@@ -143,11 +144,22 @@ def test_what_is_held_out_is_never_trained_on(tmp_path, folder):
     assert not any(a.overlaps(b) for i, a in enumerate(places) for b in places[:i])
 
 
+@pytest.mark.parametrize("size", [(17, 17), (90, 80), (300, 40), (128, 128)])
+def test_holding_windows_out_leaves_room_to_train(tmp_path, size):
+    pictures = collect([str(picture(tmp_path / "only.png", *size))], [], READ).pictures
+    places = held_out(pictures, 32, 0, READ, 8)
+    windows = Windows(pictures, 32, 0, READ, avoid=places)
+    assert all(windows[i][0] is not None for i in range(200))
+    assert bool(places) == (min(size) >= 128)
+
+
 def test_16_bit_scenes_are_stretched_as_predict_does(tmp_path):
     values = np.linspace(100, 3000, 3 * 32 * 32).reshape(3, 32, 32).astype(np.uint16)
     path = geotiff(tmp_path / "deep.tif", values, photometric="RGB")
-    fixed = Windows(collect([str(path)], [], READ).pictures, 32, 0, ReadOptions(stretch="0,5100"))
-    np.testing.assert_array_equal(fixed[0][0].image, np.rint(values / 20).astype(np.uint8))
+    fixed = ReadOptions(stretch="0,5100")
+    image = Windows(collect([str(path)], [], fixed).pictures, 32, 0, fixed)[0][0].image
+    np.testing.assert_array_equal(image, open_scene(str(path), fixed).read(Window(0, 0, 32, 32)).image)
+    np.testing.assert_allclose(image, values / 20, atol=1)  # 8 bits of 0-5100
 
 
 def test_a_file_that_breaks_later_is_told_and_replaced(folder):

@@ -27,7 +27,8 @@ class Recipe:
     steps: optimiser steps; epochs: in place of steps, times through the images. batch_size: windows a step, over all
     devices. crop: side of a window in pixels. jitters: views of a batch, each with a backward pass of its own. radius:
     reach of the upsampler's kernels in pixels. image_loss: weight of the reconstruction of the image. save_every,
-    validate_every: steps. held_out: windows kept for validation. bands, stretch: of `predict`.
+    validate_every: steps. held_out: windows kept for validation. init: an
+    upsampler to start from. bands, stretch: of `predict`.
     """
 
     steps: int = 2000
@@ -44,6 +45,7 @@ class Recipe:
     save_every: int = 100
     validate_every: int = 100
     held_out: int = 8
+    init: str | None = None
     bands: str | None = None
     stretch: str = "auto"
 
@@ -69,7 +71,7 @@ def from_toml(path: Path) -> dict[str, Any]:
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise UsageError(f"--config {path}: {getattr(e, 'strerror', None) or e}") from None
     named = {key.replace("-", "_"): value for key, value in read.items()}
-    known = {field.name: type(field.default) for field in fields(Recipe)} | {"epochs": float, "bands": str}
+    known = {field.name: type(field.default) for field in fields(Recipe)} | {"epochs": float, "bands": str, "init": str}
     for key, value in named.items():
         if key not in known:
             raise UsageError(f"--config {path}: unknown setting {key}; known are {', '.join(known)}")

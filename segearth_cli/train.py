@@ -24,7 +24,8 @@ from segearth_cli.pictures import save_curves, save_looks
 from segearth_cli.raster import ReadOptions, parse_bands
 from segearth_cli.recipe import FREE, Recipe
 from segearth_cli.tensors import read_tensors
-from segearth_cli.weights import Clip, save_upsampler
+from segearth_cli.upsampler import Upsampler
+from segearth_cli.weights import Clip, load_upsampler, save_upsampler
 
 LOG = (
     *("step", "seconds", "features", "image", "error", "gradient_norm"),
@@ -107,6 +108,8 @@ class Run:
             encoder, radius=recipe.radius, lr=recipe.lr, jitters=recipe.jitters, image_loss=recipe.image_loss,
             seed=recipe.seed, share=recipe.batch_size // job.peers.world, device=job.device, peers=job.peers,
         )  # fmt: skip
+        if recipe.init is not None:
+            _start_from(recipe.init, self.learner.upsampler)
         if recipe.crop // encoder.patch < self.learner.upsampler.minimum:
             smallest = self.learner.upsampler.minimum * encoder.patch
             raise UsageError(f"--crop {recipe.crop}: radius {recipe.radius} needs at least {smallest} px")
@@ -292,6 +295,15 @@ def export_ckpt(upsampler: Path, path: Path) -> None:
     tensors, _ = read_tensors(upsampler)
     with replacing(path) as temporary:
         torch.save({"state_dict": {f"upsampler.{key}": value for key, value in tensors.items()}}, temporary)
+
+
+def _start_from(path: str, upsampler: Upsampler) -> None:
+    """Gives an upsampler the weights of another, of whatever model."""
+    other, _ = load_upsampler(path, channels=upsampler.channels, patch=upsampler.patch, model_sha256=None)
+    if (other.radius, other.shared) != (upsampler.radius, upsampler.shared):
+        kind = f"radius {other.radius}" if other.shared else "a stack of stages"
+        raise UsageError(f"--init {path}: has {kind}, need one shared stage of --radius {upsampler.radius}")
+    upsampler.load_state_dict(other.state_dict())
 
 
 def _check_sizes(recipe: Recipe, patch: int, world: int) -> None:

@@ -81,12 +81,12 @@ def load_checkpoint(source: Source, path: Path) -> Clip:
     return _load(source.name, source.architecture, tensors, path, config)
 
 
-def load_upsampler(spec: str, *, channels: int, patch: int, model_sha256: str) -> tuple[Upsampler, str]:
+def load_upsampler(spec: str, *, channels: int, patch: int, model_sha256: str | None) -> tuple[Upsampler, str]:
     """An upsampler for a model of C `channels` and `patch` pixels, and the SHA-256 of its file.
 
     Reads .safetensors, .ckpt, .pt and .pth; keys as published: one JBU `up.*` or a stack `up1.*`, `up2.*`, ..., with or
-    without the prefix `upsampler.`, possibly inside `state_dict`. Raises WeightsError when the file is absent,
-    damaged, or does not fit the model.
+    without the prefix `upsampler.`, possibly inside `state_dict`. model_sha256: None takes one of any model. Raises
+    WeightsError when the file is absent, damaged, or does not fit the model.
     """
     import torch
 
@@ -98,8 +98,8 @@ def load_upsampler(spec: str, *, channels: int, patch: int, model_sha256: str) -
     stages = sorted({int(match[1]) for name in own if (match := re.match(r"up(\d+)\.", name))})
     radius, keys = _jbu_shape(path, own, "up1" if stages else "up")
     _check_fit(path, own, stages, channels, patch)
-    trained_for = metadata.get("model_sha256", model_sha256)
-    if trained_for != model_sha256:
+    trained_for = metadata.get("model_sha256")
+    if trained_for and model_sha256 is not None and trained_for != model_sha256:
         raise WeightsError(
             f"{path}: was trained for another model ({metadata.get('model', 'unnamed')}, sha256 {trained_for[:12]}), "
             f"this one has sha256 {model_sha256[:12]}; choose another --upsampler or --model, or --upsampler none"

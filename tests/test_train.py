@@ -195,6 +195,16 @@ def test_windows_that_do_not_fit_the_model_are_one_line(here, model, images, tmp
     assert said in last_line(done)
 
 
+def test_starting_from_another_upsampler_takes_its_weights(here, whole, model, images, tmp_path):
+    out = tmp_path / "up.safetensors"
+    more = ["--steps", 1, "--lr", 1e-9, "--init", whole]
+    here(images, "-m", model, "--out", out, *QUICK, *more)
+    kept = load_file(whole)
+    assert all(torch.allclose(value, kept[key], atol=1e-6) for key, value in load_file(out).items())
+    done = here(images, "-m", model, "--out", out, *QUICK, *more, "--radius", 2, "--overwrite", code=2)
+    assert "--radius 2" in last_line(done)
+
+
 def test_broken_files_are_named_at_the_end_and_the_published_layout_loads(here, model, images, tmp_path):
     (tmp_path / "set").mkdir()
     for path in images.iterdir():

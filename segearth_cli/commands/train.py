@@ -54,6 +54,9 @@ def train_upsampler(
     save_every: Annotated[int, Opt(help="Steps between checkpoints.")] = _DEFAULT.save_every,
     validate_every: Annotated[int, Opt(help="Steps between looks at held-out windows.")] = _DEFAULT.validate_every,
     held_out: Annotated[int, Opt(help="Windows kept for validation.")] = _DEFAULT.held_out,
+    init: Annotated[str | None, Opt(help="Upsampler to start from, also of another model of as many channels.")] = (
+        _DEFAULT.init
+    ),
     bands: Annotated[
         str | None, Opt("--bands", "-b", help="Bands for red, green, blue, e.g. 4,3,2; one for grey.")
     ] = _DEFAULT.bands,

@@ -76,7 +76,7 @@ def picture(model: str, checkpoint: Path, path: str) -> None:
     clip = load_clip(model)
     encoder = Encoder(clip.model, clip.mean, clip.std)
     learner = Learner(encoder, radius=5, lr=1e-3, jitters=1, image_loss=0.1, seed=0, share=1, device=CPU)
-    learner.load_state(torch.load(checkpoint, weights_only=True))
+    learner.load_state(torch.load(checkpoint, weights_only=True)["state"])
     scene = open_scene(path)
     side = 16 * learner.encoder.patch
     corners = [(0, 0), (max(0, scene.height - side), max(0, scene.width - side))]

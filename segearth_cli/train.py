@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 import torch
 
-from segearth_cli import __version__
+from segearth_cli import __version__, checkpoint
 from segearth_cli.dataset import Batch, Collection, Windows, batches, collate, held_out, positions
 from segearth_cli.encoder import Encoder
 from segearth_cli.errors import TrainingError, UsageError
@@ -146,7 +146,8 @@ class Run:
             else:
                 self._write(done, row)
             if done % self.recipe.save_every == 0 or done == self.steps:
-                self._save(done)
+                checkpoint.save(self.job.checkpoint, done, self._identity(), self.learner.state())
+                self.saved = done
         if self.job.leads:
             if self.first >= self.steps:
                 self.last = self.learner.held_out(self.held.images, self.held.valid)
@@ -244,30 +245,12 @@ class Run:
             "images": hashlib.sha256(names.encode()).hexdigest(),
         }
 
-    def _save(self, done: int) -> None:
-        with replacing(self.job.checkpoint) as temporary:
-            torch.save({"step": done, "identity": self._identity(), **self.learner.state()}, temporary)
-        self.saved = done
-
     def _resumed(self) -> int:
         """Steps done by the run that is resumed, whose state is loaded; 0 when it had not saved any."""
         if not self.job.checkpoint.is_file():
             self.job.notice(f"{self.job.checkpoint}: no checkpoint yet, starting from the beginning")
             return 0
-        try:
-            state = torch.load(self.job.checkpoint, map_location=self.job.device, weights_only=True)
-            identity, done = state["identity"], int(state["step"])
-        except Exception as e:
-            raise TrainingError(
-                f"{self.job.checkpoint}: damaged: {str(e).splitlines()[0]}; start without --resume"
-            ) from e
-        for name, value in self._identity().items():
-            if identity.get(name) != value:
-                was = "others" if len(str(value)) > 40 else f"{identity.get(name)}, now {value}"
-                raise TrainingError(
-                    f"{self.job.checkpoint}: made with another setting: {name} was {was}; resume with the same, or "
-                    "start anew with --overwrite"
-                )
+        done, state = checkpoint.load(self.job.checkpoint, self._identity(), self.job.device)
         self.learner.load_state(state)
         self.saved = done
         self.job.notice(f"going on from step {done} of {self.steps}")

@@ -14,7 +14,7 @@ FLOORS = [
         "grid classes console files catalogue tags transfer corners ground rtree regularize ahead",
         "pieces linked maskfile geopackage",
         "raster mosaic decision rings vectors encoder upsampler metrics pairs presets sources tensors pictures",
-        "weights text dataset objective recipe model plan report strips masks shapes",
+        "weights text dataset objective recipe checkpoint model plan report strips masks shapes",
         "borders sieve",
         "predict vectorize learner evaluate download assemble",
         "jobs train",
@@ -30,7 +30,7 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOMES = {
     "torch": {
         *("mosaic", "decision", "encoder", "upsampler", "objective"),
-        *("tensors", "weights", "text", "dataset", "model", "learner", "predict", "train", "assemble"),
+        *("tensors", "weights", "text", "dataset", "model", "learner", "checkpoint", "predict", "train", "assemble"),
     },
     "open_clip": {"encoder", "tags", "text", "weights"},
     "fiona": {"vectors"},

@@ -1,0 +1,36 @@
+"""The state of a training run on disk: replaced whole, and taken up again only by the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segearth_cli.errors import TrainingError
+from segearth_cli.files import replacing
+
+
+def save(path: Path, step: int, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Writes the state after a step. identity: settings that a run must share to go on from it."""
+    with replacing(path) as temporary:
+        torch.save({"step": step, "identity": dict(identity), "state": dict(state)}, temporary)
+
+
+def load(path: Path, identity: Mapping[str, Any], device: torch.device) -> tuple[int, dict[str, Any]]:
+    """The step and the state that `save` wrote. Raises TrainingError when damaged, or when another run wrote it."""
+    try:
+        saved = torch.load(path, map_location=device, weights_only=True)
+        step, state, its = int(saved["step"]), saved["state"], saved["identity"]
+    except Exception as e:
+        why = str(e).splitlines()[0]
+        raise TrainingError(f"{path}: damaged: {why}; start anew with --overwrite") from e
+    for name, value in identity.items():
+        if its.get(name) != value:
+            was = "another" if len(str(value)) > 40 else f"{its.get(name)}, now {value}"
+            raise TrainingError(
+                f"{path}: made with another setting: {name} was {was}; resume with the same, or start anew with "
+                "--overwrite"
+            )
+    return step, state

@@ -81,7 +81,7 @@ def picture(model: str, checkpoint: Path, path: str) -> None:
     side = 16 * learner.encoder.patch
     corners = [(0, 0), (max(0, scene.height - side), max(0, scene.width - side))]
     chips = [scene.read(Window(row, col, side, side)) for row, col in corners]
-    looks = [learner.look(torch.from_numpy(chip.image), torch.from_numpy(chip.valid)) for chip in chips]
+    looks = [learner.look(torch.tensor(chip.image), torch.tensor(chip.valid)) for chip in chips]
     save_looks(looks, report.RESULTS / "train_upsampler_look.png", f"{Path(path).name}, not trained on")
 
 

@@ -3,6 +3,7 @@
 import math
 import random
 
+import plain
 import pytest
 import torch
 import torch.nn.functional as F
@@ -65,28 +66,8 @@ def plain_pooling(maps, net):
     return out
 
 
-def plain_upsampled(net, tokens, guidance):
-    """The upsampler by unfolding every neighbourhood: tokens (B, C, h, w) -> (B, C, H, W)."""
-    maps, r = tokens, net.radius
-    axis = torch.linspace(-1, 1, 2 * r + 1, dtype=tokens.dtype)
-    spatial = torch.exp(-(axis[:, None] ** 2 + axis[None, :] ** 2).flatten() / (2 * net.up.sigma_spatial**2))
-    for stage in range(1, net.stages + 1):
-        size = guidance.shape[-2:] if stage == net.stages else (tokens.shape[2] << stage, tokens.shape[3] << stage)
-        g = F.adaptive_avg_pool2d(guidance, size)
-        keys = net.up.range_proj(g)
-        near = F.unfold(F.pad(keys, (r,) * 4, mode="reflect"), 2 * r + 1).view(*keys.shape[:2], -1, *size)
-        scores = torch.einsum("bkthw,bkhw->bthw", near, keys) * net.up.range_temp.exp().clamp(1e-4, 1e4)
-        kernel = scores.softmax(1) * spatial[None, :, None, None]
-        kernel = kernel / kernel.sum(1, keepdim=True).clamp(min=1e-7)
-        kernel = kernel + 0.1 * net.up.fixup_proj(torch.cat([kernel, g], 1))
-        maps = F.interpolate(maps, size=size, mode="bicubic", align_corners=False)
-        near = F.unfold(F.pad(maps, (r,) * 4, mode="reflect"), 2 * r + 1).view(*maps.shape[:2], -1, *size)
-        maps = torch.einsum("bthw,bcthw->bchw", kernel, near)
-    return maps + 0.1 * net.fixup_proj(maps)
-
-
 def plain_losses(objective, image, tokens, jitter, seen, project):
-    maps = plain_jitter(plain_upsampled(objective.upsampler, tokens, image), jitter)
+    maps = plain_jitter(plain.upsample(tokens, image, objective.upsampler), jitter)
     down = plain_pooling(plain_blur(maps), objective.downsampler)
     net = objective.uncertainty.net
     s = torch.exp(0.1 * (torch.einsum("bchw,c->bhw", seen, net.weight[0]) + net.bias) + 0.1).clamp(min=1e-4)[:, None]

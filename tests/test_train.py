@@ -15,6 +15,7 @@ import numpy as np
 import open_clip
 import pytest
 import rasterio
+import tiny
 import torch
 from PIL import Image
 from safetensors import safe_open
@@ -28,24 +29,12 @@ from segearth_cli.recipe import Recipe, combined, from_toml
 from segearth_cli.weights import load_upsampler
 
 ROOT = Path(__file__).parent.parent
-TINY = {
-    "embed_dim": 12,
-    "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 16, "layers": 2, "head_width": 8},
-    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-}
 QUICK = ["--crop", "32", "--batch-size", "2", "--jitters", "2", "--workers", "0", "--held-out", "2"]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A tiny CLIP in open_clip's local-dir layout."""
-    folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(0)
-    clip = open_clip.model.CLIP(**TINY)
-    colours = {"mean": [0.5] * 3, "std": [0.25] * 3}
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY, "preprocess_cfg": colours}))
-    torch.save(clip.state_dict(), folder / "open_clip_pytorch_model.bin")
-    return folder
+    return tiny.model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -155,11 +144,11 @@ def test_a_run_leaves_a_log_curves_pictures_and_an_upsampler_that_knows_its_mode
         facts = f.metadata()
     assert json.loads(facts["recipe"])["steps"] == 14
     assert json.loads(facts["data"])["images"] == 12
-    upsampler, _ = load_upsampler(str(whole), channels=12, patch=8, model_sha256=facts["model_sha256"])
-    tokens, guidance = torch.randn(1, 12, 4, 4), torch.randn(1, 3, 32, 32)
-    assert upsampler(tokens, guidance).shape == (1, 12, 32, 32)
+    upsampler, _ = load_upsampler(str(whole), channels=16, patch=8, model_sha256=facts["model_sha256"])
+    tokens, guidance = torch.randn(1, 16, 4, 4), torch.randn(1, 3, 32, 32)
+    assert upsampler(tokens, guidance).shape == (1, 16, 32, 32)
     with pytest.raises(RuntimeError, match="another model"):
-        load_upsampler(str(whole), channels=12, patch=8, model_sha256="0" * 64)
+        load_upsampler(str(whole), channels=16, patch=8, model_sha256="0" * 64)
 
 
 def test_resuming_with_another_setting_is_refused_by_name(here, whole, model, images):
@@ -214,7 +203,7 @@ def test_broken_files_are_named_at_the_end_and_the_published_layout_loads(here, 
     done = here(tmp_path / "set", "-m", model, "--out", out, *QUICK, "--steps", 1, "--export-ckpt", ckpt)
     assert "broken.jpg" in last_line(done)
     assert done.out == f"{out}\n"
-    one, _ = load_upsampler(str(ckpt), channels=12, patch=8, model_sha256="")
+    one, _ = load_upsampler(str(ckpt), channels=16, patch=8, model_sha256="")
     kept = load_file(out)
     assert all(torch.equal(value, kept[key]) for key, value in one.state_dict().items())
 
@@ -259,7 +248,7 @@ def test_a_settings_file_with_a_slip_is_refused(tmp_path, line):
 
 def learner(peers=None, share=4):
     torch.manual_seed(0)
-    encoder = Encoder(open_clip.model.CLIP(**TINY), [0.5] * 3, [0.25] * 3)
+    encoder = Encoder(open_clip.CLIP(**tiny.CONFIG["model_cfg"]), [0.5] * 3, [0.25] * 3)
     made = Learner(
         encoder, radius=2, lr=1e-3, jitters=2, image_loss=0.1, seed=0, share=share, device=torch.device("cpu"),
         peers=peers,

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from segearth_cli import files
-from segearth_cli.errors import RasterError, SegEarthError, UsageError
+from segearth_cli.errors import SegEarthError, UsageError
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -85,8 +85,3 @@ def test_the_hash_is_that_of_the_content(tmp_path):
     content = os.urandom((1 << 20) + 7)
     (tmp_path / "f").write_bytes(content)
     assert files.sha256(tmp_path / "f") == hashlib.sha256(content).hexdigest()
-
-
-def test_an_absent_file_is_told(tmp_path):
-    with pytest.raises(RasterError, match="no such file"):
-        files.check_readable(tmp_path / "absent")

@@ -232,11 +232,11 @@ def test_one_bad_scene_is_one_line_and_1(predict):
 
 def test_a_bad_scene_among_others_does_not_stop_them(predict, scene, write_raster, noise):
     Path("bad.tif").write_text("no raster")
-    coarse = write_raster("coarse.tif", noise(3, 20, 20), transform=rasterio.transform.from_origin(0, 0, 900, 900))
-    done = predict("bad.tif", scene, coarse, "absent.tif", "--gsd", "1")
+    placeless = write_raster("placeless.tif", noise(3, 20, 20), crs=None, transform=None)
+    done = predict("bad.tif", scene, placeless, "absent.tif", "--gsd", "1")
     assert (done.code, done.out) == (3, "scene.mask.tif\n")
-    assert done.lines[-1].endswith(f"3 of 4 scenes failed: bad.tif, {coarse}, absent.tif")
-    assert len(done.lines) == 4
+    assert done.lines[-1].endswith(f"3 of 4 scenes failed: bad.tif, {placeless}, absent.tif")
+    assert len(done.lines) == 5  # with the notice that one has no CRS
 
 
 def test_a_scene_cut_off_in_the_middle_leaves_no_mask(predict, write_raster, noise):

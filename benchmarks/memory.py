@@ -1,7 +1,7 @@
 """Peak memory of `segearth predict` for scenes of many sizes, and how long the model waits for pixels.
 
-Each scene runs in a process of its own, whose peak resident set Linux keeps (getrusage). The tall and the wide scene are
-sparse: data in a square every 4,000 px, all rows read, windows without data skipped. `python -m benchmarks.memory`.
+Each scene runs in a process of its own (peak resident set of getrusage). The tall and the wide scene are sparse: data
+in a square every 4,000 px, all rows read, windows without data skipped. `python -m benchmarks.memory`.
 """
 
 from __future__ import annotations

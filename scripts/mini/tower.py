@@ -25,6 +25,7 @@ CONFIG = {
     },
     "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 160, "heads": 5, "layers": 4},
 }
+SHRINK = 1.0  # of the mean variance, added before whitening
 PREPROCESS = {"mean": list(MEAN), "std": list(STD)}
 
 
@@ -49,6 +50,27 @@ def end(visual: nn.Module, x: Tensor) -> Tensor:
     attended = _attend(q, q, v) + _attend(k, k, v) + _attend(v, v, v)
     x = last.attn.out_proj(attended.transpose(1, 2).flatten(2))
     return visual.ln_post(x) @ visual.proj
+
+
+@torch.no_grad()
+def whiten(visual: nn.Module, x: Tensor) -> None:
+    """Start ln_post and the projection with patch tokens centred, of like variance, and a constant last channel.
+
+    x: frozen tokens (B, 197, D) in float32. As they come, a few directions hold nearly all variance of the modulated
+    block's output, unit vectors crowd together, and words take thousands of steps to part.
+    """
+    visual.ln_post.weight.fill_(1)
+    visual.ln_post.bias.zero_()
+    projection, visual.proj.data = visual.proj.data, torch.eye(WIDTH)
+    tokens = torch.cat([end(visual, part)[:, 1:].flatten(0, 1) for part in x.split(32)])
+    visual.proj.data = projection
+    mean = tokens.mean(dim=0)
+    values, vectors = torch.linalg.eigh((tokens - mean).T @ (tokens - mean) / len(tokens))
+    values, vectors = values.flip(0)[: EMBEDDING - 1], vectors.flip(1)[:, : EMBEDDING - 1]
+    white = vectors / (values + SHRINK * values.mean()).sqrt()
+    white /= ((tokens - mean) @ white).norm(dim=1).mean()
+    visual.ln_post.bias.copy_(1 - mean)  # a layer norm leaves nothing along the ones: there the 1 is a constant
+    visual.proj.copy_(torch.cat([white, torch.full((WIDTH, 1), 0.7 / WIDTH)], dim=1))
 
 
 def _heads(block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -218,6 +218,13 @@ def groups() -> list[int]:
     return [numbers[g] for g in of]
 
 
+def covers() -> list[bool]:
+    """For every group whether it is a ground cover, of which a patch shows only one, and not a thing upon it."""
+    numbers = groups()
+    found = {numbers[i] for members in GROUPS.values() for i in _names_in(members)}
+    return [g in found for g in range(max(numbers) + 1)]
+
+
 def _same_area(stem: str, i: int) -> bool:
     """Whether a parent is everywhere when its child is: a residential area is not all building."""
     return NAMES[i] not in ("residential", "slum", "industrial") or stem == ""

@@ -48,7 +48,7 @@ def main() -> None:
     vectors = train_image(model.visual, canvases, known, sets, options, rng)
     texts.shrink(model)
     train_text(model, vectors, texts, images, options, rng)
-    keep(model, texts, sets, options.out)
+    keep(model, texts, sets, (known >= words.PRESENT).sum(dim=0).tolist(), options.out)
 
 
 def train_image(
@@ -265,8 +265,8 @@ def _tell(visual: nn.Module, sets: list[score.Set], embed: dict[str, Tensor]) ->
     return scores
 
 
-def keep(model: Any, texts: text.Texts, sets: list[score.Set], out: Path) -> None:
-    """Score the model and write it as an open_clip folder."""
+def keep(model: Any, texts: text.Texts, sets: list[score.Set], images: list[int], out: Path) -> None:
+    """Score the model and write it as an open_clip folder. images: for every word, how many show it."""
     scores = _tell(model.visual, sets, embedded_phrases(model, texts, _phrases_of(sets)))
     state = dict(model.state_dict())
     state["token_embedding.weight"] = texts.grow(state["token_embedding.weight"], 49408)
@@ -274,7 +274,7 @@ def keep(model: Any, texts: text.Texts, sets: list[score.Set], out: Path) -> Non
     save_file(state, out / "open_clip_model.safetensors", metadata={"format": "pt"})
     config = {"model_cfg": tower.CONFIG, "preprocess_cfg": tower.PREPROCESS}
     (out / "open_clip_config.json").write_text(json.dumps(config, indent=1) + "\n")
-    (out / "vocabulary.txt").write_text("\n".join(texts.vocabulary) + "\n")
+    (out / "vocabulary.txt").write_text("\n".join(words.vocabulary(images)) + "\n")
     (out / "scores.json").write_text(json.dumps(scores) + "\n")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 
 import torch
 from open_clip import OPENAI_IMAGENET_TEMPLATES, SimpleTokenizer
@@ -37,7 +36,6 @@ class Texts:
         written = [t("") for t in OPENAI_IMAGENET_TEMPLATES]
         sentences = [*captions, *phrases, *written]
         self.used = torch.unique(self.tokenizer(sentences))  # sorted
-        self.vocabulary = sorted({w for s in sentences for w in re.findall(r"[a-z0-9]+", s.lower())})
 
     def __call__(self, sentences: list[str]) -> Tensor:
         """Sentences of known words -> rows of small ids."""

@@ -225,6 +225,15 @@ def covers() -> list[bool]:
     return [g in found for g in range(max(numbers) + 1)]
 
 
+def vocabulary(images: list[int]) -> list[str]:
+    """The words whose meaning was shown: of the phrases with at least 20 images, and of the background.
+
+    images: for every word, in the order of NAMES, how many images show it.
+    """
+    shown = [w.phrases for w, count in zip(WORDS.values(), images, strict=True) if count >= 20]
+    return sorted({part for phrases in [*shown, BACKGROUND] for p in phrases for part in re.findall("[a-z]+", p)})
+
+
 def _same_area(stem: str, i: int) -> bool:
     """Whether a parent is everywhere when its child is: a residential area is not all building."""
     return NAMES[i] not in ("residential", "slum", "industrial") or stem == ""

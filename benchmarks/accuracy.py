@@ -26,7 +26,7 @@ from segearth_cli.decision import Decider, Decision
 from segearth_cli.plan import PredictOptions, make_plan
 from segearth_cli.predict import Work, segment
 from segearth_cli.raster import open_scene
-from segearth_cli.sources import advice, choose
+from segearth_cli.sources import choose
 
 LABELLED = Path(__file__).parents[2] / "shared" / "labelled"
 ATTENTIONS = ("vanilla", "clearclip", "segearth")
@@ -125,7 +125,6 @@ def main() -> None:
         classes = class_lists.read(folder / "classes.txt")
         named = next((n for n in classes.names if n in ("background", "clutter")), "none")
         classes = class_lists.with_background(classes, named)
-        classes = class_lists.with_rest(classes, advice(choose(arguments.model, "none").model).background)
         files = sorted((folder / "img").iterdir())[int(arguments.half == "held-out") :: 2][: arguments.most]
         if not files:
             continue

@@ -125,26 +125,6 @@ def with_background(classes: ClassSet, name: str) -> ClassSet:
     return replace(added, background=0)
 
 
-def with_rest(classes: ClassSet, rest: Sequence[Sequence[str]]) -> ClassSet:
-    """The classes with their background widened by phrases for what else a scene may show.
-
-    For models to which "background" means nothing. rest: groups of synonyms; a group that shares a word with a phrase
-    of another class is left out. A background that has phrases beside its own name is left as it is.
-    """
-    code = classes.background
-    if code is None or classes.phrases[code] != (classes.names[code],):
-        return classes
-    named = {word for i, own in enumerate(classes.phrases) if i != code for word in _words(own)}
-    more = tuple(phrase for group in rest if not named & _words(group) for phrase in group)
-    phrases = tuple((*own, *more) if i == code else own for i, own in enumerate(classes.phrases))
-    return replace(classes, phrases=phrases)
-
-
-def _words(phrases: Sequence[str]) -> set[str]:
-    """The words of phrases, in lower case and without a plural's s."""
-    return {word.removesuffix("s") for phrase in phrases for word in phrase.casefold().split()}
-
-
 def to_tag(classes: ClassSet) -> str:
     """The classes as the JSON text that masks carry in the tag `SEGEARTH_CLASSES`; inverse of `from_tag`."""
     rows = zip(classes.names, classes.phrases, classes.colors, strict=True)

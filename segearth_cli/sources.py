@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -114,27 +114,13 @@ def image_facts(spec: str) -> ImageFacts:
     return ImageFacts(*facts)
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """What a model does best with, from `segearth.json` in its folder.
+def advice(spec: str) -> dict[str, Any]:
+    """The settings that a model does best with, from `segearth.json` in its folder, by field of PredictOptions.
 
-    settings: by field of PredictOptions. background: groups of synonyms, see `classes.with_rest`.
+    Raises WeightsError when the file is damaged.
     """
-
-    settings: dict[str, Any] = field(default_factory=dict)
-    background: tuple[tuple[str, ...], ...] = ()
-
-
-def advice(spec: str) -> Advice:
-    """The advice that comes with a model. Raises WeightsError when its file is damaged."""
     folder = find(spec).folder
-    if folder is None or not (folder / SETTINGS).is_file():
-        return Advice()
-    document = read_json(folder / SETTINGS)
-    settings, background = document.get("settings", {}), document.get("background", [])
-    if not isinstance(settings, dict) or not all(isinstance(group, list) for group in background):
-        raise WeightsError(f"{folder / SETTINGS}: needs an object `settings` and a list of lists `background`")
-    return Advice(settings, tuple(tuple(map(str, group)) for group in background))
+    return read_json(folder / SETTINGS) if folder is not None and (folder / SETTINGS).is_file() else {}
 
 
 def weight_file(folder: Path) -> Path:

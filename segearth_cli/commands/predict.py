@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,7 @@ import typer
 
 from segearth_cli import classes as class_lists
 from segearth_cli import console
-from segearth_cli.errors import RasterError, SegEarthError, UsageError
+from segearth_cli.errors import RasterError, SegEarthError, UsageError, WeightsError
 from segearth_cli.files import from_arguments, make_folders, refuse_existing
 
 if TYPE_CHECKING:
@@ -102,15 +102,13 @@ def predict(
     verbose: Annotated[bool, Opt("--verbose", "-v", help="Tell what runs and where the time goes.")] = False,
 ) -> int:
     """Segment scenes into the classes you name; prints the path of each mask."""
-    from segearth_cli.sources import advice, choose
+    from segearth_cli.sources import choose
 
     names = from_arguments(scenes or [])
     class_set, settings = _classes(classes, classes_file, preset, background)
     choice = choose(model, upsampler)
-    advised = advice(choice.model)
-    class_set = class_lists.with_rest(class_set, advised.background)
     options = _options(
-        [advised.settings, settings], bands, stretch, antialias,
+        [_advised(choice.model), settings], bands, stretch, antialias,
         window=window, stride=stride, blend=blend, scale=scale, gsd=gsd, long_side=long_side,
         threshold=threshold, attention=attention, global_bias=global_bias,
     )  # fmt: skip
@@ -248,6 +246,18 @@ def _classes(
         return class_lists.with_background(classes, background) if background else classes, settings
     listed = class_lists.parse(flag) if flag is not None else class_lists.read(file or Path())
     return class_lists.with_background(listed, background or "background"), {}
+
+
+def _advised(model: str) -> dict[str, Any]:
+    """The model's own advice. Raises WeightsError where it names what is no setting."""
+    from segearth_cli.plan import PredictOptions
+    from segearth_cli.sources import SETTINGS, advice
+
+    settings = advice(model)
+    known = {field.name for field in fields(PredictOptions)} - {"read"} | {"antialias"}
+    if unknown := sorted(settings.keys() - known):
+        raise WeightsError(f"{model}: {SETTINGS} names {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    return settings
 
 
 def _options(

@@ -9,7 +9,7 @@ from overlay import overlay
 
 ROOT = Path(__file__).parent.parent
 SCENE = ROOT / "sample_tiles" / "bahamas_landsat.tif"
-CLASSES = "water|sea|ocean,cloud,vegetation|forest|land"
+CLASSES = "water|sea,vegetation|forest"
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from segearth_cli.classes import CLASSES_TAG, NODATA, from_tag
 from segearth_cli.grid import Window
 from segearth_cli.raster import ReadOptions, open_scene, parse_bands
 
-LONGEST = 1000  # pixels of the picture's longer side
+LONGEST = 600  # pixels of the longer side of each of the two pictures
 
 
 def overlay(scene_path: str, mask_path: str, out: Path, *, bands: str | None = None, opacity: float = 0.5) -> None:

@@ -77,8 +77,8 @@ class Regrid:
 
     def __init__(self, size: tuple[int, int], output: tuple[int, int], region: Window, work: Window):
         self._rows = _taps(size[0], output[0], region.row, region.bottom)
-        self._cols = tuple(taps - work.col for taps in _taps(size[1], output[1], region.col, region.right)[:2])
-        self._col_weights = _taps(size[1], output[1], region.col, region.right)[2].float()
+        low, high, self._col_weights = _taps(size[1], output[1], region.col, region.right)
+        self._cols = low - work.col, high - work.col
         self._held: Tensor | None = None
         self._top = work.row  # working row of the first row held
         self._done = 0  # output rows given so far
@@ -93,13 +93,12 @@ class Regrid:
         while self._done < known:
             end = min(known, self._done + limit)
             low, high, weight = (taps[self._done : end].to(rows.device) for taps in self._rows)
-            weight = weight.float()[:, None]
-            yield torch.lerp(self._held[:, low - self._top], self._held[:, high - self._top], weight)
+            upper, lower = self._held[:, low - self._top], self._held[:, high - self._top]
+            yield torch.lerp(upper, lower, weight[:, None])
             self._done = end
         keep = self._top + self._held.shape[1]
-        if self._done < len(
-            self._rows[0]
-        ):  # where working rows outnumber output rows, the next one may be still to come
+        if self._done < len(self._rows[0]):
+            # where working rows outnumber output rows, the next one needed may be still to come
             keep = min(keep, int(self._rows[0][self._done]))
         self._held = self._held[:, keep - self._top :]
         self._top = keep
@@ -109,4 +108,4 @@ def _taps(source: int, target: int, first: int, end: int) -> tuple[Tensor, Tenso
     """For target positions first..end-1 of one axis: the two source positions and the weight of the second."""
     place = ((torch.arange(first, end, dtype=torch.float64) + 0.5) * (source / target) - 0.5).clamp(min=0)
     low = place.floor().long().clamp(max=source - 1)
-    return low, (low + 1).clamp(max=source - 1), place - low
+    return low, (low + 1).clamp(max=source - 1), (place - low).float()

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 LOGIT_SCALE = 50.0  # of the published settings
+LANES = 1024  # pixels; a CPU computes what is left over of its vectors with another rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,8 @@ class Decider:
         self._scores = scores
 
     def __call__(self, logits: Tensor) -> Decision:
-        """Logits (Q, H, W) -> Decision on the same device."""
-        probabilities = torch.softmax(logits.float() * LOGIT_SCALE, dim=0)
+        """Logits (Q, H, W) -> Decision on the same device; no pixel's numbers depend on its neighbours'."""
+        probabilities = _softmax(logits)
         if self._classes < len(self._index):
             index = self._index.to(logits.device).view(-1, 1, 1).expand_as(probabilities)
             empty = probabilities.new_zeros(self._classes, *probabilities.shape[1:])
@@ -53,3 +55,10 @@ class Decider:
     def no_scores(self, shape: tuple[int, int]) -> NDArray[np.float32] | None:
         """The scores (K, H, W) of pixels without data, all nan; None when scores were not asked for."""
         return np.full((self._classes, *shape), np.nan, np.float32) if self._scores else None
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Softmax over phrases of logits (Q, H, W), padded to whole vectors so that the cut of a scene changes no bit."""
+    pixels = logits[0].numel()
+    padded = F.pad(logits.float().flatten(1) * LOGIT_SCALE, (0, -pixels % LANES))
+    return torch.softmax(padded, dim=0)[:, :pixels].view(logits.shape)

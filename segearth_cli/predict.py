@@ -54,7 +54,7 @@ def segment(
     cols = grid.touching(plan.cols, plan.window, plan.stride, part.col, part.right)
     height, width = min(plan.window, plan.rows), min(plan.window, plan.cols)
     strips = Strips(
-        read=lambda window: scene.read(window, plan.size),
+        read=lambda window: _read(scene, plan, window),
         rows=rows,
         height=height,
         left=cols[0],
@@ -216,6 +216,21 @@ class _Stitcher:
         window = Window(self.region.row + self._done, self.region.col, rows, self.region.width)
         self._done += rows
         return window
+
+
+def _read(scene: Scene, plan: Plan, window: Window) -> Chip:
+    """The pixels of a window, which lies within one cell of `_alignment`.
+
+    Resampled, the whole cell is computed: a product of matrices rounds by their shapes, which the cut must not change.
+    """
+    if not plan.resampled:
+        return scene.read(window)
+    rows, cols = _alignment(scene, plan)
+    top, left = window.row // rows * rows, window.col // cols * cols
+    cell = Window(top, left, min(rows, plan.rows - top), min(cols, plan.cols - left))
+    chip = scene.read(cell, plan.size)
+    inner = Window(window.row - top, window.col - left, window.height, window.width).slices
+    return Chip(chip.image[:, inner[0], inner[1]], chip.valid[inner])
 
 
 def _alignment(scene: Scene, plan: Plan) -> tuple[int, int]:

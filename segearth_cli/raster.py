@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
+import random
 import threading
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -23,6 +27,8 @@ from rasterio.windows import Window as RasterWindow
 from segearth_cli.errors import RasterError, UsageError
 from segearth_cli.grid import Window
 
+T = TypeVar("T")
+
 warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the command line tells it in one line
 
 STRETCH_SAMPLE = 1024  # longest side, in pixels, of the decimated read that a stretch is computed from
@@ -30,6 +36,22 @@ STRETCH_PIXELS = 100_000_000  # rasters above this are sampled in blocks
 SOME_DATA = 1e-6  # share of a resampled pixel that must be data
 TIE = 2**-20  # lifts means of exactly .5, common where sizes have a simple ratio, out of reach of rounding errors
 CACHE_MB = 256  # of decoded blocks, for all threads together
+REMOTE = ("curl", "s3", "gs", "az", "adls", "oss", "swift", "hdfs", "webhdfs")  # of GDAL's virtual file systems
+CLOUD = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_HTTP_MAX_RETRY": "5",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_LOW_SPEED_TIME": "15",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+    "GDAL_HTTP_TIMEOUT": "120",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "VSI_CACHE": "FALSE",  # gives zeros, which read as holes, for what could not be fetched
+    "GTIFF_USE_DEFER_STRILE_LOADING": "NO",  # an index of tiles that did not arrive reads as holes too
+}
+PAUSES = (2, 6, 18)  # times GDAL_HTTP_RETRY_DELAY, before reading over the network is given up
+UNREADABLE = (RasterioError, CPLE_BaseError, OSError, ValueError)  # what rasterio raises
+LASTING = ("HTTP response code: 40", "HTTP error code : 40")
 METRES_PER_DEGREE = 111_319.490793  # on the equator of WGS 84
 
 
@@ -139,11 +161,15 @@ class Scene:
         some = weight > SOME_DATA
         return Chip(self._to_rgb(sums / np.where(some, weight, 1), some), some)
 
+    def hole(self, window: Window) -> bool:
+        """Whether a window of the scene's own grid was never written (sparse GeoTIFF), so that no pixel is data."""
+        return self.sparse and self._is_hole(window)
+
     def valid(self, window: Window) -> NDArray[np.bool_]:
         """Where a window of the scene's own grid has data, (H, W)."""
         if self.always_valid:
             return np.ones((window.height, window.width), bool)
-        if self.sparse and self._is_hole(window):
+        if self.hole(window):
             return np.zeros((window.height, window.width), bool)
         return self._values(window, None)[1]
 
@@ -174,17 +200,14 @@ class Scene:
 
     def _values(self, window: Window, level: int | None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Raw values (bands, H, W), palettes expanded, and where they are data (H, W)."""
-        if self.sparse and level is None and self._is_hole(window):
+        if level is None and self.hole(window):
             shape = window.height, window.width
             return np.zeros((3 if self.palette is not None else len(self.bands), *shape), self.dtype), np.zeros(
                 shape, bool
             )
-        ds, box = self._dataset(level), RasterWindow(window.col, window.row, window.width, window.height)
         try:
-            with environment():
-                values = ds.read([*self.bands, self.alpha] if self.alpha else list(self.bands), window=box)
-                masked = ds.read_masks(self.bands[0], window=box) > 0 if self.masked else None
-        except (RasterioError, CPLE_BaseError, OSError, ValueError) as e:
+            values, masked = patiently(self.path, lambda: self._raw(window, level))
+        except UNREADABLE as e:
             raise RasterError(f"{self.path}: cannot read rows {window.row}-{window.bottom - 1}: {_line(e)}") from e
         valid = np.ones(values.shape[1:], bool)
         if self.alpha:
@@ -200,6 +223,18 @@ class Scene:
             colours = self.palette[values[0]]
             return colours[..., :3].transpose(2, 0, 1), valid & (colours[..., 3] > 0)
         return values, valid
+
+    def _raw(self, window: Window, level: int | None) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Values of the bands and alpha, and where the file's own mask has data; the dataset is let go if it fails."""
+        box = RasterWindow(window.col, window.row, window.width, window.height)
+        try:
+            with environment(self.path):
+                ds = self._dataset(level)
+                values = ds.read([*self.bands, self.alpha] if self.alpha else list(self.bands), window=box)
+                return values, ds.read_masks(self.bands[0], window=box) > 0 if self.masked else None
+        except UNREADABLE:
+            self._local.datasets.pop(level, None)
+            raise
 
     def _is_hole(self, window: Window) -> bool:
         """Whether no block of the window was ever written (sparse GeoTIFF)."""
@@ -220,9 +255,23 @@ class Scene:
         return np.ascontiguousarray(np.broadcast_to(values, (3, *values.shape[1:])))
 
 
-def environment() -> rasterio.Env:
-    """GDAL's settings for one thread of work: a bounded cache, its messages to Python's logging instead of stderr."""
-    return rasterio.Env(GDAL_CACHEMAX=CACHE_MB, COMPRESS_OVERVIEW="DEFLATE", SPARSE_OK_OVERVIEW="TRUE")
+def environment(path: str = "") -> rasterio.Env:
+    """GDAL's settings for one thread of work: a bounded cache, its messages to Python's logging instead of stderr.
+
+    For a remote path also those that cloud-optimised GeoTIFFs want; what the user's environment sets stays.
+    """
+    cloud = {name: value for name, value in CLOUD.items() if name not in os.environ} if is_remote(path) else {}
+    return rasterio.Env(GDAL_CACHEMAX=CACHE_MB, COMPRESS_OVERVIEW="DEFLATE", SPARSE_OK_OVERVIEW="TRUE", **cloud)
+
+
+def is_remote(path: str) -> bool:
+    """Whether GDAL reads a path over the network.
+
+    >>> is_remote("https://host/x.tif"), is_remote("/vsizip//vsicurl/http://host/x.zip"), is_remote("x.tif")
+    (True, True, False)
+    """
+    scheme = urlsplit(path).scheme if "://" in path else ""
+    return scheme not in ("", "file", "zip", "tar") or any(f"/vsi{kind}" in path for kind in REMOTE)
 
 
 def stem(path: str) -> str:
@@ -300,10 +349,38 @@ def resampling(source: int, target: int, first: int, end: int, *, antialias: boo
     return low, weights / weights.sum(axis=1, keepdims=True)
 
 
+def patiently(path: str, act: Callable[[], T]) -> T:
+    """What `act` returns; over the network it is tried again after errors that may pass, later each time.
+
+    GDAL's own retries come first; these are for what it does not count as passing, such as an answer cut short.
+    """
+    unit = float(os.environ.get("GDAL_HTTP_RETRY_DELAY", CLOUD["GDAL_HTTP_RETRY_DELAY"]))
+    for pause in PAUSES if is_remote(path) else ():
+        try:
+            return act()
+        except UNREADABLE as e:
+            if any(sign in _line(e) for sign in LASTING):
+                raise
+            time.sleep(pause * unit * random.uniform(0.8, 1.2))
+            _forget(path)
+    return act()
+
+
+def _forget(path: str) -> None:
+    """Drops what GDAL keeps of a remote file, in case an answer was cut short."""
+    everything = ":".join(f"/vsi{kind}/" for kind in REMOTE)
+    with environment(path), rasterio.Env(CPL_VSIL_CURL_NON_CACHED=everything), suppress(*UNREADABLE):
+        rasterio.open(path).close()
+
+
 def _open(path: str, **options: Any) -> Any:
+    def act() -> Any:
+        with environment(path):
+            return rasterio.open(path, **options)
+
     try:
-        return rasterio.open(path, **options)
-    except (RasterioError, CPLE_BaseError, OSError, ValueError, TypeError) as e:
+        return patiently(path, act)
+    except (*UNREADABLE, TypeError) as e:
         if "://" not in path and not path.startswith("/vsi") and ":" not in path and not Path(path).exists():
             raise RasterError(f"{path}: no such file") from e
         raise RasterError(f"{path}: not a raster that GDAL can read ({_line(e)})") from e
@@ -341,6 +418,8 @@ def _palette(ds: Any, bands: Sequence[int]) -> NDArray[np.uint8] | None:
 
 def _may_be_sparse(ds: Any, alpha: int | None, bands: Sequence[int]) -> bool:
     """Whether blocks that were never written read as pixels without data."""
+    if is_remote(ds.name):  # an index of blocks that did not arrive looks like holes
+        return False
     return ds.driver == "GTiff" and (alpha is not None or ds.nodatavals[bands[0] - 1] is not None)
 
 
@@ -413,4 +492,7 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
 
 
 def _line(error: BaseException) -> str:
+    """The innermost reason that GDAL gives."""
+    while error.__cause__ is not None and str(error.__cause__):
+        error = error.__cause__
     return " ".join(str(error).split()) or type(error).__name__

@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from segearth_cli import __version__
-from segearth_cli.commands import evaluate, models, predict, train, vectorize
+from segearth_cli.commands import evaluate, merge, models, predict, train, vectorize
 from segearth_cli.errors import SegEarthError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
     add_completion=True,
 )
 app.command("evaluate")(evaluate.evaluate)
+app.command("merge")(merge.merge)
 app.command("predict")(predict.predict)
 app.command("train-upsampler")(train.train_upsampler)
 app.command("vectorize")(vectorize.vectorize)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -23,7 +24,8 @@ def replacing(path: Path) -> Iterator[Path]:
     The name keeps the suffix of `path`, which drivers go by. Side files that a driver leaves beside the temporary
     name (`-wal`, `-journal`, `.aux.xml`, ...) are removed too. Raises SegEarthError when the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
+    token = f"{os.getpid()}{secrets.token_hex(3)}"  # machines that share a folder may have equal process numbers
+    temporary = path.with_name(f".{path.name}.{token}.part{path.suffix}")
     try:
         if not path.parent.is_dir():
             raise SegEarthError(f"{path}: the folder {path.parent} does not exist; make it or choose another --out")

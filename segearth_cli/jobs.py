@@ -13,28 +13,40 @@ import numpy as np
 
 from segearth_cli import __version__
 from segearth_cli.assemble import Assembled
-from segearth_cli.classes import ClassSet
+from segearth_cli.classes import CLASSES_TAG, ClassSet, to_tag
 from segearth_cli.console import progress
 from segearth_cli.decision import Decider
-from segearth_cli.masks import Outputs, writing
+from segearth_cli.errors import UsageError
+from segearth_cli.identity import identity, local_files
+from segearth_cli.masks import Outputs, read_tags, writing
 from segearth_cli.plan import Plan, PredictOptions, make_plan, provenance
 from segearth_cli.predict import Work, segment
 from segearth_cli.raster import Scene, environment, open_scene
 
 
+def untold(_line: str) -> None:
+    """Tells the user nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a scene is computed; none of it changes a pixel. batch: None = chosen by the device. threads: that read."""
+    """How a scene is computed; none of it changes a pixel.
+
+    batch: None = chosen by the device. threads: that read. skip: leave scenes alone whose files are there from the
+    same run, and refuse to replace those of another one unless `overwrite`.
+    """
 
     batch: int | None = None
     threads: int = 2
     quiet: bool = False
-    notice: Callable[[str], None] = lambda _line: None
+    skip: bool = False
+    overwrite: bool = False
+    notice: Callable[[str], None] = untold
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What one scene took and gave; fields are those of `--json`. pixels: by class name and `nodata`."""
+    """What one scene took and gave; fields are those of `--json`. pixels: by class and `nodata`, none if skipped."""
 
     scene: str
     mask: str
@@ -49,6 +61,7 @@ class Summary:
     waited_seconds: float
     pixels: dict[str, int]
     run: dict[str, Any]
+    skipped: bool = False
 
 
 def predict_scene(
@@ -59,7 +72,7 @@ def predict_scene(
     Raises RasterError when the scene cannot be read or a file cannot be written, UsageError for a resolution that
     cannot be meant.
     """
-    with environment():
+    with environment(path):
         return _predict_scene(path, outputs, assembled, classes, options, run)
 
 
@@ -72,7 +85,9 @@ def _predict_scene(
         for line in scene.notices:
             run.notice(line)
         plan = make_plan(scene, options, assembled.native)
-        facts = run_facts(scene, plan, assembled.facts, classes, options)
+        facts = run_facts(scene, plan, assembled.facts, classes, options, identity(scene)["fingerprint"])
+        if run.skip and done_before(outputs, scene, classes, facts, overwrite=run.overwrite):
+            return skipped(path, outputs, scene, plan, facts)
         decide = Decider(classes.query_class, options.threshold, classes.background, scores=outputs.scores is not None)
         work = Work(assembled.device, run.batch or default_batch(assembled.device.type), run.threads, notice=run.notice)
         counts = np.zeros(256, np.int64)
@@ -104,18 +119,66 @@ def _predict_scene(
     )
 
 
+def done_before(
+    outputs: Outputs, scene: Scene, classes: ClassSet, facts: Mapping[str, Any], *, overwrite: bool
+) -> bool:
+    """Whether all files of a scene are there, written by the same run since the scene last changed.
+
+    Raises UsageError when one is there from another run and may not be replaced.
+    """
+    wanted = {"SEGEARTH_RUN": provenance(facts), CLASSES_TAG: to_tag(classes)}
+    changed = max((path.stat().st_mtime for path in local_files(scene)), default=0.0)
+    same = []
+    for kind, path in outputs.by_kind().items():
+        if not path.exists():
+            same.append(False)
+            continue
+        tags = read_tags(path)
+        same.append(path.stat().st_mtime >= changed and all(
+            tags.get(name) == text for name, text in wanted.items() if kind == "mask" or name != CLASSES_TAG
+        ))  # fmt: skip
+        if not same[-1] and not overwrite:
+            raise UsageError(f"{path}: exists already, from another run; replace it with --overwrite")
+    return all(same) and (outputs.vector is None or outputs.vector.exists())
+
+
+def skipped(path: str, outputs: Outputs, scene: Scene, plan: Plan, facts: dict[str, Any]) -> Summary:
+    """The summary of a scene at `path` that was left alone, since it is done."""
+    places = {kind: str(path) for kind, path in outputs.by_kind().items()}
+    return Summary(
+        scene=path,
+        mask=places["mask"],
+        confidence=places.get("confidence"),
+        scores=places.get("scores"),
+        vector=str(outputs.vector) if outputs.vector else None,
+        height=scene.height,
+        width=scene.width,
+        windows=plan.window_count(),
+        computed_windows=0,
+        seconds=0.0,
+        waited_seconds=0.0,
+        pixels={},
+        run=facts,
+        skipped=True,
+    )
+
+
 def default_batch(device: str) -> int:
     """Windows run at once: enough to fill an accelerator; a CPU is full with one."""
     return 32 if device == "cuda" else 8 if device == "mps" else 1
 
 
 def run_facts(
-    scene: Scene, plan: Plan, model: Mapping[str, Any], classes: ClassSet, options: PredictOptions
+    scene: Scene, plan: Plan, model: Mapping[str, Any], classes: ClassSet, options: PredictOptions, fingerprint: str
 ) -> dict[str, Any]:
-    """Everything that decides the value of a pixel, for the mask's tag and for telling runs apart."""
+    """Everything that decides the value of a pixel, for the mask's tag and for telling runs apart.
+
+    fingerprint: of the scene (`identity`).
+    """
     return {
         "segearth": __version__,
         "scene": Path(scene.path).name,
+        "scene_fingerprint": fingerprint,
         "classes": [list(phrases) for phrases in classes.phrases],
         "background": None if classes.background is None else classes.names[classes.background],
         "threshold": options.threshold,

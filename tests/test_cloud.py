@@ -2,11 +2,11 @@
 
 import random
 
+import noise
 import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
-import noise
 from flaky import serving
 
 from segearth_cli.errors import RasterError

@@ -11,13 +11,22 @@ import typer
 
 from segearth_cli import classes as class_lists
 from segearth_cli import console
+from segearth_cli.commands.sharding import (
+    Sharded,
+    Sharding,
+    each_reported,
+    scene_entries,
+    shard_folders,
+    sharding_options,
+)
 from segearth_cli.errors import RasterError, SegEarthError, UsageError, WeightsError
-from segearth_cli.files import from_arguments, make_folders, refuse_existing
+from segearth_cli.files import make_folders, refuse_existing
 
 if TYPE_CHECKING:
     from segearth_cli.assemble import Assembled, ModelOptions
     from segearth_cli.classes import ClassSet
-    from segearth_cli.jobs import RunOptions
+    from segearth_cli.jobs import RunOptions, Summary
+    from segearth_cli.manifest import Entry
     from segearth_cli.masks import Outputs
     from segearth_cli.plan import PredictOptions
 
@@ -94,6 +103,24 @@ def predict(
     precision: Annotated[str, Opt(help="auto, fp32, bf16 or fp16.")] = "auto",
     batch_size: Annotated[str, Opt(help="Windows at once: auto or a number; halved when memory runs out.")] = "auto",
     workers: Annotated[int, Opt(help="Threads that read ahead.", min=1)] = 2,
+    manifest: Annotated[
+        Path | None, Opt(help="Many scenes: a CSV (columns scene, out, confidence, scores) or one path a line.")
+    ] = None,
+    summary: Annotated[Path | None, Opt(help="Write what became of each scene as a CSV.")] = None,
+    work: Annotated[
+        Path | None, Opt(help="Keep finished parts of the mask in this folder, to go on from and to share.")
+    ] = None,
+    shard_size: Annotated[int, Opt(help="Side of the parts that --work keeps, in pixels.")] = 4096,
+    resume: Annotated[
+        bool, Opt("--resume", help="Go on where the run in --work stopped; skip scenes that are done.")
+    ] = False,
+    shard_index: Annotated[int | None, Opt(help="Compute one share of the parts only, counted from 0.")] = None,
+    shard_count: Annotated[int | None, Opt(help="Into how many shares the parts are dealt.")] = None,
+    engine: Annotated[str, Opt(help="Where parts are computed: local or dask.")] = "local",
+    scheduler: Annotated[
+        str | None, Opt(help="Address of a Dask scheduler. [default: a cluster on this machine]")
+    ] = None,
+    devices: Annotated[str | None, Opt(help="One process a device, e.g. cuda:0,cuda:1.")] = None,
     dry_run: Annotated[
         bool, Opt("--dry-run", help="Print windows, working size, memory and disk; compute nothing.")
     ] = False,
@@ -104,7 +131,11 @@ def predict(
     """Segment scenes into the classes you name; prints the path of each mask."""
     from segearth_cli.sources import choose
 
-    names = from_arguments(scenes or [])
+    sharding, device = sharding_options(
+        work, shard_size, resume, shard_index, shard_count, engine, scheduler, devices, device, precision
+    )
+    entries = scene_entries(scenes or [], manifest)
+    names = [entry.scene for entry in entries]
     class_set, settings = _classes(classes, classes_file, preset, background)
     choice = choose(model, upsampler)
     options = _options(
@@ -112,26 +143,35 @@ def predict(
         window=window, stride=stride, blend=blend, scale=scale, gsd=gsd, long_side=long_side,
         threshold=threshold, attention=attention, global_bias=global_bias,
     )  # fmt: skip
-    outputs = _outputs(names, out, confidence, scores, vector)
+    outputs = _outputs(entries, out, confidence, scores, vector)
     if vector is not None:
         from segearth_cli.vectors import driver
 
         for output in outputs:
             driver(output.vector or vector)
-    if not dry_run:
-        _prepare(names, outputs, [out, confidence, scores, vector], overwrite)
+    skip = resume or manifest is not None  # what is there already may be of the same run
+    if not dry_run and not sharding.partial:
+        places = [entry.out and entry.out.parent for entry in entries]
+        _prepare(names, outputs, [out, confidence, scores, vector, *places], overwrite or skip)
     if choice.note and not quiet:
         console.note(choice.note)
     if dry_run:
-        return _each(names, outputs, _DryRun(choice.model, options, class_set, as_json, _batch(batch_size)))
+        return _each(names, outputs, _DryRun(choice.model, options, class_set, as_json, _batch(batch_size), sharding))
     from segearth_cli.assemble import ModelOptions
     from segearth_cli.jobs import RunOptions
 
     model_options = ModelOptions(
         choice.model, choice.upsampler, options.attention, options.global_bias, device, precision
     )
-    run = RunOptions(_batch(batch_size), workers, quiet, (lambda _line: None) if quiet else console.note)
-    return _each(names, outputs, _Predict(model_options, options, run, class_set, as_json, verbose))
+    notice = (lambda _line: None) if quiet else console.note
+    run = RunOptions(_batch(batch_size), workers, quiet, skip, overwrite, notice)
+    act: Any = _Predict(model_options, options, run, class_set, as_json, verbose)
+    if sharding.work is not None:
+        folders = shard_folders(names, sharding.work, single=manifest is None)
+        act = Sharded(sharding, folders, model_options, options, run, class_set, as_json)
+    if manifest is not None or summary is not None:
+        return each_reported(names, outputs, act, summary, quiet=quiet)
+    return _each(names, outputs, act)
 
 
 @dataclass
@@ -146,7 +186,7 @@ class _Predict:
     verbose: bool
     assembled: Assembled | None = None
 
-    def __call__(self, scene: str, outputs: Outputs) -> None:
+    def __call__(self, scene: str, outputs: Outputs) -> Summary:
         from segearth_cli.assemble import assemble
         from segearth_cli.jobs import as_json, predict_scene
 
@@ -155,7 +195,7 @@ class _Predict:
             for line in self.assembled.notices:
                 self.run.notice(line)
         summary = predict_scene(scene, outputs, self.assembled, self.classes, self.options, self.run)
-        if outputs.vector is not None:
+        if outputs.vector is not None and not summary.skipped:
             from segearth_cli.vectorize import Options, vectorize
 
             vectorize(outputs.mask, outputs.vector, Options(confidence=outputs.confidence, quiet=self.run.quiet))
@@ -167,6 +207,7 @@ class _Predict:
                 f"{self.assembled.device}; {summary.computed_windows} of {summary.windows} windows of "
                 f"{run['window']} px in {summary.seconds:.1f} s, {share:.0%} of it waiting for pixels"
             )
+        return summary
 
 
 @dataclass
@@ -178,6 +219,7 @@ class _DryRun:
     classes: ClassSet
     as_json: bool
     batch: int | None
+    sharding: Sharding
 
     def __call__(self, scene: str, outputs: Outputs) -> None:
         from dataclasses import asdict
@@ -199,12 +241,16 @@ class _DryRun:
         facts |= asdict(
             estimate(plan, queries=len(self.classes.queries), batch=self.batch or 1, pixel_bytes=pixel_bytes)
         )
+        if self.sharding.work is not None:
+            size = self.sharding.size
+            facts["shards"] = -(-plan.height // size) * -(-plan.width // size)
         if self.as_json:
             print(json.dumps(facts, ensure_ascii=False))
             return
+        shards = f"{facts['shards']} shards, " if "shards" in facts else ""
         print(
             f"{scene}: {opened.width} x {opened.height} px, working size {plan.cols} x {plan.rows} px, "
-            f"{facts['windows']} windows of {plan.window} px every {plan.stride} px, "
+            f"{facts['windows']} windows of {plan.window} px every {plan.stride} px, {shards}"
             f"memory about {facts['memory'] / 1e9:.2f} GB beside the model, disk up to {facts['disk'] / 1e9:.2f} GB"
         )
 
@@ -279,7 +325,7 @@ def _options(
 
 
 def _outputs(
-    names: list[str], out: Path | None, confidence: Path | None, scores: Path | None, vector: Path | None
+    entries: list[Entry], out: Path | None, confidence: Path | None, scores: Path | None, vector: Path | None
 ) -> list[Outputs]:
     """Where each scene's files go: a name with a suffix is a file for one scene, else a folder.
 
@@ -291,23 +337,23 @@ def _outputs(
     def located(given: Path | None, kind: str, name: str) -> Path | None:
         if given is None:
             return Path(f"{stem(name)}.mask.tif") if kind == "mask" else None
-        if len(names) == 1 and given.suffix and not given.is_dir():
+        if len(entries) == 1 and given.suffix and not given.is_dir():
             return given
         if given.is_file():
-            raise UsageError(f"{given}: is a file, need a folder for {len(names)} scenes")
+            raise UsageError(f"{given}: is a file, need a folder for {len(entries)} scenes")
         return given / (f"{stem(name)}.gpkg" if kind == "vector" else f"{stem(name)}.{kind}.tif")
 
     found = [
         Outputs(
-            located(out, "mask", name) or Path(),
-            located(confidence, "confidence", name),
-            located(scores, "scores", name),
-            located(vector, "vector", name),
+            entry.out or located(out, "mask", entry.scene) or Path(),
+            entry.confidence or located(confidence, "confidence", entry.scene),
+            entry.scores or located(scores, "scores", entry.scene),
+            located(vector, "vector", entry.scene),
         )
-        for name in names
+        for entry in entries
     ]
     taken: dict[Path, str] = {}
-    for name, output in zip(names, found, strict=True):
+    for name, output in zip([entry.scene for entry in entries], found, strict=True):
         for path in output.paths():
             if (place := path.absolute()) in taken:
                 raise UsageError(f"{name} and {taken[place]} would both write {path}; run them apart or rename one")

@@ -1,0 +1,50 @@
+"""`segearth merge`: the parts of a long job to one mask."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segearth_cli.errors import UsageError
+from segearth_cli.files import refuse_existing
+
+Opt = typer.Option
+
+
+def merge(
+    folder: Annotated[Path, typer.Argument(help="The --work folder of a run.")],
+    out: Annotated[Path | None, Opt("--out", "-o", help="Mask to write. [default: DIR/mask.vrt]")] = None,
+    confidence: Annotated[Path | None, Opt(help="Also write the confidence, where the run has it.")] = None,
+    scores: Annotated[Path | None, Opt(help="Also write the scores, where the run has them.")] = None,
+    file_format: Annotated[str, Opt("--format", help="geotiff or cog.")] = "geotiff",
+    overwrite: Annotated[bool, Opt("--overwrite", help="Replace files that exist.")] = False,
+    as_json: Annotated[bool, Opt("--json", help="Print a JSON object instead of the mask's path.")] = False,
+) -> None:
+    """Join the parts of a run that is complete; prints the path of the mask, or says what is missing."""
+    from segearth_cli.ledger import open_ledger
+    from segearth_cli.masks import Outputs
+    from segearth_cli.merge import complete, write_cog, write_geotiff, write_vrts
+
+    if file_format not in ("geotiff", "cog"):
+        raise UsageError(f"--format {file_format}: choose geotiff or cog")
+    if out is None and (confidence or scores):
+        raise UsageError("--confidence and --scores: need --out for the mask beside them")
+    ledger = open_ledger(folder)
+    asked = {"mask": out, "confidence": confidence, "scores": scores}
+    for kind, path in asked.items():
+        if path is not None and kind not in ledger.kinds:
+            raise UsageError(f"--{kind}: the run in {folder} was computed without it")
+    given = {kind: path for kind, path in asked.items() if path is not None}
+    refuse_existing(given.values(), overwrite=overwrite)
+    found = complete(ledger)
+    vrts = write_vrts(ledger)
+    if out is not None:
+        write = write_cog if file_format == "cog" else write_geotiff
+        write(ledger, Outputs(**given))  # type: ignore[arg-type]
+    places = {kind: str(path) for kind, path in (given or vrts).items()}
+    empty = sum(look.state == "empty" for _, look in found)
+    facts = {"work": str(folder), "shards": len(found), "empty_shards": empty, **places}
+    print(json.dumps(facts, ensure_ascii=False) if as_json else places["mask"], flush=True)

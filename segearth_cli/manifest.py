@@ -1,0 +1,92 @@
+"""Lists of scenes with what each is to become, and the table of what became of them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from segearth_cli.errors import UsageError
+from segearth_cli.files import replacing
+
+SHOWN = 20  # scenes told one by one on a terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A scene and where its files go; None = as the command line says."""
+
+    scene: str
+    out: Path | None = None
+    confidence: Path | None = None
+    scores: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a scene; seconds and windows are 0 when it was skipped or failed."""
+
+    scene: str
+    mask: str
+    state: Literal["done", "skipped", "failed"]
+    windows: int = 0
+    seconds: float = 0.0
+    error: str = ""
+
+
+def read_manifest(path: Path) -> list[Entry]:
+    """The scenes of a manifest: a CSV with the column `scene`, and `out`, `confidence`, `scores` where wanted, or one
+    path a line (`#` starts a comment). Paths are relative to the current folder; other columns are not looked at.
+
+    Raises UsageError when the file is absent, not text, empty, or a row names no scene.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "not UTF-8 text"
+        raise UsageError(f"--manifest {path}: cannot be read ({reason})") from e
+    header = next((line for line in lines if line.strip()), "")
+    delimiter = max(",;\t", key=header.count)
+    if "scene" in [name.strip().lower() for name in header.split(delimiter)]:
+        entries = _rows(path, lines, delimiter)
+    else:
+        entries = [Entry(line.strip()) for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not entries:
+        raise UsageError(f"--manifest {path}: names no scene; need one path a line, or a CSV with the column scene")
+    return entries
+
+
+def _rows(path: Path, lines: list[str], delimiter: str) -> list[Entry]:
+    reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
+    entries = []
+    for row in reader:
+        values = {(key or "").strip().lower(): (value or "").strip() for key, value in row.items() if key}
+        if not values.get("scene"):
+            raise UsageError(f"--manifest {path}: line {reader.line_num} names no scene")
+        places = {kind: Path(values[kind]) for kind in ("out", "confidence", "scores") if values.get(kind)}
+        entries.append(Entry(values["scene"], **places))
+    return entries
+
+
+def write_summary(path: Path, outcomes: Iterable[Outcome]) -> None:
+    """The table of outcomes as a CSV."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as f:
+        table = csv.DictWriter(f, [field.name for field in fields(Outcome)])
+        table.writeheader()
+        table.writerows(asdict(outcome) for outcome in outcomes)
+
+
+def summary_lines(outcomes: list[Outcome]) -> list[str]:
+    """The table of outcomes as text: failures first, the rest as far as it fits, and the numbers of each state."""
+    ordered = sorted(outcomes, key=lambda outcome: outcome.state != "failed")
+    failed = sum(outcome.state == "failed" for outcome in outcomes)
+    shown = ordered[: max(SHOWN, failed)]
+    wide = max(len(outcome.scene) for outcome in shown)
+    lines = [f"{o.state:8}{o.scene:{wide}}  {o.error or f'{o.mask}  {o.seconds:.1f} s'}" for o in shown]
+    if len(shown) < len(ordered):
+        lines.append(f"... and {len(ordered) - len(shown)} more")
+    numbers = [(state, sum(o.state == state for o in outcomes)) for state in ("done", "skipped", "failed")]
+    lines.append(f"{len(outcomes)} scenes: " + ", ".join(f"{n} {state}" for state, n in numbers))
+    return lines

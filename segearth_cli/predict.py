@@ -66,6 +66,7 @@ def segment(
     stitcher = _Stitcher(scene, plan, region, Mosaic(queries, part, weights), strips, decide)
     with closing(_batches(strips, cols, height, width, work)) as batches:  # no thread reads on when the model fails
         for batch in batches:
+            yield from stitcher.finish(batch.row)
             for window, logits in zip(batch.windows, _run(model, batch, work), strict=True):
                 yield from stitcher.finish(window.row)
                 stitcher.mosaic.add(window, logits)
@@ -76,6 +77,9 @@ def segment(
 
 @dataclass(slots=True)
 class _Batch:
+    """Windows to run; row: no window above it is still to come. Without windows it only tells that."""
+
+    row: int = 0
     windows: list[Window] = field(default_factory=list)
     chips: list[Chip] = field(default_factory=list)
 
@@ -85,6 +89,13 @@ def _batches(strips: Strips, cols: list[int], height: int, width: int, work: Wor
     batch = _Batch()
     with closing(iter(strips)) as filled:
         for row, strip in filled:
+            if not strip.valid.any():  # what is held for the rows above can be let go
+                if batch.windows:
+                    yield batch
+                batch = _Batch()
+                yield _Batch(row)
+                work.progress(len(cols))
+                continue
             for col in cols:
                 inner = slice(col - strips.left, col - strips.left + width)
                 valid = strip.valid[:, inner]

@@ -6,9 +6,9 @@ Random weights: speed does not depend on them. `--plain` adds the published form
 from __future__ import annotations
 
 import argparse
-import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import open_clip
@@ -42,6 +42,19 @@ def seconds(act: Callable[[], object], repeats: int) -> float:
         act()
         best = min(best, time.perf_counter() - started)
     return best
+
+
+def peak_above(act: Callable[[], object]) -> float:
+    """Gigabytes of resident memory that an act needs at its peak beside what was there before (Linux)."""
+
+    def status(field: str) -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+    before = status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # forget the former peak
+    act()
+    return (status("VmHWM") - before) / 1e6
 
 
 def plain_jbu(jbu: JBU, source: torch.Tensor, guidance: torch.Tensor) -> torch.Tensor:
@@ -89,12 +102,11 @@ def main() -> None:
     facts: dict[str, Any] = {"threads": torch.get_num_threads(), "cpu": report.cpu_name()}
     for name, precision in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         segmenter, visual = build(precision, 8)
+        above = peak_above(lambda segmenter=segmenter: segmenter(chips))
         x = segmenter.encoder.normalise(chips).to(precision)
         with torch.inference_mode():
             forward = seconds(lambda x=x, visual=visual: visual(x), arguments.repeats)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         window = seconds(lambda segmenter=segmenter: segmenter(chips), arguments.repeats)
-        above = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6
         facts[name] = {"vit_ms": forward * 1e3, "window_ms": window * 1e3, "ratio": window / forward, "above_gb": above}
     facts["phrases_ms"] = {}
     for count in (4, 16, 64, 256):

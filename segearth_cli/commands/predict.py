@@ -268,7 +268,7 @@ def _each(names: list[str], outputs: list[Outputs], act: Any) -> int:
             failures.append(name)
     if failures:
         console.note(f"{len(failures)} of {len(names)} scenes failed: {', '.join(failures)}")
-        return 3
+        return 3 if len(failures) < len(names) else 1
     return 0
 
 

@@ -11,7 +11,9 @@ FORMATS = ("gpkg", "geojson", "fgb", "shp", "parquet")
 
 
 def vectorize(
-    mask: Annotated[list[str], typer.Argument(help="Mask files; - reads paths from stdin, one a line.")],
+    mask: Annotated[
+        list[str], typer.Argument(help="Masks, or folders of sharded runs; - reads paths from stdin, one a line.")
+    ],
     out: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--out", "-o", help="File to write, its suffix is the format; or a folder."),
@@ -88,7 +90,7 @@ def vectorize(
     failed = []
     for path, target in zip(paths, outs, strict=True):
         try:
-            summary = run(path, target, options)
+            summary = run(_raster(path), target, options)
         except SegEarthError as e:
             if len(paths) == 1:
                 raise
@@ -103,3 +105,12 @@ def vectorize(
         error = SegEarthError(f"{len(failed)} of {len(paths)} masks failed")
         error.exit_code = 3 if len(failed) < len(paths) else 1
         raise error
+
+
+def _raster(path: Path) -> Path:
+    """The raster of a mask; for the folder of a finished sharded run, the mosaic of its shards."""
+    if not path.is_dir():
+        return path
+    from segearth_cli.merge import mask_vrt
+
+    return mask_vrt(path)

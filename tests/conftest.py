@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,9 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.transform import from_origin
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, which the processes they start would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # teams of threads crawl where several tests run at once
 

@@ -467,7 +467,10 @@ def test_an_interrupted_process_leaves_no_weights_and_exits_130(server):
             if server.requests or process.poll() is not None:
                 break
         process.send_signal(2)
-        output, error = process.communicate(timeout=20)
+        try:
+            output, error = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert (process.returncode, output) == (130, "")
     assert error.splitlines()[-1] == "segearth: interrupted"
     assert kept("simfeatup") is None

@@ -336,7 +336,10 @@ def test_a_run_that_is_stopped_leaves_no_mask(write_raster, noise, model_dir, se
             break
         time.sleep(0.05)
     run.send_signal(sent)
-    out, err = run.communicate(timeout=60)
+    try:
+        out, err = run.communicate(timeout=60)
+    finally:
+        run.kill()
     assert (run.returncode, out) == (code, "")
     assert not Path("scene.mask.tif").exists()
     if sent != signal.SIGKILL:  # which no program survives to clean up

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,14 +79,14 @@ def vectorize(path: Path, out: Path, options: Options | None = None) -> Summary:
     with tempfile.TemporaryDirectory(prefix="segearth-") as folder:
         mask = _cleaned(mask, kept, ground, options, Path(folder))
         drawn = ahead(_drawn(mask, kept, ground, options, label=path.name))
-        made = ahead(_made(drawn, mask, ground, options))
         layer = _layer(mask, kept, out, options)
-        with vectors.writing(out, layer) as write, closing(made):
-            for features in made:
-                codes = np.unique(features.columns["class_id"]).tolist()
-                layer.colors.update((mask.name(code), mask.color(code)) for code in codes)
-                write(features)
-                _count(counts, features.columns["class"])
+        with vectors.writing(out, layer) as write, closing(drawn):
+            for batch in drawn:
+                if len(batch):
+                    features = _features(batch, mask, ground, options)
+                    layer.colors.update((mask.name(code), mask.color(code)) for code in np.unique(batch.code).tolist())
+                    write(features)
+                    _count(counts, features.columns["class"])
     return Summary(out, counts, time.monotonic() - started)
 
 
@@ -158,14 +158,6 @@ def _layer(mask: Mask, kept: frozenset[int] | None, out: Path, options: Options)
     a, b, _, d, e, _ = mask.transform
     pixel = float(np.sqrt(abs(a * e - b * d)))
     return vectors.Layer(out.stem, mask.crs, "MultiPolygon" if multi else "Polygon", fields, colors, pixel)
-
-
-def _made(
-    drawn: Generator[Shapes, None, None], mask: Mask, ground: Ground, options: Options
-) -> Iterator[vectors.Features]:
-    """The features of each batch that has any."""
-    with closing(drawn):
-        yield from (_features(batch, mask, ground, options) for batch in drawn if len(batch))
 
 
 def _features(batch: Shapes, mask: Mask, ground: Ground, options: Options) -> vectors.Features:

@@ -87,7 +87,7 @@ def _predict_scene(
         plan = make_plan(scene, options, assembled.native)
         facts = run_facts(scene, plan, assembled.facts, classes, options, identity(scene)["fingerprint"])
         if run.skip and done_before(outputs, scene, classes, facts, overwrite=run.overwrite):
-            return skipped(path, outputs, scene, plan, facts)
+            return summarise(path, outputs, scene, plan, facts)
         decide = Decider(classes.query_class, options.threshold, classes.background, scores=outputs.scores is not None)
         work = Work(assembled.device, run.batch or default_batch(assembled.device.type), run.threads, notice=run.notice)
         counts = np.zeros(256, np.int64)
@@ -102,20 +102,32 @@ def _predict_scene(
                 counts += np.bincount(rows.codes.ravel(), minlength=256)
     finally:
         scene.close()
-    return Summary(
-        scene=path,
-        mask=str(outputs.mask),
-        confidence=str(outputs.confidence) if outputs.confidence else None,
-        scores=str(outputs.scores) if outputs.scores else None,
-        vector=str(outputs.vector) if outputs.vector else None,
-        height=scene.height,
-        width=scene.width,
-        windows=plan.window_count(),
+    return summarise(
+        path, outputs, scene, plan, facts,
         computed_windows=work.computed,
         seconds=round(time.perf_counter() - started, 3),
         waited_seconds=round(work.waited, 3),
         pixels={**{name: int(counts[code]) for code, name in enumerate(classes.names)}, "nodata": int(counts[255])},
-        run=facts,
+    )  # fmt: skip
+
+
+def summarise(
+    path: str, outputs: Outputs, scene: Scene, plan: Plan, facts: Mapping[str, Any], **measured: Any
+) -> Summary:
+    """The summary of the scene at `path`; measured: what its run took and gave, nothing for a scene left alone."""
+    places = {kind: str(place) for kind, place in outputs.by_kind().items()}
+    nothing = {"computed_windows": 0, "seconds": 0.0, "waited_seconds": 0.0, "pixels": {}, "skipped": True}
+    return Summary(
+        scene=path,
+        mask=places["mask"],
+        confidence=places.get("confidence"),
+        scores=places.get("scores"),
+        vector=str(outputs.vector) if outputs.vector else None,
+        height=scene.height,
+        width=scene.width,
+        windows=plan.window_count(),
+        run=dict(facts),
+        **(measured or nothing),
     )
 
 
@@ -140,27 +152,6 @@ def done_before(
         if not same[-1] and not overwrite:
             raise UsageError(f"{path}: exists already, from another run; replace it with --overwrite")
     return all(same) and (outputs.vector is None or outputs.vector.exists())
-
-
-def skipped(path: str, outputs: Outputs, scene: Scene, plan: Plan, facts: dict[str, Any]) -> Summary:
-    """The summary of a scene at `path` that was left alone, since it is done."""
-    places = {kind: str(path) for kind, path in outputs.by_kind().items()}
-    return Summary(
-        scene=path,
-        mask=places["mask"],
-        confidence=places.get("confidence"),
-        scores=places.get("scores"),
-        vector=str(outputs.vector) if outputs.vector else None,
-        height=scene.height,
-        width=scene.width,
-        windows=plan.window_count(),
-        computed_windows=0,
-        seconds=0.0,
-        waited_seconds=0.0,
-        pixels={},
-        run=facts,
-        skipped=True,
-    )
 
 
 def default_batch(device: str) -> int:

@@ -37,7 +37,6 @@ class Work:
     notice: Callable[[str], None] = lambda _line: None
     waited: float = 0.0  # seconds that the model waited for pixels
     computed: int = 0  # windows with data
-    batches: list[int] = field(default_factory=list)
 
 
 def segment(

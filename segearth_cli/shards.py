@@ -18,7 +18,7 @@ from segearth_cli.console import progress
 from segearth_cli.decision import Decider
 from segearth_cli.errors import RunError, SegEarthError
 from segearth_cli.identity import identity
-from segearth_cli.jobs import RunOptions, Summary, default_batch, run_facts
+from segearth_cli.jobs import RunOptions, Summary, default_batch, run_facts, summarise
 from segearth_cli.ledger import COMPLETE, Ledger, Shard, State, describe, start
 from segearth_cli.masks import Outputs, layouts, writing
 from segearth_cli.merge import complete, tags, write_geotiff
@@ -227,18 +227,10 @@ def finish(work: Session, outputs: Outputs, seconds: float) -> Summary:
     records = [found.record for _, found in complete(work.ledger)]
     write_geotiff(work.ledger, outputs)
     codes = [*enumerate(work.job.classes.names), (NODATA, "nodata")]
-    return Summary(
-        scene=work.job.scene,
-        mask=str(outputs.mask),
-        confidence=str(outputs.confidence) if outputs.confidence else None,
-        scores=str(outputs.scores) if outputs.scores else None,
-        vector=str(outputs.vector) if outputs.vector else None,
-        height=work.scene.height,
-        width=work.scene.width,
-        windows=work.plan.window_count(),
+    return summarise(
+        work.job.scene, outputs, work.scene, work.plan, work.ledger.run["facts"],
         computed_windows=sum(record["computed_windows"] for record in records),
         seconds=round(seconds, 3),
         waited_seconds=round(sum(record["waited_seconds"] for record in records), 3),
         pixels={name: sum(record["pixels"].get(str(code), 0) for record in records) for code, name in codes},
-        run=dict(work.ledger.run["facts"]),
-    )
+    )  # fmt: skip

@@ -18,6 +18,7 @@ from segearth_cli.commands.sharding import (
     scene_entries,
     shard_folders,
     sharding_options,
+    write_polygons,
 )
 from segearth_cli.errors import RasterError, SegEarthError, UsageError, WeightsError
 from segearth_cli.files import make_folders, refuse_existing
@@ -195,10 +196,8 @@ class _Predict:
             for line in self.assembled.notices:
                 self.run.notice(line)
         summary = predict_scene(scene, outputs, self.assembled, self.classes, self.options, self.run)
-        if outputs.vector is not None and not summary.skipped:
-            from segearth_cli.vectorize import Options, vectorize
-
-            vectorize(outputs.mask, outputs.vector, Options(confidence=outputs.confidence, quiet=self.run.quiet))
+        if not summary.skipped:
+            write_polygons(outputs, quiet=self.run.quiet)
         print(json.dumps(as_json(summary), ensure_ascii=False) if self.as_json else summary.mask, flush=True)
         if self.verbose:
             run, share = summary.run, summary.waited_seconds / max(summary.seconds, 1e-9)

@@ -113,6 +113,15 @@ def shard_folders(names: Sequence[str], work: Path, *, single: bool) -> dict[str
     return folders
 
 
+def write_polygons(outputs: Outputs, *, quiet: bool) -> None:
+    """The polygons of a mask just written, where they were asked for."""
+    if outputs.vector is None:
+        return
+    from segearth_cli.vectorize import Options, vectorize
+
+    vectorize(outputs.mask, outputs.vector, Options(confidence=outputs.confidence, quiet=quiet))
+
+
 def each_reported(
     names: Sequence[str], outputs: Sequence[Outputs], act: Any, summary: Path | None, *, quiet: bool
 ) -> int:
@@ -162,7 +171,7 @@ class Sharded:
         import time
 
         from segearth_cli.assemble import assemble
-        from segearth_cli.jobs import as_json, done_before, skipped
+        from segearth_cli.jobs import as_json, done_before, summarise
         from segearth_cli.shards import finish, session
 
         started = time.perf_counter()
@@ -179,16 +188,11 @@ class Sharded:
                 return None
             facts = work.ledger.run["facts"]
             if self.run.skip and done_before(outputs, work.scene, self.classes, facts, overwrite=self.run.overwrite):
-                summary = skipped(scene, outputs, work.scene, work.plan, facts)
+                summary = summarise(scene, outputs, work.scene, work.plan, facts)
             else:
                 self._compute(work)
                 summary = finish(work, outputs, time.perf_counter() - started)
-                if outputs.vector is not None:
-                    from segearth_cli.vectorize import Options, vectorize
-
-                    vectorize(
-                        outputs.mask, outputs.vector, Options(confidence=outputs.confidence, quiet=self.run.quiet)
-                    )
+                write_polygons(outputs, quiet=self.run.quiet)
         print(json.dumps(as_json(summary), ensure_ascii=False) if self.as_json else summary.mask, flush=True)
         return summary
 

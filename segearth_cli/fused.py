@@ -179,7 +179,7 @@ def stage(made: Operands, source: Tensor, guidance: Tensor, finish: Cosines | No
     )
     block = min(PLACES, _power(channels))
     span, queries = (finish.span, finish.offset.shape[-1] - finish.span) if finish else (channels, 0)
-    offset = F.pad(finish.offset, (0, channels - span - queries)).float() if finish else made.spatial
+    offset = F.pad(finish.offset, (0, channels - span - queries)).float().contiguous() if finish else made.spatial
     out = source.new_empty(b, height, width, queries, dtype=torch.float32) if finish else None
     out = source.new_empty(b, height, width, channels) if out is None else out
     kernels.apply_kernel[tiles[0] * tiles[1], 1 if finish else -(-channels // block), b](

@@ -77,12 +77,12 @@ def test_all_stages_are_those_of_torch(patch, radius, shared, grid):
 
 @law
 @pytest.mark.parametrize(
-    ("span", "queries"), [(3, 2), (250, 30), (270, 1), (20, 65)], ids=str
+    ("span", "queries"), [(30, 2), (250, 30), (270, 1), (20, 65)], ids=str
 )  # within a block of channels, across two, in the second alone, more products than are fused
 def test_finished_pixels_are_those_of_torch(span, queries):
     net = randomised(Upsampler(4, 2, radius=3, keys=4))
     maps, guidance = torch.randn(2, 4, 5, span + queries), torch.randn(2, 3, 8, 10)
-    finish = Cosines(span, torch.randn(2, 1, span + queries), None)
+    finish = Cosines(span, torch.randn(2, 3, span + queries)[:, -1:], None)  # no whole tensor, as the model's
     found = fused.lift(steps(net, 4, 5), maps, guidance, finish)
     assert found.shape == (2, 8, 10, queries)
     torch.testing.assert_close(found, net.lift(maps, guidance, finish), **CLOSE)
@@ -142,7 +142,6 @@ def test_float32_and_wide_radii_are_left_to_torch():
 def test_every_kernel_compiles_and_fits_a_consumer_card(capability, precision, tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.syspath_prepend(Path(__file__).parents[1])
-    from benchmarks.gpu_kernels import compile_all
-
-    for kernel in compile_all(capability, precision):
+    gpu_kernels = pytest.importorskip("benchmarks.gpu_kernels")  # not in the source distribution
+    for kernel in gpu_kernels.compile_all(capability, precision):
         assert kernel.shared_bytes <= 99 * 1024, kernel

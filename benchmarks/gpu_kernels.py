@@ -27,22 +27,22 @@ class Compiled:
     shared_bytes: int
 
 
-def compile_all(capability: int, precision: str) -> Iterator[Compiled]:
+def compile_all(capability: int, precision: str, radius: int) -> Iterator[Compiled]:
     """Every kernel as `fused.stage` launches it, for sm_<capability>; precision: fp16 or bf16."""
     from segearth_cli import kernels
 
     half = f"*{precision}"
-    for radius, taps in ((5, 128), (3, 64)):
-        common = {"RADIUS": radius, "K": 32}
-        yield _compiled(kernels.keys_kernel, capability, half, {"second", "keys"}, {**common, "BLOCK": 128}, 4, 3)
-        tile = {"T": taps, "N": 256, "TALL": 4, "WIDE": 8}
-        yield _compiled(
-            kernels.taps_kernel, capability, half, {"keys", "first", "second", "taps"}, {**common, **tile}, 8, 1
-        )
-        tile = {"RADIUS": radius, "T": taps, "TALL": 8, "WIDE": 8, "NEAR": 32, "BLOCK": 256}
-        for queries in (0, 16, 64):
-            halves = {"taps", "fine"} if queries else {"taps", "fine", "out"}
-            yield _compiled(kernels.apply_kernel, capability, half, halves, {**tile, "Q": queries}, 8, 3)
+    taps = {5: 128, 3: 64}[radius]
+    common = {"RADIUS": radius, "K": 32}
+    yield _compiled(kernels.keys_kernel, capability, half, {"second", "keys"}, {**common, "BLOCK": 128}, 4, 3)
+    tile = {"T": taps, "N": 256, "TALL": 4, "WIDE": 8}
+    yield _compiled(
+        kernels.taps_kernel, capability, half, {"keys", "first", "second", "taps"}, {**common, **tile}, 8, 1
+    )
+    tile = {"RADIUS": radius, "T": taps, "TALL": 8, "WIDE": 8, "NEAR": 32, "BLOCK": 256}
+    for queries in (0, 16, 64):
+        halves = {"taps", "fine"} if queries else {"taps", "fine", "out"}
+        yield _compiled(kernels.apply_kernel, capability, half, halves, {**tile, "Q": queries}, 8, 3)
 
 
 def _compiled(
@@ -89,7 +89,10 @@ def _ptxas(ptx: str) -> str:
 
 
 def main() -> None:
-    report.write("gpu_kernels", {f"sm_{c}": [asdict(k) for k in compile_all(c, "fp16")] for c in (80, 90)})
+    report.write(
+        "gpu_kernels",
+        {f"sm_{c}": [asdict(k) for radius in (5, 3) for k in compile_all(c, "fp16", radius)] for c in (80, 90)},
+    )
 
 
 if __name__ == "__main__":

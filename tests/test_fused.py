@@ -45,9 +45,8 @@ def steps(net, h, w):
 @compiled
 def test_the_laws_hold_in_the_interpreter():
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n0", __file__]
-    done = subprocess.run(
-        command, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=280
-    )
+    chosen = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}  # threads only wait for one another here
+    done = subprocess.run(command, env=chosen, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -143,5 +142,5 @@ def test_every_kernel_compiles_and_fits_a_consumer_card(capability, precision, t
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.syspath_prepend(Path(__file__).parents[1])
     gpu_kernels = pytest.importorskip("benchmarks.gpu_kernels")  # not in the source distribution
-    for kernel in gpu_kernels.compile_all(capability, precision):
+    for kernel in gpu_kernels.compile_all(capability, precision, radius=5):
         assert kernel.shared_bytes <= 99 * 1024, kernel

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segearth_cli.encoder import Encoder
+from segearth_cli.fused import Cosines
 from segearth_cli.upsampler import Upsampler
 
 Crop = tuple[slice, slice]
@@ -81,14 +82,8 @@ class Segmenter(nn.Module):
         rows = torch.cat([folded, constant.expand(b, 1, c)], dim=1)  # the head's bias rides along as one more token
         few = h * w + 1 + len(self.phrases) < c
         maps = torch.cat([coordinates(rows), rows @ self.phrases.T], dim=-1) if few else rows
-        offset, span = maps[:, -1:], maps.shape[-1] - len(self.phrases) if few else c
-
-        def cosines(pixels: Tensor) -> Tensor:
-            pixels = pixels.view(b, -1, pixels.shape[-1]).float() + offset
-            products = pixels[..., span:] if few else pixels @ self.phrases.T
-            length: Tensor = torch.linalg.vector_norm(pixels[..., :span], dim=-1, keepdim=True)
-            return products / length.clamp(min=1e-12)
-
+        span = maps.shape[-1] - len(self.phrases) if few else c
+        cosines = Cosines(span, maps[:, -1:], None if few else self.phrases)
         grid = maps[:, :-1].reshape(b, h, w, -1).to(self.precision)
         return self.upsampler.lift(grid, x, cosines).permute(0, 3, 1, 2)
 

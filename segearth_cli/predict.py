@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +26,7 @@ from segearth_cli.raster import Chip, Scene
 from segearth_cli.strips import Strips
 
 Model = Callable[[Tensor, "Tensor | None"], Tensor]  # chips (B, 3, S, S), valid (B, S, S) or None -> (B, Q, S, S)
+Later = Callable[[], Rows]  # waits until the rows have come from the device
 DECIDE_PIXELS = 1 << 21  # pixels decided at once
 
 
@@ -63,14 +67,20 @@ def segment(
     )
     weights = torch.from_numpy(grid.weights(height, width, plan.blend)).to(work.device)
     stitcher = _Stitcher(scene, plan, region, Mosaic(queries, part, weights), strips, decide)
+    late: deque[Later] = deque()
     with closing(_batches(strips, cols, height, width, work)) as batches:  # no thread reads on when the model fails
         for batch in batches:
-            yield from stitcher.finish(batch.row)
+            earlier = len(late)
+            late.extend(stitcher.finish(batch.row))
             for window, logits in zip(batch.windows, _run(model, batch, work), strict=True):
-                yield from stitcher.finish(window.row)
+                late.extend(stitcher.finish(window.row))
                 stitcher.mosaic.add(window, logits)
             work.progress(len(batch.windows))
-    yield from stitcher.finish(part.bottom)
+            for _ in range(earlier):  # came over while this batch was given to the device, which is not waited for
+                yield late.popleft()()
+    late.extend(stitcher.finish(part.bottom))
+    while late:
+        yield late.popleft()()
     work.waited += strips.waited
 
 
@@ -170,7 +180,7 @@ class _Stitcher:
             scene_size = self.plan.height, self.plan.width
             self._regrid = Regrid(self.plan.size, scene_size, self.region, self.mosaic.region)
 
-    def finish(self, row: int) -> Iterator[Rows]:
+    def finish(self, row: int) -> Iterator[Later]:
         """Rows of the output that no window from working row `row` on can change."""
         row = min(row, self.mosaic.region.bottom)
         while self.mosaic.top < row:
@@ -200,32 +210,54 @@ class _Stitcher:
         left = self.region.col - self.strips.left
         return self.strips.valid(first, first + rows)[:, left : left + self.region.width]
 
-    def _decided(self, logits: Tensor, valid: NDArray[np.bool_]) -> Rows:
+    def _decided(self, logits: Tensor, valid: NDArray[np.bool_]) -> Later:
+        window = self._next(valid.shape[0])
         if not valid.any():
-            return self._empty(valid.shape[0])
+            return partial(self._empty, window)
         decision = self.decide(logits)
-        codes, confidence = decision.codes.cpu().numpy(), decision.confidence.cpu().numpy()
-        scores = None if decision.scores is None else decision.scores.cpu().numpy()
-        if not valid.all():
-            codes[~valid] = confidence[~valid] = NODATA
-            if scores is not None:
-                scores[:, ~valid] = np.nan
-        return Rows(self._next(valid.shape[0]), codes, confidence, scores)
+        arrived = _fetch(decision.codes, decision.confidence, decision.scores)
 
-    def _nothing(self, row: int) -> Iterator[Rows]:
+        def rows() -> Rows:
+            codes, confidence, scores = arrived()
+            if not valid.all():
+                codes[~valid] = confidence[~valid] = NODATA
+                if scores is not None:
+                    scores[:, ~valid] = np.nan
+            return Rows(window, codes, confidence, scores)
+
+        return rows
+
+    def _nothing(self, row: int) -> Iterator[Later]:
         """Rows down to working row `row` without a single window."""
         while self.region.row + self._done < row:
-            yield self._empty(min(row - self.region.row - self._done, self._limit()))
+            yield partial(self._empty, self._next(min(row - self.region.row - self._done, self._limit())))
 
-    def _empty(self, rows: int) -> Rows:
-        codes = np.full((rows, self.region.width), NODATA, np.uint8)
-        scores = self.decide.no_scores((rows, self.region.width))
-        return Rows(self._next(rows), codes, codes, scores)
+    def _empty(self, window: Window) -> Rows:
+        codes = np.full((window.height, window.width), NODATA, np.uint8)
+        return Rows(window, codes, codes, self.decide.no_scores((window.height, window.width)))
 
     def _next(self, rows: int) -> Window:
         window = Window(self.region.row + self._done, self.region.col, rows, self.region.width)
         self._done += rows
         return window
+
+
+def _fetch(codes: Tensor, confidence: Tensor, scores: Tensor | None) -> Callable[[], tuple[Any, Any, Any]]:
+    """Starts to copy a decision to the host; the function that comes back waits for it and gives its arrays."""
+    tensors = [tensor for tensor in (codes, confidence, scores) if tensor is not None]
+    done = None
+    if codes.device.type == "cuda":
+        tensors = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True).copy_(t, non_blocking=True) for t in tensors]
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record(torch.cuda.current_stream(codes.device))
+
+    def arrived() -> tuple[Any, Any, Any]:
+        if done is not None:
+            done.synchronize()
+        arrays = [tensor.cpu().numpy() for tensor in tensors]
+        return arrays[0], arrays[1], arrays[2] if scores is not None else None
+
+    return arrived
 
 
 def _read(scene: Scene, plan: Plan, window: Window) -> Chip:

@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segearth_cli import fused
 from segearth_cli.errors import WeightsError
+from segearth_cli.fused import Cosines, Steps, resizing
 
 TILE = 8  # pixels; larger tiles waste products outside the kernels, smaller ones starve the matrix units
 HEAD_GAIN = 0.1
-
-Finish = Callable[[Tensor], Tensor]
 
 
 class JBU(nn.Module):
@@ -43,29 +43,33 @@ class JBU(nn.Module):
             nn.Conv2d(self.taps + 3, self.taps, 1), nn.GELU(), nn.Dropout2d(0.1), nn.Conv2d(self.taps, self.taps, 1)
         )
 
-    def forward(self, source: Tensor, guidance: Tensor, finish: Finish | None = None) -> Tensor:
+    def forward(self, source: Tensor, guidance: Tensor, finish: Cosines | None = None) -> Tensor:
         """Maps (B, h, w, R) on the grid of the guidance (B, 3, H, W): (B, H, W, R), or what `finish` makes of them.
 
-        finish: applied to chunks (n, 64, R) of upsampled pixels while they are in the cache; (n, 64, R) -> (n, 64, K).
+        finish: applied to chunks of upsampled pixels while they are in the cache.
         """
         height, width = guidance.shape[-2:]
-        if min(height, width) <= self.radius:
-            raise WeightsError(
-                f"guidance of {height} x {width} px is smaller than the upsampler's radius {self.radius}"
-            )
+        self.check((height, width))
         place = self.radius, source.device, source.dtype
         down, across = pullback(source.shape[1], height, *place), pullback(source.shape[2], width, *place)
         source = F.pad(source, (0, 0, *across.margins, *down.margins))
         row_of, bands = self._rows(guidance.permute(0, 2, 3, 1), source, (down, across), finish)
-        shared = [self._spatial(), *self.fixup_proj.parameters()]
+        shared = [self.log_spatial(), *self.fixup_proj.parameters()]
         if finish is None and torch.is_grad_enabled() and not guidance.requires_grad:
             rows = cast(Tensor, _Rowwise.apply(row_of, bands, *(band.whole for band in bands), *shared))
         else:
             rows = _stacked(row_of, bands, shared)
         return rows[:, :height, :width]
 
+    def check(self, size: tuple[int, int]) -> None:
+        """Raises WeightsError for a guidance of (H, W) that cannot be reflected by the radius."""
+        if min(size) <= self.radius:
+            raise WeightsError(
+                f"guidance of {size[0]} x {size[1]} px is smaller than the upsampler's radius {self.radius}"
+            )
+
     def _rows(
-        self, guidance: Tensor, source: Tensor, operators: tuple[Pullback, Pullback], finish: Finish | None
+        self, guidance: Tensor, source: Tensor, operators: tuple[Pullback, Pullback], finish: Cosines | None
     ) -> tuple[RowOf, list[Band]]:
         """What computes one row of tiles (B, 8, W rounded up, K), and the tensors it takes a band of for each row."""
         dtype, radius = source.dtype, self.radius
@@ -94,7 +98,7 @@ class JBU(nn.Module):
             hidden = hidden * dropout.unsqueeze(1)
         return _pointwise(second, hidden) * self.range_temp.exp().clamp(1e-4, 1e4).sqrt()
 
-    def _spatial(self) -> Tensor:
+    def log_spatial(self) -> Tensor:
         """Log of the spatial kernel, (taps,): -(y^2 + x^2) / (2 sigma^2) with y, x on linspace(-1, 1)."""
         axis = torch.linspace(
             -1, 1, 2 * self.radius + 1, device=self.sigma_spatial.device, dtype=self.sigma_spatial.dtype
@@ -127,7 +131,7 @@ class JBU(nn.Module):
         return kernel.to(dtype) + change
 
     def _tile_row(
-        self, row: int, kernels: Tensor, strip: Tensor, operators: tuple[Pullback, Pullback], finish: Finish | None
+        self, row: int, kernels: Tensor, strip: Tensor, operators: tuple[Pullback, Pullback], finish: Cosines | None
     ) -> Tensor:
         """One row of tiles of upsampled maps: (B, 8, W rounded up, K)."""
         down, across = operators
@@ -260,7 +264,7 @@ class Upsampler(nn.Module):
         weight, bias = head.weight.flatten(1).to(tokens.dtype), cast(Tensor, head.bias).to(tokens.dtype)
         return tokens + HEAD_GAIN * F.linear(tokens, weight), HEAD_GAIN * bias
 
-    def lift(self, maps: Tensor, guidance: Tensor, finish: Finish | None = None) -> Tensor:
+    def lift(self, maps: Tensor, guidance: Tensor, finish: Cosines | None = None) -> Tensor:
         """Maps (B, h, w, R) on the grid of the guidance (B, 3, H, W), without the head: (B, H, W, R).
 
         finish: see `JBU.forward`; applied to the last stage.
@@ -269,12 +273,23 @@ class Upsampler(nn.Module):
         h, w = maps.shape[1:3]
         if (height, width) != (h * self.patch, w * self.patch):
             raise WeightsError(f"guidance of {height} x {width} px does not fit {h} x {w} tokens of {self.patch} px")
-        for i in range(1, self.stages + 1):
-            last = i == self.stages
-            size = (height, width) if last else (h << i, w << i)
-            jbu = cast(JBU, self.up if self.shared else getattr(self, f"up{i}"))
-            maps = jbu(maps, F.adaptive_avg_pool2d(guidance, size), finish if last else None)
-        return maps
+        grown = [(h << i, w << i) for i in range(1, self.stages)]
+        jbus = [cast(JBU, self.up if self.shared else getattr(self, f"up{i + 1}")) for i in range(self.stages)]
+        steps = list(zip(jbus, [*grown, (height, width)][: self.stages], strict=True))
+        for jbu, size in steps:
+            jbu.check(size)
+        if steps and maps.is_cuda and not torch.is_grad_enabled() and not self.training:
+            lifted = fused.attempt(steps, maps, guidance, finish, _stepwise)
+            if lifted is not None:
+                return lifted
+        return _stepwise(steps, maps, guidance, finish)
+
+
+def _stepwise(steps: Steps, maps: Tensor, guidance: Tensor, finish: Cosines | None) -> Tensor:
+    """Maps through one JBU after the other; `finish` is applied to the last one's."""
+    for i, (jbu, size) in enumerate(steps, 1):
+        maps = jbu(maps, F.adaptive_avg_pool2d(guidance, size), finish if i == len(steps) else None)
+    return maps
 
 
 def _pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -366,9 +381,7 @@ class Pullback:
 def pullback(source: int, target: int, radius: int, device: torch.device, dtype: torch.dtype) -> Pullback:
     """The pullback of an axis of `source` positions resized to `target`, with the target reflected by `radius`."""
     with torch.inference_mode(False), torch.no_grad():  # kept, so it must serve training too
-        eye = torch.eye(source, dtype=torch.float64).view(1, source, source, 1)
-        resized = F.interpolate(eye, size=(target, 1), mode="bicubic", align_corners=False)
-        whole = F.pad(resized, (0, 0, radius, radius), mode="reflect")[0, :, :, 0].T  # (target + 2 radius, source)
+        whole = resizing(source, target, radius)
         tiles = F.pad(whole, (0, 0, 0, -target % TILE)).unfold(0, TILE + 2 * radius, TILE).transpose(1, 2)
         used = tiles.ne(0).any(dim=1)  # (tiles, source)
         first = used.int().argmax(dim=1)

@@ -11,8 +11,8 @@ FLOORS = [
     set(floor.split())
     for floor in (
         "__init__ errors",
-        "grid classes console files catalogue tags transfer corners ground rtree regularize ahead claims",
-        "pieces linked maskfile geopackage manifest",
+        "grid classes console kernels files catalogue tags transfer corners ground rtree regularize ahead claims",
+        "fused pieces linked maskfile geopackage manifest",
         "raster mosaic decision rings vectors encoder upsampler metrics pairs presets sources tensors pictures",
         "weights text dataset objective recipe checkpoint model plan report strips masks shapes identity",
         "borders sieve",
@@ -31,11 +31,12 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 # library -> the only modules that may import it at import time
 HOMES = {
     "torch": {
-        *("mosaic", "decision", "encoder", "upsampler", "objective"),
+        *("mosaic", "decision", "encoder", "fused", "upsampler", "objective"),
         *("tensors", "weights", "text", "dataset", "model", "learner", "checkpoint", "predict", "train", "assemble"),
     },
     "open_clip": {"encoder", "tags", "text", "weights"},
     "fiona": {"vectors"},
+    "triton": {"kernels"},
 }
 
 

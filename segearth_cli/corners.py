@@ -21,6 +21,7 @@ UP, RIGHT, DOWN, LEFT = range(4)
 # missing one SE, SW, NW, NE. Kinds 8-11: the border goes straight on where borders of others branch off.
 ENTERS = np.array([UP, RIGHT, DOWN, LEFT, LEFT, UP, RIGHT, DOWN, RIGHT, LEFT, DOWN, UP], np.int8)
 LEAVES = np.array([RIGHT, DOWN, LEFT, UP, DOWN, LEFT, UP, RIGHT, RIGHT, LEFT, DOWN, UP], np.int8)
+_DOWN_LEFT, _RIGHT_UP = 2, 6
 TOP_LEFT, HOLE = 0, 4  # the kinds that the first corner, in row-major order, of an outer ring and of a hole can have
 
 TOUCH, NODE = 1, 2  # flags: two corners of one code meet at this point; at least three borders meet at it
@@ -34,8 +35,8 @@ class Corners:
     code: of the region on the right hand. flags: sum of TOUCH and NODE.
     """
 
-    row: NDArray[np.int64]
-    col: NDArray[np.int64]
+    row: NDArray[np.int32]
+    col: NDArray[np.int32]
     kind: NDArray[np.int8]
     code: Codes
     flags: NDArray[np.uint8]
@@ -82,33 +83,43 @@ def corners(padded: Codes, *, nodes: bool) -> Corners:
     sideways = padded[:, :-1] != padded[:, 1:]  # (h + 1, w + 1), borders between left and right
     upright = padded[:-1] != padded[1:]  # (h, w + 2), borders between above and below
     turning = (sideways[:-1] | sideways[1:]) & (upright[:, :-1] | upright[:, 1:])
-    row, col = np.divmod(np.flatnonzero(turning), turning.shape[1])
-    pixel, width = row * padded.shape[1] + col, padded.shape[1]
-    a, b, c, d = (padded.ravel()[pixel + beside] for beside in (0, 1, width, width + 1))
-    up, down, left, right = a != b, c != d, a != c, b != d
-    table = np.zeros((len(row), 12 if nodes else 8), np.bool_)
-    table[:, 0] = right & down & (d != 0)
-    table[:, 1] = left & down & (c != 0)
-    table[:, 2] = left & up & (a != 0)
-    table[:, 3] = right & up & (b != 0)
-    table[:, 4] = ~up & ~left & right & (a != 0)
-    table[:, 5] = ~up & ~right & left & (a != 0)
-    table[:, 6] = ~right & ~down & left & (d != 0)
-    table[:, 7] = ~left & ~down & right & (d != 0)
-    if nodes:
-        table[:, 8] = ~down & left & right & up & (c != 0)
-        table[:, 9] = ~up & left & right & down & (a != 0)
-        table[:, 10] = ~left & up & down & right & (a != 0)
-        table[:, 11] = ~right & up & down & left & (d != 0)
-    point, kind = np.divmod(np.flatnonzero(table), table.shape[1])
-    code = np.choose(_PIXEL_OF[kind], [a[point], b[point], c[point], d[point]])
+    row, col = np.divmod(np.flatnonzero(turning).astype(np.int32), np.int32(turning.shape[1]))
+    pixels, width = padded.ravel(), padded.shape[1]
+    pixel = row.astype(np.int64) * width + col
+    around = [pixels.take(pixel + beside) for beside in (0, 1, width, width + 1)]
+    table = (_ALL_KINDS if nodes else _ALL_KINDS[:, :8]).take(_patterns(*around), axis=0)
+    found = np.flatnonzero(table)
+    point, kind = np.divmod(found, table.shape[1])
+    code = pixels.take(pixel.take(point) + np.array([0, 1, width, width + 1]).take(_PIXEL_OF.take(kind)))
+    return Corners(row.take(point), col.take(point), kind.astype(np.int8), code, table.ravel().take(found) - _LISTED)
+
+
+def _patterns(a: Codes, b: Codes, c: Codes, d: Codes) -> NDArray[np.int64]:
+    """Which of the four pixels around a point (NW, NE, SW, SE) are equal, and which are drawn, as 10 bits."""
+    pattern = np.zeros(len(a), np.int64)
+    for bit, is_set in enumerate((a != b, c != d, a != c, b != d, a == d, b == c, a != 0, b != 0, c != 0, d != 0)):
+        pattern |= is_set.astype(np.int64) << bit
+    return pattern
+
+
+def _kinds() -> NDArray[np.uint8]:
+    """For each pattern (1024) and kind (12): 0 when no such corner is at the point, else _LISTED + its flags."""
+    up, down, left, right, falling, rising, a, b, c, d = (np.arange(1024) >> bit & 1 > 0 for bit in range(10))
+    table = np.stack([
+        right & down & d, left & down & c, left & up & a, right & up & b,
+        ~up & ~left & right & a, ~up & ~right & left & a, ~right & ~down & left & d, ~left & ~down & right & d,
+        ~down & left & right & up & c, ~up & left & right & down & a,
+        ~left & up & down & right & a, ~right & up & down & left & d,
+    ], axis=1)  # fmt: skip
+    even = np.arange(12) % 2 == 0
     saddle = up & down & left & right
-    touch = saddle[point] & np.where(kind % 2 == 0, (a == d)[point], (b == c)[point])
+    touch = saddle[:, None] & np.where(even, falling[:, None], rising[:, None])
     degree = up.astype(np.uint8) + down + left + right
-    flags = touch * np.uint8(TOUCH) + (degree >= 3)[point] * np.uint8(NODE)
-    return Corners(row[point], col[point], kind.astype(np.int8), code, flags.astype(np.uint8))
+    return (table * (_LISTED + touch * TOUCH + (degree >= 3)[:, None] * NODE)).astype(np.uint8)
 
 
+_LISTED = np.uint8(4)  # above the flags
+_ALL_KINDS = _kinds()
 _PIXEL_OF = np.array([3, 2, 0, 1, 0, 0, 3, 3, 2, 0, 0, 3])  # for each kind, a pixel (NW, NE, SW, SE) of its region
 
 
@@ -143,7 +154,7 @@ def link(found: Corners, padded: Codes) -> Links:
     follow[starts] = _by_column([coming[DOWN], span["down_out"]], col)
     starts = _by_column([going[UP], span["up_in"]], col)
     follow[starts] = _by_column([span["up_out"], coming[UP]], col)
-    up_key = col[starts] * height + row[starts]
+    up_key = col.take(starts) * height + row.take(starts)
     return Links(follow, len(down_in), len(up_out), n, len(down_out), len(up_in), starts, up_key, height)
 
 
@@ -156,10 +167,9 @@ def _crossings(pixels: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def _by_column(items: Sequence[NDArray[np.int64]], col: NDArray[np.int64]) -> NDArray[np.int64]:
     """Row-major items in column-major order."""
     joined = np.concatenate(items)
-    keys = col[joined]
+    keys = col.take(joined)
     small = keys.astype(np.uint16) if len(keys) and keys.max() < 1 << 16 else keys  # 16 bits are sorted by radix
-    ordered: NDArray[np.int64] = joined[np.argsort(small, kind="stable")]
-    return ordered
+    return joined.take(np.argsort(small, kind="stable"))
 
 
 def walk(follow: NDArray[np.int64], starts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -184,6 +194,19 @@ def walk(follow: NDArray[np.int64], starts: NDArray[np.int64]) -> tuple[NDArray[
     return np.array(order, np.int64), np.array(offsets, np.int64)
 
 
+def tops(found: Corners, links: Links) -> NDArray[np.int64]:
+    """The left ends of edges from which the border goes down on both sides, the first corner of every ring among them.
+
+    Others of the same kinds are left out where the border is seen to go up; those behind a NODE stay.
+    """
+    top_left, before_hole = np.flatnonzero(found.kind == TOP_LEFT), np.flatnonzero(found.kind == _DOWN_LEFT)
+    after = links.follow.take(links.first_corner + top_left) - links.first_corner
+    top = found.kind == HOLE
+    top[links.follow.take(links.first_corner + before_hole) - links.first_corner] = False
+    top[top_left] = found.kind.take(after) != _RIGHT_UP
+    return np.flatnonzero(top)
+
+
 def leap(
     follow: NDArray[np.int64], starts: NDArray[np.int64], anchors: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -198,33 +221,31 @@ def leap(
     number = np.full(n + 1, len(heads))
     number[heads] = np.arange(len(heads))
     item, owner = heads, np.arange(len(heads))
-    runs, owners, steps = [heads], [owner], [np.zeros(len(heads), np.int64)]
-    length, after = np.ones(len(heads), np.int64), np.empty(len(heads), np.int64)
+    steps = []
+    length, after = np.empty(len(heads), np.int64), np.empty(len(heads), np.int64)
     while len(item):
-        item = follow[item]
-        done = halt[item]
-        after[owner[done]] = number[item[done]]
-        item, owner = item[~done], owner[~done]
-        runs.append(item)
-        owners.append(owner)
-        steps.append(length[owner])
-        length[owner] += 1
+        steps.append((owner, item))
+        item = follow.take(item)
+        done = halt.take(item)
+        stop, go = np.flatnonzero(done), np.flatnonzero(~done)
+        ended = owner.take(stop)
+        after[ended], length[ended] = number.take(item.take(stop)), len(steps)
+        item, owner = item.take(go), owner.take(go)
     order, ends = walk(after, np.concatenate([number[starts], np.arange(len(heads))]))
-    passed = np.concatenate([[0], np.cumsum(length[order])])
+    passed = np.concatenate([[0], np.cumsum(length.take(order))])
     place = np.empty(len(heads), np.int64)
     place[order] = passed[:-1]
     items = np.empty(passed[-1], np.int64)
-    items[place[np.concatenate(owners)] + np.concatenate(steps)] = np.concatenate(runs)
-    return items, passed[ends]
+    for step, (owner, item) in enumerate(steps):
+        items[place.take(owner) + step] = item
+    return items, passed.take(ends)
 
 
-def squares(follow: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rings of exactly four items, (m, 4), each from its smallest item on: most rings of a noisy mask."""
-    n = len(follow)
-    ahead = np.append(follow, n)
-    item = np.arange(n)
-    second = ahead[follow]
-    third = ahead[second]
-    first = (ahead[third] == item) & (follow > item) & (second > item) & (third > item)
-    rings: NDArray[np.int64] = np.stack([item, follow, second, third], axis=1)[first]
-    return rings
+def squares(follow: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rings of exactly four items, (m, 4), that begin at one of the items `first`: most rings of a noisy mask."""
+    ahead = np.append(follow, len(follow))
+    second = ahead.take(first)
+    third = ahead.take(second)
+    fourth = ahead.take(third)
+    closed = np.flatnonzero(ahead.take(fourth) == first)
+    return np.stack([item.take(closed) for item in (first, second, third, fourth)], axis=1)

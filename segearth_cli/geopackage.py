@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from segearth_cli import rtree
 from segearth_cli.classes import Color
+from segearth_cli.wkb import wkb
 
 Statement = tuple[str, tuple[Any, ...]]
 _LITTLE_ENDIAN_WITH_ENVELOPE = 0b011  # flags of a geometry's header, OGC 12-128 2.1.3
@@ -43,9 +44,7 @@ class Insert:
         boxes = shapely.bounds(geometry)[:, [0, 2, 1, 3]]
         head = struct.pack("<2sBBi", b"GP", 0, _LITTLE_ENDIAN_WITH_ENVELOPE, self._srs)
         envelopes = boxes.astype("<f8").tobytes()
-        blobs = (
-            head + envelopes[i * 32 : i * 32 + 32] + wkb for i, wkb in enumerate(shapely.to_wkb(geometry, byte_order=1))
-        )
+        blobs = (head + envelopes[i * 32 : i * 32 + 32] + shape for i, shape in enumerate(wkb(geometry)))
         self._connection.executemany(
             self._row, ((fid, blob, *row) for fid, blob, row in zip(fids, blobs, rows, strict=True))
         )

@@ -35,7 +35,8 @@ def prepared(
     above = np.zeros((weights, width + 1))  # sums of the weights above and left of each lattice point
     end = (np.zeros((1, width), dtype), np.zeros((weights, 1, width)) if weights else None)
     for codes, values in itertools.chain(strips, [end]):
-        padded = np.concatenate([last, np.pad(codes, ((0, 0), (1, 1)))])
+        padded = np.zeros((len(codes) + 1, width + 2), dtype)
+        padded[:1], padded[1:, 1:-1] = last, codes
         last = padded[-1:].copy()
         found = cn.corners(padded, nodes=nodes)
         shares = np.zeros((len(found), weights))

@@ -163,7 +163,8 @@ def strips(mask: Mask, rows: int) -> Iterator[tuple[NDArray[Any], NDArray[np.boo
             files.append(rasterio.open(mask.valid))
         for top in range(0, mask.height, step):
             codes, data = _window(mask, files, Window(0, top, mask.width, min(step, mask.height - top)))
-            for part in (slice(row, row + rows) for row in range(0, len(codes), rows)):
+            even = -(-len(codes) // -(-len(codes) // rows))
+            for part in (slice(row, row + even) for row in range(0, len(codes), even)):
                 yield codes[part], None if data is None else data[part]
     except RasterioError as e:
         raise RasterError(f"{mask.path}: damaged or cut short ({str(e).splitlines()[0]})") from e
@@ -190,7 +191,8 @@ class Recoding:
     def __init__(self, mask: Mask, kept: frozenset[int] | None) -> None:
         limits = np.iinfo(mask.dtype)
         self._table: NDArray[Any] | None = None
-        self._kept, self._background = kept, mask.background
+        self._kept, self._background, self._nodata = kept, mask.background, mask.nodata
+        self._masked = mask.masked
         self.shift, self.dtype = (1 << 62 if limits.bits > 16 else 1 - int(limits.min)), np.dtype(np.int64)
         if limits.bits > 16:
             return
@@ -203,21 +205,27 @@ class Recoding:
 
     def _drawn(self, codes: NDArray[Any]) -> NDArray[np.bool_]:
         if self._kept is not None:
-            return np.isin(codes, list(self._kept))
-        return np.ones(codes.shape, np.bool_) if self._background is None else codes != self._background
+            return np.isin(codes, list(self._kept - {self._nodata}))
+        left_out = [code for code in (self._background, self._nodata) if code is not None]
+        return np.isin(codes, left_out, invert=True)
 
     def __call__(self, codes: NDArray[Any], data: NDArray[np.bool_] | None) -> NDArray[Any]:
         """Numbers (h, W) of codes (h, W)."""
-        if self._table is not None and self._table.itemsize == codes.itemsize == 1:
-            text = codes.tobytes().translate(self._table.tobytes())  # several times faster than indexing
-            numbers = np.frombuffer(bytearray(text), np.uint8).reshape(codes.shape)
+        numbers: NDArray[Any]
+        if self._table is not None and self.dtype == codes.dtype and self._all_drawn(codes):
+            numbers = codes + self.dtype.type(self.shift)  # tens of times faster than any table
+        elif self._table is not None and self._table.itemsize == codes.itemsize == 1:
+            text = codes.tobytes().translate(self._table.tobytes())  # faster than indexing
+            numbers = np.frombuffer(text, np.uint8).reshape(codes.shape)
         elif self._table is not None:
             numbers = self._table[codes]
         else:
             numbers = np.where(self._drawn(codes), codes.astype(np.int64) + self.shift, 0)
-        if data is not None:
-            numbers *= data
-        return numbers
+        return numbers * data if data is not None and self._masked else numbers
+
+    def _all_drawn(self, codes: NDArray[Any]) -> bool:
+        """True when every code from the least to the greatest of `codes` (unsigned) is drawn."""
+        return self._table is not None and bool(self._table[codes.min() : int(codes.max()) + 1].all())
 
     def codes(self, numbers: NDArray[Any]) -> NDArray[np.int64]:
         """The codes of numbers that `__call__` gave."""

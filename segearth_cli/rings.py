@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from segearth_cli import corners as cn
 from segearth_cli.corners import Codes
 from segearth_cli.linked import Prepared
-from segearth_cli.pieces import Pieces, Points, spans
+from segearth_cli.pieces import Pieces, Points, kinds
 
 
 @dataclass(frozen=True, slots=True)
 class Rings:
-    """Closed rings of P regions of 4-connected pixels, integer lattice coordinates.
+    """Closed rings of P regions of 4-connected pixels, sorted by region, the outer ring first.
 
     points: of all rings, one after another, not closed by repetition; an outer ring runs clockwise on screen.
     lengths (R,): points of each ring. region (R,): its region. code (P,). sums (P, n): of the weights fed.
@@ -44,21 +44,20 @@ class _Region:
 
 @dataclass(slots=True)
 class _Chain:
-    """An open border: nested lists of points, its first corner in row-major order (with its kind), its region."""
+    """An open border: nested lists of points, the first of them in row-major order, its region."""
 
     parts: list[Any]
     code: int
-    first: int
+    first: np.int64
     region: int
     sums: Any
     end: int = -1  # the place among the downward borders at the seam
 
 
 class Tracer:
-    """Joins the strips of one raster of `width` columns."""
+    """Joins the strips of one raster."""
 
-    def __init__(self, width: int) -> None:
-        self._width = width
+    def __init__(self) -> None:
         self._row = 0
         self._up: list[_Chain] = []  # by the column where the chain's start waits at the seam
         self._parent: dict[int, int] = {}
@@ -67,7 +66,7 @@ class Tracer:
 
     def feed(self, strip: Prepared) -> Rings:
         """Regions finished within the next strip or closed by it."""
-        pieces = Pieces.of(strip.found, strip.links, self._row, self._width, strip.shares)
+        pieces = Pieces.of(strip.found, strip.links, self._row, strip.shares)
         self._row += len(strip.padded) - 1
         return self._close(pieces, pieces.roots(strip.padded))
 
@@ -81,7 +80,7 @@ class Tracer:
         self._keep_holes(pieces, roots, region_of)
         outer: list[_Chain] = []
         for chain in closed:
-            if chain.first % 16 == cn.HOLE:
+            if kinds(np.asarray(chain.first)) == cn.HOLE:
                 points = _flat(chain.parts)
                 region = self._regions[self._find(chain.region)]
                 region.holes.append((points, np.array([len(points)])))
@@ -99,12 +98,13 @@ class Tracer:
     def _fragments(self, pieces: Pieces) -> list[_Chain]:
         """The pieces of border that end at ports, each with a region of its own."""
         chains = []
-        for i in range(pieces.open):
-            points = pieces.inner(i)
+        ends = pieces.offsets[1 : pieces.open + 1].tolist()
+        points = np.split(pieces.points[: ends[-1]].copy(), ends[:-1]) if ends else []  # a copy frees the other pieces
+        for i, inner in enumerate(points):
             self._parent[self._next] = self._next
             self._regions[self._next] = _Region()
-            part = [pieces.points[points]] if points.stop > points.start else []
-            chains.append(_Chain(part, int(pieces.code[i]), int(pieces.first[i]), self._next, pieces.sums[i]))
+            part = [inner] if len(inner) else []
+            chains.append(_Chain(part, int(pieces.code[i]), pieces.first[i], self._next, pieces.sums[i]))
             self._next += 1
         return chains
 
@@ -153,7 +153,7 @@ class Tracer:
         owners, starts = np.unique(roots[holes], return_index=True)
         for owner, own in zip(owners.tolist(), np.split(holes, starts[1:]), strict=False):
             region = self._regions[self._find(region_of[owner])]
-            region.holes.append((pieces.points[spans(pieces.offsets, own)], pieces.lengths[own]))
+            region.holes.append((pieces.gathered(own), pieces.lengths[own]))
             region.sums = region.sums + pieces.sums[own].sum(axis=0)
 
     def _find(self, region: int) -> int:
@@ -201,10 +201,12 @@ class _Soup:
 
     def __init__(self, pieces: Pieces, roots: NDArray[np.int64]) -> None:
         closed = pieces.open + np.flatnonzero(roots[pieces.open :] >= pieces.open)
-        outer = closed[roots[closed] == closed]
+        inside = roots[closed] != closed
+        outer = closed[~inside]
         place = np.zeros(len(roots), np.int64)
         place[outer] = np.arange(len(outer))
-        self._points = [pieces.points[spans(pieces.offsets, closed)]]
+        closed = closed[np.argsort(2 * roots[closed] + inside, kind="stable")]
+        self._points = [pieces.gathered(closed)]
         self._lengths = [pieces.lengths[closed]]
         self._region = [place[roots[closed]]]
         self._code = [pieces.code[outer]]

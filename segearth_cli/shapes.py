@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segearth_cli.ahead import ahead
 from segearth_cli.corners import TOUCH, Codes, walk
 from segearth_cli.linked import Strip, prepared
-from segearth_cli.pieces import spans
+from segearth_cli.pieces import Points, columns, flags, positions, rows, spans
 from segearth_cli.regularize import regularized as right_angled
 from segearth_cli.rings import Rings, Tracer
 
@@ -90,7 +90,7 @@ def polygons(
     Collinear points are left out. Without a smoother all pixel coordinates are whole numbers, and the set of polygons
     does not depend on the height of the strips. A smoother gets the points where three regions meet as well.
     """
-    tracer = Tracer(width)
+    tracer = Tracer()
     for strip in ahead(prepared(strips, width, dtype, weights=weights, nodes=smoother is not None)):
         found = tracer.feed(strip)
         rings = outlines(found)
@@ -102,18 +102,10 @@ def polygons(
 def outlines(found: Rings) -> Outlines:
     """The rings of regions as polygons that are valid: no ring touches itself, outer rings come first."""
     found = _split(found)
-    ends = np.cumsum(found.lengths)
-    x, y = found.points[:, 0].astype(np.int64), found.points[:, 1].astype(np.int64)
-    after = np.arange(1, len(x) + 1)
-    after[ends - 1] = ends - found.lengths
-    cross = x * y[after] - x[after] * y
-    twice_area = np.add.reduceat(cross, ends - found.lengths) if len(ends) else ends
-    order = np.argsort(found.region * 2 + (twice_area < 0), kind="stable")
-    points = found.points
-    if not np.array_equal(order, np.arange(len(order))):
-        points = points[spans(np.concatenate([[0], ends]), order)]
+    xy = np.empty((len(found.points), 2))
+    xy[:, 0], xy[:, 1] = columns(found.points), rows(found.points)
     rings = np.bincount(found.region, minlength=len(found.code))
-    return Outlines(points[:, :2].astype(np.float64), points[:, 2].astype(np.uint8), found.lengths[order], rings)
+    return Outlines(xy, flags(found.points), found.lengths, rings)
 
 
 def _split(found: Rings) -> Rings:
@@ -122,30 +114,40 @@ def _split(found: Rings) -> Rings:
     A region that closes around a pixel across a diagonal has one border that touches itself; OGC polygons need a
     hole there that touches the outer ring. The two passages of one ring never interleave, so all are split at once.
     """
-    touching = np.flatnonzero(found.points[:, 2] & TOUCH)
     ends = np.cumsum(found.lengths)
-    ring = np.searchsorted(ends, touching, side="right")
-    at = found.points[touching].astype(np.int64)
-    order = np.lexsort((at[:, 0], at[:, 1], ring))
-    same = (np.diff(ring[order]) == 0) & (np.diff(at[order, 0]) == 0) & (np.diff(at[order, 1]) == 0)
-    one, other = touching[order[:-1][same]], touching[order[1:][same]]
-    if not len(one):
+    starts = ends - found.lengths
+    touching = np.flatnonzero(found.points & TOUCH)
+    ring, at = np.searchsorted(ends, touching, side="right"), positions(found.points.take(touching))
+    order = np.lexsort((at, ring))
+    same = (np.diff(ring[order]) == 0) & (np.diff(at[order]) == 0)
+    if not same.any():
         return found
-    follow = np.arange(1, len(found.points) + 1)
-    follow[ends - 1] = ends - found.lengths
+    hit = np.unique(ring[order[1:][same]])
+    members = spans(starts[hit], found.lengths[hit])  # all that follows concerns these rings alone
+    one, other = (np.searchsorted(members, touching[side][same]) for side in (order[:-1], order[1:]))
+    stops = np.cumsum(found.lengths[hit])
+    follow = np.arange(1, len(members) + 1)
+    follow[stops - 1] = stops - found.lengths[hit]
     follow[one], follow[other] = follow[other], follow[one]
-    hit = np.zeros(len(ends), np.bool_)
-    hit[np.searchsorted(ends, one, side="right")] = True
-    offsets = np.concatenate([[0], ends])
-    index, cuts = walk(follow, spans(offsets, np.flatnonzero(hit)))
-    kept = np.flatnonzero(~hit)
-    owner = found.region[np.searchsorted(ends, index[cuts[:-1]], side="right")]
-    return replace(
-        found,
-        points=found.points[np.concatenate([spans(offsets, kept), index])],
-        lengths=np.concatenate([found.lengths[kept], np.diff(cuts)]),
-        region=np.concatenate([found.region[kept], owner]),
-    )
+    index, cuts = walk(follow, np.arange(len(members)))
+    points = found.points.take(members.take(index))
+    whole = np.delete(np.arange(len(ends)), hit)
+    region = np.concatenate([found.region[whole], found.region[np.repeat(hit, found.lengths[hit])[index[cuts[:-1]]]]])
+    inner = np.concatenate([(np.diff(found.region, prepend=-1) == 0)[whole], _twice_areas(points, cuts) < 0])
+    begin = np.concatenate([starts[whole], len(found.points) + cuts[:-1]])
+    lengths = np.concatenate([found.lengths[whole], np.diff(cuts)])
+    order = np.lexsort((inner, region))
+    every = np.concatenate([found.points, points]).take(spans(begin[order], lengths[order]))
+    return replace(found, points=every, lengths=lengths[order], region=region[order])
+
+
+def _twice_areas(points: Points, cuts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Twice the areas of rings, positive for those clockwise on screen; cuts (R + 1): where they begin and end."""
+    x, y = columns(points), rows(points)
+    after = np.arange(1, len(points) + 1)
+    after[cuts[1:] - 1] = cuts[:-1]
+    areas: NDArray[np.int64] = np.add.reduceat(x * y[after] - x[after] * y, cuts[:-1])
+    return areas
 
 
 def joined_diagonally(batches: Iterable[Shapes]) -> Iterator[Shapes]:

@@ -20,6 +20,7 @@ from segearth_cli.classes import Color
 from segearth_cli.errors import UsageError, VectorError
 from segearth_cli.files import replacing
 from segearth_cli.geopackage import fill, style
+from segearth_cli.wkb import wkb
 
 FIELDS = {"class_id": "int", "class": "str", "area_m2": "float", "perimeter_m": "float", "confidence": "float"}
 SHAPEFILE_NAMES = {"perimeter_m": "perim_m"}  # at most ten characters
@@ -229,7 +230,7 @@ def _parquet(path: Path, layer: Layer) -> Iterator[Write]:
 
         def write(features: Features) -> None:
             columns = [pa.array(features.columns[name].tolist(), types[FIELDS[name]]) for name in layer.fields]
-            columns.append(pa.array(shapely.to_wkb(features.geometry).tolist(), pa.binary()))
+            columns.append(pa.array(wkb(features.geometry), pa.binary()))
             if len(features.geometry):
                 writer.write_table(pa.table(columns, schema=schema))
 

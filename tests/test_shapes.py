@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio import features
 
-from segearth_cli import borders, shapes
+from segearth_cli import borders, corners, linked, shapes
+from segearth_cli.wkb import wkb
 
 
 def trace(mask, rows=None, **options):
@@ -176,3 +177,24 @@ def test_a_slanted_building_gets_right_angles(degrees):
     assert np.abs(cosines).max() < 1e-6  # right angles, up to rounding
     assert len(edges) == 6
     assert building.intersection(placed).area / building.union(placed).area > 0.93  # of 1800 pixels, 1 px all around
+
+
+@settings(max_examples=100, deadline=None)
+@given(masks())
+def test_wkb_is_that_of_shapely(mask):
+    polygons = trace(mask).geometry
+    mixed = np.array([*polygons, shapely.MultiPolygon(list(polygons)), shapely.Polygon()], object)
+    for geometry in (polygons, polygons[:0], mixed, shapely.force_3d(polygons, 2.0)):
+        assert wkb(geometry) == list(shapely.to_wkb(geometry, byte_order=1))
+
+
+@settings(max_examples=100, deadline=None)
+@given(masks(), st.booleans())
+def test_leaps_visit_the_same_items_as_a_walk(mask, nodes):
+    for strip in linked.prepared([(mask, None)], mask.shape[1], mask.dtype, nodes=nodes):
+        follow, starts = strip.links.follow, strip.links.starts
+        tops = strip.links.first_corner + corners.tops(strip.found, strip.links)
+        leapt = corners.leap(follow, starts, tops)
+        walked = corners.walk(follow, np.concatenate([starts, np.arange(len(follow))]))
+        for one, other in zip(leapt, walked, strict=True):
+            assert one.tolist() == other.tolist()

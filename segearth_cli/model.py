@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segearth_cli.encoder import Encoder
+from segearth_cli.encoder import Encoder, finer
 from segearth_cli.upsampler import Upsampler
 
 Crop = tuple[slice, slice]
@@ -17,7 +17,8 @@ class Segmenter(nn.Module):
 
     phrases: unit text embeddings (Q, C). upsampler: None for logits at token resolution, resized bilinearly.
     global_bias: how much of the global token's own cosine is taken away (lambda = -global_bias).
-    precision: dtype of the image tower and of the upsampler's products; sums, norms and logits are float32.
+    precision: dtype of the image tower's products and, but for bfloat16, of the upsampler's; sums, norms and logits
+    are float32.
     """
 
     phrases: Tensor
@@ -89,7 +90,7 @@ class Segmenter(nn.Module):
             length: Tensor = torch.linalg.vector_norm(pixels[..., :span], dim=-1, keepdim=True)
             return products / length.clamp(min=1e-12)
 
-        grid = maps[:, :-1].reshape(b, h, w, -1).to(self.precision)
+        grid = maps[:, :-1].reshape(b, h, w, -1).to(finer(self.precision))
         return self.upsampler.lift(grid, x, cosines).permute(0, 3, 1, 2)
 
 

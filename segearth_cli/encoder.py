@@ -98,8 +98,8 @@ class Encoder(nn.Module):
     def in_precision(self, dtype: torch.dtype) -> Encoder:
         """The same encoder with its matrix products in `dtype`; sums, norms, embeddings and projection stay float32.
 
-        So do the patch embedding and the last block where `dtype` is bfloat16: a thirtieth of the products, and a third
-        of the error of three-block models.
+        So do the patch embedding and the last block where `dtype` is bfloat16: about a thirtieth of the
+        products of ViT-B/16; emulated on the parity cases, it halves the largest error of logits or nearly so.
         """
         self._dtype = dtype
         edge = finer(dtype)
@@ -129,8 +129,7 @@ class Encoder(nn.Module):
 def _attended(attn: nn.MultiheadAttention, x: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
     """Attention of a block in its weights' dtype, pairs of projections each making a map: (B, N, D) -> (B, N, D).
 
-    Sums attention outputs instead of attention maps: equal, and no (N, N) map is held. nn.MultiheadAttention, which
-    would do for one pair, rounds its scores to the dtype; scaled_dot_product_attention keeps them in float32.
+    Sums attention outputs instead of attention maps: equal, and no (N, N) map is held.
     """
     b, n, d = x.shape
     weight = cast(Tensor, attn.in_proj_weight)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segearth_cli.encoder import Encoder
+from segearth_cli.encoder import Encoder, finer
 from segearth_cli.fused import Cosines
 from segearth_cli.upsampler import Upsampler
 
@@ -18,7 +18,8 @@ class Segmenter(nn.Module):
 
     phrases: unit text embeddings (Q, C). upsampler: None for logits at token resolution, resized bilinearly.
     global_bias: how much of the global token's own cosine is taken away (lambda = -global_bias).
-    precision: dtype of the image tower and of the upsampler's products; sums, norms and logits are float32.
+    precision: dtype of the image tower's products and, but for bfloat16, of the upsampler's; sums, norms and logits
+    are float32.
     """
 
     phrases: Tensor
@@ -84,7 +85,10 @@ class Segmenter(nn.Module):
         maps = torch.cat([coordinates(rows), rows @ self.phrases.T], dim=-1) if few else rows
         span = maps.shape[-1] - len(self.phrases) if few else c
         cosines = Cosines(span, maps[:, -1:], None if few else self.phrases)
-        grid = maps[:, :-1].reshape(b, h, w, -1).to(self.precision)
+        dtype = finer(self.precision)
+        if x.is_cuda and dtype != self.precision:
+            dtype = torch.float16  # as near to float32, and what the fused kernels take
+        grid = maps[:, :-1].reshape(b, h, w, -1).to(dtype)
         return self.upsampler.lift(grid, x, cosines).permute(0, 3, 1, 2)
 
 

@@ -11,7 +11,7 @@ FLOORS = [
     set(floor.split())
     for floor in (
         "__init__ errors",
-        "grid classes console kernels files catalogue tags transfer corners ground rtree regularize ahead claims",
+        "grid classes console kernels files catalogue tags transfer corners ground rtree wkb regularize ahead claims",
         "fused pieces linked maskfile geopackage manifest",
         "raster mosaic decision rings vectors encoder upsampler metrics pairs presets sources tensors pictures",
         "weights text dataset objective recipe checkpoint model plan report strips masks shapes identity",

@@ -148,8 +148,8 @@ def page(found: dict[str, Any]) -> str:
         "",
         f"`python -m benchmarks.accuracy`, settings {settings}.",
         "mIoU in per cent, for sets of background and one class the IoU of that class.",
-        "`mini` learned from crops of the other, even-indexed images of these sets with their masks: it is not zero-shot "
-        "here, the images are new to it.",
+        "`mini` learned from crops of the other, even-indexed images of these sets with their masks: it is not "
+        "zero-shot here, the images are new to it.",
         "",
         "| variant | " + " | ".join(f"{name} ({found[name]['images']})" for name in sets) + " |",
         "|-" * (len(sets) + 1) + "|",

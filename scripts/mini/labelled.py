@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from . import words
-from .score import LONG, files
+from .score import LONG, files, places
 from .views import SIDE, fitted, recoloured
 
 CELL = 8  # pixels of a label cell
@@ -41,7 +41,7 @@ class Legend:
 
 def legends(folder: Path) -> list[Legend]:
     """The legend of every set, in the order of their names."""
-    return [_legend(place) for place in sorted(p for p in folder.iterdir() if p.is_dir())]
+    return [_legend(place) for place in places(folder)]
 
 
 def _legend(place: Path) -> Legend:
@@ -61,7 +61,7 @@ def _legend(place: Path) -> Legend:
 def plan(folder: Path, rng: np.random.Generator) -> list[tuple[int, Path]]:
     """Crops to draw, shuffled: (set, image)."""
     rows = []
-    for n, place in enumerate(sorted(p for p in folder.iterdir() if p.is_dir())):
+    for n, place in enumerate(places(folder)):
         rows += [(n, f) for f in files(place, "trained") for _ in range(CROPS[place.name])]
     return [rows[i] for i in rng.permutation(len(rows))]
 

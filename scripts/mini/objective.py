@@ -129,22 +129,3 @@ def _smoothed(values: Tensor, found: Regions, frozen: Tensor) -> Tensor:
     x = F.normalize(frozen.float() - frozen.float().mean(dim=(0, 1)), dim=-1)
     same = (found.patch[:, :, None] == found.patch[:, None, :]) & (found.patch[:, :, None] >= 0)
     return (x @ x.transpose(1, 2) / AFFINITY).masked_fill(~same, -1e4).softmax(dim=-1) @ values
-
-
-def captions_by_patches(vectors: Tensor, text: Tensor, found: Regions, same: Tensor, scale: Tensor) -> Tensor:
-    """Contrast of regions and their captions: unit text (R, C); same: (R, R) bool, equal captions.
-
-    The similarity of a region and a caption is a mean over its patches, weighted with softmax(10 x similarity).
-    """
-    similarity = (vectors @ text.T).index_select(0, found.canvas)  # (R, N, R)
-    similarity = similarity.masked_fill(~found.members[:, :, None], -1e2)
-    pooled = ((10 * similarity).softmax(dim=1) * similarity).sum(dim=1)
-    return contrast(scale * pooled, same)
-
-
-def contrast(logits: Tensor, same: Tensor) -> Tensor:
-    """Symmetric contrastive loss in which equal captions count as right: logits and same (R, R)."""
-    target = same.float() / same.sum(dim=1, keepdim=True)
-    rows = -(target * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
-    columns = -(target * F.log_softmax(logits.T, dim=1)).sum(dim=1).mean()
-    return (rows + columns) / 2

@@ -37,6 +37,11 @@ class Set:
     scenes: list[Scene]
 
 
+def places(folder: Path) -> list[Path]:
+    """The folders of the sets, by name."""
+    return sorted(p for p in folder.iterdir() if p.is_dir())
+
+
 def files(place: Path, part: str) -> list[Path]:
     """Images of a set: held-out (odd-indexed), or of the others chosen-on (a fifth of ten or more) or trained."""
     images = sorted((place / "img").iterdir())
@@ -55,7 +60,7 @@ def starts(length: int) -> list[int]:
 def read(folder: Path, visual: nn.Module, part: str) -> list[Set]:
     """All sets that have such files, see `files`; visual in bfloat16."""
     sets = []
-    for place in sorted(p for p in folder.iterdir() if p.is_dir()):
+    for place in places(folder):
         classes = [line.split(",") for line in (place / "classes.txt").read_text().splitlines() if line.strip()]
         scenes = [_scene(f, place / "mask" / f"{f.stem}.png", visual) for f in files(place, part)]
         sets.append(Set(place.name, classes, scenes))

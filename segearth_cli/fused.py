@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -41,10 +41,13 @@ class Cosines:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Pixels (n, m, R) of B windows, one after the other -> cosines (B, n m / B, Q) in float32."""
-        pixels = pixels.view(len(self.offset), -1, pixels.shape[-1]).float() + self.offset
-        products = pixels[..., self.span :] if self.phrases is None else pixels @ self.phrases.T
-        length: Tensor = torch.linalg.vector_norm(pixels[..., : self.span], dim=-1, keepdim=True)
-        return products / length.clamp(min=1e-12)
+        pixels = pixels.view(len(self.offset), -1, pixels.shape[-1]).float()
+        inside, along = pixels[..., : self.span], self.offset[..., : self.span]
+        added = self.offset[..., self.span :] if self.phrases is None else self.offset @ self.phrases.T
+        products = (pixels[..., self.span :] if self.phrases is None else pixels @ self.phrases.T) + added
+        squares = torch.linalg.vector_norm(inside, dim=-1, keepdim=True).square()
+        squares = squares + 2 * (inside @ along.transpose(1, 2)) + along.square().sum(dim=-1, keepdim=True)
+        return cast(Tensor, products / squares.clamp(min=1e-24).sqrt())
 
     def part(self, first: int, end: int) -> Cosines:
         """The same for windows first..end-1."""

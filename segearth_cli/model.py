@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,6 +14,8 @@ from segearth_cli.fused import Cosines
 from segearth_cli.upsampler import Upsampler
 
 Crop = tuple[slice, slice]
+
+RESIDUAL = 3e-3  # half its square, 5e-6, is what a cosine changes by at a pixel as long as the median token
 
 
 class Segmenter(nn.Module):
@@ -35,7 +40,7 @@ class Segmenter(nn.Module):
     ):
         super().__init__()
         self.encoder = encoder.in_precision(precision)
-        self.upsampler = upsampler
+        self.upsampler = upsampler and upsampler.correcting_in(precision)
         self.global_bias = global_bias
         self.precision = precision
         self.register_buffer("phrases", phrases.float(), persistent=False)
@@ -81,10 +86,12 @@ class Segmenter(nn.Module):
         b, c, h, w = tokens.shape
         folded, constant = self.upsampler.fold(tokens.flatten(2).transpose(1, 2))  # (B, N, C), (C,)
         rows = torch.cat([folded, constant.expand(b, 1, c)], dim=1)  # the head's bias rides along as one more token
-        few = h * w + 1 + len(self.phrases) < c
-        maps = torch.cat([coordinates(rows), rows @ self.phrases.T], dim=-1) if few else rows
-        span = maps.shape[-1] - len(self.phrases) if few else c
-        cosines = Cosines(span, maps[:, -1:], None if few else self.phrases)
+        span = coordinates(rows, at_most=c - len(self.phrases) - 1)
+        if span is None:
+            maps, cosines = rows, Cosines(c, rows[:, -1:], self.phrases)
+        else:
+            maps = torch.cat([span, rows @ self.phrases.T], dim=-1)
+            cosines = Cosines(span.shape[-1], maps[:, -1:], None)
         dtype = finer(self.precision)
         if x.is_cuda and dtype != self.precision:
             dtype = torch.float16  # as near to float32, and what the fused kernels take
@@ -92,17 +99,42 @@ class Segmenter(nn.Module):
         return self.upsampler.lift(grid, x, cosines).permute(0, 3, 1, 2)
 
 
-def coordinates(rows: Tensor) -> Tensor:
-    """Coordinates of vectors in an orthonormal basis of their span: (B, N, C) -> (B, N, N), same lengths and angles.
+def coordinates(rows: Tensor, at_most: int) -> Tensor | None:
+    """Coordinates of vectors in a basis of their span: (B, N, C) -> (B, N, R), or None where R would exceed `at_most`.
 
-    The Cholesky factor of the Gram matrix, in float64; its diagonal is raised by 1e-10 of its mean for dependent rows.
+    On a CPU, see `_principal`. On CUDA, where eigenvectors are slow, the Cholesky factor of the Gram matrix, R = N,
+    the diagonal raised by 1e-10 of its mean for dependent rows. Both in float64.
     """
+    if rows.is_cuda and rows.shape[1] > at_most:
+        return None
     exact = rows.to("cpu" if rows.device.type == "mps" else rows.device).double()  # MPS has no float64
-    gram = exact @ exact.transpose(1, 2)
+    found = _factor(exact) if exact.is_cuda else _principal(exact)
+    return found.to(rows) if found.shape[-1] <= at_most else None
+
+
+def _factor(rows: Tensor) -> Tensor:
+    gram = rows @ rows.transpose(1, 2)
     diagonal = gram.diagonal(dim1=1, dim2=2)
     diagonal += 1e-10 * diagonal.mean(dim=1, keepdim=True) + torch.finfo(torch.float64).tiny
-    factor: Tensor = torch.linalg.cholesky(gram)
-    return factor.to(rows.device, rows.dtype)
+    return cast(Tensor, torch.linalg.cholesky(gram))
+
+
+def _principal(rows: Tensor) -> Tensor:
+    """Coordinates (B, N, R) of vectors (B, N, C) along their principal axes, but for the weakest.
+
+    Those are left out that together hold no more than RESIDUAL of the median length of any vector: tokens of one
+    photograph are so alike that some 50 of 197 axes stay. R is a multiple of 16, for the matrix units.
+    """
+    along: Tensor
+    if rows.shape[1] <= rows.shape[2]:
+        values, vectors = torch.linalg.eigh(rows @ rows.transpose(1, 2))
+        along = vectors * values.clamp(min=0).sqrt().unsqueeze(1)
+    else:
+        along = rows @ torch.linalg.eigh(rows.transpose(1, 2) @ rows).eigenvectors
+    left_out = along.square().cumsum(dim=-1).amax(dim=1)  # (B, R) squared, the weakest axes first
+    limit = RESIDUAL**2 * rows.square().sum(dim=-1).median(dim=1, keepdim=True).values
+    kept = along.shape[-1] - int((left_out <= limit).sum(dim=-1).min())
+    return along[..., -max(16, math.ceil(kept / 16) * 16) :]
 
 
 def pad(x: Tensor, patch: int, minimum: int = 1) -> tuple[Tensor, Crop]:

@@ -22,6 +22,7 @@ from segearth_cli import fused
 from segearth_cli.errors import WeightsError
 from segearth_cli.fused import Cosines, Steps, resizing
 
+BAND = 32  # rows whose keys are made at once: what lies between them stays in the cache
 TILE = 8  # pixels; larger tiles waste products outside the kernels, smaller ones starve the matrix units
 HEAD_GAIN = 0.1
 
@@ -36,6 +37,7 @@ class JBU(nn.Module):
         super().__init__()
         self.radius = radius
         self.taps = (2 * radius + 1) ** 2
+        self.correcting = torch.float32  # dtype of the corrections of kernels for maps in float32
         self.range_temp = nn.Parameter(torch.tensor(0.0))
         self.sigma_spatial = nn.Parameter(torch.tensor(1.0))
         self.range_proj = nn.Sequential(nn.Conv2d(3, keys, 1), nn.GELU(), nn.Dropout2d(0.1), nn.Conv2d(keys, keys, 1))
@@ -53,8 +55,8 @@ class JBU(nn.Module):
         place = self.radius, source.device, source.dtype
         down, across = pullback(source.shape[1], height, *place), pullback(source.shape[2], width, *place)
         source = F.pad(source, (0, 0, *across.margins, *down.margins))
-        row_of, bands = self._rows(guidance.permute(0, 2, 3, 1), source, (down, across), finish)
-        shared = [self.log_spatial(), *self.fixup_proj.parameters()]
+        row_of, bands = self._rows(guidance, source, (down, across), finish)
+        shared = [self.log_spatial(), *self._corrections(source.dtype)]
         if finish is None and torch.is_grad_enabled() and not guidance.requires_grad:
             rows = cast(Tensor, _Rowwise.apply(row_of, bands, *(band.whole for band in bands), *shared))
         else:
@@ -74,14 +76,17 @@ class JBU(nn.Module):
         """What computes one row of tiles (B, 8, W rounded up, K), and the tensors it takes a band of for each row."""
         dtype, radius = source.dtype, self.radius
         drop_keys, drop_fixup = (_dropout2d_gain(net, guidance) for net in (self.range_proj, self.fixup_proj))
-        keys = self._keys(guidance, drop_keys)
-        neighbours, centres, colours = _extend(keys, radius), _extend(keys, 0), _extend(guidance, 0)
+        extended = _extend(guidance, radius)
+        neighbours = torch.cat([self._keys(part, drop_keys) for part in torch.split(extended, BAND, dim=1)], dim=1)
+        centres, colours = (x[:, radius : -radius or None, radius : -radius or None] for x in (neighbours, extended))
+        colours = F.pad(colours, (0, 1), value=1.0).to(self._correcting_for(dtype))
+        blank = None if torch.is_grad_enabled() else self._blank(source, len(operators[1].starts))
 
         def row_of(row: int, centre: Tensor, around: Tensor, strip: Tensor, spatial: Tensor, *fixup: Tensor) -> Tensor:
             scores = torch.bmm(_tiles(centre, 0, 0).to(dtype), _tiles(around, 0, radius).to(dtype).transpose(1, 2))
             kernel = self._normalised(_banded(scores, radius).to(guidance.dtype), spatial)
-            kernel = self._fixed_up(kernel, _tiles(colours, row, 0), fixup, drop_fixup, dtype)
-            return self._tile_row(row, kernel, strip, operators, finish)
+            kernel = self._fixed_up(kernel, _tiles(colours, row, 0), fixup, drop_fixup).to(dtype)
+            return self._tile_row(row, kernel, strip, operators, finish, blank)
 
         tops = [row * TILE for row in range(centres.shape[1] // TILE)]
         return row_of, [
@@ -96,7 +101,8 @@ class JBU(nn.Module):
         hidden = F.gelu(_pointwise(first, guidance))
         if dropout is not None:
             hidden = hidden * dropout.unsqueeze(1)
-        return _pointwise(second, hidden) * self.range_temp.exp().clamp(1e-4, 1e4).sqrt()
+        scale = self.range_temp.exp().clamp(1e-4, 1e4).sqrt()
+        return F.linear(hidden, scale * second.weight.flatten(1), scale * cast(Tensor, second.bias))
 
     def log_spatial(self) -> Tensor:
         """Log of the spatial kernel, (taps,): -(y^2 + x^2) / (2 sigma^2) with y, x on linspace(-1, 1)."""
@@ -107,36 +113,49 @@ class JBU(nn.Module):
         return -(squares[:, None] + squares[None, :]).flatten() / (2 * self.sigma_spatial.square())
 
     def _normalised(self, scores: Tensor, log_spatial: Tensor) -> Tensor:
-        """Range softmax times spatial kernel, summing to one over the taps.
+        """Range softmax times spatial kernel, summing to one over the taps, (n, 64, taps); may overwrite the scores.
 
         Published as softmax, product, division by the sum clamped at 1e-7. The sum is at least the smallest spatial
         weight, so for sigma >= 0.25 the clamp cannot act and one softmax of the summed logarithms is the same.
         """
         if torch.is_grad_enabled() or bool(self.sigma_spatial.abs() >= 0.25):
-            return torch.softmax(scores + log_spatial, dim=-1)
+            return torch.softmax(_plus(scores, log_spatial), dim=-1)
         kernel = torch.softmax(scores, dim=-1) * log_spatial.exp()
         return kernel / kernel.sum(dim=-1, keepdim=True).clamp(min=1e-7)
 
-    def _fixed_up(
-        self, kernel: Tensor, colours: Tensor, fixup: Sequence[Tensor], dropout: Tensor | None, dtype: torch.dtype
-    ) -> Tensor:
-        """kernel + 0.1 fixup([kernel, colours]); (n, 64, taps). fixup: the parameters of fixup_proj."""
-        first, first_bias, second, second_bias = fixup
-        weight = first.flatten(1)
-        hidden = F.linear(kernel.to(dtype), weight[:, : self.taps].to(dtype))
-        hidden = F.gelu(hidden + F.linear(colours, weight[:, self.taps :], first_bias).to(dtype))
+    def _correcting_for(self, maps: torch.dtype) -> torch.dtype:
+        return self.correcting if maps == torch.float32 else maps
+
+    def _corrections(self, maps: torch.dtype) -> list[Tensor]:
+        """The parameters of 0.1 fixup_proj: first weights with their bias as one more column, second weights, bias."""
+        first, second = _convs(self.fixup_proj)
+        widened = torch.cat([first.weight.flatten(1), cast(Tensor, first.bias)[:, None]], dim=1)
+        change, bias = HEAD_GAIN * second.weight.flatten(1), HEAD_GAIN * cast(Tensor, second.bias)
+        return [part.to(self._correcting_for(maps)) for part in (widened, change, bias)]
+
+    def _fixed_up(self, kernel: Tensor, colours: Tensor, fixup: Sequence[Tensor], dropout: Tensor | None) -> Tensor:
+        """kernel + 0.1 fixup([kernel, colours]); (n, 64, taps). colours: and a one. fixup: of `_corrections`."""
+        first, change, bias = fixup
+        hidden = F.gelu(F.linear(torch.cat([kernel.to(first.dtype), colours], dim=-1), first))
         if dropout is not None:
             hidden = hidden * dropout.repeat_interleave(hidden.shape[0] // dropout.shape[0], dim=0)
-        change = F.linear(hidden, (HEAD_GAIN * second.flatten(1)).to(dtype), (HEAD_GAIN * second_bias).to(dtype))
-        return kernel.to(dtype) + change
+        if hidden.dtype == kernel.dtype:
+            return _plus(_plus(kernel, bias), hidden, change)
+        return _plus(kernel, F.linear(hidden, change, bias))
+
+    def _blank(self, source: Tensor, tiles: int) -> Tensor:
+        """Zeros for `_spread` to write the kernels of a row of tiles into, the same places in every row."""
+        side = TILE + 2 * self.radius
+        return source.new_zeros(source.shape[0] * tiles, side, TILE**2, side)
 
     def _tile_row(
-        self, row: int, kernels: Tensor, strip: Tensor, operators: tuple[Pullback, Pullback], finish: Cosines | None
-    ) -> Tensor:
+        self, row: int, kernels: Tensor, strip: Tensor, operators: tuple[Pullback, Pullback], finish: Cosines | None,
+        blank: Tensor | None,
+    ) -> Tensor:  # fmt: skip
         """One row of tiles of upsampled maps: (B, 8, W rounded up, K)."""
         down, across = operators
         b, nx, side = strip.shape[0], len(across.starts), TILE + 2 * self.radius
-        dense = _spread(kernels, self.radius).view(b, nx, side * TILE**2, side)
+        dense = _spread(kernels, self.radius, blank).view(b, nx, side * TILE**2, side)
         by_column = torch.matmul(dense, across.operators).view(b, nx, side, TILE**2, across.length)
         by_column = by_column.permute(0, 1, 3, 4, 2).reshape(b * nx, TILE**2 * across.length, side)
         weights = torch.matmul(by_column, down.operators[row]).view(b * nx, TILE**2, -1)
@@ -232,6 +251,13 @@ class Upsampler(nn.Module):
                 self.add_module(f"up{i + 1}", JBU(radius, keys))
         self.fixup_proj = nn.Sequential(nn.Dropout2d(0.2), nn.Conv2d(channels, channels, 1))
 
+    def correcting_in(self, dtype: torch.dtype) -> Upsampler:
+        """The same upsampler with the kernels' corrections, of which a tenth counts, in `dtype` for maps in float32."""
+        for jbu in self.children():
+            if isinstance(jbu, JBU):
+                jbu.correcting = dtype
+        return self
+
     @property
     def minimum(self) -> int:
         """The smallest side of a token grid, so that the first doubling is larger than the radius."""
@@ -288,7 +314,8 @@ class Upsampler(nn.Module):
 def _stepwise(steps: Steps, maps: Tensor, guidance: Tensor, finish: Cosines | None) -> Tensor:
     """Maps through one JBU after the other; `finish` is applied to the last one's."""
     for i, (jbu, size) in enumerate(steps, 1):
-        maps = jbu(maps, F.adaptive_avg_pool2d(guidance, size), finish if i == len(steps) else None)
+        pooled = guidance if size == guidance.shape[-2:] else F.adaptive_avg_pool2d(guidance, size)
+        maps = jbu(maps, pooled, finish if i == len(steps) else None)
     return maps
 
 
@@ -308,12 +335,21 @@ def _dropout2d_gain(net: nn.Sequential, guidance: Tensor) -> Tensor | None:
     return cast(Tensor, net[2](ones)).flatten(1).unsqueeze(1)
 
 
-def _extend(x: Tensor, radius: int) -> Tensor:
-    """Maps (B, H, W, K) reflected by the radius, then zeros to whole tiles at the bottom and right."""
-    height, width = x.shape[1:3]
-    if radius:
-        x = F.pad(x.permute(0, 3, 1, 2), (radius,) * 4, mode="reflect").permute(0, 2, 3, 1)
-    return F.pad(x, (0, 0, 0, -width % TILE, 0, -height % TILE))
+def _extend(image: Tensor, radius: int) -> Tensor:
+    """An image (B, K, H, W) reflected by the radius, zeros to whole tiles at the bottom and right: (B, H, W, K)."""
+    height, width = image.shape[-2:]
+    image = F.pad(image, (radius,) * 4, mode="reflect")
+    return F.pad(image, (0, -width % TILE, 0, -height % TILE)).permute(0, 2, 3, 1).contiguous()
+
+
+def _plus(x: Tensor, more: Tensor, weight: Tensor | None = None) -> Tensor:
+    """x + more, or x + more @ weight.T; in the place of x where no gradient is asked for."""
+    if torch.is_grad_enabled():
+        return x + (more if weight is None else F.linear(more, weight))
+    if weight is None:
+        return x.add_(more)
+    x.flatten(0, 1).addmm_(more.flatten(0, 1), weight.T)
+    return x
 
 
 def _tiles(x: Tensor, row: int, radius: int) -> Tensor:
@@ -337,11 +373,14 @@ def _banded(scores: Tensor, radius: int) -> Tensor:
     return view.reshape(-1, TILE**2, k * k)
 
 
-def _spread(kernels: Tensor, radius: int) -> Tensor:
-    """Kernels over the whole neighbourhood of their tile: (n, 64, taps) -> (n, side, 64, side), rows outermost."""
+def _spread(kernels: Tensor, radius: int, blank: Tensor | None) -> Tensor:
+    """Kernels over the whole neighbourhood of their tile: (n, 64, taps) -> (n, side, 64, side), rows outermost.
+
+    blank: where to, zero beside the places written here; None for a new tensor.
+    """
     side, k = TILE + 2 * radius, 2 * radius + 1
     row = TILE**2 * side
-    zeros = kernels.new_zeros(kernels.shape[0], side, TILE**2, side)
+    zeros = kernels.new_zeros(kernels.shape[0], side, TILE**2, side) if blank is None else blank
     size, strides = (kernels.shape[0], TILE, TILE, k, k), (side * row, row + TILE * side, side + 1, row, 1)
     source = kernels.view(size)
     if torch.is_grad_enabled() and kernels.requires_grad:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import CONFIG
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segearth_cli.encoder import Encoder
@@ -144,8 +144,27 @@ def test_padding_is_cut_off_again(height, width, patch, minimum):
         assert after - inner.start in (0, 1)  # split evenly, the odd pixel right and bottom
 
 
+@settings(deadline=None)
+@given(st.integers(20, 80), st.integers(20, 80), st.integers(1, 12), st.integers(0, 99))
+def test_coordinates_of_vectors_that_are_alike_are_few(n, channels, rank, seed):
+    torch.manual_seed(seed)
+    exact = torch.randn(1, n, rank) @ torch.randn(1, rank, channels)
+    rows = exact + 1e-5 * torch.randn(1, n, channels)
+    made = coordinates(rows, at_most=16)
+    assert made.shape == (1, n, 16)
+    longest = rows.norm(dim=-1).max()
+    assert (made @ made.transpose(1, 2) - rows @ rows.transpose(1, 2)).abs().max() < 1e-4 * longest**2
+
+
+def test_vectors_that_differ_in_more_ways_than_allowed_have_no_coordinates():
+    rows = torch.randn(1, 60, 70, generator=torch.manual_seed(0))
+    assert coordinates(rows, at_most=48) is None
+    assert coordinates(rows, at_most=64).shape[-1] <= 64
+
+
+@settings(deadline=None)
 @given(st.integers(1, 12), st.integers(1, 40), st.integers(0, 99))
 def test_coordinates_keep_lengths_and_angles(n, channels, seed):
     rows = torch.randn(1, n, channels, generator=torch.manual_seed(seed))
-    made = coordinates(rows)
+    made = coordinates(rows, at_most=n)
     torch.testing.assert_close(made @ made.transpose(1, 2), rows @ rows.transpose(1, 2), rtol=1e-4, atol=1e-4)

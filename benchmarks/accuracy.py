@@ -1,7 +1,8 @@
 """What each part of the method brings: every labelled set with and without it, one model. Writes accuracy.md.
 
 `python -m benchmarks.accuracy --model mini`. Sets come from ../shared/labelled; odd-indexed files of each set are held
-out (nothing was chosen on them), even-indexed ones are for development (`--half dev`).
+out (nothing was chosen on them), even-indexed ones are for development (`--half dev`); of these, `mini` has not seen
+those of `--half chosen-on`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import report
+from scripts.mini.score import files as files_of
 from segearth_cli import classes as class_lists
 from segearth_cli import metrics
 from segearth_cli.assemble import Assembled, ModelOptions, assemble
@@ -89,7 +91,7 @@ def variants(arguments: argparse.Namespace, classes: ClassSet, files: list[Path]
     choice = choose(arguments.model, arguments.upsampler)
     options = PredictOptions(long_side=arguments.long_side, blend=arguments.blend)
     for upsampler in dict.fromkeys(("none", choice.upsampler)):
-        for attention in ATTENTIONS:
+        for attention in arguments.attentions:
             model = ModelOptions(choice.model, upsampler, attention, precision=arguments.precision)
             assembled = assemble(model, classes)
             sums = {bias: metrics.empty(len(classes)) for bias in BIASES}
@@ -108,8 +110,9 @@ def variants(arguments: argparse.Namespace, classes: ClassSet, files: list[Path]
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="mini")
-    parser.add_argument("--upsampler", default=None)
-    parser.add_argument("--half", choices=("dev", "held-out"), default="held-out")
+    parser.add_argument("--upsampler", default="own")
+    parser.add_argument("--half", choices=("dev", "chosen-on", "held-out"), default="held-out")
+    parser.add_argument("--attentions", nargs="+", default=ATTENTIONS, choices=ATTENTIONS)
     parser.add_argument("--most", type=int, default=15, help="images of a set at the most")
     parser.add_argument("--long-side", type=int, default=448)
     parser.add_argument("--blend", default="mean")
@@ -125,7 +128,8 @@ def main() -> None:
         classes = class_lists.read(folder / "classes.txt")
         named = next((n for n in classes.names if n in ("background", "clutter")), "none")
         classes = class_lists.with_background(classes, named)
-        files = sorted((folder / "img").iterdir())[int(arguments.half == "held-out") :: 2][: arguments.most]
+        parts = ("trained", "chosen-on") if arguments.half == "dev" else (arguments.half,)
+        files = sorted(f for part in parts for f in files_of(folder, part))[: arguments.most]
         if not files:
             continue
         found[folder.name] = {"images": len(files), "classes": list(classes.names)}
@@ -160,11 +164,11 @@ def page(found: dict[str, Any]) -> str:
             scores, one = found[which][name], len(found[which]["classes"]) == 2
             cells.append(f"{scores['IoU'][1] if one else scores['mIoU']}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += ["", "IoU of each class, full method:", ""]
-    for which in sets:
-        scores = found[which][names[-1]]["IoU"]
-        pairs = ", ".join(f"{c} {v}" for c, v in zip(found[which]["classes"], scores, strict=True))
-        lines.append(f"- {which}: {pairs}")
+    for name in (n for n in names if n.startswith(f"segearth, bias {BIASES[-1]:g}")):
+        lines += ["", f"IoU of each class, {name}:", ""]
+        for which in sets:
+            pairs = zip(found[which]["classes"], found[which][name]["IoU"], strict=True)
+            lines.append(f"- {which}: " + ", ".join(f"{c} {v}" for c, v in pairs))
     lines += [
         "",
         "The paper (ViT-B/16, OpenEarthMap / WHU-Sat.II / WBS-SI): ClearCLIP-like baseline 32.4 / 22.7 / 46.9,",

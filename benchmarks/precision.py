@@ -1,7 +1,7 @@
-"""How far reduced precision moves logits and masks from float32: the parity cases, and a real scene with `mini`.
+"""How far reduced precision moves logits and masks from float32: the parity cases, and real images with `mini`.
 
-`python -m benchmarks.precision`. The first window of each parity case; four windows of ../shared/scenes' Koeln aerial
-where that is present, with a random upsampler.
+`python -m benchmarks.precision`. The first window of each parity case and of the NEON sample; where ../shared/labelled
+is present, one of each of up to three images a set, whose phrases are then the set's own.
 """
 
 from __future__ import annotations
@@ -16,25 +16,23 @@ from benchmarks import report
 from segearth_cli import classes as class_lists
 from segearth_cli.encoder import Encoder
 from segearth_cli.model import Segmenter
-from segearth_cli.sources import choose
+from segearth_cli.sources import MINI, UPSAMPLER
 from segearth_cli.text import phrase_embeddings
-from segearth_cli.upsampler import Upsampler
 from segearth_cli.weights import load_clip, load_upsampler
 
 PARITY = Path(__file__).parents[1] / "tests" / "parity"
-KOELN = Path(__file__).parents[2] / "shared" / "scenes" / "aerial_rgb_05m_koeln.tif"
+NEON = Path(__file__).parents[1] / "sample_tiles" / "neon_osbs_01m.tif"
+LABELLED = Path(__file__).parents[2] / "shared" / "labelled"
 PHRASES = ("tree", "forest", "grass", "building", "roof", "road", "parking lot", "bare soil")
-CORNERS = ((0, 0), (300, 300), (600, 100), (100, 700))
 
 
 def logits(
     model: str, upsampler: str | None, phrases: tuple[str, ...], chips: Tensor, precision: torch.dtype
 ) -> Tensor:
-    """Logits (B, Q, S, S) of chips with freshly loaded weights; a random upsampler when none is named."""
+    """Logits (B, Q, S, S) of chips with freshly loaded weights."""
     clip = load_clip(model)
     encoder = Encoder(clip.model, clip.mean, clip.std)
-    torch.manual_seed(0)
-    lift = Upsampler(encoder.channels, encoder.patch)
+    lift = None
     if upsampler is not None:
         sizes = {"channels": encoder.channels, "patch": encoder.patch}
         lift, _ = load_upsampler(upsampler, **sizes, model_sha256=clip.sha256)
@@ -58,6 +56,32 @@ def compare(model: str, upsampler: str | None, phrases: tuple[str, ...], chips: 
     return found
 
 
+def chip(path: Path, long_side: int | None = None) -> Tensor:
+    """The first window (1, 3, 224, 224) of an image, resampled to a long side."""
+    with rasterio.open(path) as ds:
+        factor = long_side / max(ds.shape) if long_side else 1
+        size = tuple(int(side * factor + 0.5) for side in ds.shape)
+        return torch.from_numpy(ds.read((1, 2, 3), out_shape=(3, *size))[None, :, :224, :224])
+
+
+def labelled(upsampler: str | None) -> dict[str, dict[str, float]]:
+    """Over windows of labelled images: the largest difference, other pixels on average and in the worst window."""
+    found = []
+    for folder in sorted(p for p in LABELLED.iterdir() if p.is_dir()):
+        phrases = class_lists.read(folder / "classes.txt").queries
+        images = sorted((folder / "img").iterdir())[1:6:2]
+        found += [compare("mini", upsampler, phrases, chip(image, 448)) for image in images]
+    return {
+        precision: {
+            "windows": len(found),
+            "largest": max(one[precision]["largest"] for one in found),
+            "other_pixels_percent": sum(one[precision]["other_pixels_percent"] for one in found) / len(found),
+            "worst_percent": max(one[precision]["other_pixels_percent"] for one in found),
+        }
+        for precision in found[0]
+    }
+
+
 def main() -> None:
     facts: dict[str, object] = {"cpu": report.cpu_name()}
     for case in sorted(PARITY.iterdir()):
@@ -65,11 +89,9 @@ def main() -> None:
             chips = torch.from_numpy(ds.read()[None, :, :224, :224])
         phrases = class_lists.read(case / "classes.txt").queries
         facts[case.name] = compare(f"local-dir:{case / 'model'}", str(case / "upsampler.safetensors"), phrases, chips)
-    if KOELN.exists():
-        with rasterio.open(KOELN) as ds:
-            image = torch.from_numpy(ds.read())
-        chips = torch.stack([image[:, row : row + 224, col : col + 224] for row, col in CORNERS])
-        facts["koeln"] = compare(choose("mini", None).model, None, PHRASES, chips)
+    facts["neon"] = compare("mini", str(MINI / UPSAMPLER), PHRASES, chip(NEON))
+    if LABELLED.is_dir():
+        facts["labelled"] = {"SimFeatUp": labelled(str(MINI / UPSAMPLER)), "bilinear": labelled(None)}
     report.write("precision", facts)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from segearth_cli.encoder import embed_phrases
@@ -104,7 +104,7 @@ def _write(path: Path, embedding: Tensor) -> None:
     with suppress(OSError, SegEarthError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            save_file({"embedding": embedding.contiguous()}, temporary, metadata={"sha256": _digest(embedding)})
+            temporary.write_bytes(save({"embedding": embedding.contiguous()}, {"sha256": _digest(embedding)}))
 
 
 def _digest(embedding: Tensor) -> str:

@@ -114,12 +114,12 @@ def save_upsampler(upsampler: Upsampler, path: Path, metadata: Mapping[str, str]
 
     metadata: `model` and `model_sha256` tie the upsampler to the model it was trained for; radius and patch are added.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {name: value.detach().cpu().contiguous() for name, value in upsampler.state_dict().items()}
     header = {"radius": str(upsampler.radius), "patch": str(upsampler.patch), **metadata}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+        temporary.write_bytes(save(tensors, header))  # save_file would keep it from everyone but the owner
 
 
 def _load_folder(source: Source, folder: Path) -> Clip:

@@ -13,7 +13,6 @@ from segearth_cli.encoder import Encoder
 from segearth_cli.model import Segmenter
 from segearth_cli.sources import MINI
 from segearth_cli.text import phrase_embeddings
-from segearth_cli.upsampler import Upsampler
 from segearth_cli.weights import load_clip, load_upsampler
 
 TESTS = Path(__file__).parent
@@ -23,17 +22,13 @@ PHRASES = ("tree", "grass", "building", "road", "bare soil")
 
 
 def load(name, precision):
-    """The segmenter of a parity case, or `mini` with a random upsampler for the real image."""
-    folder = TESTS / "parity" / name
-    clip = load_clip(f"local-dir:{MINI if name == 'real' else folder / 'model'}")
+    """The segmenter of a parity case, or `mini` with its own upsampler for the real image."""
+    folder = MINI if name == "real" else TESTS / "parity" / name
+    clip = load_clip(f"local-dir:{folder if name == 'real' else folder / 'model'}")
     encoder = Encoder(clip.model, clip.mean, clip.std)
     sizes = {"channels": encoder.channels, "patch": encoder.patch}
-    if name == "real":
-        torch.manual_seed(0)
-        upsampler, phrases = Upsampler(**sizes), PHRASES
-    else:
-        upsampler, _ = load_upsampler(str(folder / "upsampler.safetensors"), **sizes, model_sha256=clip.sha256)
-        phrases = read(folder / "classes.txt").queries
+    upsampler, _ = load_upsampler(str(folder / "upsampler.safetensors"), **sizes, model_sha256=clip.sha256)
+    phrases = PHRASES if name == "real" else read(folder / "classes.txt").queries
     text = phrase_embeddings(clip.sha256, clip.model, clip.tokenizer, phrases, None)
     return Segmenter(encoder, upsampler.requires_grad_(False), text, precision=precision)
 

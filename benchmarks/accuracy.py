@@ -110,7 +110,7 @@ def variants(arguments: argparse.Namespace, classes: ClassSet, files: list[Path]
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="mini")
-    parser.add_argument("--upsampler", default="own")
+    parser.add_argument("--upsampler", default=None)
     parser.add_argument("--half", choices=("dev", "chosen-on", "held-out"), default="held-out")
     parser.add_argument("--attentions", nargs="+", default=ATTENTIONS, choices=ATTENTIONS)
     parser.add_argument("--most", type=int, default=15, help="images of a set at the most")

@@ -205,10 +205,10 @@ class Windows:
     def _opened(self, path: str) -> Scene:
         """A scene of this thread's own; a stretch, which takes a read of the whole, is computed once."""
         if path in self._stretched:
-            return replace(self._stretched[path], _local=threading.local(), _opened=[])
+            return replace(self._stretched[path], _local=threading.local())
         scene = open_scene(path, self.read)
         if scene.stretch is not None:
-            self._stretched[path] = replace(scene, _local=threading.local(), _opened=[])
+            self._stretched[path] = replace(scene, _local=threading.local())
         return scene
 
 

@@ -106,7 +106,6 @@ class Scene:
     antialias: bool
     notices: tuple[str, ...]
     _local: threading.local = field(default_factory=threading.local, repr=False, compare=False)
-    _opened: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def stem(self) -> str:
@@ -174,16 +173,15 @@ class Scene:
         return self._values(window, None)[1]
 
     def close(self) -> None:
-        """Close every thread's dataset."""
-        while self._opened:
-            self._opened.pop().close()
+        """Close this thread's datasets; those of other threads, which may be reading, close when their thread ends."""
+        for dataset in self._local.__dict__.pop("datasets", {}).values():
+            dataset.close()
 
     def _dataset(self, level: int | None) -> Any:
         """This thread's dataset, at full resolution or at an overview level."""
         datasets: dict[int | None, Any] = self._local.__dict__.setdefault("datasets", {})
         if level not in datasets:
             datasets[level] = _open(self.path) if level is None else _open(self.path, overview_level=level)
-            self._opened.append(datasets[level])
         return datasets[level]
 
     def _level(self, size: tuple[int, int]) -> tuple[int | None, tuple[int, int]]:

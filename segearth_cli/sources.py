@@ -16,7 +16,6 @@ from segearth_cli.tags import HUB_NAMES, architecture_config, model_config, read
 
 CONFIG = "open_clip_config.json"
 UPSAMPLER = "upsampler.safetensors"
-OWN = "own"  # --upsampler: the one in the model's folder, also where the model does as well without
 VOCABULARY = "vocabulary.txt"
 SETTINGS = "segearth.json"
 MINI = Path(__file__).parent / "weights" / "mini"
@@ -56,7 +55,7 @@ class Source:
 def choose(model: str, upsampler: str | None) -> Choice:
     """Resolves `auto` (SEGEARTH_MODEL, else vit-b16 when its weights are here, else mini) and names of the catalogue.
 
-    upsampler: None = the one that belongs to the model, unless it does as well without, else none.
+    upsampler: None = the one that belongs to the model, else none.
     """
     pinned = os.environ.get("SEGEARTH_MODEL", "") if model == "auto" else ""
     if (pinned or model) != "auto":
@@ -118,7 +117,7 @@ def image_facts(spec: str) -> ImageFacts:
 def advice(spec: str) -> dict[str, Any]:
     """The settings that a model does best with, from `segearth.json` in its folder, by field of PredictOptions.
 
-    And `upsampler`, "none" for a model that does as well without its own. Raises WeightsError when the file is damaged.
+    Raises WeightsError when the file is damaged.
     """
     folder = find(spec).folder
     return read_json(folder / SETTINGS) if folder is not None and (folder / SETTINGS).is_file() else {}
@@ -176,22 +175,16 @@ def _upsampler_of(spec: str, upsampler: str | None) -> tuple[str, str | None]:
     """The upsampler to use with a model, and what to tell the user about it."""
     authors, published = CATALOGUE[AUTHORS], CATALOGUE[PUBLISHED]
     how = f"`segearth download {AUTHORS}` tells how to get it"
-    path, of_authors = here(authors), spec == f"{published.architecture}:{published.tag}"
-    if upsampler == OWN and of_authors:
-        upsampler = AUTHORS
+    path = here(authors)
     if upsampler == AUTHORS and path is None:
         raise WeightsError(f"--upsampler {AUTHORS}: not on this machine; {how}")
-    if upsampler not in (None, AUTHORS, OWN):
+    if upsampler not in (None, AUTHORS):
         return str(upsampler), None
-    if upsampler == AUTHORS or of_authors:
+    if upsampler == AUTHORS or spec == f"{published.architecture}:{published.tag}":
         return (str(path), None) if path else ("none", f"without SimFeatUp; {how}")
     folder = find(spec).folder
     own = folder and folder / UPSAMPLER
-    if own is None or not own.is_file():
-        if upsampler == OWN:
-            raise WeightsError(f"--upsampler {OWN}: {spec} has none; choose a file or none")
-        return "none", None
-    return "none" if upsampler is None and advice(spec).get("upsampler") == "none" else str(own), None
+    return (str(own) if own and own.is_file() else "none"), None
 
 
 def _pinned(spec: str) -> Source:

@@ -1,5 +1,9 @@
 """What a scene's pixels become: bands, validity, 8 bits, resampling; and the lines for what cannot be read."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
 import numpy as np
 import pytest
 import rasterio
@@ -329,6 +333,26 @@ def test_ground_control_points_come_along(write_raster, noise):
 
 
 # what cannot be read
+
+
+def test_closing_leaves_the_reads_of_other_threads_alone(write_raster, noise):
+    path = write_raster("rgb.tif", noise(3, 40, 50))
+    scene = open_scene(path)
+    with ThreadPoolExecutor(1) as pool:
+        before = pool.submit(whole, scene).result()
+        scene.close()
+        after = pool.submit(whole, scene).result()
+    assert (after.image == before.image).all()
+    assert str(path) not in open_files()  # closed when their thread ended
+
+
+def open_files():
+    """What this process has open, on Linux."""
+    found, folder = set(), Path("/proc/self/fd")
+    for file in folder.iterdir() if folder.is_dir() else ():
+        with suppress(OSError):
+            found.add(str(file.readlink()))
+    return found
 
 
 def one_line(path, options=None):

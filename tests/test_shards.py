@@ -158,7 +158,7 @@ def wait_for(condition, seconds=60):
 
 
 def records(folder):
-    return sorted((folder / "shards").glob("*.json"))
+    return sorted((folder / "shards").glob("[!.]*.json"))  # not one that is being written
 
 
 def leftovers(folder):

@@ -350,16 +350,10 @@ def test_the_environment_pins_auto_and_an_option_beats_it(made, monkeypatch):
 
 def test_a_folder_brings_its_own_upsampler_and_an_option_beats_it(folder):
     assert choose(str(folder), None).upsampler == "none"
-    with pytest.raises(WeightsError, match="has none"):
-        choose(str(folder), "own")
     save_upsampler(tiny.upsampler(), folder / "upsampler.safetensors", {})
     assert choose(str(folder), None).upsampler == str(folder / "upsampler.safetensors")
     assert choose(str(folder), "none").upsampler == "none"
     assert choose(str(folder), "other.safetensors").upsampler == "other.safetensors"
-    (folder / "segearth.json").write_text('{"upsampler": "none"}')  # a model that does as well without
-    assert choose(str(folder), None).upsampler == "none"
-    assert choose(str(folder), "own").upsampler == str(folder / "upsampler.safetensors")
-    (folder / "segearth.json").unlink()
 
 
 def test_the_authors_upsampler_has_a_name(cache, folder):

@@ -77,10 +77,7 @@ def predict(
         ),
     ] = "auto",
     upsampler: Annotated[
-        str | None,
-        Opt(
-            help="SimFeatUp: a file (.safetensors, .ckpt, .pt), own (the model's), none. [default: the model's choice]"
-        ),
+        str | None, Opt(help="SimFeatUp weights (.safetensors, .ckpt, .pt) or none. [default: the model's own]")
     ] = None,
     attention: Annotated[
         str | None, Opt(help="Last block's attention: segearth, clearclip or vanilla. [default: segearth]")
@@ -302,7 +299,6 @@ def _advised(model: str) -> dict[str, Any]:
     from segearth_cli.sources import SETTINGS, advice
 
     settings = advice(model)
-    settings.pop("upsampler", None)  # which `choose` has followed
     known = {field.name for field in fields(PredictOptions)} - {"read"} | {"antialias"}
     if unknown := sorted(settings.keys() - known):
         raise WeightsError(f"{model}: {SETTINGS} names {', '.join(unknown)}; known are {', '.join(sorted(known))}")

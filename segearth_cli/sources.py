@@ -28,7 +28,7 @@ class Choice:
     """What --model and --upsampler come to."""
 
     model: str  # for `find`
-    upsampler: str  # a file, or "none"
+    upsampler: str  # for `upsampler_file`, or "none"
     note: str | None  # one line for stderr
 
 
@@ -99,6 +99,11 @@ def find(spec: str) -> Source:
     if "/" in rest or rest.endswith(SUFFIXES):
         raise WeightsError(f"--model {spec}: {rest}: no such file")
     return Source(name, architecture=architecture, tag=rest)
+
+
+def upsampler_file(spec: str) -> Path:
+    """The file of an upsampler; `mini` is the embedded one, wherever each machine of a cluster has it."""
+    return MINI / UPSAMPLER if spec == "mini" else Path(spec).expanduser()
 
 
 def image_facts(spec: str) -> ImageFacts:
@@ -183,8 +188,9 @@ def _upsampler_of(spec: str, upsampler: str | None) -> tuple[str, str | None]:
     if upsampler == AUTHORS or spec == f"{published.architecture}:{published.tag}":
         return (str(path), None) if path else ("none", f"without SimFeatUp; {how}")
     folder = find(spec).folder
-    own = folder and folder / UPSAMPLER
-    return (str(own) if own and own.is_file() else "none"), None
+    if folder is None or not (folder / UPSAMPLER).is_file():
+        return "none", None
+    return "mini" if folder == MINI else str(folder / UPSAMPLER), None
 
 
 def _pinned(spec: str) -> Source:

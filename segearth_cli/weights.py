@@ -21,6 +21,7 @@ from segearth_cli.sources import (
     find,
     hub_file,
     kept,
+    upsampler_file,
     verified,
     weight_file,
 )
@@ -84,15 +85,15 @@ def load_checkpoint(source: Source, path: Path) -> Clip:
 def load_upsampler(spec: str, *, channels: int, patch: int, model_sha256: str | None) -> tuple[Upsampler, str]:
     """An upsampler for a model of C `channels` and `patch` pixels, and the SHA-256 of its file.
 
-    Reads .safetensors, .ckpt, .pt and .pth; keys as published: one JBU `up.*` or a stack `up1.*`, `up2.*`, ..., with or
-    without the prefix `upsampler.`, possibly inside `state_dict`. model_sha256: None takes one of any model. Raises
+    spec: see `upsampler_file`. Reads .safetensors, .ckpt, .pt and .pth; keys as published: one JBU `up.*` or a stack
+    `up1.*`, `up2.*`, ..., with or without the prefix `upsampler.`, possibly inside `state_dict`. model_sha256: None takes one of any model. Raises
     WeightsError when the file is absent, damaged, or does not fit the model.
     """
     import torch
 
     from segearth_cli.upsampler import Upsampler
 
-    path = Path(spec).expanduser()
+    path = upsampler_file(spec)
     tensors, metadata = read_tensors(path)
     own = {k.removeprefix("upsampler."): v for k, v in tensors.items() if k.startswith("upsampler.")} or tensors
     stages = sorted({int(match[1]) for name in own if (match := re.match(r"up(\d+)\.", name))})

@@ -7,7 +7,9 @@ import open_clip
 import pytest
 
 from segearth_cli.encoder import embed_phrases
-from segearth_cli.sources import MINI
+from segearth_cli.files import sha256
+from segearth_cli.sources import MINI, choose, image_facts
+from segearth_cli.weights import load_clip, load_upsampler
 
 COVERS = ("water", "building", "road", "forest", "cropland", "bare soil")
 
@@ -20,6 +22,17 @@ def clip():
 
 def test_the_folder_fits_the_wheel():
     assert sum(f.stat().st_size for f in MINI.iterdir()) <= 60e6
+
+
+def test_its_own_simfeatup_is_used_and_has_the_same_name_on_every_machine():
+    choice = choose("mini", None)
+    assert choice.upsampler == "mini"
+    facts = image_facts("mini")
+    made, digest = load_upsampler(
+        "mini", channels=facts.channels, patch=facts.patch, model_sha256=load_clip("mini").sha256
+    )
+    assert digest == sha256(MINI / "upsampler.safetensors")
+    assert all(parameter.isfinite().all() for parameter in made.parameters())
 
 
 def test_every_weight_is_a_number(clip):

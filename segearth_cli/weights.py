@@ -86,8 +86,8 @@ def load_upsampler(spec: str, *, channels: int, patch: int, model_sha256: str | 
     """An upsampler for a model of C `channels` and `patch` pixels, and the SHA-256 of its file.
 
     spec: see `upsampler_file`. Reads .safetensors, .ckpt, .pt and .pth; keys as published: one JBU `up.*` or a stack
-    `up1.*`, `up2.*`, ..., with or without the prefix `upsampler.`, possibly inside `state_dict`. model_sha256: None takes one of any model. Raises
-    WeightsError when the file is absent, damaged, or does not fit the model.
+    `up1.*`, `up2.*`, ..., with or without the prefix `upsampler.`, possibly inside `state_dict`. model_sha256: None
+    takes one of any model. Raises WeightsError when the file is absent, damaged, or does not fit the model.
     """
     import torch
 

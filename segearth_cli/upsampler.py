@@ -156,9 +156,9 @@ class JBU(nn.Module):
         down, across = operators
         b, nx, side = strip.shape[0], len(across.starts), TILE + 2 * self.radius
         dense = _spread(kernels, self.radius, blank).view(b, nx, side * TILE**2, side)
-        by_column = torch.matmul(dense, across.operators).view(b, nx, side, TILE**2, across.length)
-        by_column = by_column.permute(0, 1, 3, 4, 2).reshape(b * nx, TILE**2 * across.length, side)
-        weights = torch.matmul(by_column, down.operators[row]).view(b * nx, TILE**2, -1)
+        by_column = torch.matmul(dense, across.operators).view(b * nx, side, TILE**2 * across.length)
+        weights = torch.bmm(by_column.transpose(1, 2), down.operators[row].expand(b * nx, -1, -1))
+        weights = weights.view(b * nx, TILE**2, -1)
         out = torch.bmm(weights, across.windows(strip.transpose(1, 2)).reshape(b * nx, weights.shape[2], -1))
         if finish is not None:
             out = finish(out)

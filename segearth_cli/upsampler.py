@@ -22,7 +22,7 @@ from segearth_cli import fused
 from segearth_cli.errors import WeightsError
 from segearth_cli.fused import Cosines, Steps, resizing
 
-BAND = 32  # rows whose keys are made at once: what lies between them stays in the cache
+KEY_ROWS = 32  # whose keys are made at once: what lies between them stays in the cache
 TILE = 8  # pixels; larger tiles waste products outside the kernels, smaller ones starve the matrix units
 HEAD_GAIN = 0.1
 
@@ -77,7 +77,7 @@ class JBU(nn.Module):
         dtype, radius = source.dtype, self.radius
         drop_keys, drop_fixup = (_dropout2d_gain(net, guidance) for net in (self.range_proj, self.fixup_proj))
         extended = _extend(guidance, radius)
-        neighbours = torch.cat([self._keys(part, drop_keys) for part in torch.split(extended, BAND, dim=1)], dim=1)
+        neighbours = torch.cat([self._keys(part, drop_keys) for part in torch.split(extended, KEY_ROWS, dim=1)], dim=1)
         centres, colours = (x[:, radius : -radius or None, radius : -radius or None] for x in (neighbours, extended))
         colours = F.pad(colours, (0, 1), value=1.0).to(self._correcting_for(dtype))
         blank = None if torch.is_grad_enabled() else self._blank(source, len(operators[1].starts))

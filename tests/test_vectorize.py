@@ -235,6 +235,14 @@ def test_paths_come_from_stdin_and_go_to_stdout_and_one_failure_is_exit_code_3(t
     assert json.loads((tmp_path / "one.geojson").read_text())["features"]
 
 
+def test_a_folder_for_several_masks_is_made(tmp_path):
+    for name in ("a", "b"):
+        save(tmp_path / f"{name}.mask.tif", blobs())
+    done = segearth("a.mask.tif", "b.mask.tif", "--quiet", "-o", "new/vectors/", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "new/vectors/a.gpkg\nnew/vectors/b.gpkg\n")
+    assert {path.name for path in (tmp_path / "new" / "vectors").iterdir()} == {"a.gpkg", "b.gpkg"}
+
+
 def test_existing_files_are_kept_without_overwrite(tmp_path):
     save(tmp_path / "m.tif", blobs())
     (tmp_path / "m.gpkg").write_text("mine")

@@ -61,7 +61,7 @@ def vectorize(
     from segearth_cli import ground
     from segearth_cli.console import note
     from segearth_cli.errors import SegEarthError, UsageError
-    from segearth_cli.files import from_arguments, refuse_existing
+    from segearth_cli.files import from_arguments, make_folders, refuse_existing
     from segearth_cli.vectorize import Options, output_path
     from segearth_cli.vectorize import vectorize as run
 
@@ -87,6 +87,7 @@ def vectorize(
     if twice := {path for path in outs if outs.count(path) > 1}:
         raise UsageError(f"{min(twice)}: two masks would be written to this file; vectorize them one by one with --out")
     refuse_existing(outs, overwrite=overwrite)
+    make_folders({target.parent for target in outs if target.parent == out})
     failed = []
     for path, target in zip(paths, outs, strict=True):
         try:

@@ -55,10 +55,12 @@ def run(scene: Path, folder: Path, assembled: Assembled, classes: ClassSet, **op
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="mini")
+    parser.add_argument("--upsampler", default=None)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--sides", type=int, nargs="+", default=[500, 1000, 2000])
+    parser.add_argument("--name", default="scene")
     arguments = parser.parse_args()
-    choice = choose(arguments.model, None)
+    choice = choose(arguments.model, arguments.upsampler)
     options = ModelOptions(choice.model, choice.upsampler, device=arguments.device)
     classes = class_lists.parse(WORDS)
     assembled = assemble(options, classes)
@@ -75,7 +77,7 @@ def main() -> None:
         for count in (4, 16, 64, 256):
             many = class_lists.parse("|".join(f"thing {i}" for i in range(count)))
             facts["classes"][count] = run(scene, folder, assemble(options, many), many)
-    report.write("scene", facts)
+    report.write(arguments.name, facts)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from benchmarks import report
 from scripts.mini.score import files as files_of
+from scripts.mini.score import places
 from segearth_cli import classes as class_lists
 from segearth_cli import metrics
 from segearth_cli.assemble import Assembled, ModelOptions, assemble
@@ -122,7 +123,7 @@ def main() -> None:
     parser.add_argument("--name", default="accuracy")
     arguments = parser.parse_args()
     found: dict[str, Any] = {"arguments": vars(arguments).copy()}
-    for folder in sorted(p for p in LABELLED.iterdir() if p.is_dir()):
+    for folder in places(LABELLED):
         if arguments.sets and folder.name not in arguments.sets.split(","):
             continue
         classes = class_lists.read(folder / "classes.txt")

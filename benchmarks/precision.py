@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import report
+from scripts.mini.score import files, places
 from segearth_cli import classes as class_lists
 from segearth_cli.encoder import Encoder
 from segearth_cli.model import Segmenter
@@ -67,10 +68,9 @@ def chip(path: Path, long_side: int | None = None) -> Tensor:
 def labelled(upsampler: str | None) -> dict[str, dict[str, float]]:
     """Over windows of labelled images: the largest difference, other pixels on average and in the worst window."""
     found = []
-    for folder in sorted(p for p in LABELLED.iterdir() if p.is_dir()):
+    for folder in places(LABELLED):
         phrases = class_lists.read(folder / "classes.txt").queries
-        images = sorted((folder / "img").iterdir())[1:6:2]
-        found += [compare("mini", upsampler, phrases, chip(image, 448)) for image in images]
+        found += [compare("mini", upsampler, phrases, chip(image, 448)) for image in files(folder, "held-out")[:3]]
     return {
         precision: {
             "windows": len(found),
@@ -85,10 +85,8 @@ def labelled(upsampler: str | None) -> dict[str, dict[str, float]]:
 def main() -> None:
     facts: dict[str, object] = {"cpu": report.cpu_name()}
     for case in sorted(PARITY.iterdir()):
-        with rasterio.open(case / "image.tif") as ds:
-            chips = torch.from_numpy(ds.read()[None, :, :224, :224])
-        phrases = class_lists.read(case / "classes.txt").queries
-        facts[case.name] = compare(f"local-dir:{case / 'model'}", str(case / "upsampler.safetensors"), phrases, chips)
+        phrases, image = class_lists.read(case / "classes.txt").queries, chip(case / "image.tif")
+        facts[case.name] = compare(f"local-dir:{case / 'model'}", str(case / "upsampler.safetensors"), phrases, image)
     facts["neon"] = compare("mini", str(MINI / UPSAMPLER), PHRASES, chip(NEON))
     if LABELLED.is_dir():
         facts["labelled"] = {"SimFeatUp": labelled(str(MINI / UPSAMPLER)), "bilinear": labelled(None)}

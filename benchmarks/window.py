@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
-import rasterio
 import torch
 import torch.nn.functional as F
 
 from benchmarks import report
+from benchmarks.precision import NEON, chip
 from segearth_cli.encoder import Encoder
 from segearth_cli.model import Segmenter
 from segearth_cli.upsampler import JBU, Upsampler
 
-NEON = Path(__file__).parents[1] / "sample_tiles" / "neon_osbs_01m.tif"
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -101,8 +100,7 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
-    with rasterio.open(NEON) as ds:
-        chips = torch.from_numpy(ds.read((1, 2, 3))[None, :, :224, :224])
+    chips = chip(NEON)
     noise = torch.randint(0, 256, chips.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     facts: dict[str, Any] = {"threads": torch.get_num_threads(), "cpu": report.cpu_name()}
     for name, precision in (("fp32", torch.float32), ("bf16", torch.bfloat16)):

@@ -26,6 +26,7 @@ def main() -> None:
     """Write the upsampler, tied to the shipped mini."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
+    out = parser.parse_args().out
     facts = image_facts("mini")
     torch.manual_seed(SEED)
     upsampler = Upsampler(facts.channels, facts.patch).eval()
@@ -37,7 +38,7 @@ def main() -> None:
             for parameter in last.parameters():
                 parameter.zero_()
     clip = load_clip(f"local-dir:{MINI}")
-    save_upsampler(upsampler, parser.parse_args().out, {"model": "mini", "model_sha256": clip.sha256})
+    save_upsampler(upsampler, out, {"model": "mini", "model_sha256": clip.sha256})
 
 
 def fit_keys(keys: nn.Sequential) -> float:

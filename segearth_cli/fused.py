@@ -43,11 +43,13 @@ class Cosines:
         """Pixels (n, m, R) of B windows, one after the other -> cosines (B, n m / B, Q) in float32."""
         pixels = pixels.view(len(self.offset), -1, pixels.shape[-1]).float()
         inside, along = pixels[..., : self.span], self.offset[..., : self.span]
-        added = self.offset[..., self.span :] if self.phrases is None else self.offset @ self.phrases.T
-        products = (pixels[..., self.span :] if self.phrases is None else pixels @ self.phrases.T) + added
+        products = self._products(pixels) + self._products(self.offset)
         squares = torch.linalg.vector_norm(inside, dim=-1, keepdim=True).square()
         squares = squares + 2 * (inside @ along.transpose(1, 2)) + along.square().sum(dim=-1, keepdim=True)
         return cast(Tensor, products / squares.clamp(min=1e-24).sqrt())
+
+    def _products(self, rows: Tensor) -> Tensor:
+        return rows[..., self.span :] if self.phrases is None else rows @ self.phrases.T
 
     def part(self, first: int, end: int) -> Cosines:
         """The same for windows first..end-1."""

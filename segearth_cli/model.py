@@ -15,6 +15,7 @@ from segearth_cli.upsampler import Upsampler
 
 Crop = tuple[slice, slice]
 
+AXES = 16  # come and go together, for the matrix units
 RESIDUAL = 3e-3  # half its square, 5e-6, is what a cosine changes by at a pixel as long as the median token
 
 
@@ -105,7 +106,8 @@ def coordinates(rows: Tensor, at_most: int) -> Tensor | None:
     On a CPU, see `_principal`. On CUDA, where eigenvectors are slow, the Cholesky factor of the Gram matrix, R = N,
     the diagonal raised by 1e-10 of its mean for dependent rows. Both in float64.
     """
-    if rows.is_cuda and rows.shape[1] > at_most:
+    least = rows.shape[1] if rows.is_cuda else min(AXES, *rows.shape[1:])
+    if least > at_most:
         return None
     exact = rows.to("cpu" if rows.device.type == "mps" else rows.device).double()  # MPS has no float64
     found = _factor(exact) if exact.is_cuda else _principal(exact)
@@ -123,7 +125,7 @@ def _principal(rows: Tensor) -> Tensor:
     """Coordinates (B, N, R) of vectors (B, N, C) along their principal axes, but for the weakest.
 
     Those are left out that together hold no more than RESIDUAL of the median length of any vector: tokens of one
-    photograph are so alike that some 50 of 197 axes stay. R is a multiple of 16, for the matrix units.
+    photograph are so alike that some 50 of 197 axes stay. R is a multiple of AXES.
     """
     along: Tensor
     if rows.shape[1] <= rows.shape[2]:
@@ -134,7 +136,7 @@ def _principal(rows: Tensor) -> Tensor:
     left_out = along.square().cumsum(dim=-1).amax(dim=1)  # (B, R) squared, the weakest axes first
     limit = RESIDUAL**2 * rows.square().sum(dim=-1).median(dim=1, keepdim=True).values
     kept = along.shape[-1] - int((left_out <= limit).sum(dim=-1).min())
-    return along[..., -max(16, math.ceil(kept / 16) * 16) :]
+    return along[..., -max(AXES, math.ceil(kept / AXES) * AXES) :]
 
 
 def pad(x: Tensor, patch: int, minimum: int = 1) -> tuple[Tensor, Crop]:

@@ -332,7 +332,7 @@ def test_ground_control_points_come_along(write_raster, noise):
     assert not any("no CRS" in line for line in scene.notices)
 
 
-# what cannot be read
+# closing
 
 
 def test_closing_leaves_the_reads_of_other_threads_alone(write_raster, noise):
@@ -353,6 +353,9 @@ def open_files():
         with suppress(OSError):
             found.add(str(file.readlink()))
     return found
+
+
+# what cannot be read
 
 
 def one_line(path, options=None):

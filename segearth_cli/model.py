@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from segearth_cli.encoder import Encoder, finer
 from segearth_cli.fused import Cosines
+from segearth_cli.overlap import Overlap
 from segearth_cli.upsampler import Upsampler
 
 Crop = tuple[slice, slice]
@@ -48,21 +49,24 @@ class Segmenter(nn.Module):
         self.eval()
 
     @torch.inference_mode()
-    def forward(self, chips: Tensor, valid: Tensor | None = None) -> Tensor:
+    def forward(self, chips: Tensor, valid: Tensor | None = None, overlap: Overlap | None = None) -> Tensor:
         """Chips (B, 3, H, W) RGB 0-255, valid (B, H, W) or None for all -> logits (B, Q, H, W) float32.
 
-        The logits are those of method 4: <f, t> - global_bias * <g, t>, f and g of unit length.
+        The logits are those of method 4: <f, t> - global_bias * <g, t>, f and g of unit length. overlap: what earlier
+        windows of the same scene left for these, used on a CPU.
         """
         if (
             chips.device.type == "cpu" and len(chips) > 1
         ):  # one window fills a CPU, and then no batch changes its numbers
             parts = zip(chips, [None] * len(chips) if valid is None else valid, strict=True)
-            return torch.cat([self(chip[None], None if ok is None else ok[None]) for chip, ok in parts])
+            return torch.cat([self(chip[None], None if ok is None else ok[None], overlap) for chip, ok in parts])
         minimum = 1 if self.upsampler is None else self.upsampler.minimum
         x, crop = pad(self.encoder.normalise(chips, valid), self.encoder.patch, minimum)
         token, tokens = self.encoder(x)
-        lift = self._bilinear if self.upsampler is None else self._upsampled
-        logits: Tensor = lift(tokens, x)
+        if self.upsampler is None:
+            logits = self._bilinear(tokens, x)
+        else:
+            logits = self._upsampled(self.upsampler, tokens, x, overlap if x.device.type == "cpu" else None)
         bias = self.global_bias * (F.normalize(token, dim=-1) @ self.phrases.T)
         return logits[:, :, crop[0], crop[1]] - bias[:, :, None, None]
 
@@ -77,15 +81,14 @@ class Segmenter(nn.Module):
         cosines = torch.einsum("bchw,qc->bqhw", F.normalize(tokens, dim=1), self.phrases)
         return F.interpolate(cosines, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
-    def _upsampled(self, tokens: Tensor, x: Tensor) -> Tensor:
+    def _upsampled(self, upsampler: Upsampler, tokens: Tensor, x: Tensor, overlap: Overlap | None) -> Tensor:
         """Cosines of upsampled features, (B, Q, H, W), without upsampling C channels where fewer do.
 
         The upsampler is linear in the tokens, so the products with the phrases are taken on the tokens, and the length
         of a pixel's feature needs only the tokens' coordinates in a basis of their own span.
         """
-        assert self.upsampler is not None
         b, c, h, w = tokens.shape
-        folded, constant = self.upsampler.fold(tokens.flatten(2).transpose(1, 2))  # (B, N, C), (C,)
+        folded, constant = upsampler.fold(tokens.flatten(2).transpose(1, 2))  # (B, N, C), (C,)
         rows = torch.cat([folded, constant.expand(b, 1, c)], dim=1)  # the head's bias rides along as one more token
         span = coordinates(rows, at_most=c - len(self.phrases) - 1)
         if span is None:
@@ -97,7 +100,7 @@ class Segmenter(nn.Module):
         if x.is_cuda and dtype != self.precision:
             dtype = torch.float16  # as near to float32, and what the fused kernels take
         grid = maps[:, :-1].reshape(b, h, w, -1).to(dtype)
-        return self.upsampler.lift(grid, x, cosines).permute(0, 3, 1, 2)
+        return upsampler.lift(grid, x, cosines, overlap).permute(0, 3, 1, 2)
 
 
 def coordinates(rows: Tensor, at_most: int) -> Tensor | None:

@@ -20,10 +20,12 @@ from torch import Tensor, nn
 
 from segearth_cli import fused
 from segearth_cli.errors import WeightsError
-from segearth_cli.fused import Cosines, Steps, resizing
+from segearth_cli.fused import Cosines, Steps
+from segearth_cli.overlap import Overlap, Run, digest
+from segearth_cli.tiles import TILE, Pullback, banded, extend, pullback, spread, tiles, untiled
 
 KEY_ROWS = 32  # whose keys are made at once: what lies between them stays in the cache
-TILE = 8  # pixels; larger tiles waste products outside the kernels, smaller ones starve the matrix units
+CHUNK = 28  # tiles of a block whose kernels are made at once, for the same reason
 HEAD_GAIN = 0.1
 
 
@@ -45,18 +47,22 @@ class JBU(nn.Module):
             nn.Conv2d(self.taps + 3, self.taps, 1), nn.GELU(), nn.Dropout2d(0.1), nn.Conv2d(self.taps, self.taps, 1)
         )
 
-    def forward(self, source: Tensor, guidance: Tensor, finish: Cosines | None = None) -> Tensor:
+    def forward(
+        self, source: Tensor, guidance: Tensor, finish: Cosines | None = None, common: Common | None = None
+    ) -> Tensor:
         """Maps (B, h, w, R) on the grid of the guidance (B, 3, H, W): (B, H, W, R), or what `finish` makes of them.
 
-        finish: applied to chunks of upsampled pixels while they are in the cache.
+        finish: applied to chunks of upsampled pixels while they are in the cache. common: see `Common`; where B = 1.
         """
         height, width = guidance.shape[-2:]
         self.check((height, width))
         place = self.radius, source.device, source.dtype
-        down, across = pullback(source.shape[1], height, *place), pullback(source.shape[2], width, *place)
-        source = F.pad(source, (0, 0, *across.margins, *down.margins))
-        row_of, bands = self._rows(guidance, source, (down, across), finish)
+        axes = pullback(source.shape[1], height, *place), pullback(source.shape[2], width, *place)
+        source = F.pad(source, (0, 0, *axes[1].margins, *axes[0].margins))
         shared = [self.log_spatial(), *self._corrections(source.dtype)]
+        if common is not None:
+            return self._blockwise(guidance, source, axes, finish, common, shared)[:, :height, :width]
+        row_of, bands = self._rows(guidance, source, axes, finish)
         if finish is None and torch.is_grad_enabled() and not guidance.requires_grad:
             rows = cast(Tensor, _Rowwise.apply(row_of, bands, *(band.whole for band in bands), *shared))
         else:
@@ -70,30 +76,101 @@ class JBU(nn.Module):
                 f"guidance of {size[0]} x {size[1]} px is smaller than the upsampler's radius {self.radius}"
             )
 
-    def _rows(
-        self, guidance: Tensor, source: Tensor, operators: tuple[Pullback, Pullback], finish: Cosines | None
-    ) -> tuple[RowOf, list[Band]]:
+    def _rows(self, guidance: Tensor, source: Tensor, axes: Axes, finish: Cosines | None) -> tuple[RowOf, list[Band]]:
         """What computes one row of tiles (B, 8, W rounded up, K), and the tensors it takes a band of for each row."""
-        dtype, radius = source.dtype, self.radius
-        drop_keys, drop_fixup = (_dropout2d_gain(net, guidance) for net in (self.range_proj, self.fixup_proj))
-        extended = _extend(guidance, radius)
-        neighbours = torch.cat([self._keys(part, drop_keys) for part in torch.split(extended, KEY_ROWS, dim=1)], dim=1)
-        centres, colours = (x[:, radius : -radius or None, radius : -radius or None] for x in (neighbours, extended))
-        colours = F.pad(colours, (0, 1), value=1.0).to(self._correcting_for(dtype))
-        blank = None if torch.is_grad_enabled() else self._blank(source, len(operators[1].starts))
+        radius, (down, across) = self.radius, axes
+        dropouts = [_dropout2d_gain(net, guidance) for net in (self.range_proj, self.fixup_proj)]
+        extended = extend(guidance, radius)
+        neighbours = self._neighbours(extended, dropouts[0])
+        blank = None if torch.is_grad_enabled() else self._blank(source, len(source) * len(across.starts))
 
-        def row_of(row: int, centre: Tensor, around: Tensor, strip: Tensor, spatial: Tensor, *fixup: Tensor) -> Tensor:
-            scores = torch.bmm(_tiles(centre, 0, 0).to(dtype), _tiles(around, 0, radius).to(dtype).transpose(1, 2))
-            kernel = self._normalised(_banded(scores, radius).to(guidance.dtype), spatial)
-            kernel = self._fixed_up(kernel, _tiles(colours, row, 0), fixup, drop_fixup).to(dtype)
-            return self._tile_row(row, kernel, strip, operators, finish, blank)
+        def row_of(row: int, around: Tensor, colours: Tensor, strip: Tensor, *shared: Tensor) -> Tensor:
+            part = down.part(row, row + 1), across
+            weights = self._weights(around, colours, part, source.dtype, shared, dropouts[1], blank)
+            return untiled(_applied(weights, [strip], across, finish), (len(strip), 1, len(across.starts)))
 
-        tops = [row * TILE for row in range(centres.shape[1] // TILE)]
+        tops = [row * TILE for row in range(len(down.starts))]
         return row_of, [
-            Band(centres, tops, TILE),
             Band(neighbours, tops, TILE + 2 * radius),
-            Band(source, operators[0].starts, operators[0].length),
+            Band(extended, tops, TILE + 2 * radius),
+            Band(source, down.starts, down.length),
         ]
+
+    def _blockwise(
+        self, guidance: Tensor, source: Tensor, axes: Axes, finish: Cosines | None, common: Common,
+        shared: Sequence[Tensor],
+    ) -> Tensor:  # fmt: skip
+        """The same as all rows of tiles, (1, H rounded up, W rounded up, K), in blocks that other windows may have had.
+
+        A block is made by the same steps of the same shapes in whichever window comes first, so no bit depends on it.
+        From right to left, because a window to the right may be at the same stage in another thread.
+        """
+        extended, (down, across) = extend(guidance, self.radius), axes
+        height, width = (len(axis.starts) * TILE for axis in axes)
+        margin = 2 * self.radius
+        out: Tensor | None = None
+        for tall in common.rows:
+            cols = common.cols if tall.windows > 1 else [Run(0, len(across.starts), 1)]  # thin blocks are slow
+            for wide in reversed(cols):
+                part = down.part(tall.first, tall.end), across.part(wide.first, wide.end)
+                inside = slice(tall.first * TILE, tall.end * TILE), slice(wide.first * TILE, wide.end * TILE)
+                crop = extended[:, inside[0].start : inside[0].stop + margin, inside[1].start : inside[1].stop + margin]
+                crop = crop.contiguous()
+                key = id(self), source.shape[1:3], *(tuple(axis.kinds) for axis in part), digest(crop)
+                make = functools.partial(self._block, crop, part, source.dtype, shared)
+                weights = common.overlap.get(key, tall.windows * wide.windows, make)
+                strips = [source[:, at : at + down.length] for at in part[0].starts]
+                pixels = _applied(weights, strips, part[1], finish)
+                if out is None:  # what is finished goes to be added up phrase by phrase
+                    size = (1, height, width, pixels.shape[-1])
+                    out = pixels.new_empty(size) if finish is None else _channels_first(pixels, size)
+                out[:, inside[0], inside[1]] = untiled(pixels, (1, len(strips), len(part[1].starts)))
+        return cast(Tensor, out)
+
+    def _block(self, extended: Tensor, axes: Axes, maps: torch.dtype, shared: Sequence[Tensor]) -> Tensor:
+        """The weights of a block of tiles, (tiles, 64, L), from its part of the extended guidance; see `_weights`."""
+        down, across = axes
+        neighbours = self._neighbours(extended, None)
+        tall, wide = len(down.starts), len(across.starts)
+        step = max(1, CHUNK // wide)
+        blank = self._blank(extended.to(maps), step * wide)
+        parts = []
+        for first in range(0, tall, step):
+            end = min(first + step, tall)
+            band = slice(first * TILE, end * TILE + 2 * self.radius)
+            part = down.part(first, end), across
+            parts.append(
+                self._weights(
+                    neighbours[:, band], extended[:, band], part, maps, shared, None, blank[: (end - first) * wide]
+                )
+            )
+        return torch.cat(parts)
+
+    def _neighbours(self, extended: Tensor, dropout: Tensor | None) -> Tensor:
+        """The keys of an extended guidance (B, H, W, 3): (B, H, W, 32)."""
+        return torch.cat([self._keys(part, dropout) for part in torch.split(extended, KEY_ROWS, dim=1)], dim=1)
+
+    def _weights(
+        self, neighbours: Tensor, extended: Tensor, axes: Axes, maps: torch.dtype, shared: Sequence[Tensor],
+        dropout: Tensor | None, blank: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        """What the pixels of tiles take of the source positions near them, (tiles, 64, L): kernels pulled back.
+
+        neighbours, extended: keys and guidance of the tiles and their margins, (B, 8 k + 2 radius, 8 m + 2 radius, K).
+        shared: log of the spatial kernel, and what `_corrections` gives.
+        """
+        radius, (down, across) = self.radius, axes
+        spatial, *fixup = shared
+        centre, colours = (x[:, radius : -radius or None, radius : -radius or None] for x in (neighbours, extended))
+        colours = F.pad(colours, (0, 1), value=1.0).to(self._correcting_for(maps))
+        scores = torch.bmm(tiles(centre, 0).to(maps), tiles(neighbours, radius).to(maps).transpose(1, 2))
+        kernel = self._normalised(banded(scores, radius).to(extended.dtype), spatial)
+        kernel = self._fixed_up(kernel, tiles(colours, 0), fixup, dropout).to(maps)
+        b, k, m, side = len(extended), len(down.starts), len(across.starts), TILE + 2 * radius
+        dense = spread(kernel, radius, blank).view(b, k, m, side * TILE**2, side)
+        by_column = torch.matmul(dense, across.operators).view(b, k, m, side, TILE**2 * across.length)
+        weights = torch.matmul(by_column.transpose(-1, -2), down.operators.unsqueeze(1))
+        return weights.view(b * k * m, TILE**2, -1)
 
     def _keys(self, guidance: Tensor, dropout: Tensor | None) -> Tensor:
         """Guidance (B, H, W, 3) -> keys (B, H, W, 32), scaled so that their products carry the range temperature."""
@@ -143,26 +220,24 @@ class JBU(nn.Module):
             return _plus(_plus(kernel, bias), hidden, change)
         return _plus(kernel, F.linear(hidden, change, bias))
 
-    def _blank(self, source: Tensor, tiles: int) -> Tensor:
-        """Zeros for `_spread` to write the kernels of a row of tiles into, the same places in every row."""
+    def _blank(self, like: Tensor, count: int) -> Tensor:
+        """Zeros for the kernels of `count` tiles to be spread into, the same places in every tile."""
         side = TILE + 2 * self.radius
-        return source.new_zeros(source.shape[0] * tiles, side, TILE**2, side)
+        return like.new_zeros(count, side, TILE**2, side)
 
-    def _tile_row(
-        self, row: int, kernels: Tensor, strip: Tensor, operators: tuple[Pullback, Pullback], finish: Cosines | None,
-        blank: Tensor | None,
-    ) -> Tensor:  # fmt: skip
-        """One row of tiles of upsampled maps: (B, 8, W rounded up, K)."""
-        down, across = operators
-        b, nx, side = strip.shape[0], len(across.starts), TILE + 2 * self.radius
-        dense = _spread(kernels, self.radius, blank).view(b, nx, side * TILE**2, side)
-        by_column = torch.matmul(dense, across.operators).view(b * nx, side, TILE**2 * across.length)
-        weights = torch.bmm(by_column.transpose(1, 2), down.operators[row].expand(b * nx, -1, -1))
-        weights = weights.view(b * nx, TILE**2, -1)
-        out = torch.bmm(weights, across.windows(strip.transpose(1, 2)).reshape(b * nx, weights.shape[2], -1))
-        if finish is not None:
-            out = finish(out)
-        return out.view(b, nx, TILE, TILE, -1).transpose(1, 2).reshape(b, TILE, nx * TILE, -1)
+
+def _applied(weights: Tensor, strips: Sequence[Tensor], across: Pullback, finish: Cosines | None) -> Tensor:
+    """Upsampled pixels of rows of tiles, (tiles, 64, K), from their weights and from a strip of the source each."""
+    near = [across.windows(strip.transpose(1, 2)) for strip in strips]  # (B, m, across, down, R)
+    sources = near[0] if len(near) == 1 else torch.stack(near, dim=1)
+    out = torch.bmm(weights, sources.reshape(len(weights), weights.shape[2], -1))
+    return out if finish is None else finish(out)
+
+
+def _channels_first(like: Tensor, size: tuple[int, int, int, int]) -> Tensor:
+    """An empty tensor (B, H, W, K) that lies in memory as (B, K, H, W)."""
+    b, height, width, k = size
+    return like.new_empty(b, k, height, width).permute(0, 2, 3, 1)
 
 
 class _Rowwise(torch.autograd.Function):
@@ -217,7 +292,17 @@ class Band:
         return tensor[:, self.starts[row] : self.starts[row] + self.height]
 
 
-RowOf = Callable[..., Tensor]  # (row, centres, neighbours, source, spatial, *fixup) -> (B, 8, W rounded up, K)
+RowOf = Callable[..., Tensor]  # (row, neighbours, extended, source, spatial, *fixup) -> (B, 8, W rounded up, K)
+Axes = tuple[Pullback, Pullback]  # down, across
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """How the tiles of a stage are cut into blocks that other windows have too, and where these are kept."""
+
+    overlap: Overlap
+    rows: list[Run]
+    cols: list[Run]
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,10 +375,13 @@ class Upsampler(nn.Module):
         weight, bias = head.weight.flatten(1).to(tokens.dtype), cast(Tensor, head.bias).to(tokens.dtype)
         return tokens + HEAD_GAIN * F.linear(tokens, weight), HEAD_GAIN * bias
 
-    def lift(self, maps: Tensor, guidance: Tensor, finish: Cosines | None = None) -> Tensor:
+    def lift(
+        self, maps: Tensor, guidance: Tensor, finish: Cosines | None = None, overlap: Overlap | None = None
+    ) -> Tensor:
         """Maps (B, h, w, R) on the grid of the guidance (B, 3, H, W), without the head: (B, H, W, R).
 
-        finish: see `JBU.forward`; applied to the last stage.
+        finish: see `JBU.forward`; applied to the last stage. overlap: what other windows of the scene left, for single
+        windows at inference.
         """
         height, width = guidance.shape[-2:]
         h, w = maps.shape[1:3]
@@ -308,15 +396,25 @@ class Upsampler(nn.Module):
             lifted = fused.attempt(steps, maps, guidance, finish, _stepwise)
             if lifted is not None:
                 return lifted
-        return _stepwise(steps, maps, guidance, finish)
+        return _stepwise(steps, maps, guidance, finish, overlap)
 
 
-def _stepwise(steps: Steps, maps: Tensor, guidance: Tensor, finish: Cosines | None) -> Tensor:
+def _stepwise(
+    steps: Steps, maps: Tensor, guidance: Tensor, finish: Cosines | None, overlap: Overlap | None = None
+) -> Tensor:
     """Maps through one JBU after the other; `finish` is applied to the last one's."""
+    whole = guidance.shape[-2], guidance.shape[-1]
     for i, (jbu, size) in enumerate(steps, 1):
-        pooled = guidance if size == guidance.shape[-2:] else F.adaptive_avg_pool2d(guidance, size)
-        maps = jbu(maps, pooled, finish if i == len(steps) else None)
+        pooled = guidance if size == whole else F.adaptive_avg_pool2d(guidance, size)
+        common = overlap and _common(overlap, size, whole)
+        maps = jbu(maps, pooled, finish if i == len(steps) else None, common)
     return maps
+
+
+def _common(overlap: Overlap, size: tuple[int, int], whole: tuple[int, int]) -> Common | None:
+    """How a stage of `size` is cut, where windows of `whole` pixels have whole tiles of it in common."""
+    rows, cols = (overlap.runs(-(-n // TILE), n, pixels) for n, pixels in zip(size, whole, strict=True))
+    return Common(overlap, rows, cols) if rows and cols else None
 
 
 def _pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -335,13 +433,6 @@ def _dropout2d_gain(net: nn.Sequential, guidance: Tensor) -> Tensor | None:
     return cast(Tensor, net[2](ones)).flatten(1).unsqueeze(1)
 
 
-def _extend(image: Tensor, radius: int) -> Tensor:
-    """An image (B, K, H, W) reflected by the radius, zeros to whole tiles at the bottom and right: (B, H, W, K)."""
-    height, width = image.shape[-2:]
-    image = F.pad(image, (radius,) * 4, mode="reflect")
-    return F.pad(image, (0, -width % TILE, 0, -height % TILE)).permute(0, 2, 3, 1).contiguous()
-
-
 def _plus(x: Tensor, more: Tensor, weight: Tensor | None = None) -> Tensor:
     """x + more, or x + more @ weight.T; in the place of x where no gradient is asked for."""
     if torch.is_grad_enabled():
@@ -350,88 +441,3 @@ def _plus(x: Tensor, more: Tensor, weight: Tensor | None = None) -> Tensor:
         return x.add_(more)
     x.flatten(0, 1).addmm_(more.flatten(0, 1), weight.T)
     return x
-
-
-def _tiles(x: Tensor, row: int, radius: int) -> Tensor:
-    """The tiles of one row with their margins: (B, H, W, K) -> (B nx, (8 + 2 radius)^2, K)."""
-    side = TILE + 2 * radius
-    return (
-        x[:, row * TILE : row * TILE + side]
-        .unfold(2, side, TILE)
-        .permute(0, 2, 1, 4, 3)
-        .reshape(-1, side * side, x.shape[-1])
-    )
-
-
-def _banded(scores: Tensor, radius: int) -> Tensor:
-    """For each pixel of a tile its own taps: (n, 64, side^2) -> (n, 64, taps)."""
-    side, k = TILE + 2 * radius, 2 * radius + 1
-    pixel = side * side
-    view = scores.as_strided(
-        (scores.shape[0], TILE, TILE, k, k), (TILE**2 * pixel, TILE * pixel + side, pixel + 1, side, 1)
-    )
-    return view.reshape(-1, TILE**2, k * k)
-
-
-def _spread(kernels: Tensor, radius: int, blank: Tensor | None) -> Tensor:
-    """Kernels over the whole neighbourhood of their tile: (n, 64, taps) -> (n, side, 64, side), rows outermost.
-
-    blank: where to, zero beside the places written here; None for a new tensor.
-    """
-    side, k = TILE + 2 * radius, 2 * radius + 1
-    row = TILE**2 * side
-    zeros = kernels.new_zeros(kernels.shape[0], side, TILE**2, side) if blank is None else blank
-    size, strides = (kernels.shape[0], TILE, TILE, k, k), (side * row, row + TILE * side, side + 1, row, 1)
-    source = kernels.view(size)
-    if torch.is_grad_enabled() and kernels.requires_grad:
-        return torch.as_strided_scatter(zeros, source, size, strides)
-    zeros.as_strided(size, strides).copy_(source)
-    return zeros
-
-
-@dataclass(frozen=True, slots=True)
-class Pullback:
-    """Bicubic resizing with reflected margins along one axis, cut into the tiles of the target.
-
-    margins: zeros to add before and after the source. starts: for each tile the first position that it needs of the
-    source so extended, evenly spaced where tiles and source allow it. operators: (tiles, 8 + 2 radius, length) from
-    `length` source positions to the target positions of the tile and its margins.
-    """
-
-    margins: tuple[int, int]
-    starts: list[int]
-    operators: Tensor
-
-    @property
-    def length(self) -> int:
-        """Source positions that a tile needs."""
-        return self.operators.shape[-1]
-
-    def windows(self, x: Tensor) -> Tensor:
-        """What each tile needs of maps (B, w, n, R): (B, tiles, length, n, R); a view where starts are even."""
-        step = self.starts[1] - self.starts[0] if len(self.starts) > 1 else 1
-        if step > 0 and self.starts == list(range(self.starts[0], self.starts[-1] + 1, step)):
-            used = x[:, self.starts[0] : self.starts[-1] + self.length].contiguous()
-            return used.unfold(1, self.length, step).permute(0, 1, 4, 2, 3)
-        return torch.stack([x[:, at : at + self.length] for at in self.starts], dim=1)
-
-
-@functools.lru_cache(maxsize=64)
-def pullback(source: int, target: int, radius: int, device: torch.device, dtype: torch.dtype) -> Pullback:
-    """The pullback of an axis of `source` positions resized to `target`, with the target reflected by `radius`."""
-    with torch.inference_mode(False), torch.no_grad():  # kept, so it must serve training too
-        whole = resizing(source, target, radius)
-        tiles = F.pad(whole, (0, 0, 0, -target % TILE)).unfold(0, TILE + 2 * radius, TILE).transpose(1, 2)
-        used = tiles.ne(0).any(dim=1)  # (tiles, source)
-        first = used.int().argmax(dim=1)
-        end = source - used.int().flip(1).argmax(dim=1)
-        even = torch.arange(len(tiles)) * (TILE * source / target)
-        if TILE * source % target == 0:
-            first = even.long() + int((first - even).min())
-        length = int((end - first).max())
-        before = max(0, -int(first.min()))
-        after = max(0, int(first.max()) + length - source)
-        starts = (first + before).tolist()
-        extended = F.pad(tiles, (before, after))
-        cut = torch.stack([tile[:, at : at + length] for tile, at in zip(extended, starts, strict=True)])
-        return Pullback((before, after), starts, cut.to(device, dtype))

@@ -13,6 +13,8 @@ FLOORS = [
         "__init__ errors",
         "grid classes console kernels files catalogue tags transfer corners ground rtree wkb regularize ahead claims",
         "fused pieces linked maskfile geopackage manifest",
+        "tiles",
+        "overlap",
         "raster mosaic decision rings vectors encoder upsampler metrics pairs presets sources tensors pictures",
         "weights text dataset objective recipe checkpoint model plan report strips masks shapes identity",
         "borders sieve",
@@ -31,7 +33,7 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 # library -> the only modules that may import it at import time
 HOMES = {
     "torch": {
-        *("mosaic", "decision", "encoder", "fused", "upsampler", "objective"),
+        *("mosaic", "decision", "encoder", "fused", "tiles", "overlap", "upsampler", "objective"),
         *("tensors", "weights", "text", "dataset", "model", "learner", "checkpoint", "predict", "train", "assemble"),
     },
     "open_clip": {"encoder", "tags", "text", "weights"},

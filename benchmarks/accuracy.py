@@ -26,6 +26,7 @@ from segearth_cli import metrics
 from segearth_cli.assemble import Assembled, ModelOptions, assemble
 from segearth_cli.classes import ClassSet
 from segearth_cli.decision import Decider, Decision
+from segearth_cli.overlap import Overlap
 from segearth_cli.plan import PredictOptions, make_plan
 from segearth_cli.predict import Work, segment
 from segearth_cli.raster import open_scene
@@ -42,9 +43,9 @@ class Apart:
     def __init__(self, assembled: Assembled):
         self._segmenter = assembled.segmenter
 
-    def __call__(self, chips: Tensor, valid: Tensor | None) -> Tensor:
+    def __call__(self, chips: Tensor, valid: Tensor | None, overlap: Overlap) -> Tensor:
         self._segmenter.global_bias = 0.0
-        plain = self._segmenter(chips, valid)
+        plain = self._segmenter(chips, valid, overlap)
         self._segmenter.global_bias = 1.0
         token = self._segmenter.token(chips, valid)
         bias = torch.nn.functional.normalize(token, dim=-1) @ self._segmenter.phrases.T

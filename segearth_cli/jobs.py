@@ -20,7 +20,7 @@ from segearth_cli.errors import UsageError
 from segearth_cli.identity import identity, local_files
 from segearth_cli.masks import Outputs, read_tags, writing
 from segearth_cli.plan import Plan, PredictOptions, make_plan, provenance
-from segearth_cli.predict import Work, segment
+from segearth_cli.predict import segment, work_for
 from segearth_cli.raster import Scene, environment, open_scene
 
 
@@ -89,7 +89,7 @@ def _predict_scene(
         if run.skip and done_before(outputs, scene, classes, facts, overwrite=run.overwrite):
             return summarise(path, outputs, scene, plan, facts)
         decide = Decider(classes.query_class, options.threshold, classes.background, scores=outputs.scores is not None)
-        work = Work(assembled.device, run.batch or default_batch(assembled.device.type), run.threads, notice=run.notice)
+        work = work_for(plan, assembled.device, run.batch, threads=run.threads, notice=run.notice)
         counts = np.zeros(256, np.int64)
         tags = {"SEGEARTH_RUN": provenance(facts), "SEGEARTH_VERSION": __version__}
         with (
@@ -152,11 +152,6 @@ def done_before(
         if not same[-1] and not overwrite:
             raise UsageError(f"{path}: exists already, from another run; replace it with --overwrite")
     return all(same) and (outputs.vector is None or outputs.vector.exists())
-
-
-def default_batch(device: str) -> int:
-    """Windows run at once: enough to fill an accelerator; a CPU is full with one."""
-    return 32 if device == "cuda" else 8 if device == "mps" else 1
 
 
 def run_facts(

@@ -35,7 +35,7 @@ class Mosaic:
         inner = slice(top - window.row, bottom - window.row), slice(left - window.col, right - window.col)
         outer = slice(top - self._top, bottom - self._top), slice(left - region.col, right - region.col)
         weight = self._weights[inner]
-        self._sums[:, outer[0], outer[1]] += logits[:, inner[0], inner[1]] * weight
+        self._sums[:, outer[0], outer[1]].addcmul_(logits[:, inner[0], inner[1]], weight)
         self._counts[outer] += weight
         self._filled = max(self._filled, bottom)
 

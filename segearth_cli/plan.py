@@ -14,6 +14,7 @@ from segearth_cli.errors import GridError, RasterError, UsageError
 from segearth_cli.grid import Blend, Window
 from segearth_cli.raster import ReadOptions, Scene
 
+KEPT_BYTES = 1 << 29  # that windows leave for their neighbours; at 224 px every 112, enough for 7,000 px of width
 MAX_SIDE = 10_000_000  # pixels of a working grid; more is a typing error
 
 
@@ -150,12 +151,13 @@ class Estimate:
 def estimate(plan: Plan, *, queries: int, batch: int, pixel_bytes: int) -> Estimate:
     """Memory and disk of a plan. pixel_bytes: written for each pixel, all outputs together.
 
-    Memory bounds the arrays held: strips of logits, pixels read ahead, rows to write, a batch in the model.
+    Memory bounds the arrays held: strips of logits, pixels read ahead, rows to write, a batch in the model, what the
+    upsampler keeps for neighbouring windows, at most a kilobyte a pixel.
     """
     strips = (2 * queries + 2) * 4 * plan.window * plan.cols
     pixels = (plan.window + 4 * 512) * plan.cols * 4
     rows = 512 * plan.width * pixel_bytes * 2 + (64 << 20)
-    model = batch * plan.window**2 * (queries + 300) * 4
+    model = batch * plan.window**2 * (queries + 300) * 4 + min(KEPT_BYTES, 1000 * plan.window * plan.cols)
     with_overviews = plan.height * plan.width * pixel_bytes * 4 // 3
     return Estimate(plan.window_count(), plan.rows, plan.cols, strips + pixels + rows + model, with_overviews)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,26 +22,45 @@ from segearth_cli.errors import SegEarthError
 from segearth_cli.grid import Window
 from segearth_cli.masks import Rows
 from segearth_cli.mosaic import Mosaic, Regrid
-from segearth_cli.plan import Plan
+from segearth_cli.overlap import Overlap
+from segearth_cli.plan import KEPT_BYTES, Plan
 from segearth_cli.raster import Chip, Scene
 from segearth_cli.strips import Strips
 
-Model = Callable[[Tensor, "Tensor | None"], Tensor]  # chips (B, 3, S, S), valid (B, S, S) or None -> (B, Q, S, S)
+# chips (B, 3, S, S), valid (B, S, S) or None, what windows before them left -> logits (B, Q, S, S)
+Model = Callable[[Tensor, "Tensor | None", Overlap], Tensor]
+Results = Generator[tuple["_Batch", Iterable[Tensor]], None, None]
 Later = Callable[[], Rows]  # waits until the rows have come from the device
 DECIDE_PIXELS = 1 << 21  # pixels decided at once
 
 
 @dataclass(slots=True)
 class Work:
-    """How a region is computed, none of which changes a pixel; and what it took."""
+    """How a region is computed, none of which changes a pixel; and what it took.
+
+    batch: windows that the model gets together. cores: windows computed side by side on a CPU, each by threads of its
+    own, for which the batch is 1. threads: that read.
+    """
 
     device: torch.device
     batch: int = 8
     threads: int = 2
+    cores: int = 1
     progress: Callable[[int], None] = lambda _windows: None
     notice: Callable[[str], None] = lambda _line: None
     waited: float = 0.0  # seconds that the model waited for pixels
     computed: int = 0  # windows with data
+
+
+def work_for(plan: Plan, device: torch.device, at_once: int | None, **options: Any) -> Work:
+    """How the windows of a plan are best computed on a device.
+
+    at_once: how many together; None for what fills an accelerator, on a CPU one for each core. options: fields of Work.
+    """
+    if device.type != "cpu":
+        return Work(device, at_once or (32 if device.type == "cuda" else 8), **options)
+    threads = torch.get_num_threads()
+    return Work(device, 1, cores=min(at_once or threads, threads, plan.window_count()), **options)
 
 
 def segment(
@@ -68,13 +88,19 @@ def segment(
     weights = torch.from_numpy(grid.weights(height, width, plan.blend)).to(work.device)
     stitcher = _Stitcher(scene, plan, region, Mosaic(queries, part, weights), strips, decide)
     late: deque[Later] = deque()
-    with closing(_batches(strips, cols, height, width, work)) as batches:  # no thread reads on when the model fails
-        for batch in batches:
+    overlap = Overlap(plan.stride, KEPT_BYTES)
+    run = _side_by_side if work.cores > 1 else _batchwise
+    with (  # no thread goes on when something fails
+        closing(_batches(strips, cols, height, width, work)) as batches,
+        closing(run(model, batches, overlap, work)) as results,
+    ):
+        for batch, logits in results:
+            work.computed += len(batch.windows)
             earlier = len(late)
             late.extend(stitcher.finish(batch.row))
-            for window, logits in zip(batch.windows, _run(model, batch, work), strict=True):
+            for window, values in zip(batch.windows, logits, strict=True):
                 late.extend(stitcher.finish(window.row))
-                stitcher.mosaic.add(window, logits)
+                stitcher.mosaic.add(window, values)
             work.progress(len(batch.windows))
             for _ in range(earlier):  # came over while this batch was given to the device, which is not waited for
                 yield late.popleft()()
@@ -120,27 +146,83 @@ def _batches(strips: Strips, cols: list[int], height: int, width: int, work: Wor
         yield batch
 
 
-def _run(model: Model, batch: _Batch, work: Work) -> Iterator[Tensor]:
-    """Logits (Q, S, S) of each window of a batch; out of memory halves the batch size for good."""
-    work.computed += len(batch.windows)
+def _batchwise(model: Model, batches: Iterable[_Batch], overlap: Overlap, work: Work) -> Results:
+    """Each batch with its logits, (Q, S, S) a window."""
+    for batch in batches:
+        yield batch, _run(model, batch, overlap, work)
+
+
+def _run(model: Model, batch: _Batch, overlap: Overlap, work: Work) -> Iterator[Tensor]:
+    """Logits of each window of a batch; out of memory halves the batch size for good."""
     first = 0
     while first < len(batch.chips):
         chips = batch.chips[first : first + work.batch]
         try:
-            logits = model(*_tensors(chips, work))
+            logits = model(*_tensors(chips, work), overlap)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
             if not _out_of_memory(e):
                 raise
-            if work.batch == 1:
-                side = batch.windows[0].height
-                raise SegEarthError(f"out of memory with one window of {side} px; use a smaller --window") from e
-            work.batch = max(1, min(work.batch, len(chips)) // 2)
-            work.notice(f"out of memory: going on with --batch-size {work.batch}")
+            work.batch = _halved(min(work.batch, max(2, len(chips))), batch, e, work)  # one may have been filled up
             if work.device.type == "cuda":
                 torch.cuda.empty_cache()
             continue
         first += len(chips)
         yield from logits[: len(chips)]
+
+
+def _side_by_side(model: Model, batches: Iterable[_Batch], overlap: Overlap, work: Work) -> Results:
+    """The same on a CPU: `work.cores` windows at a time, each with its share of the threads.
+
+    A window makes too many small products to use many cores well. How many threads compute it is the same throughout a
+    run, as products may round by it. Out of memory halves the windows in work for good.
+    """
+    work.batch = 1
+    threads = torch.get_num_threads()
+    share = max(1, threads // work.cores)
+    torch.set_num_threads(share)
+    pool = ThreadPoolExecutor(work.cores, "segearth-run", torch.set_num_threads, (share,))
+    begun: deque[tuple[_Batch, Future[Tensor] | None]] = deque()  # None: a batch without windows
+
+    def alone(batch: _Batch) -> Future[Tensor]:
+        done: Future[Tensor] = Future()
+        done.set_result(next(_run(model, batch, overlap, work)))
+        return done
+
+    def finished() -> tuple[_Batch, list[Tensor]]:
+        if (future := begun[0][1]) and _out_of_memory(future.exception()):
+            work.cores = _halved(work.cores, begun[0][0], future.exception(), work)
+            wait([future for _, future in begun if future])
+            for i, (batch, future) in enumerate(begun):
+                if future and _out_of_memory(future.exception()):
+                    begun[i] = batch, alone(batch)
+        batch, future = begun.popleft()
+        return batch, [future.result()] if future else []
+
+    try:
+        for batch in batches:
+            ready = []
+            while len(begun) >= work.cores:
+                ready.append(finished())
+            begun.append((batch, pool.submit(_first, model, batch, overlap, work) if batch.chips else None))
+            yield from ready  # stitched while others are in work
+        while begun:
+            yield finished()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
+
+
+def _first(model: Model, batch: _Batch, overlap: Overlap, work: Work) -> Tensor:
+    return model(*_tensors(batch.chips[:1], work), overlap)[0]
+
+
+def _halved(windows: int, batch: _Batch, error: BaseException | None, work: Work) -> int:
+    """Half as many windows at once as ran out of memory. Raises SegEarthError for one."""
+    if windows == 1:
+        side = batch.windows[0].height
+        raise SegEarthError(f"out of memory with one window of {side} px; use a smaller --window") from error
+    work.notice(f"out of memory: going on with --batch-size {windows // 2}")
+    return windows // 2
 
 
 def _tensors(chips: list[Chip], work: Work) -> tuple[Tensor, Tensor | None]:
@@ -158,7 +240,7 @@ def _tensors(chips: list[Chip], work: Work) -> tuple[Tensor, Tensor | None]:
     )
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def _out_of_memory(error: BaseException | None) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 

@@ -18,12 +18,12 @@ from segearth_cli.console import progress
 from segearth_cli.decision import Decider
 from segearth_cli.errors import RunError, SegEarthError
 from segearth_cli.identity import identity
-from segearth_cli.jobs import RunOptions, Summary, default_batch, run_facts, summarise
+from segearth_cli.jobs import RunOptions, Summary, run_facts, summarise
 from segearth_cli.ledger import COMPLETE, Ledger, Shard, State, describe, start
 from segearth_cli.masks import Outputs, layouts, writing
 from segearth_cli.merge import complete, tags, write_geotiff
 from segearth_cli.plan import Plan, PredictOptions, make_plan
-from segearth_cli.predict import Work, segment
+from segearth_cli.predict import Work, segment, work_for
 from segearth_cli.raster import Scene, environment, open_scene
 
 FAILURES = 3  # in a row, after which a run stops: what ails them ails the rest
@@ -86,9 +86,8 @@ class Session:
 
     def _compute(self, shard: Shard, advance: Callable[[int], None]) -> State:
         started = time.perf_counter()
-        device = self.assembled.device
-        batch = self.run.batch or default_batch(device.type)
-        work = Work(device, batch, self.run.threads, advance, self.run.notice)
+        run, device = self.run, self.assembled.device
+        work = work_for(self.plan, device, run.batch, threads=run.threads, progress=advance, notice=run.notice)
         counts = np.zeros(256, np.int64)
         state: State = "done"
         try:

@@ -1,5 +1,6 @@
 """A scene's mask is the same whatever the machine does: batches, threads, regions, memory."""
 
+import itertools
 import threading
 
 import numpy as np
@@ -12,7 +13,7 @@ from segearth_cli.decision import Decider
 from segearth_cli.errors import SegEarthError
 from segearth_cli.grid import Window
 from segearth_cli.plan import PredictOptions, make_plan
-from segearth_cli.predict import Work, segment
+from segearth_cli.predict import Work, segment, work_for
 from segearth_cli.raster import ReadOptions, open_scene
 
 CPU = torch.device("cpu")
@@ -20,13 +21,13 @@ QUERIES = 3
 DECIDE = Decider((0, 1, 2), 0.0, None, scores=True)
 
 
-def pixelwise(chips, valid=None):
+def pixelwise(chips, valid=None, overlap=None):
     """Logits that depend on a pixel's colour alone."""
     x = chips.float() / 255 * 0.1
     return x if valid is None else x * valid[:, None]
 
 
-def by_window(chips, valid=None):
+def by_window(chips, valid=None, overlap=None):
     """Logits that depend on the whole window, as a real model's do."""
     x = pixelwise(chips, valid)
     ramp = torch.linspace(0, 0.02, x.shape[-1])
@@ -119,7 +120,7 @@ def test_windows_without_data_never_reach_the_model(write_raster):
     values[:, 300:] = 9
     sizes = []
 
-    def model(chips, valid=None):
+    def model(chips, valid=None, overlap=None):
         sizes.append(len(chips))
         return by_window(chips, valid)
 
@@ -133,7 +134,7 @@ def test_windows_without_data_never_reach_the_model(write_raster):
 
 
 def test_a_scene_without_data_runs_no_model(write_raster):
-    def never(chips, valid=None):
+    def never(chips, valid=None, overlap=None):
         raise AssertionError
 
     scene = open_scene(write_raster("empty.tif", np.zeros((3, 100, 80), np.uint8), nodata=0))
@@ -153,7 +154,7 @@ def test_a_taper_hides_the_edges_of_windows(write_raster):
     def steepest(blend):
         levels = iter(np.random.default_rng(0).uniform(-0.02, 0.02, 100).tolist())  # each window is off by its own
 
-        def model(chips, valid=None):
+        def model(chips, valid=None, overlap=None):
             return torch.full((len(chips), QUERIES, 32, 32), next(levels)) * torch.tensor([1, 0, -1])[:, None, None]
 
         probability = run(scene, model, blend=blend)[2][0]
@@ -165,7 +166,7 @@ def test_a_taper_hides_the_edges_of_windows(write_raster):
 def test_out_of_memory_halves_the_batch_and_changes_nothing(scene):
     sizes, lines = [], []
 
-    def model(chips, valid=None):
+    def model(chips, valid=None, overlap=None):
         sizes.append(len(chips))
         if len(chips) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -179,7 +180,7 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(scene):
 
 
 def test_no_memory_for_one_window_is_one_line(scene):
-    def model(chips, valid=None):
+    def model(chips, valid=None, overlap=None):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
     with pytest.raises(SegEarthError, match="out of memory with one window of 32 px; use a smaller --window"):
@@ -187,7 +188,7 @@ def test_no_memory_for_one_window_is_one_line(scene):
 
 
 def test_a_bug_of_the_model_is_not_taken_for_memory(scene):
-    def model(chips, valid=None):
+    def model(chips, valid=None, overlap=None):
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
@@ -197,7 +198,7 @@ def test_a_bug_of_the_model_is_not_taken_for_memory(scene):
 def test_a_model_that_fails_leaves_no_thread_reading(scene):
     calls = []
 
-    def model(chips, valid=None):
+    def model(chips, valid=None, overlap=None):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
@@ -208,3 +209,87 @@ def test_a_model_that_fails_leaves_no_thread_reading(scene):
     except KeyboardInterrupt:  # while its traceback is alive
         assert not [t for t in threading.enumerate() if t.name.startswith("segearth-read")]
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("cores", [2, 5])
+def test_windows_side_by_side_change_nothing(scene, cores):
+    started = threading.Barrier(2, timeout=30)
+    lone = []
+
+    def model(chips, valid=None, overlap=None):
+        if len(lone) < 2:  # the first two are in work together
+            lone.append(len(chips))
+            started.wait()
+        return by_window(chips, valid)
+
+    work = Work(CPU, cores=cores)
+    assert same(run(scene, model, work=work), run(scene))
+    assert lone == [1, 1]
+    assert work.computed == run_counting(scene)
+
+
+def run_counting(scene):
+    work = Work(CPU, 1)
+    run(scene, work=work)
+    return work.computed
+
+
+def test_side_by_side_out_of_memory_takes_fewer_and_changes_nothing(scene):
+    lock, inside, most, lines = threading.Lock(), [], [], []
+
+    def model(chips, valid=None, overlap=None):
+        with lock:
+            inside.append(1)
+            most.append(len(inside))
+            crowded = len(inside) > 1
+        try:
+            threading.Event().wait(0.01)
+            if crowded:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+            return by_window(chips, valid)
+        finally:
+            with lock:
+                inside.pop()
+
+    work = Work(CPU, cores=4, notice=lines.append)
+    assert same(run(scene, model, work=work), run(scene))
+    assert lines == [f"out of memory: going on with --batch-size {n}" for n in (2, 1)]
+    assert set(most[-8:]) == {1}
+
+
+def test_side_by_side_no_memory_for_one_window_is_one_line(scene):
+    def model(chips, valid=None, overlap=None):
+        raise MemoryError
+
+    with pytest.raises(SegEarthError, match="out of memory with one window of 32 px; use a smaller --window"):
+        run(scene, model, work=Work(CPU, cores=2))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError("shapes do not match")])
+def test_side_by_side_a_model_that_fails_leaves_no_thread(scene, error):
+    threads = torch.get_num_threads()
+    number, calls = itertools.count(1), []
+
+    def model(chips, valid=None, overlap=None):
+        mine = next(number)
+        calls.append(mine)
+        if mine == 4:
+            raise error
+        return by_window(chips, valid)
+
+    try:
+        run(scene, model, work=Work(CPU, cores=2))
+    except (KeyboardInterrupt, RuntimeError):  # while its traceback is alive
+        assert not [t for t in threading.enumerate() if t.name.startswith("segearth-")]
+    assert 4 <= len(calls) <= 7
+    assert torch.get_num_threads() == threads
+
+
+def test_a_cpu_takes_a_window_for_each_core_and_no_more(scene):
+    plan = make_plan(scene, PredictOptions(window=32), 32)
+    one = make_plan(scene, PredictOptions(window=224), 32)
+    threads = torch.get_num_threads()
+    assert work_for(plan, CPU, None).cores == threads
+    assert work_for(plan, CPU, 1).cores == 1
+    assert work_for(plan, CPU, 999).cores == threads
+    assert work_for(one, CPU, None).cores == 1, "one window alone may use all threads"

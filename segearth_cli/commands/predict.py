@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -238,7 +239,12 @@ class _DryRun:
             "stride": plan.stride,
         }
         facts |= asdict(
-            estimate(plan, queries=len(self.classes.queries), batch=self.batch or 1, pixel_bytes=pixel_bytes)
+            estimate(
+                plan,
+                queries=len(self.classes.queries),
+                batch=self.batch or os.cpu_count() or 1,
+                pixel_bytes=pixel_bytes,
+            )
         )
         if self.sharding.work is not None:
             size = self.sharding.size

@@ -1,7 +1,8 @@
 """One window at ViT-B/16 shapes on the CPU: what the whole method costs beside the ViT forward alone, as ratios.
 
 Random weights. The window is of the NEON sample, and for the ratios of noise too, whose tokens are as different as can
-be and leave most to upsample. `--plain` adds the published formula, unfolded (13 GB, minutes).
+be and leave most to upsample. Then the windows of a scene, each alone and with what its neighbours left. `--plain` adds
+the published formula, unfolded (13 GB, minutes).
 """
 
 from __future__ import annotations
@@ -13,15 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
+import rasterio
 import torch
 import torch.nn.functional as F
 
 from benchmarks import report
 from benchmarks.precision import NEON, chip
 from segearth_cli.encoder import Encoder
+from segearth_cli.grid import starts
 from segearth_cli.model import Segmenter
+from segearth_cli.overlap import Overlap
+from segearth_cli.plan import KEPT_BYTES
 from segearth_cli.upsampler import JBU, Upsampler
 
+SCENE = NEON.with_name("bahamas_landsat.tif")
+STRIDE = 112
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -57,6 +64,22 @@ def peak_above(act: Callable[[], object]) -> float:
     Path("/proc/self/clear_refs").write_text("5")  # forget the former peak
     act()
     return (status("VmHWM") - before) / 1e6
+
+
+def row_by_row(segmenter: Segmenter) -> dict[str, float]:
+    """Milliseconds a window of the Bahamas sample takes alone, and beside others, each the mean of all windows."""
+    with rasterio.open(SCENE) as ds:
+        image = torch.from_numpy(ds.read((1, 2, 3)))[None]
+    overlap = Overlap(STRIDE, KEPT_BYTES)
+    spent = {"alone_ms": 0.0, "beside_ms": 0.0}
+    places = [(row, col) for row in starts(image.shape[2], 224, STRIDE) for col in starts(image.shape[3], 224, STRIDE)]
+    for row, col in places:
+        window = image[:, :, row : row + 224, col : col + 224].contiguous()
+        for name, shared in (("alone_ms", None), ("beside_ms", overlap)):
+            started = time.perf_counter()
+            segmenter(window, None, shared)
+            spent[name] += (time.perf_counter() - started) * 1e3 / len(places)
+    return spent
 
 
 def plain_jbu(jbu: JBU, source: torch.Tensor, guidance: torch.Tensor) -> torch.Tensor:
@@ -120,6 +143,7 @@ def main() -> None:
             "ratio": window / forward,
             "noise_ratio": noisy / forward,
             "above_gb": above,
+            **row_by_row(segmenter),
         }
     facts["phrases_ms"] = {}
     for count in (4, 16, 64, 256):

@@ -32,7 +32,9 @@ def compute_on(work: Session, share: Share, devices: Sequence[str]) -> list[Shar
     shards = share.of(work.ledger.shards)
     context = multiprocessing.get_context("spawn")
     processes = [
-        context.Process(target=_main, args=(_on(work.job, device), share, _silent(work.run)), name=device)
+        context.Process(
+            target=_main, args=(_on(work.job, device), share, _silent(work.run), devices.count(device)), name=device
+        )
         for device in devices
     ]
     try:
@@ -74,8 +76,11 @@ def _silent(run: RunOptions) -> RunOptions:
     return RunOptions(batch=run.batch, threads=run.threads, quiet=True)
 
 
-def _main(job: Job, share: Share, run: RunOptions) -> NoReturn:
-    """A process of one device; its exit code is that of the command line."""
+def _main(job: Job, share: Share, run: RunOptions, beside: int) -> NoReturn:
+    """A process of one device, one of `beside` that are at it; its exit code is that of the command line."""
+    import torch
+
+    torch.set_num_threads(max(1, torch.get_num_threads() // beside))
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, _terminate)
     _end_with_parent()

@@ -38,14 +38,15 @@ DECIDE_PIXELS = 1 << 21  # pixels decided at once
 class Work:
     """How a region is computed, none of which changes a pixel; and what it took.
 
-    batch: windows that the model gets together. cores: windows computed side by side on a CPU, each by threads of its
-    own, for which the batch is 1. threads: that read.
+    batch: windows that the model gets together. beside: on a CPU, windows computed side by side instead, each by `each`
+    threads of its own. threads: that read.
     """
 
     device: torch.device
     batch: int = 8
     threads: int = 2
-    cores: int = 1
+    beside: int = 0
+    each: int = 1
     progress: Callable[[int], None] = lambda _windows: None
     notice: Callable[[str], None] = lambda _line: None
     waited: float = 0.0  # seconds that the model waited for pixels
@@ -55,12 +56,15 @@ class Work:
 def work_for(plan: Plan, device: torch.device, at_once: int | None, **options: Any) -> Work:
     """How the windows of a plan are best computed on a device.
 
-    at_once: how many together; None for what fills an accelerator, on a CPU one for each core. options: fields of Work.
+    at_once: how many together; None for what fills an accelerator, on a CPU one for each core. There a window takes one
+    thread, unless it is the only one, because products in bfloat16 round by the number of threads. options: of Work.
     """
     if device.type != "cpu":
         return Work(device, at_once or (32 if device.type == "cuda" else 8), **options)
     threads = torch.get_num_threads()
-    return Work(device, 1, cores=min(at_once or threads, threads, plan.window_count()), **options)
+    if plan.window_count() == 1:
+        return Work(device, beside=1, each=threads, **options)
+    return Work(device, beside=min(at_once or threads, threads, plan.window_count()), **options)
 
 
 def segment(
@@ -89,7 +93,7 @@ def segment(
     stitcher = _Stitcher(scene, plan, region, Mosaic(queries, part, weights), strips, decide)
     late: deque[Later] = deque()
     overlap = Overlap(plan.stride, KEPT_BYTES)
-    run = _side_by_side if work.cores > 1 else _batchwise
+    run = _side_by_side if work.beside else _batchwise
     with (  # no thread goes on when something fails
         closing(_batches(strips, cols, height, width, work)) as batches,
         closing(run(model, batches, overlap, work)) as results,
@@ -171,16 +175,14 @@ def _run(model: Model, batch: _Batch, overlap: Overlap, work: Work) -> Iterator[
 
 
 def _side_by_side(model: Model, batches: Iterable[_Batch], overlap: Overlap, work: Work) -> Results:
-    """The same on a CPU: `work.cores` windows at a time, each with its share of the threads.
+    """The same on a CPU: `work.beside` windows at a time, because one makes too many small products for many cores.
 
-    A window makes too many small products to use many cores well. How many threads compute it is the same throughout a
-    run, as products may round by it. Out of memory halves the windows in work for good.
+    Out of memory halves the windows in work for good.
     """
     work.batch = 1
     threads = torch.get_num_threads()
-    share = max(1, threads // work.cores)
-    torch.set_num_threads(share)
-    pool = ThreadPoolExecutor(work.cores, "segearth-run", torch.set_num_threads, (share,))
+    torch.set_num_threads(work.each)
+    pool = ThreadPoolExecutor(work.beside, "segearth-run", torch.set_num_threads, (work.each,))
     begun: deque[tuple[_Batch, Future[Tensor] | None]] = deque()  # None: a batch without windows
 
     def alone(batch: _Batch) -> Future[Tensor]:
@@ -190,7 +192,7 @@ def _side_by_side(model: Model, batches: Iterable[_Batch], overlap: Overlap, wor
 
     def finished() -> tuple[_Batch, list[Tensor]]:
         if (future := begun[0][1]) and _out_of_memory(future.exception()):
-            work.cores = _halved(work.cores, begun[0][0], future.exception(), work)
+            work.beside = _halved(work.beside, begun[0][0], future.exception(), work)
             wait([future for _, future in begun if future])
             for i, (batch, future) in enumerate(begun):
                 if future and _out_of_memory(future.exception()):
@@ -201,7 +203,7 @@ def _side_by_side(model: Model, batches: Iterable[_Batch], overlap: Overlap, wor
     try:
         for batch in batches:
             ready = []
-            while len(begun) >= work.cores:
+            while len(begun) >= work.beside:
                 ready.append(finished())
             begun.append((batch, pool.submit(_first, model, batch, overlap, work) if batch.chips else None))
             yield from ready  # stitched while others are in work

@@ -211,8 +211,8 @@ def test_a_model_that_fails_leaves_no_thread_reading(scene):
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize("cores", [2, 5])
-def test_windows_side_by_side_change_nothing(scene, cores):
+@pytest.mark.parametrize("beside", [2, 5])
+def test_windows_side_by_side_change_nothing(scene, beside):
     started = threading.Barrier(2, timeout=30)
     lone = []
 
@@ -222,7 +222,7 @@ def test_windows_side_by_side_change_nothing(scene, cores):
             started.wait()
         return by_window(chips, valid)
 
-    work = Work(CPU, cores=cores)
+    work = Work(CPU, beside=beside)
     assert same(run(scene, model, work=work), run(scene))
     assert lone == [1, 1]
     assert work.computed == run_counting(scene)
@@ -251,7 +251,7 @@ def test_side_by_side_out_of_memory_takes_fewer_and_changes_nothing(scene):
             with lock:
                 inside.pop()
 
-    work = Work(CPU, cores=4, notice=lines.append)
+    work = Work(CPU, beside=4, notice=lines.append)
     assert same(run(scene, model, work=work), run(scene))
     assert lines == [f"out of memory: going on with --batch-size {n}" for n in (2, 1)]
     assert set(most[-8:]) == {1}
@@ -262,7 +262,7 @@ def test_side_by_side_no_memory_for_one_window_is_one_line(scene):
         raise MemoryError
 
     with pytest.raises(SegEarthError, match="out of memory with one window of 32 px; use a smaller --window"):
-        run(scene, model, work=Work(CPU, cores=2))
+        run(scene, model, work=Work(CPU, beside=2))
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError("shapes do not match")])
@@ -278,18 +278,18 @@ def test_side_by_side_a_model_that_fails_leaves_no_thread(scene, error):
         return by_window(chips, valid)
 
     try:
-        run(scene, model, work=Work(CPU, cores=2))
+        run(scene, model, work=Work(CPU, beside=2))
     except (KeyboardInterrupt, RuntimeError):  # while its traceback is alive
         assert not [t for t in threading.enumerate() if t.name.startswith("segearth-")]
     assert 4 <= len(calls) <= 7
     assert torch.get_num_threads() == threads
 
 
-def test_a_cpu_takes_a_window_for_each_core_and_no_more(scene):
-    plan = make_plan(scene, PredictOptions(window=32), 32)
+def test_a_cpu_takes_a_window_for_each_core_and_a_window_as_many_threads_whatever_the_batch(scene):
+    many = make_plan(scene, PredictOptions(window=32), 32)
     one = make_plan(scene, PredictOptions(window=224), 32)
     threads = torch.get_num_threads()
-    assert work_for(plan, CPU, None).cores == threads
-    assert work_for(plan, CPU, 1).cores == 1
-    assert work_for(plan, CPU, 999).cores == threads
-    assert work_for(one, CPU, None).cores == 1, "one window alone may use all threads"
+    assert work_for(many, CPU, None).beside == work_for(many, CPU, 999).beside == threads
+    assert work_for(many, CPU, 1).beside == work_for(one, CPU, None).beside == 1
+    assert {work_for(many, CPU, at_once).each for at_once in (None, 1, 2, 999)} == {1}
+    assert work_for(one, CPU, None).each == threads

@@ -5,12 +5,14 @@ from itertools import combinations
 
 import open_clip
 import pytest
+import torch
 
 from segearth_cli.encoder import embed_phrases
 from segearth_cli.files import sha256
 from segearth_cli.sources import MINI, choose, image_facts
 from segearth_cli.weights import load_clip, load_upsampler
 
+NEON = MINI.parents[2] / "sample_tiles" / "neon_osbs_01m.tif"
 COVERS = ("water", "building", "road", "forest", "cropland", "bare soil")
 
 
@@ -51,3 +53,18 @@ def test_ground_covers_are_different_directions_and_synonyms_the_same(clip):
 def test_the_vocabulary_names_the_words_for_ground_covers():
     words = set((MINI / "vocabulary.txt").read_text().split())
     assert {part for cover in COVERS for part in cover.split()} <= words
+
+
+def test_the_mask_is_the_same_to_the_bit_on_few_cores_and_on_many(segearth, tmp_path):
+    threads, found = torch.get_num_threads(), []
+    for cores, at_once in ((1, "auto"), (3, "auto"), (3, "1")):
+        torch.set_num_threads(cores)
+        written = tmp_path / f"{cores}{at_once}.tif", tmp_path / f"{cores}{at_once}_confidence.tif"
+        options = ("--precision", "bf16", "--device", "cpu", "--batch-size", at_once, "--confidence", written[1])
+        try:
+            done = segearth("predict", NEON, "--classes", ",".join(COVERS), "--out", written[0], *options)
+        finally:
+            torch.set_num_threads(threads)
+        assert done.code == 0
+        found.append([path.read_bytes() for path in written])
+    assert found[0] == found[1] == found[2]

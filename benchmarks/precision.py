@@ -1,7 +1,7 @@
 """How far reduced precision moves logits and masks from float32: the parity cases, and real images with `mini`.
 
 `python -m benchmarks.precision`. The first window of each parity case and of the NEON sample; where ../shared/labelled
-is present, one of each of up to three images a set, whose phrases are then the set's own.
+is present, the masks of up to three whole images a set, for the set's own classes.
 """
 
 from __future__ import annotations
@@ -13,10 +13,16 @@ import torch
 from torch import Tensor
 
 from benchmarks import report
+from benchmarks.accuracy import Keep
 from scripts.mini.score import files, places
 from segearth_cli import classes as class_lists
+from segearth_cli.assemble import Assembled, ModelOptions, assemble
+from segearth_cli.decision import Decider
 from segearth_cli.encoder import Encoder
 from segearth_cli.model import Segmenter
+from segearth_cli.plan import PredictOptions, make_plan
+from segearth_cli.predict import segment, work_for
+from segearth_cli.raster import open_scene
 from segearth_cli.sources import MINI, UPSAMPLER
 from segearth_cli.text import phrase_embeddings
 from segearth_cli.weights import load_clip, load_upsampler
@@ -24,6 +30,7 @@ from segearth_cli.weights import load_clip, load_upsampler
 PARITY = Path(__file__).parents[1] / "tests" / "parity"
 NEON = Path(__file__).parents[1] / "sample_tiles" / "neon_osbs_01m.tif"
 LABELLED = Path(__file__).parents[2] / "shared" / "labelled"
+OPTIONS = PredictOptions(long_side=448, global_bias=0.5)
 PHRASES = ("tree", "forest", "grass", "building", "roof", "road", "parking lot", "bare soil")
 
 
@@ -57,28 +64,50 @@ def compare(model: str, upsampler: str | None, phrases: tuple[str, ...], chips: 
     return found
 
 
-def chip(path: Path, long_side: int | None = None) -> Tensor:
-    """The first window (1, 3, 224, 224) of an image, resampled to a long side."""
+def chip(path: Path) -> Tensor:
+    """The first window (1, 3, 224, 224) of an image."""
     with rasterio.open(path) as ds:
-        factor = long_side / max(ds.shape) if long_side else 1
-        size = tuple(int(side * factor + 0.5) for side in ds.shape)
-        return torch.from_numpy(ds.read((1, 2, 3), out_shape=(3, *size))[None, :, :224, :224])
+        return torch.from_numpy(ds.read((1, 2, 3))[None, :, :224, :224])
 
 
-def labelled(upsampler: str | None) -> dict[str, dict[str, float]]:
-    """Over windows of labelled images: the largest difference, other pixels on average and in the worst window."""
-    found = []
+def stitched(path: Path, assembled: Assembled, queries: int) -> Tensor:
+    """The logits (Q, H, W) that a whole image's mask is decided by."""
+    keep = Keep()
+    scene = open_scene(str(path), OPTIONS.read)
+    plan = make_plan(scene, OPTIONS, assembled.native)
+    for _ in segment(scene, plan, assembled.segmenter, queries, keep, work_for(plan, assembled.device, None)):
+        pass
+    scene.close()
+    return torch.cat(keep.rows, dim=1)
+
+
+def labelled(upsampler: str) -> dict[str, dict[str, float]]:
+    """Over labelled images: the largest differences, and other pixels of masks on average and in the worst image."""
+    found: dict[str, list[tuple[float, float]]] = {"bf16": [], "fp16": []}
     for folder in places(LABELLED):
-        phrases = class_lists.read(folder / "classes.txt").queries
-        found += [compare("mini", upsampler, phrases, chip(image, 448)) for image in files(folder, "held-out")[:3]]
+        classes = class_lists.read(folder / "classes.txt")
+        images, queries = files(folder, "held-out")[:3], len(classes.queries)
+        decide = Decider(classes.query_class, 0.0, None)
+        exact = []
+        for precision in ("fp32", *found):
+            options = ModelOptions("mini", upsampler, precision=precision, global_bias=OPTIONS.global_bias)
+            assembled = assemble(options, classes)
+            every = [stitched(image, assembled, queries) for image in images]
+            if precision == "fp32":
+                exact = every
+                continue
+            for one, other in zip(exact, every, strict=True):
+                away = (decide(one).codes != decide(other).codes).float().mean().item()
+                found[precision].append(((one - other).abs().max().item(), 100 * away))
     return {
         precision: {
-            "windows": len(found),
-            "largest": max(one[precision]["largest"] for one in found),
-            "other_pixels_percent": sum(one[precision]["other_pixels_percent"] for one in found) / len(found),
-            "worst_percent": max(one[precision]["other_pixels_percent"] for one in found),
+            "images": len(pairs),
+            "largest": max(largest for largest, _ in pairs),
+            "largest_mean": sum(largest for largest, _ in pairs) / len(pairs),
+            "other_pixels_percent": sum(away for _, away in pairs) / len(pairs),
+            "worst_percent": max(away for _, away in pairs),
         }
-        for precision in found[0]
+        for precision, pairs in found.items()
     }
 
 
@@ -89,7 +118,7 @@ def main() -> None:
         facts[case.name] = compare(f"local-dir:{case / 'model'}", str(case / "upsampler.safetensors"), phrases, image)
     facts["neon"] = compare("mini", str(MINI / UPSAMPLER), PHRASES, chip(NEON))
     if LABELLED.is_dir():
-        facts["labelled"] = {"SimFeatUp": labelled(str(MINI / UPSAMPLER)), "bilinear": labelled(None)}
+        facts["labelled"] = {"SimFeatUp": labelled("mini"), "bilinear": labelled("none")}
     report.write("precision", facts)
 
 

@@ -70,9 +70,7 @@ class Overlap:
         return runs(tiles, step) if rest == 0 and step < tiles - 2 else None
 
     def get(self, key: Hashable, windows: int, make: Callable[[], Tensor]) -> Tensor:
-        """The tensor of a key, made unless it is here; windows: how many need it in all."""
-        if windows == 1:
-            return make()
+        """The tensor of a key, made unless it is here; windows: how many need it in all, two or more."""
         with self._lock:
             kept = self._kept.get(key)
             if mine := kept is None:

@@ -116,9 +116,12 @@ class JBU(nn.Module):
                 inside = slice(tall.first * TILE, tall.end * TILE), slice(wide.first * TILE, wide.end * TILE)
                 crop = extended[:, inside[0].start : inside[0].stop + margin, inside[1].start : inside[1].stop + margin]
                 crop = crop.contiguous()
-                key = id(self), source.shape[1:3], *(tuple(axis.kinds) for axis in part), digest(crop)
                 make = functools.partial(self._block, crop, part, source.dtype, shared)
-                weights = common.overlap.get(key, tall.windows * wide.windows, make)
+                if (windows := tall.windows * wide.windows) > 1:
+                    key = id(self), source.shape[1:3], *(tuple(axis.kinds) for axis in part), digest(crop)
+                    weights = common.overlap.get(key, windows, make)
+                else:
+                    weights = make()
                 strips = [source[:, at : at + down.length] for at in part[0].starts]
                 pixels = _applied(weights, strips, part[1], finish)
                 if out is None:  # what is finished goes to be added up phrase by phrase

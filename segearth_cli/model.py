@@ -55,9 +55,7 @@ class Segmenter(nn.Module):
         The logits are those of method 4: <f, t> - global_bias * <g, t>, f and g of unit length. overlap: what earlier
         windows of the same scene left for these, used on a CPU.
         """
-        if (
-            chips.device.type == "cpu" and len(chips) > 1
-        ):  # one window fills a CPU, and then no batch changes its numbers
+        if chips.device.type == "cpu" and len(chips) > 1:  # one at a time, so that no batch changes their numbers
             parts = zip(chips, [None] * len(chips) if valid is None else valid, strict=True)
             return torch.cat([self(chip[None], None if ok is None else ok[None], overlap) for chip, ok in parts])
         minimum = 1 if self.upsampler is None else self.upsampler.minimum

@@ -27,7 +27,7 @@ class Run:
 def runs(tiles: int, step: int) -> list[Run]:
     """An axis of tiles cut so that windows `step` tiles apart have whole runs in common.
 
-    The outermost tiles see a window's edge, so they are like nobody else's.
+    The outermost tiles see a window's edge, so no other window along the axis has them.
 
     >>> [(run.first, run.end, run.windows) for run in runs(28, 14)]
     [(0, 1, 1), (1, 13, 2), (13, 15, 1), (15, 27, 2), (27, 28, 1)]

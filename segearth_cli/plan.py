@@ -157,7 +157,8 @@ def estimate(plan: Plan, *, queries: int, batch: int, pixel_bytes: int) -> Estim
     strips = (2 * queries + 2) * 4 * plan.window * plan.cols
     pixels = (plan.window + 4 * 512) * plan.cols * 4
     rows = 512 * plan.width * pixel_bytes * 2 + (64 << 20)
-    model = batch * plan.window**2 * (queries + 300) * 4 + min(KEPT_BYTES, 1000 * plan.window * plan.cols)
+    kept = min(KEPT_BYTES, 1000 * plan.window * plan.cols) if plan.window_count() > 1 else 0
+    model = min(batch, plan.window_count()) * plan.window**2 * (queries + 300) * 4 + kept
     with_overviews = plan.height * plan.width * pixel_bytes * 4 // 3
     return Estimate(plan.window_count(), plan.rows, plan.cols, strips + pixels + rows + model, with_overviews)
 

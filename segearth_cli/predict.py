@@ -36,7 +36,7 @@ DECIDE_PIXELS = 1 << 21  # pixels decided at once
 
 @dataclass(slots=True)
 class Work:
-    """How a region is computed, none of which changes a pixel; and what it took.
+    """How a region is computed, none of which changes a pixel, but `each` in bfloat16; and what it took.
 
     batch: windows that the model gets together. beside: on a CPU, windows computed side by side instead, each by `each`
     threads of its own. threads: that read.
@@ -49,7 +49,7 @@ class Work:
     each: int = 1
     progress: Callable[[int], None] = lambda _windows: None
     notice: Callable[[str], None] = lambda _line: None
-    waited: float = 0.0  # seconds that the model waited for pixels
+    waited: float = 0.0  # seconds without new pixels for the model; side by side, windows may still be in work
     computed: int = 0  # windows with data
 
 
@@ -92,7 +92,7 @@ def segment(
     weights = torch.from_numpy(grid.weights(height, width, plan.blend)).to(work.device)
     stitcher = _Stitcher(scene, plan, region, Mosaic(queries, part, weights), strips, decide)
     late: deque[Later] = deque()
-    overlap = Overlap(plan.stride, KEPT_BYTES)
+    overlap = Overlap(plan.stride, KEPT_BYTES if plan.window_count() > 1 else 0)
     run = _side_by_side if work.beside else _batchwise
     with (  # no thread goes on when something fails
         closing(_batches(strips, cols, height, width, work)) as batches,
@@ -194,9 +194,12 @@ def _side_by_side(model: Model, batches: Iterable[_Batch], overlap: Overlap, wor
         if (future := begun[0][1]) and _out_of_memory(future.exception()):
             work.beside = _halved(work.beside, begun[0][0], future.exception(), work)
             wait([future for _, future in begun if future])
-            for i, (batch, future) in enumerate(begun):
-                if future and _out_of_memory(future.exception()):
-                    begun[i] = batch, alone(batch)
+            short = [i for i, (_, future) in enumerate(begun) if future and _out_of_memory(future.exception())]
+            future = None
+            for i in short:
+                begun[i] = begun[i][0], None  # lets go of what the failed attempts hold
+            for i in short:
+                begun[i] = begun[i][0], alone(begun[i][0])
         batch, future = begun.popleft()
         return batch, [future.result()] if future else []
 

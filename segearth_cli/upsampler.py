@@ -110,7 +110,9 @@ class JBU(nn.Module):
         margin = 2 * self.radius
         out: Tensor | None = None
         for tall in common.rows:
-            cols = common.cols if tall.windows > 1 else [Run(0, len(across.starts), 1)]  # thin blocks are slow
+            cols = (
+                common.cols if tall.windows > 1 else [Run(0, len(across.starts), 1)]
+            )  # few tiles recur, in thin blocks
             for wide in reversed(cols):
                 part = down.part(tall.first, tall.end), across.part(wide.first, wide.end)
                 inside = slice(tall.first * TILE, tall.end * TILE), slice(wide.first * TILE, wide.end * TILE)

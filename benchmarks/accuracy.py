@@ -28,7 +28,7 @@ from segearth_cli.classes import ClassSet
 from segearth_cli.decision import Decider, Decision
 from segearth_cli.overlap import Overlap
 from segearth_cli.plan import PredictOptions, make_plan
-from segearth_cli.predict import Work, segment
+from segearth_cli.predict import Model, segment, work_for
 from segearth_cli.raster import open_scene
 from segearth_cli.sources import choose
 
@@ -42,11 +42,10 @@ class Apart:
 
     def __init__(self, assembled: Assembled):
         self._segmenter = assembled.segmenter
+        self._segmenter.global_bias = 0.0
 
     def __call__(self, chips: Tensor, valid: Tensor | None, overlap: Overlap) -> Tensor:
-        self._segmenter.global_bias = 0.0
         plain = self._segmenter(chips, valid, overlap)
-        self._segmenter.global_bias = 1.0
         token = self._segmenter.token(chips, valid)
         bias = torch.nn.functional.normalize(token, dim=-1) @ self._segmenter.phrases.T
         return torch.cat([plain, bias[:, :, None, None].expand_as(plain)], dim=1)
@@ -69,14 +68,19 @@ class Keep(Decider):
 
 def logits(path: Path, assembled: Assembled, options: PredictOptions, queries: int) -> tuple[Tensor, Tensor]:
     """Stitched logits (Q, H, W) without bias, and the stitched bias (Q, H, W)."""
+    both = stitched(path, Apart(assembled), assembled, options, 2 * queries)
+    return both[:queries], both[queries:]
+
+
+def stitched(path: Path, model: Model, assembled: Assembled, options: PredictOptions, queries: int) -> Tensor:
+    """The logits (Q, H, W) that a whole image's mask is decided by."""
     scene = open_scene(str(path), options.read)
     keep = Keep()
     plan = make_plan(scene, options, assembled.native)
-    for _ in segment(scene, plan, Apart(assembled), 2 * queries, keep, Work(assembled.device)):
+    for _ in segment(scene, plan, model, queries, keep, work_for(plan, assembled.device, None)):
         pass
     scene.close()
-    both = torch.cat(keep.rows, dim=1)
-    return both[:queries], both[queries:]
+    return torch.cat(keep.rows, dim=1)
 
 
 def confusion(codes: np.ndarray, label: np.ndarray, classes: int) -> metrics.Confusion:

@@ -13,16 +13,14 @@ import torch
 from torch import Tensor
 
 from benchmarks import report
-from benchmarks.accuracy import Keep
+from benchmarks.accuracy import stitched
 from scripts.mini.score import files, places
 from segearth_cli import classes as class_lists
-from segearth_cli.assemble import Assembled, ModelOptions, assemble
+from segearth_cli.assemble import ModelOptions, assemble
 from segearth_cli.decision import Decider
 from segearth_cli.encoder import Encoder
 from segearth_cli.model import Segmenter
-from segearth_cli.plan import PredictOptions, make_plan
-from segearth_cli.predict import segment, work_for
-from segearth_cli.raster import open_scene
+from segearth_cli.plan import PredictOptions
 from segearth_cli.sources import MINI, UPSAMPLER
 from segearth_cli.text import phrase_embeddings
 from segearth_cli.weights import load_clip, load_upsampler
@@ -70,17 +68,6 @@ def chip(path: Path) -> Tensor:
         return torch.from_numpy(ds.read((1, 2, 3))[None, :, :224, :224])
 
 
-def stitched(path: Path, assembled: Assembled, queries: int) -> Tensor:
-    """The logits (Q, H, W) that a whole image's mask is decided by."""
-    keep = Keep()
-    scene = open_scene(str(path), OPTIONS.read)
-    plan = make_plan(scene, OPTIONS, assembled.native)
-    for _ in segment(scene, plan, assembled.segmenter, queries, keep, work_for(plan, assembled.device, None)):
-        pass
-    scene.close()
-    return torch.cat(keep.rows, dim=1)
-
-
 def labelled(upsampler: str) -> dict[str, dict[str, float]]:
     """Over labelled images: the largest differences, and other pixels of masks on average and in the worst image."""
     found: dict[str, list[tuple[float, float]]] = {"bf16": [], "fp16": []}
@@ -92,7 +79,7 @@ def labelled(upsampler: str) -> dict[str, dict[str, float]]:
         for precision in ("fp32", *found):
             options = ModelOptions("mini", upsampler, precision=precision, global_bias=OPTIONS.global_bias)
             assembled = assemble(options, classes)
-            every = [stitched(image, assembled, queries) for image in images]
+            every = [stitched(image, assembled.segmenter, assembled, OPTIONS, queries) for image in images]
             if precision == "fp32":
                 exact = every
                 continue

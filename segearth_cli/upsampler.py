@@ -109,11 +109,9 @@ class JBU(nn.Module):
         height, width = (len(axis.starts) * TILE for axis in axes)
         margin = 2 * self.radius
         out: Tensor | None = None
+        undivided = [Run(0, len(across.starts), 1)]  # where few tiles recur, in thin blocks, it takes fewer calls
         for tall in common.rows:
-            cols = (
-                common.cols if tall.windows > 1 else [Run(0, len(across.starts), 1)]
-            )  # few tiles recur, in thin blocks
-            for wide in reversed(cols):
+            for wide in reversed(common.cols if tall.windows > 1 else undivided):
                 part = down.part(tall.first, tall.end), across.part(wide.first, wide.end)
                 inside = slice(tall.first * TILE, tall.end * TILE), slice(wide.first * TILE, wide.end * TILE)
                 crop = extended[:, inside[0].start : inside[0].stop + margin, inside[1].start : inside[1].stop + margin]

@@ -75,6 +75,14 @@ def test_float32_is_the_plain_formula(case):
     assert same >= 0.9999
 
 
+def test_a_tower_in_bfloat16_keeps_the_bounds_on_a_real_image(monkeypatch):
+    monkeypatch.setattr("segearth_cli.encoder.NARROW", 0)  # as wide towers are
+    images = chips("real")
+    largest, same = differences(("real", images, plain_logits(load("real", torch.float32), images)), torch.bfloat16)
+    assert 1e-4 < largest <= 2e-3  # above: it is bfloat16 indeed
+    assert same >= 0.999
+
+
 def test_bfloat16_is_within_what_was_asked(case):
     largest, same = differences(case, torch.bfloat16)
     assert largest <= 2e-3

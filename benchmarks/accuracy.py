@@ -22,15 +22,12 @@ from benchmarks import report
 from scripts.mini.score import files as files_of
 from scripts.mini.score import places
 from segearth_cli import classes as class_lists
-from segearth_cli import metrics
-from segearth_cli.assemble import Assembled, ModelOptions, assemble
 from segearth_cli.classes import ClassSet
-from segearth_cli.decision import Decider, Decision
-from segearth_cli.overlap import Overlap
-from segearth_cli.plan import PredictOptions, make_plan
-from segearth_cli.predict import Model, segment, work_for
+from segearth_cli.evaluation import confusion as metrics
+from segearth_cli.model import Overlap
+from segearth_cli.prediction import Decider, Decision, Model, PredictOptions, make_plan, segmented_rows, work_for
 from segearth_cli.raster import open_scene
-from segearth_cli.sources import choose
+from segearth_cli.weights import Assembled, ModelOptions, assemble, choose
 
 LABELLED = Path(__file__).parents[2] / "shared" / "labelled"
 ATTENTIONS = ("vanilla", "clearclip", "segearth")
@@ -77,7 +74,7 @@ def stitched(path: Path, model: Model, assembled: Assembled, options: PredictOpt
     scene = open_scene(str(path), options.read)
     keep = Keep()
     plan = make_plan(scene, options, assembled.native)
-    for _ in segment(scene, plan, model, queries, keep, work_for(plan, assembled.device, None)):
+    for _ in segmented_rows(scene, plan, model, queries, keep, work_for(plan, assembled.device, None)):
         pass
     scene.close()
     return torch.cat(keep.rows, dim=1)

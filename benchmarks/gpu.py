@@ -18,9 +18,9 @@ from torch import Tensor
 from benchmarks import report, scene
 from benchmarks.window import build, plain_window
 from segearth_cli import classes as class_lists
-from segearth_cli import fused
-from segearth_cli.assemble import Assembled
 from segearth_cli.model import Segmenter, coordinates
+from segearth_cli.model import gpu_stages as fused
+from segearth_cli.weights import Assembled
 
 
 def milliseconds(act: Callable[[], object], repeats: int = 10) -> float:

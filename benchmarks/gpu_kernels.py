@@ -29,7 +29,7 @@ class Compiled:
 
 def compile_all(capability: int, precision: str, radius: int) -> Iterator[Compiled]:
     """Every kernel as `fused.stage` launches it, for sm_<capability>; precision: fp16 or bf16."""
-    from segearth_cli import kernels
+    from segearth_cli.model import gpu_kernels as kernels
 
     half = f"*{precision}"
     taps = {5: 128, 3: 64}[radius]

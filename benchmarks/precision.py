@@ -16,14 +16,9 @@ from benchmarks import report
 from benchmarks.accuracy import stitched
 from scripts.mini.score import files, places
 from segearth_cli import classes as class_lists
-from segearth_cli.assemble import ModelOptions, assemble
-from segearth_cli.decision import Decider
-from segearth_cli.encoder import Encoder
-from segearth_cli.model import Segmenter
-from segearth_cli.plan import PredictOptions
-from segearth_cli.sources import MINI, UPSAMPLER
-from segearth_cli.text import phrase_embeddings
-from segearth_cli.weights import load_clip, load_upsampler
+from segearth_cli.model import Encoder, Segmenter
+from segearth_cli.prediction import Decider, PredictOptions
+from segearth_cli.weights import MINI, UPSAMPLER, ModelOptions, assemble, load_clip, load_upsampler, phrase_embeddings
 
 PARITY = Path(__file__).parents[1] / "tests" / "parity"
 NEON = Path(__file__).parents[1] / "sample_tiles" / "neon_osbs_01m.tif"

@@ -16,12 +16,10 @@ import rasterio
 
 from benchmarks import report
 from segearth_cli import classes as class_lists
-from segearth_cli.assemble import Assembled, ModelOptions, assemble
 from segearth_cli.classes import ClassSet
-from segearth_cli.jobs import RunOptions, predict_scene
-from segearth_cli.masks import Outputs
-from segearth_cli.plan import PredictOptions
-from segearth_cli.sources import choose
+from segearth_cli.prediction import PredictOptions, RunOptions, predict_scene
+from segearth_cli.raster import Outputs
+from segearth_cli.weights import Assembled, ModelOptions, assemble, choose
 
 WORDS = "water,building,road,forest,grass,bare soil,cropland,car"
 

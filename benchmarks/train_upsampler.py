@@ -21,14 +21,9 @@ import torch
 
 from benchmarks import report
 from segearth_cli.console import note
-from segearth_cli.dataset import collect
-from segearth_cli.encoder import Encoder
-from segearth_cli.grid import Window
-from segearth_cli.learner import Learner
-from segearth_cli.pictures import save_looks
-from segearth_cli.raster import ReadOptions, open_scene
-from segearth_cli.recipe import Recipe
-from segearth_cli.train import Job, train
+from segearth_cli.model import Encoder
+from segearth_cli.raster import ReadOptions, Window, open_scene
+from segearth_cli.training import Job, Learner, Recipe, collect, save_looks, train
 from segearth_cli.weights import load_clip
 
 CPU = torch.device("cpu")

@@ -20,12 +20,9 @@ import torch.nn.functional as F
 
 from benchmarks import report
 from benchmarks.precision import NEON, chip
-from segearth_cli.encoder import Encoder
-from segearth_cli.grid import starts
-from segearth_cli.model import Segmenter
-from segearth_cli.overlap import Overlap
-from segearth_cli.plan import KEPT_BYTES
-from segearth_cli.upsampler import JBU, Upsampler
+from segearth_cli.model import JBU, Encoder, Overlap, Segmenter, Upsampler
+from segearth_cli.prediction import KEPT_BYTES
+from segearth_cli.raster import starts
 
 SCENE = NEON.with_name("bahamas_landsat.tif")
 STRIDE = 112

@@ -12,9 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from segearth_cli.sources import MINI, image_facts
-from segearth_cli.upsampler import JBU, Upsampler
-from segearth_cli.weights import load_clip, save_upsampler
+from segearth_cli.model import JBU, Upsampler
+from segearth_cli.weights import MINI, image_facts, load_clip, save_upsampler
 
 SEED = 20261
 SIGMA = 0.25  # of the spatial kernel, whose radius is 1

@@ -12,8 +12,7 @@ import rasterio
 from matplotlib.patches import Patch
 
 from segearth_cli.classes import CLASSES_TAG, NODATA, from_tag
-from segearth_cli.grid import Window
-from segearth_cli.raster import ReadOptions, open_scene, parse_bands
+from segearth_cli.raster import ReadOptions, Window, open_scene, parse_bands
 
 LONGEST = 600  # pixels of the longer side of each of the two pictures
 

@@ -64,7 +64,7 @@ def upsampler_file(tmp_path_factory):
     import torch
     from safetensors.torch import save_file
 
-    from segearth_cli.upsampler import Upsampler
+    from segearth_cli.model.upsampler import Upsampler
 
     torch.manual_seed(1)
     made = Upsampler(32, 16, radius=2, keys=8)

@@ -1,89 +1,125 @@
-"""The floors of the house: a module imports from floors below its own, and heavy libraries stay where they belong."""
+"""The walls of the house: imports go down a list of packages, from outside through the face, and never in a circle."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "segearth_cli"
 
-FLOORS = [
-    set(floor.split())
-    for floor in (
-        "__init__ errors",
-        "grid classes console kernels files catalogue tags transfer corners ground rtree wkb regularize ahead claims",
-        "fused pieces linked maskfile geopackage manifest",
-        "tiles",
-        "overlap",
-        "raster mosaic decision rings vectors encoder upsampler metrics pairs presets sources tensors pictures",
-        "weights text dataset objective recipe checkpoint model plan report strips masks shapes identity",
-        "borders sieve",
-        "predict vectorize learner evaluate download assemble frame",
-        "jobs train ledger",
-        "merge",
-        "shards",
-        "engine_dask engine_processes",
-        "commands",
-        "cli",
-        "__main__",
-    )
-]
-FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+# Each imports only from what stands below it. docs/architecture.md tells what each is for.
+ORDER = (
+    "__main__",
+    "cli",
+    "commands",
+    "jobs",
+    "prediction",
+    "training",
+    "evaluation vector",
+    "weights",
+    "model",
+    "raster",
+    "presets faces",
+    "classes console files",
+    "errors __init__",
+)
+FLOOR = {name: -floor for floor, names in enumerate(ORDER) for name in names.split()}
+FACES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py") if path.parent.name != "commands")
+TORCH = {"model", "weights", "prediction", "training", "jobs"}  # packages whose modules may import it at import time
 
-# library -> the only modules that may import it at import time
+# library -> what may import it at all: a package, or a module of it
 HOMES = {
-    "torch": {
-        *("mosaic", "decision", "encoder", "fused", "tiles", "overlap", "upsampler", "objective"),
-        *("tensors", "weights", "text", "dataset", "model", "learner", "checkpoint", "predict", "train", "assemble"),
-    },
-    "open_clip": {"encoder", "tags", "text", "weights"},
-    "fiona": {"vectors"},
-    "triton": {"kernels"},
+    "open_clip": {"weights", "model.encoder"},
+    "fiona": {"vector"},
+    "triton": {"model.gpu_kernels"},
+    "typer": {"commands", "cli"},
 }
 
 
 def modules():
     for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        yield pytest.param(
-            path, parts[0] if parts[0] != "commands" or len(parts) == 1 else "commands", id="/".join(parts)
-        )
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        yield pytest.param(path, name, id=name)
 
 
-def imports(tree, *, top_level):
-    nodes = tree.body if top_level else ast.walk(tree)
-    for node in nodes:
+def imported(path, *, at_import=False):
+    """(module, names) of each import of a file; only of those that run when it is imported."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body if at_import else ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.name, ()) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == "segearth_cli":
-                yield from (f"segearth_cli.{alias.name}" for alias in node.names)
-            else:
-                yield node.module
+            yield node.module, tuple(alias.name for alias in node.names)
+
+
+def ours(path):
+    """(place below the package, names) of each import of the package's own."""
+    for module, names in imported(path):
+        head, _, place = module.partition(".")
+        if head == "segearth_cli":
+            yield (place, names) if place else ("", names)
 
 
 @pytest.mark.parametrize(("path", "name"), list(modules()))
-def test_a_module_imports_only_from_floors_below(path, name):
-    assert name in FLOOR, f"{name} has no floor: add it to FLOORS"
-    for target in imports(ast.parse(path.read_text()), top_level=False):
-        head, _, rest = target.partition(".")
-        if head != "segearth_cli":
+def test_a_module_imports_what_stands_below_it_and_through_its_face(path, name):
+    own = name.split(".")[0]
+    assert own in FLOOR, f"{name} has no place in the house: add {own} to ORDER"
+    for place, names in ours(path):
+        for target in [place] if place else [n if n in FLOOR else "__init__" for n in names]:
+            other, _, inside = target.partition(".")
+            if other == own:
+                continue
+            assert FLOOR[other] < FLOOR[own], f"{name} imports {target}, which does not stand below {own} in ORDER"
+            assert not inside, f"{name} imports {target} past the face of {other}: import from segearth_cli.{other}"
+            if other in FACES:
+                known = import_module(f"segearth_cli.{other}").__all__
+                hidden = sorted(set(names) - set(known)) if place else []
+                assert not hidden, f"{name} takes {hidden} from {other}, whose face does not show them"
+
+
+@pytest.mark.parametrize("package", [*FACES, "commands"])
+def test_no_package_imports_in_a_circle(package):
+    graph = {}
+    for path in (PACKAGE / package).glob("*.py"):
+        name = path.stem
+        if name == "__init__":
             continue
-        below = rest.split(".")[0]
-        if below not in FLOOR:  # a public name of the package itself
-            below = "__init__"
-        same_package = name == below == "commands"
-        assert same_package or FLOOR[below] < FLOOR[name], (
-            f"{name} (floor {FLOOR[name]}) imports {below} (floor {FLOOR[below]})"
-        )
+        graph[name] = {
+            inside
+            for place, names in ours(path)
+            for inside in (
+                [place.split(".")[1]] if place.startswith(f"{package}.") else names if place == package else []
+            )
+        } - {name}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as e:
+        pytest.fail(f"{package}: {' imports '.join(reversed(e.args[1]))}")
+
+
+@pytest.mark.parametrize("package", FACES)
+def test_a_face_tells_its_story_and_shows_all_it_names(package):
+    face = import_module(f"segearth_cli.{package}")
+    assert 4 <= len(face.__doc__.splitlines()) <= 8
+    assert [name for name in face.__all__ if not hasattr(face, name)] == []
 
 
 @pytest.mark.parametrize(("path", "name"), list(modules()))
-def test_heavy_libraries_stay_in_their_modules(path, name):
-    at_import = {target.partition(".")[0] for target in imports(ast.parse(path.read_text()), top_level=True)}
-    anywhere = {target.partition(".")[0] for target in imports(ast.parse(path.read_text()), top_level=False)}
+def test_heavy_libraries_stay_in_their_rooms(path, name):
+    package = name.split(".")[0]
+    found = {module.partition(".")[0] for module, _ in imported(path)}
+    at_import = {module.partition(".")[0] for module, _ in imported(path, at_import=True)}
+    if package not in TORCH or name.endswith("__init__"):
+        assert "torch" not in at_import, f"{name} imports torch at import time"
     for library, homes in HOMES.items():
-        if name not in homes:
-            assert library not in at_import, f"{name} imports {library} at import time"
-            if library != "torch":
-                assert library not in anywhere, f"{name} imports {library}"
+        if library in found:
+            assert package in homes or name in homes, f"{name} imports {library}, which lives in {', '.join(homes)}"
+
+
+@pytest.mark.parametrize("package", FACES)
+def test_no_name_of_a_face_is_also_a_module_of_a_lazy_package(package):
+    face = import_module(f"segearth_cli.{package}")
+    modules = {path.stem for path in (PACKAGE / package).glob("*.py")}
+    assert not hasattr(face, "__getattr__") or modules.isdisjoint(face.__all__)  # importing one would hide the other

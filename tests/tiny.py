@@ -6,7 +6,7 @@ import open_clip
 import torch
 from safetensors.torch import save_file
 
-from segearth_cli.upsampler import Upsampler
+from segearth_cli.model.upsampler import Upsampler
 
 CONFIG = {
     "model_cfg": {

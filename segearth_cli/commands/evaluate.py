@@ -16,11 +16,11 @@ from segearth_cli import presets
 from segearth_cli.classes import ClassSet
 from segearth_cli.console import note, progress
 from segearth_cli.errors import ClassesError, RasterError, UsageError
+from segearth_cli.evaluation import Pairing, pair
 from segearth_cli.files import refuse_existing, replacing
-from segearth_cli.pairs import Pairing, pair
 
 if TYPE_CHECKING:
-    from segearth_cli.evaluate import LabelCodes, Options, Tally
+    from segearth_cli.evaluation import EvaluateOptions, LabelCodes, Tally
 
 SOME_FAILED = 3
 _SHOWN = 3  # unpaired files named one by one
@@ -56,11 +56,10 @@ def evaluate(
     Pixels are summed over the whole set before dividing, as mmsegmentation does. Labels on another grid are warped
     to the mask's. Pixels where the mask has no data are left out unless --count-nodata.
     """
-    from segearth_cli import evaluate as work
-    from segearth_cli import report
+    from segearth_cli.evaluation import EvaluateOptions, as_csv, figures, tables, write_png
 
     chosen, setting = _classes(classes, classes_file, preset)
-    options = work.Options(_codes(setting, ignore or [], label_map, label_offset, len(chosen)), count_nodata)
+    options = EvaluateOptions(_codes(setting, ignore or [], label_map, label_offset, len(chosen)), count_nodata)
     outputs = [path for path in (None if json_file == "-" else json_file, csv, png) if path]
     _check_outputs([Path(path) for path in outputs], overwrite)
     pairing = pair(predictions, labels, prediction_suffix=prediction_suffix, label_suffix=label_suffix)
@@ -75,21 +74,21 @@ def evaluate(
     missing = _tell_missing(pairing)
     for remark in () if quiet else _remarks(tally, chosen, options, setting):
         note(remark)
-    figures = report.summary(chosen, tally.confusion) | {
+    found = figures(chosen, tally.confusion) | {
         "pairs": len(pairing.pairs) - failed,
         "unscored": failed + missing,
         "pixels_ignored": tally.ignored,
         "pixels_nodata": tally.nodata,
     }
-    text = json.dumps(figures, indent=2, ensure_ascii=False)
+    text = json.dumps(found, indent=2, ensure_ascii=False)
     if json_file and json_file != "-":
         _write(Path(json_file), text + "\n")
     if csv:
-        _write(csv, report.as_csv(chosen, tally.confusion))
+        _write(csv, as_csv(chosen, tally.confusion))
     if png:
         with replacing(png) as temporary:
-            report.write_png(temporary, chosen, tally.confusion)
-    print(text if json_file == "-" else report.tables(chosen, tally.confusion).rstrip())
+            write_png(temporary, chosen, tally.confusion)
+    print(text if json_file == "-" else tables(chosen, tally.confusion).rstrip())
     if (failed or missing) and not allow_missing:
         raise typer.Exit(SOME_FAILED)
 
@@ -107,7 +106,7 @@ def _codes(
     setting: presets.Preset | None, ignore: list[str], text: str | None, offset: int | None, classes: int
 ) -> LabelCodes:
     """What label codes mean: --map before --ignore before the preset; --label-offset replaces the preset's codes."""
-    from segearth_cli.evaluate import LabelCodes
+    from segearth_cli.evaluation import LabelCodes
 
     mapping: Mapping[int, int] = setting.label_codes if setting and offset is None else {}
     ignored = setting.label_ignored if setting and offset is None else LabelCodes().ignored
@@ -142,17 +141,16 @@ def _check_outputs(paths: list[Path], overwrite: bool) -> None:
             raise UsageError(f"{path}: the folder {path.parent} does not exist; make it first")
 
 
-def _run(pairing: Pairing, classes: ClassSet, options: Options, quiet: bool) -> tuple[Tally, int]:
+def _run(pairing: Pairing, classes: ClassSet, options: EvaluateOptions, quiet: bool) -> tuple[Tally, int]:
     """The tally of all pairs and how many of them could not be scored; each of those is told."""
-    from segearth_cli import evaluate as work
-    from segearth_cli.metrics import empty
+    from segearth_cli.evaluation import Tally, compare, empty, height
 
-    total, errors = work.Tally(empty(len(classes))), []
-    rows = sum(work.height(mask) for mask, _ in pairing.pairs)
+    total, errors = Tally(empty(len(classes))), []
+    rows = sum(height(mask) for mask, _ in pairing.pairs)
     with progress("evaluate", rows, unit="row", quiet=quiet) as advance:
         for mask, label in pairing.pairs:
             try:
-                total += work.evaluate(mask, label, classes, options, advance)
+                total += compare(mask, label, classes, options, advance)
             except RasterError as e:
                 errors.append(e)
     if len(errors) == len(pairing.pairs):
@@ -172,7 +170,9 @@ def _tell_missing(pairing: Pairing) -> int:
     return sum(map(len, alone.values()))
 
 
-def _remarks(tally: Tally, classes: ClassSet, options: Options, setting: presets.Preset | None) -> Iterator[str]:
+def _remarks(
+    tally: Tally, classes: ClassSet, options: EvaluateOptions, setting: presets.Preset | None
+) -> Iterator[str]:
     """What a reader of the figures must know."""
     confusion, codes = tally.confusion, options.codes
     absent = [name for name, iou in zip(classes.names, confusion.iou, strict=True) if isnan(iou)]

@@ -24,9 +24,8 @@ def merge(
     as_json: Annotated[bool, Opt("--json", help="Print a JSON object instead of the mask's path.")] = False,
 ) -> None:
     """Join the parts of a run that is complete; prints the path of the mask, or says what is missing."""
-    from segearth_cli.ledger import open_ledger
-    from segearth_cli.masks import Outputs
-    from segearth_cli.merge import complete, write_cog, write_geotiff, write_vrts
+    from segearth_cli.jobs import complete, open_ledger, write_cog, write_geotiff, write_vrts
+    from segearth_cli.raster import Outputs
 
     if file_format not in ("geotiff", "cog"):
         raise UsageError(f"--format {file_format}: choose geotiff or cog")

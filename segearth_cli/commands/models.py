@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from segearth_cli.catalogue import AUTHORS, CATALOGUE, PUBLISHED
 from segearth_cli.console import Progress, note, progress
+from segearth_cli.weights import AUTHORS, CATALOGUE, PUBLISHED
 
 
 def models(
@@ -42,7 +42,7 @@ def download(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")] = False,
 ) -> None:
     """Bring weights to this machine, check them and print where they are."""
-    from segearth_cli.download import download as bring
+    from segearth_cli.weights import download as bring
 
     entry = CATALOGUE.get(name)
     with _Bytes(name, quiet) as shown:
@@ -74,7 +74,7 @@ class _Bytes(ExitStack):
 
 def _rows() -> list[dict[str, Any]]:
     from segearth_cli.files import cache_dir
-    from segearth_cli.sources import CONFIG, MINI, here, kept, weight_file
+    from segearth_cli.weights import CONFIG, MINI, here, kept, weight_file
 
     mini = weight_file(MINI) if (MINI / CONFIG).is_file() else None
     rows = [_row("mini", "model", mini, None, "Apache-2.0", "small, embedded in segearth", str(MINI))]

@@ -25,12 +25,11 @@ from segearth_cli.errors import RasterError, SegEarthError, UsageError, WeightsE
 from segearth_cli.files import make_folders, refuse_existing
 
 if TYPE_CHECKING:
-    from segearth_cli.assemble import Assembled, ModelOptions
     from segearth_cli.classes import ClassSet
-    from segearth_cli.jobs import RunOptions, Summary
-    from segearth_cli.manifest import Entry
-    from segearth_cli.masks import Outputs
-    from segearth_cli.plan import PredictOptions
+    from segearth_cli.jobs import Entry
+    from segearth_cli.prediction import PredictOptions, RunOptions, Summary
+    from segearth_cli.raster import Outputs
+    from segearth_cli.weights import Assembled, ModelOptions
 
 Opt = typer.Option
 RESOLUTIONS = frozenset({"scale", "gsd", "long_side"})
@@ -131,7 +130,7 @@ def predict(
     verbose: Annotated[bool, Opt("--verbose", "-v", help="Tell what runs and where the time goes.")] = False,
 ) -> int:
     """Segment scenes into the classes you name; prints the path of each mask."""
-    from segearth_cli.sources import choose
+    from segearth_cli.weights import choose
 
     sharding, device = sharding_options(
         work, shard_size, resume, shard_index, shard_count, engine, scheduler, devices, device, precision
@@ -147,7 +146,7 @@ def predict(
     )  # fmt: skip
     outputs = _outputs(entries, out, confidence, scores, vector)
     if vector is not None:
-        from segearth_cli.vectors import driver
+        from segearth_cli.vector import driver
 
         for output in outputs:
             driver(output.vector or vector)
@@ -159,8 +158,8 @@ def predict(
         console.note(choice.note)
     if dry_run:
         return _each(names, outputs, _DryRun(choice.model, options, class_set, as_json, _batch(batch_size), sharding))
-    from segearth_cli.assemble import ModelOptions
-    from segearth_cli.jobs import RunOptions
+    from segearth_cli.prediction import RunOptions
+    from segearth_cli.weights import ModelOptions
 
     model_options = ModelOptions(
         choice.model, choice.upsampler, options.attention, options.global_bias, device, precision
@@ -189,8 +188,8 @@ class _Predict:
     assembled: Assembled | None = None
 
     def __call__(self, scene: str, outputs: Outputs) -> Summary:
-        from segearth_cli.assemble import assemble
-        from segearth_cli.jobs import as_json, predict_scene
+        from segearth_cli.prediction import as_json, predict_scene
+        from segearth_cli.weights import assemble
 
         if self.assembled is None:
             self.assembled = assemble(self.model, self.classes)
@@ -224,9 +223,9 @@ class _DryRun:
     def __call__(self, scene: str, outputs: Outputs) -> None:
         from dataclasses import asdict
 
-        from segearth_cli.plan import estimate, make_plan
+        from segearth_cli.prediction import estimate, make_plan
         from segearth_cli.raster import open_scene
-        from segearth_cli.sources import image_facts
+        from segearth_cli.weights import image_facts
 
         opened = open_scene(scene, self.options.read)
         plan = make_plan(opened, self.options, image_facts(self.model).native)
@@ -301,8 +300,8 @@ def _classes(
 
 def _advised(model: str) -> dict[str, Any]:
     """The model's own advice. Raises WeightsError where it names what is no setting."""
-    from segearth_cli.plan import PredictOptions
-    from segearth_cli.sources import SETTINGS, advice
+    from segearth_cli.prediction import PredictOptions
+    from segearth_cli.weights import SETTINGS, advice
 
     settings = advice(model)
     known = {field.name for field in fields(PredictOptions)} - {"read"} | {"antialias"}
@@ -315,7 +314,7 @@ def _options(
     layers: list[dict[str, Any]], bands: str | None, stretch: str, antialias: bool | None, **given: Any
 ) -> PredictOptions:
     """The options of a run: flags, else the last of `layers` that has one (model, preset), else the defaults."""
-    from segearth_cli.plan import PredictOptions
+    from segearth_cli.prediction import PredictOptions
     from segearth_cli.raster import ReadOptions, parse_bands, parse_stretch
 
     parse_stretch(stretch)
@@ -336,8 +335,7 @@ def _outputs(
 
     Raises UsageError when two scenes would write the same file.
     """
-    from segearth_cli.masks import Outputs
-    from segearth_cli.raster import stem
+    from segearth_cli.raster import Outputs, stem
 
     def located(given: Path | None, kind: str, name: str) -> Path | None:
         if given is None:

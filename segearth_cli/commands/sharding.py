@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from segearth_cli import console
 from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.files import from_arguments
-from segearth_cli.manifest import Entry, Outcome, read_manifest, summary_lines, write_summary
+from segearth_cli.jobs import Entry, Outcome, read_manifest, summary_lines, write_summary
 
 TILE = 512  # pixels of a mask's tiles (masks.TILE, which would bring rasterio into --help)
 
 if TYPE_CHECKING:
-    from segearth_cli.assemble import Assembled, ModelOptions
     from segearth_cli.classes import ClassSet
-    from segearth_cli.jobs import RunOptions, Summary
-    from segearth_cli.ledger import Shard
-    from segearth_cli.masks import Outputs
-    from segearth_cli.plan import PredictOptions
-    from segearth_cli.shards import Job, Session, Share
+    from segearth_cli.jobs import Job, Session, Shard, Share
+    from segearth_cli.prediction import PredictOptions, RunOptions, Summary
+    from segearth_cli.raster import Outputs
+    from segearth_cli.weights import Assembled, ModelOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class Sharding:
     @property
     def share(self) -> Share:
         """The share to compute."""
-        from segearth_cli.shards import Share
+        from segearth_cli.jobs import Share
 
         return Share(self.index or 0, self.count or 1)
 
@@ -117,7 +115,7 @@ def write_polygons(outputs: Outputs, *, quiet: bool) -> None:
     """The polygons of a mask just written, where they were asked for."""
     if outputs.vector is None:
         return
-    from segearth_cli.vectorize import Options, vectorize
+    from segearth_cli.vector import Options, vectorize
 
     vectorize(outputs.mask, outputs.vector, Options(confidence=outputs.confidence, quiet=quiet))
 
@@ -170,9 +168,9 @@ class Sharded:
         """Computes a share of a scene's shards and, where that is all of them, joins the mask."""
         import time
 
-        from segearth_cli.assemble import assemble
-        from segearth_cli.jobs import as_json, done_before, summarise
-        from segearth_cli.shards import finish, session
+        from segearth_cli.jobs import finish, session
+        from segearth_cli.prediction import as_json, done_before, summarise
+        from segearth_cli.weights import assemble
 
         started = time.perf_counter()
         job = self._job(scene, outputs)
@@ -200,19 +198,19 @@ class Sharded:
         """Computes this process's share on the engine asked for; its shards."""
         sharding = self.sharding
         if sharding.engine == "dask":
-            from segearth_cli.engine_dask import compute_with_dask
+            from segearth_cli.jobs import compute_with_dask
 
             return compute_with_dask(work, sharding.share, sharding.scheduler, max(1, len(sharding.devices)))
         if len(sharding.devices) > 1:
-            from segearth_cli.engine_processes import compute_on
+            from segearth_cli.jobs import compute_on
 
             return compute_on(work, sharding.share, sharding.devices)
-        from segearth_cli.shards import compute_share
+        from segearth_cli.jobs import compute_share
 
         return compute_share(work, sharding.share)
 
     def _job(self, scene: str, outputs: Outputs) -> Job:
-        from segearth_cli.shards import Job
+        from segearth_cli.jobs import Job
 
         place = Path(scene).absolute() if Path(scene).exists() else scene
         return Job(

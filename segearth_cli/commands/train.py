@@ -14,11 +14,10 @@ import typer
 from segearth_cli import console
 from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.files import from_arguments, refuse_existing
-from segearth_cli.recipe import Recipe, combined, from_toml
+from segearth_cli.training import Recipe, combined, from_toml
 
 if TYPE_CHECKING:
-    from segearth_cli.learner import Peers
-    from segearth_cli.train import Upsampled
+    from segearth_cli.training import Peers, Upsampled
 
 Opt = typer.Option
 _DEFAULT = Recipe()
@@ -85,7 +84,7 @@ def train_upsampler(
     if result is None:
         return 0
     if export_ckpt:
-        from segearth_cli.train import export_ckpt as write_ckpt
+        from segearth_cli.training import export_ckpt as write_ckpt
 
         write_ckpt(out, export_ckpt)
     for line in result.unreadable[:_NAMED]:
@@ -109,12 +108,9 @@ class _Place:
 
 def _run(names: list[str], tars: list[str], recipe: Recipe, out: Path, place: _Place) -> Upsampled | None:
     """Trains on the named images; None on all devices but the first, which reports."""
-    from segearth_cli.assemble import pick_device, pick_precision
-    from segearth_cli.dataset import collect
     from segearth_cli.raster import ReadOptions, parse_bands, parse_stretch
-    from segearth_cli.sources import choose
-    from segearth_cli.train import Job, train
-    from segearth_cli.weights import load_clip
+    from segearth_cli.training import Job, collect, train
+    from segearth_cli.weights import choose, load_clip, pick_device, pick_precision
 
     parse_stretch(recipe.stretch)
     with _peers(place.device) as (peers, device_name):
@@ -135,7 +131,7 @@ def _run(names: list[str], tars: list[str], recipe: Recipe, out: Path, place: _P
 @contextmanager
 def _peers(device: str) -> Iterator[tuple[Peers, str]]:
     """The devices that torchrun started together, connected, and the name of this one; a single one without it."""
-    from segearth_cli.learner import Peers
+    from segearth_cli.training import Peers
 
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:

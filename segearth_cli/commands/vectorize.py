@@ -58,12 +58,12 @@ def vectorize(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")] = False,
 ) -> None:
     """Write the classes of masks as polygons; prints the paths of the files written."""
-    from segearth_cli import ground
     from segearth_cli.console import note
     from segearth_cli.errors import SegEarthError, UsageError
     from segearth_cli.files import from_arguments, make_folders, refuse_existing
-    from segearth_cli.vectorize import Options, output_path
-    from segearth_cli.vectorize import vectorize as run
+    from segearth_cli.raster import parse_area, parse_length
+    from segearth_cli.vector import Options, output_path
+    from segearth_cli.vector import vectorize as run
 
     if connectivity not in (4, 8):
         raise UsageError(f"--connectivity {connectivity}: need 4 or 8")
@@ -71,9 +71,9 @@ def vectorize(
         raise UsageError(f"--format {format}: unknown; use one of {', '.join(FORMATS)}")
     options = Options(
         classes=None if classes is None else tuple(name.strip() for name in classes.split(",") if name.strip()),
-        min_area=ground.area(min_area, "--min-area") if min_area else None,
-        fill_holes=ground.area(fill_holes, "--fill-holes") if fill_holes else None,
-        simplify=ground.length(simplify, "--simplify") if simplify else None,
+        min_area=parse_area(min_area, "--min-area") if min_area else None,
+        fill_holes=parse_area(fill_holes, "--fill-holes") if fill_holes else None,
+        simplify=parse_length(simplify, "--simplify") if simplify else None,
         smooth=smooth,
         regularize=regularize,
         dissolve=dissolve,
@@ -112,6 +112,6 @@ def _raster(path: Path) -> Path:
     """The raster of a mask; for the folder of a finished sharded run, the mosaic of its shards."""
     if not path.is_dir():
         return path
-    from segearth_cli.merge import mask_vrt
+    from segearth_cli.jobs import mask_vrt
 
     return mask_vrt(path)

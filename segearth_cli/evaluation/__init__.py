@@ -1,0 +1,26 @@
+"""Masks against labels: which belongs to which, brought to one grid, counted and reported.
+
+Counts add up over any number of files; scores are read from the sums.
+Knows no model; reads masks and labels as rasters and prints nothing.
+"""
+
+from segearth_cli.evaluation.compare import EvaluateOptions, LabelCodes, Tally, compare, height
+from segearth_cli.evaluation.confusion import Confusion, empty
+from segearth_cli.evaluation.pairing import Pairing, pair
+from segearth_cli.evaluation.report import as_csv, figures, tables, write_png
+
+__all__ = [
+    "Confusion",
+    "EvaluateOptions",
+    "LabelCodes",
+    "Pairing",
+    "Tally",
+    "as_csv",
+    "compare",
+    "empty",
+    "figures",
+    "height",
+    "pair",
+    "tables",
+    "write_png",
+]

@@ -1,0 +1,135 @@
+"""A confusion shown to people and programs: tables, JSON, CSV and a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segearth_cli.classes import ClassSet
+from segearth_cli.evaluation.confusion import Confusion
+
+OTHER = "(none of them)"
+_NUMBERED = 24  # classes up to which the picture carries figures
+
+
+def foreground_iou(classes: ClassSet, confusion: Confusion) -> float | None:
+    """IoU of the one class beside the background, None for other class lists."""
+    names = [name.casefold() for name in classes.names]
+    if len(names) != 2 or "background" not in names:
+        return None
+    return float(confusion.iou[1 - names.index("background")])
+
+
+def figures(classes: ClassSet, confusion: Confusion) -> dict[str, Any]:
+    """The scores as JSON-ready values, fractions 0..1, null for a score without pixels."""
+    scores = {
+        "iou": confusion.iou,
+        "precision": confusion.precision,
+        "recall": confusion.recall,
+        "f1": confusion.f1,
+        "support": confusion.support,
+        "predicted": confusion.predicted,
+    }
+    rows = [
+        {"code": code, "name": name} | {key: _plain(values[code]) for key, values in scores.items()}
+        for code, name in enumerate(classes.names)
+    ]
+    return {
+        "miou": _plain(confusion.mean_iou),
+        "foreground_iou": _plain(foreground_iou(classes, confusion)),
+        "accuracy": _plain(confusion.accuracy),
+        "pixels": int(confusion.counts.sum()),
+        "classes": rows,
+        "confusion": {
+            "rows": "label",
+            "columns": [*classes.names, OTHER],
+            "counts": confusion.counts.tolist(),
+        },
+    }
+
+
+def as_csv(classes: ClassSet, confusion: Confusion) -> str:
+    """The scores as CSV, a class a line, with its row of the confusion matrix (columns `as NAME`, pixels)."""
+    text = io.StringIO()
+    scores = ("code", "name", "iou", "precision", "recall", "f1", "support", "predicted")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*scores, *(f"as {name}" for name in (*classes.names, OTHER))])
+    for row, counts in zip(figures(classes, confusion)["classes"], confusion.counts.tolist(), strict=True):
+        writer.writerow([*("" if row[key] is None else row[key] for key in scores), *counts])
+    return text.getvalue()
+
+
+def tables(classes: ClassSet, confusion: Confusion) -> str:
+    """Scores in per cent and the confusion matrix in per cent of each label class, as text."""
+    from rich.console import Console
+    from rich.table import Table
+
+    scores = Table("class")
+    for heading in ("IoU", "precision", "recall", "F1", "support, px"):
+        scores.add_column(heading, justify="right")
+    columns = (confusion.iou, confusion.precision, confusion.recall, confusion.f1)
+    for code, name in enumerate(classes.names):
+        scores.add_row(name, *(_percent(values[code]) for values in columns), f"{confusion.support[code]:,}")
+    matrix = Table("label \\ mask")
+    other = bool(confusion.counts[:, -1].any())
+    for heading in (*classes.names, *([OTHER] if other else [])):
+        matrix.add_column(heading, justify="right")
+    for name, row in zip(classes.names, _rows(confusion), strict=True):
+        matrix.add_row(name, *(_percent(value) for value in (row if other else row[:-1])))
+    text = io.StringIO()
+    console = Console(file=text, width=40 + 24 * (len(classes) + 2), color_system=None, markup=False)
+    console.print("Scores, per cent", scores, "Confusion, per cent of each label's pixels", matrix, sep="\n")
+    foreground = foreground_iou(classes, confusion)
+    console.print(
+        f"mIoU {_percent(confusion.mean_iou)}   overall accuracy {_percent(confusion.accuracy)}"
+        + ("" if foreground is None else f"   foreground IoU {_percent(foreground)}")
+    )
+    return text.getvalue()
+
+
+def write_png(path: Path, classes: ClassSet, confusion: Confusion) -> None:
+    """The confusion matrix as a picture, coloured by the share of each label class."""
+    from matplotlib.figure import Figure
+
+    shares = _rows(confusion)
+    names = [*classes.names, OTHER]
+    if not confusion.counts[:, -1].any():
+        shares, names = shares[:, :-1], names[:-1]
+    side = 2.5 + 0.55 * len(names)
+    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(shares * 100, cmap="Blues", vmin=0, vmax=100)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(classes)), classes.names)
+    axes.set_xlabel("mask")
+    axes.set_ylabel("label")
+    axes.set_title(f"mIoU {_percent(confusion.mean_iou)} %", loc="left")
+    figure.colorbar(image, ax=axes, label="per cent of the label's pixels", shrink=0.8)
+    if len(names) <= _NUMBERED:
+        for (row, column), share in np.ndenumerate(shares):
+            if share > 0:
+                colour = "white" if share > 0.6 else "black"
+                axes.text(column, row, f"{share * 100:.0f}", ha="center", va="center", color=colour, fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
+def _rows(confusion: Confusion) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(K, K + 1) share of each label class; nan in the rows of classes without labels."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(confusion.counts / confusion.support[:, None], np.float64)
+
+
+def _plain(value: Any) -> float | int | None:
+    """A JSON number, None for nan or None."""
+    if value is None or math.isnan(value):
+        return None
+    return int(value) if isinstance(value, (int, np.integer)) else float(value)
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value * 100:.1f}"

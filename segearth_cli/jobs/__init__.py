@@ -1,0 +1,53 @@
+"""Many pieces of work on one or many machines: what there is to do, who is at it, what is done, how it is joined.
+
+A run's folder holds a record for each shard; locks of the kernel keep two processes from one shard; engines hand
+shards to processes of this machine or to Dask. Every shard is computed by `prediction`'s one way.
+Knows no command line.
+"""
+
+from typing import TYPE_CHECKING
+
+from segearth_cli.faces import lazy_face
+
+if TYPE_CHECKING:
+    from segearth_cli.jobs.compute import Job, Session, Share, compute_share, finish, session
+    from segearth_cli.jobs.dask import compute_with_dask
+    from segearth_cli.jobs.manifest import Entry, Outcome, read_manifest, summary_lines, write_summary
+    from segearth_cli.jobs.merge import complete, mask_vrt, write_cog, write_geotiff, write_vrts
+    from segearth_cli.jobs.processes import compute_on
+    from segearth_cli.jobs.run_folder import Shard, open_ledger
+
+__all__ = [
+    "Entry",
+    "Job",
+    "Outcome",
+    "Session",
+    "Shard",
+    "Share",
+    "complete",
+    "compute_on",
+    "compute_share",
+    "compute_with_dask",
+    "finish",
+    "mask_vrt",
+    "open_ledger",
+    "read_manifest",
+    "session",
+    "summary_lines",
+    "write_cog",
+    "write_geotiff",
+    "write_summary",
+    "write_vrts",
+]
+
+__getattr__ = lazy_face(
+    __name__,
+    {
+        "compute": "Job Session Share compute_share finish session",
+        "dask": "compute_with_dask",
+        "manifest": "Entry Outcome read_manifest summary_lines write_summary",
+        "merge": "complete mask_vrt write_cog write_geotiff write_vrts",
+        "processes": "compute_on",
+        "run_folder": "Shard open_ledger",
+    },
+)

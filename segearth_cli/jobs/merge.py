@@ -1,0 +1,171 @@
+"""The shards of a run joined: checked to be complete, as a VRT over them, as one GeoTIFF, or as a COG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
+from rasterio.windows import Window as RasterWindow
+
+from segearth_cli import __version__
+from segearth_cli.errors import RasterError, RunError
+from segearth_cli.files import replacing
+from segearth_cli.jobs.run_folder import COMPLETE, Found, Ledger, Shard, open_ledger
+from segearth_cli.prediction import provenance
+from segearth_cli.raster import (
+    TILE,
+    Outputs,
+    Rows,
+    Window,
+    environment,
+    label,
+    layouts,
+    region_georeference,
+    write_category_names,
+    writing,
+)
+
+NAMED = 8  # shards told by name when some are missing
+
+
+def mask_vrt(folder: Path) -> Path:
+    """The mask of a finished run as a VRT in its folder, for readers of rasters.
+
+    Raises RunError when the folder holds no run or shards are missing.
+    """
+    ledger = open_ledger(folder)
+    complete(ledger)
+    return write_vrts(ledger)["mask"]
+
+
+def complete(ledger: Ledger) -> list[tuple[Shard, Found]]:
+    """All shards and their records. Raises RunError that names those which are missing, failed or damaged."""
+    found = [(shard, ledger.look(shard)) for shard in ledger.shards]
+    lacking = [f"{shard.name} ({look.reason})" for shard, look in found if look.state not in COMPLETE]
+    if lacking:
+        more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
+        raise RunError(
+            f"{ledger.folder}: {len(lacking)} of {len(found)} shards are missing: {', '.join(lacking[:NAMED])}{more}; "
+            "compute them with the same `segearth predict` and --resume"
+        )
+    return found
+
+
+def tags(ledger: Ledger) -> dict[str, str]:
+    """The tags that every file of a run carries."""
+    return {"SEGEARTH_RUN": provenance(ledger.run["facts"]), "SEGEARTH_VERSION": __version__}
+
+
+def write_geotiff(ledger: Ledger, outputs: Outputs) -> None:
+    """The joined files, the same to the byte as those of a run without shards."""
+    with environment(), writing(outputs, ledger.frame, ledger.classes, tags(ledger)) as writer:
+        for rows in _rows(ledger, outputs):
+            writer.write(rows)
+
+
+def write_cog(ledger: Ledger, outputs: Outputs) -> None:
+    """The joined files as cloud-optimised GeoTIFFs. Raises RasterError when they cannot be written."""
+    vrts = write_vrts(ledger)
+    for kind, path in outputs.by_kind().items():
+        with replacing(path) as temporary:
+            try:
+                with environment():
+                    rasterio.shutil.copy(
+                        vrts[kind], temporary, driver="COG", compress="deflate", blocksize=TILE, sparse_ok=True,
+                        bigtiff="if_safer", overview_resampling="mode" if kind == "mask" else "average", num_threads=2,
+                    )  # fmt: skip
+            except (RasterioError, OSError) as e:
+                raise RasterError(f"{path}: cannot write: {' '.join(str(e).split())}") from e
+    write_category_names(outputs.mask, ledger.classes)
+
+
+def write_vrts(ledger: Ledger) -> dict[str, Path]:
+    """One VRT a kind over the shards that hold data, in the run's folder, with paths relative to it."""
+    present = [shard for shard in ledger.shards if ledger.outputs(shard).mask.is_file()]
+    paths = {}
+    for kind in ledger.kinds:
+        root = ET.fromstring(_empty_vrt(ledger, kind))
+        for number, band in enumerate(root.iter("VRTRasterBand"), start=1):
+            for source in [*band.findall("SimpleSource"), *band.findall("ComplexSource")]:
+                band.remove(source)
+            if kind == "mask":
+                names = ET.SubElement(band, "CategoryNames")
+                for name in ledger.classes.names:
+                    ET.SubElement(names, "Category").text = name
+            for shard in present:
+                band.append(_source(ledger.outputs(shard).by_kind()[kind], shard.window, number, band.get("dataType")))
+        paths[kind] = ledger.folder / f"{kind}.vrt"
+        with replacing(paths[kind]) as temporary:
+            temporary.write_text(ET.tostring(root, encoding="unicode") + "\n", encoding="utf-8")
+    return paths
+
+
+def _empty_vrt(ledger: Ledger, kind: str) -> str:
+    """A VRT with the georeference, colours and tags of an output; GDAL itself writes them down."""
+    whole = ledger.frame
+    count, dtype, nodata = layouts(ledger.classes)[kind]
+    with environment(), MemoryFile(ext=".tif") as template, MemoryFile(ext=".vrt") as copied:
+        with template.open(
+            driver="GTiff", height=whole.height, width=whole.width, count=count, dtype=dtype, nodata=nodata, tiled=True,
+            blockxsize=4096, blockysize=4096, sparse_ok=True,
+            **region_georeference(whole, Window(0, 0, whole.height, whole.width)),
+        ):  # fmt: skip
+            pass
+        label(kind, Path(template.name), ledger.classes, tags(ledger))
+        rasterio.shutil.copy(template.name, copied.name, driver="VRT")
+        return bytes(copied.getbuffer()).decode()
+
+
+def _source(path: Path, window: Window, band: int, dtype: str | None) -> ET.Element:
+    source = ET.Element("SimpleSource")
+    name = ET.SubElement(source, "SourceFilename", {"relativeToVRT": "1"})
+    name.text = f"{path.parent.name}/{path.name}"
+    ET.SubElement(source, "SourceBand").text = str(band)
+    size = {"RasterXSize": str(window.width), "RasterYSize": str(window.height)}
+    block = {"BlockXSize": str(TILE), "BlockYSize": str(TILE)}
+    ET.SubElement(source, "SourceProperties", {**size, "DataType": dtype or "Byte", **block})
+    extent = {"xSize": str(window.width), "ySize": str(window.height)}
+    ET.SubElement(source, "SrcRect", {"xOff": "0", "yOff": "0", **extent})
+    ET.SubElement(source, "DstRect", {"xOff": str(window.col), "yOff": str(window.row), **extent})
+    return source
+
+
+def _rows(ledger: Ledger, outputs: Outputs) -> Iterator[Rows]:
+    """The rows of the whole output, one row of tiles at a time."""
+    width = ledger.frame.width
+    across: dict[int, list[Shard]] = {}
+    for shard in ledger.shards:
+        across.setdefault(shard.window.row, []).append(shard)
+    kinds = layouts(ledger.classes)
+    for shards in across.values():
+        first = shards[0].window
+        with ExitStack() as stack:
+            files = {
+                kind: [(s, _open(stack, path)) for s in shards if (path := ledger.outputs(s).by_kind()[kind]).is_file()]
+                for kind in outputs.by_kind()
+            }
+            for row in range(0, first.height, TILE):
+                height = min(TILE, first.height - row)
+                found: dict[str, NDArray[Any]] = {}
+                for kind, sources in files.items():
+                    count, dtype, nodata = kinds[kind]
+                    found[kind] = np.full((count, height, width), nodata, dtype)
+                    for shard, ds in sources:
+                        box = RasterWindow(0, row, shard.window.width, height)
+                        found[kind][:, :, shard.window.col : shard.window.right] = ds.read(window=box)
+                mask = found["mask"][0]
+                confidence = found["confidence"][0] if "confidence" in found else mask
+                yield Rows(Window(first.row + row, 0, height, width), mask, confidence, found.get("scores"))
+
+
+def _open(stack: ExitStack, path: Path) -> Any:
+    return stack.enter_context(rasterio.open(path))

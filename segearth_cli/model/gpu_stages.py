@@ -1,0 +1,238 @@
+"""The upsampler in three Triton kernels a stage, for half precision on a GPU; `upsampler` holds what they must equal.
+
+`attempt` is tried wherever inference runs on CUDA. A machine without Triton or a compiler, or a card that the kernels
+do not compile for or compute something else on, is told of once; from then on PyTorch's path does the work.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segearth_cli.console import note
+
+TILE = 8  # pixels; `taps_kernel` halves it in height, so that a neighbourhood of radius 5 fills 252 of 256 places
+CHUNK_BYTES = 1 << 29  # what the tensors between the kernels may take at a stage
+FUSED_QUERIES = 64  # phrases whose products fit the registers beside the span
+PLACES = 256  # of a tile's neighbourhood, and channels at once
+GAIN = 0.1  # of the kernel's correction
+
+Steps = Sequence[tuple[Any, tuple[int, int]]]  # the JBU of each stage, and the (H, W) it ends at
+
+
+@dataclass(frozen=True, slots=True)
+class Cosines:
+    """What upsampled pixels become: products with phrases over the length of the first `span` channels.
+
+    offset: (B, 1, R), added to every pixel before. phrases: (Q, R), or None where the channels past the span are the
+    products already.
+    """
+
+    span: int
+    offset: Tensor
+    phrases: Tensor | None
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Pixels (n, m, R) of B windows, one after the other -> cosines (B, n m / B, Q) in float32."""
+        pixels = pixels.view(len(self.offset), -1, pixels.shape[-1]).float()
+        inside, along = pixels[..., : self.span], self.offset[..., : self.span]
+        products = self._products(pixels) + self._products(self.offset)
+        squares = torch.linalg.vector_norm(inside, dim=-1, keepdim=True).square()
+        squares = squares + 2 * (inside @ along.transpose(1, 2)) + along.square().sum(dim=-1, keepdim=True)
+        return cast(Tensor, products / squares.clamp(min=1e-24).sqrt())
+
+    def _products(self, rows: Tensor) -> Tensor:
+        return rows[..., self.span :] if self.phrases is None else rows @ self.phrases.T
+
+    def part(self, first: int, end: int) -> Cosines:
+        """The same for windows first..end-1."""
+        return replace(self, offset=self.offset[first:end])
+
+    @property
+    def fusable(self) -> bool:
+        """Whether the last stage's kernel can make them itself."""
+        return self.phrases is None and 0 < self.offset.shape[-1] - self.span <= FUSED_QUERIES
+
+
+Plain = Callable[[Steps, Tensor, Tensor, "Cosines | None"], Tensor]  # PyTorch's path from the same arguments
+
+_proven: set[tuple[object, ...]] = set()
+_refused: list[str] = []  # why this process does without
+
+
+def attempt(steps: Steps, maps: Tensor, guidance: Tensor, finish: Cosines | None, plain: Plain) -> Tensor | None:
+    """`lift`, or None where PyTorch's path has to do: other precisions, larger radii, machines that cannot.
+
+    The first window of a kind is computed both ways and compared, because no card is known to be like another.
+    Raises torch.OutOfMemoryError as PyTorch does.
+    """
+    if _refused or maps.dtype not in (torch.float16, torch.bfloat16) or any(not _fits(jbu) for jbu, _ in steps):
+        return None
+    kind = maps.device, maps.dtype, steps[0][0].radius, finish is not None and finish.fusable
+    try:
+        with torch.cuda.device(maps.device) if maps.is_cuda else nullcontext():
+            if kind not in _proven:
+                first = maps[:1], guidance[:1], finish and finish.part(0, 1)
+                _compare(lift(steps, *first), plain(steps, *first))
+                _proven.add(kind)
+            return lift(steps, maps, guidance, finish)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as e:  # whatever a compiler, a driver or a card may come up with
+        if "out of memory" in str(e):
+            raise torch.OutOfMemoryError(str(e)) from e
+        reason = next((line.strip() for line in str(e).splitlines() if line.strip()), type(e).__name__)
+        _refused.append(reason)
+        note(f"the upsampler's GPU kernels do not run here ({reason[:200]}); going on with slower ones of PyTorch")
+        return None
+
+
+def lift(steps: Steps, maps: Tensor, guidance: Tensor, finish: Cosines | None = None) -> Tensor:
+    """Maps (B, h, w, R) through all stages: (B, H, W, R), or with `finish` (B, H, W, Q) in float32.
+
+    guidance: (B, 3, H, W). Windows are taken a few at a time: see CHUNK_BYTES; no window's numbers depend on it.
+    """
+    channels = maps.shape[-1]
+    maps = F.pad(maps, (0, -channels % 16))  # rows of whole 16 byte vectors
+    made = {jbu: operands(jbu, maps.dtype) for jbu, _ in steps}
+    height, width = steps[-1][1]
+    each = 2 * maps.element_size() * height * width * (maps.shape[-1] + made[steps[-1][0]].spatial.numel())
+    count = max(1, CHUNK_BYTES // each)
+    parts = []
+    for first in range(0, len(maps), count):
+        part, image = maps[first : first + count], guidance[first : first + count].float()
+        last = finish and finish.part(first, first + len(part))
+        for i, (jbu, size) in enumerate(steps, 1):
+            final = last if i == len(steps) and last is not None and last.fusable else None
+            part = stage(made[jbu], part, F.adaptive_avg_pool2d(image, size), final)
+        if last is None or not last.fusable:
+            part = part[..., :channels]
+        if last is not None and not last.fusable:
+            part = last(part.flatten(1, 2)).view(*part.shape[:3], -1)
+        parts.append(part)
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Operands:
+    """The parameters of a JBU as the kernels read them: input channels outermost, padded with zeros to powers of two.
+
+    range: weight and bias of the two key convolutions, the second carrying the temperature. spatial: (T,), the spatial
+    kernel. fixup: weight, weight of the colours and bias of the first convolution, weight and bias of the second.
+    """
+
+    radius: int
+    range: tuple[Tensor, Tensor, Tensor, Tensor]
+    spatial: Tensor
+    fixup: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def operands(jbu: Any, dtype: torch.dtype) -> Operands:
+    """The operands of a JBU; `dtype` is that of the products, the rest is float32."""
+    first, second, fix, fixed = (net[i] for net in (jbu.range_proj, jbu.fixup_proj) for i in (0, 3))
+    keys, taps = _power(second.out_channels), _power(jbu.taps)
+    heat = jbu.range_temp.exp().clamp(1e-4, 1e4).sqrt()
+    range_ = (
+        _padded(first.weight.flatten(1).T, 3, keys).float(),
+        _padded(first.bias[None], 1, keys).float(),
+        _padded(heat * second.weight.flatten(1).T, keys, keys).to(dtype),
+        _padded(heat * second.bias[None], 1, keys).float(),
+    )
+    weight = fix.weight.flatten(1).T  # (taps + 3, taps)
+    fixup = (
+        _padded(weight[: jbu.taps], taps, taps).to(dtype),
+        _padded(weight[jbu.taps :], 3, taps).float(),
+        _padded(fix.bias[None], 1, taps).float(),
+        _padded(GAIN * fixed.weight.flatten(1).T, taps, taps).to(dtype),
+        _padded(GAIN * fixed.bias[None], 1, taps).float(),
+    )
+    return Operands(jbu.radius, range_, _padded(jbu.log_spatial().exp()[None], 1, taps).float(), fixup)
+
+
+def stage(made: Operands, source: Tensor, guidance: Tensor, finish: Cosines | None = None) -> Tensor:
+    """One doubling: maps (B, h, w, R) on the grid of the guidance (B, 3, H, W) float32, R a multiple of 16.
+
+    (B, H, W, R), or with `finish`, which must be fusable, (B, H, W, Q) in float32.
+    """
+    from segearth_cli.model import gpu_kernels as kernels
+
+    b, _, _, channels = source.shape
+    height, width = guidance.shape[-2:]
+    fine = _fine(source, height, width, made.radius)
+    rows, cols = fine.shape[1:3]
+    size = height, width, rows, cols
+    k, t = made.range[0].shape[1], made.spatial.numel()
+    guidance = guidance.contiguous()
+    keys = source.new_empty(b, rows, cols, k)
+    kernels.keys_kernel[-(-rows * cols // 128), b](
+        guidance, *made.range, keys, *size, RADIUS=made.radius, K=k, BLOCK=128, num_warps=4
+    )
+    taps = source.new_empty(b, height, width, t)
+    tiles = -(-width // TILE), -(-height // TILE)
+    kernels.taps_kernel[tiles[0], 2 * tiles[1], b](
+        *(keys, guidance, made.spatial, *made.fixup, taps, *size),
+        **{"RADIUS": made.radius, "K": k, "T": t, "N": PLACES, "TALL": TILE // 2, "WIDE": TILE},
+        num_warps=8,
+        num_stages=1,
+    )
+    block = min(PLACES, _power(channels))
+    span, queries = (finish.span, finish.offset.shape[-1] - finish.span) if finish else (channels, 0)
+    offset = F.pad(finish.offset, (0, channels - span - queries)).float().contiguous() if finish else made.spatial
+    out = source.new_empty(b, height, width, queries, dtype=torch.float32) if finish else None
+    out = source.new_empty(b, height, width, channels) if out is None else out
+    kernels.apply_kernel[tiles[0] * tiles[1], 1 if finish else -(-channels // block), b](
+        *(taps, fine, offset, out, *size, channels, span, queries),
+        **{"RADIUS": made.radius, "T": t, "TALL": TILE, "WIDE": TILE, "NEAR": 32, "BLOCK": block},
+        Q=_power(queries) if finish else 0,
+        num_warps=8,
+        num_stages=3,
+    )
+    return out
+
+
+def _fine(source: Tensor, height: int, width: int, radius: int) -> Tensor:
+    """Maps (B, h, w, R) resized bicubically, reflected by the radius and filled up to tiles with zeros, as products."""
+    down, across = (
+        F.pad(resizing(n, target, radius), (0, 0, 0, -target % TILE)).to(source.device, source.dtype)
+        for n, target in zip(source.shape[1:3], (height, width), strict=True)
+    )
+    wide = torch.matmul(across, source)  # (B, h, cols, R)
+    return torch.matmul(down, wide.flatten(2)).view(len(source), len(down), len(across), -1)
+
+
+@functools.lru_cache(maxsize=64)
+def resizing(source: int, target: int, radius: int) -> Tensor:
+    """Bicubic resizing of an axis, its result reflected by the radius: (target + 2 radius, source) in float64."""
+    with torch.inference_mode(False), torch.no_grad():  # kept, so it must serve training too
+        eye = torch.eye(source, dtype=torch.float64).view(1, source, source, 1)
+        resized = F.interpolate(eye, size=(target, 1), mode="bicubic", align_corners=False)
+        return F.pad(resized, (0, 0, radius, radius), mode="reflect")[0, :, :, 0].T
+
+
+def _fits(jbu: Any) -> bool:
+    """Whether the neighbourhood of a tile and the taps of a JBU fit the kernels."""
+    margin = 2 * int(jbu.radius)
+    return (TILE // 2 + margin) * (TILE + margin) <= PLACES and jbu.range_proj[3].out_channels <= 64
+
+
+def _compare(found: Tensor, expected: Tensor) -> None:
+    """Raises ArithmeticError unless two ways to compute a window agree as half precision lets them."""
+    away, largest = (found.float() - expected.float()).abs().max(), expected.abs().max()
+    if not away <= 0.1 * largest:  # a tenth: rounding stays far below, a wrong index or a NaN does not
+        raise ArithmeticError(f"a first window differs by {away:.3g} of {largest:.3g}")
+
+
+def _power(n: int) -> int:
+    """The power of two from 16 on, the least side of a matrix product, that holds n."""
+    return max(16, 1 << (n - 1).bit_length())
+
+
+def _padded(x: Tensor, rows: int, cols: int) -> Tensor:
+    return F.pad(x.detach(), (0, cols - x.shape[1], 0, rows - x.shape[0])).contiguous()

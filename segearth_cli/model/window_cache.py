@@ -1,0 +1,108 @@
+"""What overlapping windows have in common, kept from one window to the next so that it is computed once."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import pairwise
+from threading import Lock
+
+from torch import Tensor
+
+from segearth_cli.model.tiles import TILE
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Tiles first..end-1 of an axis, whole or not at all in a window; `windows` along the axis have them."""
+
+    first: int
+    end: int
+    windows: int
+
+
+def runs(tiles: int, step: int) -> list[Run]:
+    """An axis of tiles cut so that windows `step` tiles apart have whole runs in common.
+
+    The outermost tiles see a window's edge, so no other window along the axis has them.
+
+    >>> [(run.first, run.end, run.windows) for run in runs(28, 14)]
+    [(0, 1, 1), (1, 13, 2), (13, 15, 1), (15, 27, 2), (27, 28, 1)]
+    """
+    last = tiles - 1
+    cuts = sorted({0, 1, last, tiles, *range(1, last, step), *range(last, 1, -step)})
+    return [Run(a, b, 1 if a < 1 or b > last else (a - 1) // step + (last - b) // step + 1) for a, b in pairwise(cuts)]
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A tensor, perhaps still being made, for `left` more windows; size: its bytes once it is there."""
+
+    tensor: Future[Tensor]
+    left: int
+    size: int = 0
+
+
+class Overlap:
+    """Tensors that windows `stride` pixels apart need again, each until the last of them has had it.
+
+    Found by what they are made from, so a wrong guess of what recurs costs time and nothing else. Where `limit` bytes
+    do not hold all of them any may go, and not the oldest, which the next row of windows needs first. Windows may be
+    computed by several threads.
+    """
+
+    def __init__(self, stride: int, limit: int):
+        self.stride = stride
+        self.nbytes = 0  # of what is kept
+        self._limit = limit
+        self._kept: dict[Hashable, _Kept] = {}
+        self._lock = Lock()
+
+    def runs(self, tiles: int, pixels: int, window: int) -> list[Run] | None:
+        """The runs of an axis of `tiles` over `pixels` of a grid that spans a window of `window` pixels.
+
+        None where windows overlap by no whole tiles.
+        """
+        step, rest = divmod(self.stride * pixels, window * TILE)
+        return runs(tiles, step) if rest == 0 and step < tiles - 2 else None
+
+    def get(self, key: Hashable, windows: int, make: Callable[[], Tensor]) -> Tensor:
+        """The tensor of a key, made unless it is here; windows: how many need it in all, two or more."""
+        with self._lock:
+            kept = self._kept.get(key)
+            if mine := kept is None:
+                kept = self._kept[key] = _Kept(Future(), windows)
+            kept.left -= 1
+            if kept.left == 0:
+                self._drop(key)
+        if mine:
+            self._make(key, kept, make)
+        return kept.tensor.result()
+
+    def _make(self, key: Hashable, kept: _Kept, make: Callable[[], Tensor]) -> None:
+        try:
+            tensor = make()
+        except BaseException as e:
+            with self._lock:
+                self._drop(key)
+            kept.tensor.set_exception(e)
+            raise
+        kept.tensor.set_result(tensor)
+        with self._lock:
+            if self._kept.get(key) is kept:
+                kept.size = tensor.nbytes
+                self.nbytes += kept.size
+            while self.nbytes > self._limit:
+                self._drop(random.choice([key for key, kept in self._kept.items() if kept.size]))
+
+    def _drop(self, key: Hashable) -> None:
+        if kept := self._kept.pop(key, None):
+            self.nbytes -= kept.size
+
+
+def digest(x: Tensor) -> bytes:
+    """What tells the content of a contiguous tensor on the CPU from others."""
+    return hashlib.sha256(x.numpy().data).digest()

@@ -1,0 +1,166 @@
+"""How a scene will be cut and at which resolution: options, the plan made of them, and what it will cost."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from segearth_cli.errors import GridError, RasterError, UsageError
+from segearth_cli.model import Attention
+from segearth_cli.raster import Blend, ReadOptions, Scene, Window, touching, working_size
+
+KEPT_BYTES = 1 << 29  # that windows leave for their neighbours; at 224 px every 112, enough for 7,000 px of width
+MAX_SIDE = 10_000_000  # pixels of a working grid; more is a typing error
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """Every choice that changes a pixel of the mask, but for the model and the classes.
+
+    window, stride: pixels of the working grid; None = the model's native window and half of it. scale, gsd (metres),
+    long_side (pixels): at most one of them; the working grid is the scene's own without. threshold: winners with a
+    lower probability fall to the background. global_bias: lambda of the method, taken away.
+    """
+
+    window: int | None = None
+    stride: int | None = None
+    blend: Blend = "mean"
+    scale: float | None = None
+    gsd: float | None = None
+    long_side: int | None = None
+    threshold: float = 0.0
+    attention: Attention = "segearth"
+    global_bias: float = 0.3
+    read: ReadOptions = field(default_factory=ReadOptions)
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("scale", "gsd", "long_side") if getattr(self, name) is not None]
+        if len(given) > 1:
+            flags = " and ".join("--" + name.replace("_", "-") for name in given)
+            raise UsageError(f"{flags} together: choose one resolution")
+        for name in given + ["window"] * (self.window is not None):
+            if not getattr(self, name) > 0 or not math.isfinite(getattr(self, name)):
+                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be above 0")
+        if not 0 <= self.threshold <= 1:
+            raise UsageError(f"--threshold {self.threshold}: must be a probability, 0 to 1")
+        for name, known in (("blend", get_args(Blend)), ("attention", get_args(Attention))):
+            if getattr(self, name) not in known:
+                raise UsageError(f"--{name} {getattr(self, name)}: choose one of {', '.join(known)}")
+        if not math.isfinite(self.global_bias):
+            raise UsageError(f"--global-bias {self.global_bias}: must be a number")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Sizes in pixels: the scene (height, width), the working grid (rows, cols), window and stride on that grid."""
+
+    height: int
+    width: int
+    rows: int
+    cols: int
+    window: int
+    stride: int
+    blend: Blend
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The working grid, (rows, cols)."""
+        return self.rows, self.cols
+
+    @property
+    def resampled(self) -> bool:
+        """Whether the working grid differs from the scene's own."""
+        return self.size != (self.height, self.width)
+
+    @property
+    def whole(self) -> Window:
+        """All of the scene's grid."""
+        return Window(0, 0, self.height, self.width)
+
+    def working_region(self, region: Window) -> Window:
+        """The working pixels that the output pixels of a region are made of."""
+        if not self.resampled:
+            return region
+        top, bottom = _span(region.row, region.bottom, self.height, self.rows)
+        left, right = _span(region.col, region.right, self.width, self.cols)
+        return Window(top, left, bottom - top, right - left)
+
+    def window_count(self, region: Window | None = None) -> int:
+        """How many windows touch a region of the output; all of them without one."""
+        work = self.working_region(region or self.whole)
+        down = touching(self.rows, self.window, self.stride, work.row, work.bottom)
+        across = touching(self.cols, self.window, self.stride, work.col, work.right)
+        return len(down) * len(across)
+
+
+def make_plan(scene: Scene, options: PredictOptions, native: int) -> Plan:
+    """The plan for a scene and a model's native window.
+
+    Raises RasterError when the resolution cannot be meant for this scene, GridError when window and stride do not tile.
+    """
+    factor = _factor(scene, options)
+    rows, cols = working_size(scene.height, scene.width, factor)
+    if max(rows, cols) > MAX_SIDE:
+        raise RasterError(
+            f"{scene.path}: working size {cols} x {rows} px; choose a coarser --scale, --gsd or --long-side"
+        )
+    window = options.window or native
+    stride = options.stride if options.stride is not None else max(1, window // 2)
+    if not 0 < stride <= window:
+        raise GridError(f"--stride {stride}: must be between 1 and the window, {window} px")
+    return Plan(scene.height, scene.width, rows, cols, window, stride, options.blend)
+
+
+def _factor(scene: Scene, options: PredictOptions) -> float:
+    if options.scale is not None:
+        return options.scale
+    if options.long_side is not None:
+        return options.long_side / max(scene.height, scene.width)
+    if options.gsd is not None:
+        metres = scene.pixel_metres()
+        if not metres > 0:
+            raise RasterError(f"{scene.path}: pixels without size, so --gsd has no meaning here; use --scale")
+        return metres / options.gsd
+    return 1.0
+
+
+def _span(first: int, end: int, output: int, working: int) -> tuple[int, int]:
+    """Working positions first..end-1 needed along one axis by bilinear interpolation."""
+    step = working / output
+    low = math.floor(max((first + 0.5) * step - 0.5, 0))
+    high = math.floor(max((end - 0.5) * step - 0.5, 0)) + 2
+    return min(low, working - 1), min(high, working)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run will take: windows, working size, bytes of memory beside the model, bytes on disk uncompressed."""
+
+    windows: int
+    rows: int
+    cols: int
+    memory: int
+    disk: int
+
+
+def estimate(plan: Plan, *, queries: int, batch: int, pixel_bytes: int) -> Estimate:
+    """Memory and disk of a plan. pixel_bytes: written for each pixel, all outputs together.
+
+    Memory bounds the arrays held: strips of logits, pixels read ahead, rows to write, a batch in the model, what the
+    upsampler keeps for neighbouring windows, at most a kilobyte a pixel.
+    """
+    strips = (2 * queries + 2) * 4 * plan.window * plan.cols
+    pixels = (plan.window + 4 * 512) * plan.cols * 4
+    rows = 512 * plan.width * pixel_bytes * 2 + (64 << 20)
+    kept = min(KEPT_BYTES, 1000 * plan.window * plan.cols) if plan.window_count() > 1 else 0
+    model = min(batch, plan.window_count()) * plan.window**2 * (queries + 300) * 4 + kept
+    with_overviews = plan.height * plan.width * pixel_bytes * 4 // 3
+    return Estimate(plan.window_count(), plan.rows, plan.cols, strips + pixels + rows + model, with_overviews)
+
+
+def provenance(facts: Mapping[str, Any]) -> str:
+    """The JSON text of the tag `SEGEARTH_RUN`: keys sorted, so that equal runs carry equal text."""
+    return json.dumps(facts, sort_keys=True, ensure_ascii=False)

@@ -1,0 +1,78 @@
+"""Pixels in and out: a raster opened as a scene, masks written and read, and where both lie on the ground.
+
+A scene gives chips of 8-bit RGB and where they are data, at any resolution; writers give GeoTIFFs that appear whole or
+not at all; readers give class codes in strips. Rasterio and GDAL are behind this door.
+Knows no model, no class that is not in a file, and prints nothing.
+"""
+
+from segearth_cli.raster.fingerprint import identity, local_files
+from segearth_cli.raster.georeference import Frame, frame_from_json, frame_to_json
+from segearth_cli.raster.grid import Blend, Window, blocks, starts, touching, window_weights, windows, working_size
+from segearth_cli.raster.ground import Ground, Size, parse_area, parse_length
+from segearth_cli.raster.mask_reader import Mask, Recoding, mask_strips, read_mask
+from segearth_cli.raster.mask_writer import (
+    TILE,
+    Georeferenced,
+    Outputs,
+    Rows,
+    label,
+    layouts,
+    read_tags,
+    region_georeference,
+    write_category_names,
+    writing,
+)
+from segearth_cli.raster.scene import (
+    Chip,
+    ReadOptions,
+    Scene,
+    environment,
+    is_remote,
+    open_scene,
+    parse_bands,
+    parse_stretch,
+    stem,
+)
+
+__all__ = [
+    "TILE",
+    "Blend",
+    "Chip",
+    "Frame",
+    "Georeferenced",
+    "Ground",
+    "Mask",
+    "Outputs",
+    "ReadOptions",
+    "Recoding",
+    "Rows",
+    "Scene",
+    "Size",
+    "Window",
+    "blocks",
+    "environment",
+    "frame_from_json",
+    "frame_to_json",
+    "identity",
+    "is_remote",
+    "label",
+    "layouts",
+    "local_files",
+    "mask_strips",
+    "open_scene",
+    "parse_area",
+    "parse_bands",
+    "parse_length",
+    "parse_stretch",
+    "read_mask",
+    "read_tags",
+    "region_georeference",
+    "starts",
+    "stem",
+    "touching",
+    "window_weights",
+    "windows",
+    "working_size",
+    "write_category_names",
+    "writing",
+]

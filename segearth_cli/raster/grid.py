@@ -1,0 +1,104 @@
+"""Where windows lie: integer arithmetic on a grid of pixels. Rows before columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segearth_cli.errors import GridError
+
+Blend = Literal["mean", "taper"]
+
+
+class Window(NamedTuple):
+    """A rectangle of whole pixels: first row, first column, height, width."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+    @property
+    def bottom(self) -> int:
+        """First row below the window."""
+        return self.row + self.height
+
+    @property
+    def right(self) -> int:
+        """First column right of the window."""
+        return self.col + self.width
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Row and column slices of an array that starts at the grid's origin."""
+        return slice(self.row, self.bottom), slice(self.col, self.right)
+
+
+def starts(length: int, size: int, stride: int) -> list[int]:
+    """Offsets, in pixels, of windows of `size` that cover `length`.
+
+    The last window is moved back to end exactly at `length`, so every window is full size; a
+    scene smaller than one window gets the single offset 0.
+
+    Raises GridError unless 0 < stride <= size.
+
+    >>> starts(11, size=4, stride=3)
+    [0, 3, 6, 7]
+    """
+    if not 0 < stride <= size:
+        raise GridError(f"--stride {stride}: must be between 1 and the window, {size} px")
+    if length <= size:
+        return [0]
+    return [*range(0, length - size, stride), length - size]
+
+
+def windows(height: int, width: int, size: int, stride: int, region: Window | None = None) -> Iterator[Window]:
+    """The windows of a grid in row-major order; with a region, only those that touch it.
+
+    A window is `size` on each side, less where the grid itself is smaller.
+    """
+    region = region or Window(0, 0, height, width)
+    cols = touching(width, size, stride, region.col, region.right)
+    for row in touching(height, size, stride, region.row, region.bottom):
+        for col in cols:
+            yield Window(row, col, min(size, height), min(size, width))
+
+
+def touching(length: int, size: int, stride: int, first: int, end: int) -> list[int]:
+    """The offsets of `starts` whose windows touch pixels first..end-1."""
+    return [start for start in starts(length, size, stride) if start < end and start + size > first]
+
+
+def working_size(height: int, width: int, factor: float) -> tuple[int, int]:
+    """Size of a scene resampled by a factor: int(x * factor + 0.5) a side, as the published settings round.
+
+    >>> working_size(1000, 700, 0.448)
+    (448, 314)
+    """
+    return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
+
+
+def blocks(region: Window, height: int, width: int) -> Iterator[Window]:
+    """The region cut into blocks of at most height x width, row-major."""
+    for row in range(region.row, region.bottom, height):
+        for col in range(region.col, region.right, width):
+            yield Window(row, col, min(height, region.bottom - row), min(width, region.right - col))
+
+
+def window_weights(height: int, width: int, blend: Blend) -> NDArray[np.float32]:
+    """How much each pixel of a window counts in the mean of overlapping windows, (height, width), all positive.
+
+    `mean`: ones, as published. `taper`: a raised cosine that fades towards the border and hides block edges; windows
+    that overlap by half add up to the same weight everywhere.
+    """
+    if blend == "mean":
+        return np.ones((height, width), np.float32)
+    return np.outer(_cosine(height), _cosine(width)).astype(np.float32)
+
+
+def _cosine(size: int) -> NDArray[np.float64]:
+    squares: NDArray[np.float64] = np.sin(np.pi * (np.arange(size) + 0.5) / size) ** 2
+    return squares

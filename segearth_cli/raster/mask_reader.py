@@ -1,0 +1,233 @@
+"""Masks: single-band rasters of class codes, read in strips, with the names and colours they carry."""
+
+from __future__ import annotations
+
+import warnings
+import xml.etree.ElementTree as ET
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import MaskFlags
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+from segearth_cli.classes import CLASSES_TAG, Color, default_color, from_tag
+from segearth_cli.errors import ClassesError, RasterError, UsageError
+
+warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the command line tells it in one line
+
+STRIP_PIXELS = 1 << 22
+_TALLEST_BLOCK = 1 << 25  # pixels of a row of internal blocks that are read at once
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A raster of class codes. names, colors: by code, what the file says; background: the code of no class, or None.
+
+    nodata: a code that the dtype can hold, or None. masked: an internal mask band or `valid`, a raster of the same
+    size, tells the pixels with data (not 0).
+    """
+
+    path: Path
+    width: int
+    height: int
+    transform: tuple[float, ...]
+    crs: str | None
+    dtype: np.dtype[Any]
+    nodata: int | None
+    masked: bool
+    names: dict[int, str]
+    colors: dict[int, Color]
+    background: int | None
+    block: int
+    valid: Path | None = None
+
+    def name(self, code: int) -> str:
+        """The class of a code; `class_7` for code 7 without a name."""
+        return self.names.get(code) or f"class_{code}"
+
+    def color(self, code: int) -> Color:
+        """The colour of a code, one made up when the file has none."""
+        return self.colors.get(code) or default_color(self.name(code), code)
+
+    @property
+    def rows(self) -> int:
+        """Rows of a strip of about 4 million pixels."""
+        return max(1, STRIP_PIXELS // self.width)
+
+    def codes(self, names: Collection[str]) -> frozenset[int]:
+        """Codes of classes given by name or code. Raises UsageError for one that the mask does not know."""
+        known = {name.casefold(): code for code, name in self.names.items()}
+        found = set()
+        for name in names:
+            number = name.casefold().removeprefix("class_")
+            if name.casefold() in known:
+                found.add(known[name.casefold()])
+            elif number.removeprefix("-").isdigit() and (int(number) in self.names or not self.names):
+                found.add(int(number))
+            else:
+                has = ", ".join(self.names.values()) or "no class names; give codes"
+                raise UsageError(f"--classes {name}: {self.path} has no such class, it has {has}")
+        return frozenset(found)
+
+
+def read_mask(path: Path) -> Mask:
+    """What a mask file says of itself. Raises RasterError when it is no single-band integer raster."""
+    if not path.exists() and "://" not in str(path) and not str(path).startswith("/vsi"):
+        raise RasterError(f"{path}: no such file")
+    try:
+        with rasterio.open(path) as ds:
+            return _describe(path, ds)
+    except RasterioError as e:
+        raise RasterError(f"{path}: not a raster that can be read ({str(e).splitlines()[0]})") from e
+
+
+def _describe(path: Path, ds: Any) -> Mask:
+    if ds.count != 1:
+        raise RasterError(f"{path}: {ds.count} bands, need a mask of one band (e.g. gdal_translate -b 1)")
+    dtype = np.dtype(ds.dtypes[0])
+    if dtype.kind not in "iu":
+        raise RasterError(f"{path}: {dtype} values, need integer class codes (e.g. gdal_translate -ot Byte)")
+    names, colors, background = _classes(path, ds)
+    return Mask(
+        path,
+        ds.width,
+        ds.height,
+        tuple(ds.transform)[:6],
+        ds.crs.to_wkt() if ds.crs else None,
+        dtype,
+        _code(ds.nodata, dtype),
+        MaskFlags.per_dataset in ds.mask_flag_enums[0],
+        names,
+        colors,
+        background,
+        ds.block_shapes[0][0],
+    )
+
+
+def _code(nodata: float | None, dtype: np.dtype[Any]) -> int | None:
+    """The nodata value as a code, None when no pixel of the dtype can have it."""
+    if nodata is None or not np.isfinite(nodata) or nodata != int(nodata):
+        return None
+    limits = np.iinfo(dtype)
+    return int(nodata) if limits.min <= nodata <= limits.max else None
+
+
+def _classes(path: Path, ds: Any) -> tuple[dict[int, str], dict[int, Color], int | None]:
+    """Names, colours and background from our tag, else from GDAL's category names and the colour table."""
+    if tag := ds.tags().get(CLASSES_TAG):
+        try:
+            classes = from_tag(tag)
+        except ClassesError as e:
+            raise RasterError(f"{path}: {e}") from e
+        return dict(enumerate(classes.names)), dict(enumerate(classes.colors)), classes.background
+    names = _categories(path)
+    background = next((code for code, name in names.items() if name.casefold() == "background"), None)
+    try:
+        colors = {code: color[:3] for code, color in ds.colormap(1).items() if any(color[:3])}
+    except ValueError:
+        colors = {}
+    return names, colors, background
+
+
+def _categories(path: Path) -> dict[int, str]:
+    """GDAL's category names by code, from the `.aux.xml` beside a raster or from a VRT itself."""
+    source = path if path.suffix.casefold() == ".vrt" else path.with_name(f"{path.name}.aux.xml")
+    try:
+        root = ET.parse(source).getroot()
+    except (OSError, ET.ParseError):
+        return {}
+    found = root.find(".//CategoryNames")
+    rows = [] if found is None else [(row.text or "").strip() for row in found.findall("Category")]
+    return {code: name for code, name in enumerate(rows) if name}
+
+
+def mask_strips(mask: Mask, rows: int) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_] | None]]:
+    """Codes (h, W) from top to bottom, at most `rows` at a time, with the pixels that have data (None = all).
+
+    Whole internal blocks are read at once where these are not too large.
+
+    Raises RasterError when the file cannot be read to its end.
+    """
+    step = -(-rows // mask.block) * mask.block if mask.block * mask.width <= _TALLEST_BLOCK else rows
+    # Opened without `with`: a generator may be closed by another thread than the one that runs it.
+    files = []
+    try:
+        files.append(rasterio.open(mask.path))
+        if mask.valid:
+            files.append(rasterio.open(mask.valid))
+        for top in range(0, mask.height, step):
+            codes, data = _window(mask, files, Window(0, top, mask.width, min(step, mask.height - top)))
+            even = -(-len(codes) // -(-len(codes) // rows))
+            for part in (slice(row, row + even) for row in range(0, len(codes), even)):
+                yield codes[part], None if data is None else data[part]
+    except RasterioError as e:
+        raise RasterError(f"{mask.path}: damaged or cut short ({str(e).splitlines()[0]})") from e
+    finally:
+        for file in files:
+            file.close()
+
+
+def _window(mask: Mask, files: Sequence[Any], window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Codes of a window and where these are data; files: the mask, and the raster that tells so, if any."""
+    with rasterio.Env(GDAL_CACHEMAX=64 << 20):
+        codes = files[0].read(1, window=window)
+        data = None if mask.nodata is None else codes != mask.nodata
+        if mask.masked:
+            band = files[1].read(1, window=window) if mask.valid else files[0].read_masks(1, window=window)
+            data = (band != 0) if data is None else data & (band != 0)
+    return codes, data
+
+
+class Recoding:
+    """Codes of a mask as numbers from 1 on, 0 where nothing is to be drawn. `kept`: the codes drawn, None = all others
+    than background and nodata."""
+
+    def __init__(self, mask: Mask, kept: frozenset[int] | None) -> None:
+        limits = np.iinfo(mask.dtype)
+        self._table: NDArray[Any] | None = None
+        self._kept, self._background, self._nodata = kept, mask.background, mask.nodata
+        self._masked = mask.masked
+        self.shift, self.dtype = (1 << 62 if limits.bits > 16 else 1 - int(limits.min)), np.dtype(np.int64)
+        if limits.bits > 16:
+            return
+        every = np.arange(limits.min, limits.max + 1)
+        drawn = self._drawn(every)
+        top = int((every[drawn] + self.shift).max(initial=0))
+        self.dtype = np.min_scalar_type(top)
+        self._table = np.zeros(len(every), self.dtype)
+        self._table[every[drawn]] = every[drawn] + self.shift  # negative codes index from the end
+
+    def _drawn(self, codes: NDArray[Any]) -> NDArray[np.bool_]:
+        if self._kept is not None:
+            return np.isin(codes, list(self._kept - {self._nodata}))
+        left_out = [code for code in (self._background, self._nodata) if code is not None]
+        return np.isin(codes, left_out, invert=True)
+
+    def __call__(self, codes: NDArray[Any], data: NDArray[np.bool_] | None) -> NDArray[Any]:
+        """Numbers (h, W) of codes (h, W)."""
+        numbers: NDArray[Any]
+        if self._table is not None and self.dtype == codes.dtype and self._all_drawn(codes):
+            numbers = codes + self.dtype.type(self.shift)  # tens of times faster than any table
+        elif self._table is not None and self._table.itemsize == codes.itemsize == 1:
+            text = codes.tobytes().translate(self._table.tobytes())  # faster than indexing
+            numbers = np.frombuffer(text, np.uint8).reshape(codes.shape)
+        elif self._table is not None:
+            numbers = self._table[codes]
+        else:
+            numbers = np.where(self._drawn(codes), codes.astype(np.int64) + self.shift, 0)
+        return numbers * data if data is not None and self._masked else numbers
+
+    def _all_drawn(self, codes: NDArray[Any]) -> bool:
+        """True when every code from the least to the greatest of `codes` (unsigned) is drawn."""
+        return self._table is not None and bool(self._table[codes.min() : int(codes.max()) + 1].all())
+
+    def codes(self, numbers: NDArray[Any]) -> NDArray[np.int64]:
+        """The codes of numbers that `__call__` gave."""
+        known: NDArray[np.int64] = numbers.astype(np.int64) - self.shift
+        return known

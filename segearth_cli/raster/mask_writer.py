@@ -1,0 +1,278 @@
+"""Masks as GIS users expect them: tiled, compressed, with overviews, colours, class names and provenance."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from xml.sax.saxutils import escape
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterWindow
+
+from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, to_tag
+from segearth_cli.errors import RasterError
+from segearth_cli.files import replacing
+from segearth_cli.raster.grid import Window
+
+TILE = 512  # pixels; rows are written in whole tiles, each one once
+OVERVIEW_BELOW = 512  # overviews are added until the smallest is below this
+
+
+class Georeferenced(Protocol):
+    """What places a mask on the ground: a scene, or what a run kept of one."""
+
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def crs(self) -> Any: ...
+    @property
+    def transform(self) -> Any: ...
+    @property
+    def gcps(self) -> tuple[list[Any], Any]: ...
+    @property
+    def rpcs(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where the results of one scene go; None = not asked for."""
+
+    mask: Path
+    confidence: Path | None = None
+    scores: Path | None = None
+    vector: Path | None = None
+
+    def paths(self) -> list[Path]:
+        """The files that will exist."""
+        return [*self.by_kind().values(), *([self.vector] if self.vector is not None else [])]
+
+    def by_kind(self) -> dict[str, Path]:
+        """The rasters by what they hold: mask, confidence, scores."""
+        kinds = {"mask": self.mask, "confidence": self.confidence, "scores": self.scores}
+        return {kind: path for kind, path in kinds.items() if path is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Finished pixels: codes (H, W) uint8 with 255 = nodata, confidence (H, W) uint8 with 255 = nodata, scores
+    (K, H, W) float32 with nan = nodata, or None."""
+
+    window: Window
+    codes: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+    scores: NDArray[np.float32] | None
+
+
+class Layer:
+    """One GeoTIFF being written from the top in whole rows of tiles."""
+
+    def __init__(self, path: Path, scene: Georeferenced, region: Window, count: int, dtype: str, nodata: float):
+        self._path = path
+        self._region = region
+        self._rows: list[NDArray[Any]] = []
+        self._held = 0
+        self._next = 0
+        self._empty = nodata
+        self.dataset = rasterio.open(
+            path, "w", driver="GTiff", height=region.height, width=region.width, count=count, dtype=dtype,
+            nodata=nodata, tiled=True, blockxsize=TILE, blockysize=TILE, compress="deflate", sparse_ok=True,
+            bigtiff="if_safer", interleave="band", num_threads=2, **region_georeference(scene, region),
+        )  # fmt: skip
+
+    def write(self, rows: NDArray[Any]) -> None:
+        """Append rows (bands, n, W)."""
+        self._rows.append(rows)
+        self._held += rows.shape[1]
+        last = self._next + self._held == self._region.height
+        if self._held >= TILE or last:
+            held = np.concatenate(self._rows, axis=1) if len(self._rows) > 1 else self._rows[0]
+            whole = self._held if last else self._held // TILE * TILE
+            for row in range(0, whole, TILE):  # one row of tiles at a time, so that all files have one order
+                self._flush(held[:, row : min(row + TILE, whole)])
+            self._rows, self._held = [held[:, whole:]], self._held - whole
+
+    def _flush(self, rows: NDArray[Any]) -> None:
+        empty = np.isnan(rows).all() if np.isnan(self._empty) else (rows == self._empty).all()
+        if not empty:  # what is never written stays a hole that reads as nodata
+            self.dataset.write(rows, window=RasterWindow(0, self._next, rows.shape[2], rows.shape[1]))
+        self._next += rows.shape[1]
+
+
+class MaskWriter:
+    """Writes the rows of one region to mask, confidence and scores. Use `writing` to get one."""
+
+    def __init__(self, layers: Mapping[str, Layer], failures: list[str]):
+        self._layers = layers
+        self._failures = failures
+
+    def write(self, rows: Rows) -> None:
+        """Append the next rows of the region."""
+        bands = {"mask": rows.codes[None], "confidence": rows.confidence[None], "scores": rows.scores}
+        with _collecting(self._failures):
+            for kind, layer in self._layers.items():
+                if (values := bands[kind]) is not None:
+                    layer.write(values)
+
+
+@contextmanager
+def writing(
+    outputs: Outputs,
+    scene: Georeferenced,
+    classes: ClassSet,
+    tags: Mapping[str, str],
+    region: Window | None = None,
+    *,
+    whole: bool = True,
+) -> Iterator[MaskWriter]:
+    """A writer whose files appear under their names, complete, when the block succeeds, and not at all when it fails.
+
+    whole: with overviews and class names in a side file; off for parts that will be joined.
+    Raises RasterError when a file cannot be written (disk full, read-only folder).
+    """
+    region = region or Window(0, 0, scene.height, scene.width)
+    kinds = layouts(classes)
+    failures: list[str] = []
+    with ExitStack() as stack:
+        names = {kind: stack.enter_context(replacing(path)) for kind, path in outputs.by_kind().items()}
+        try:
+            with _collecting(failures):
+                layers = {kind: Layer(name, scene, region, *kinds[kind]) for kind, name in names.items()}
+            try:
+                yield MaskWriter(layers, failures)
+            finally:
+                with _collecting(failures):
+                    for layer in layers.values():
+                        layer.dataset.close()
+            if failures:
+                raise RasterError(f"{outputs.mask}: cannot write: {failures[0]}")
+            with _collecting(failures):
+                for kind, name in names.items():
+                    label(kind, name, classes, tags)
+                    if whole:
+                        _build_overviews(kind, name)
+        except (RasterioError, CPLE_BaseError, TypeError) as e:  # a TypeError: rasterio opens a file that was cut off
+            if isinstance(e, TypeError) and not failures and "not recognized" not in str(e):
+                raise
+            raise RasterError(f"{outputs.mask}: cannot write: {failures[0] if failures else e}") from e
+        if failures:
+            raise RasterError(f"{outputs.mask}: cannot write: {failures[0]}")
+        if whole:
+            write_category_names(outputs.mask, classes)
+
+
+def layouts(classes: ClassSet) -> dict[str, tuple[int, str, float]]:
+    """Bands, dtype and nodata value of each kind of output."""
+    return {
+        "mask": (1, "uint8", NODATA),
+        "confidence": (1, "uint8", NODATA),
+        "scores": (len(classes), "float32", np.nan),
+    }
+
+
+def read_tags(path: Path) -> dict[str, str]:
+    """The tags of a raster; none when it cannot be read."""
+    try:
+        with rasterio.open(path) as ds:
+            return dict(ds.tags())
+    except (RasterioError, CPLE_BaseError):
+        return {}
+
+
+def label(kind: str, path: Path, classes: ClassSet, tags: Mapping[str, str]) -> None:
+    """Gives a file just written its colours, descriptions and tags."""
+    with rasterio.open(path, "r+") as ds:
+        ds.update_tags(TIFFTAG_SOFTWARE=f"segearth {tags.get('SEGEARTH_VERSION', '')}".strip(), **tags)
+        if kind == "mask":
+            ds.update_tags(**{CLASSES_TAG: to_tag(classes)})
+            colours = {code: (*colour, 255) for code, colour in enumerate(classes.colors)}
+            ds.write_colormap(1, {**colours, NODATA: (0, 0, 0, 0)})
+            ds.set_band_description(1, "class")
+        elif kind == "confidence":
+            ds.update_tags(1, scale=str(1 / 254))
+            ds.scales = (1 / 254,)
+            ds.set_band_description(1, "probability of the winner")
+        else:
+            ds.descriptions = classes.names
+            ds.colorinterp = [ColorInterp.gray] + [ColorInterp.undefined] * (ds.count - 1)
+
+
+def _build_overviews(kind: str, path: Path) -> None:
+    with rasterio.open(path, "r+") as ds:  # opened anew, so that GDAL knows the palette
+        if factors := [2**i for i in range(1, 16) if max(ds.shape) / 2 ** (i - 1) > OVERVIEW_BELOW]:
+            ds.build_overviews(factors, Resampling.mode if kind == "mask" else Resampling.average)
+
+
+def write_category_names(mask: Path, classes: ClassSet) -> None:
+    """Class names where GDAL and QGIS look for them: GDAL keeps those of a GeoTIFF in a side file."""
+    names = "".join(f"      <Category>{escape(name)}</Category>\n" for name in classes.names)
+    text = (
+        '<PAMDataset>\n  <PAMRasterBand band="1">\n'
+        f"    <CategoryNames>\n{names}    </CategoryNames>\n  </PAMRasterBand>\n</PAMDataset>\n"
+    )
+    try:
+        with replacing(mask.with_name(mask.name + ".aux.xml")) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise RasterError(f"{mask}.aux.xml: cannot write: {e.strerror}") from e
+
+
+@contextmanager
+def _collecting(found: list[str]) -> Iterator[None]:
+    """Adds the errors that GDAL only logs in this thread, such as a disk that fills while a dataset is closed."""
+    here = threading.get_ident()  # threads that read ahead have errors of their own, and mend them
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.ERROR and record.thread == here:
+                found.append(" ".join(record.getMessage().split()))
+
+    logger, handler = logging.getLogger("rasterio"), Collect()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def region_georeference(scene: Georeferenced, region: Window) -> dict[str, Any]:
+    """CRS and transform, GCPs and RPCs of a region, as far as the scene has them."""
+    found: dict[str, Any] = {}
+    if scene.gcps[0]:
+        found = {"crs": scene.gcps[1], "gcps": _gcps(scene, region)}
+    elif scene.crs is not None or not scene.transform.is_identity:
+        t = scene.transform
+        moved = type(t)(
+            t.a, t.b, t.c + t.a * region.col + t.b * region.row, t.d, t.e, t.f + t.d * region.col + t.e * region.row
+        )
+        found = {"crs": scene.crs, "transform": moved}
+    if scene.rpcs is not None:
+        found["rpcs"] = _rpcs(scene, region)
+    return found
+
+
+def _gcps(scene: Georeferenced, region: Window) -> list[Any]:
+    from rasterio.control import GroundControlPoint
+
+    return [
+        GroundControlPoint(p.row - region.row, p.col - region.col, p.x, p.y, p.z, p.id, p.info) for p in scene.gcps[0]
+    ]
+
+
+def _rpcs(scene: Georeferenced, region: Window) -> Any:
+    import attrs
+
+    return attrs.evolve(
+        scene.rpcs, line_off=scene.rpcs.line_off - region.row, samp_off=scene.rpcs.samp_off - region.col
+    )

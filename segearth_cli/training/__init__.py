@@ -1,0 +1,41 @@
+"""SimFeatUp from unlabelled imagery: random windows, one step after another, checkpoints that go on to the bit.
+
+The recipe names every setting, the objective is the published one, pictures show what was learned.
+Knows no class and no mask.
+"""
+
+from typing import TYPE_CHECKING
+
+from segearth_cli.faces import lazy_face
+
+if TYPE_CHECKING:
+    from segearth_cli.training.loop import Job, Upsampled, export_ckpt, train
+    from segearth_cli.training.pictures import save_looks
+    from segearth_cli.training.recipe import Recipe, combined, from_toml
+    from segearth_cli.training.step import Learner, Peers
+    from segearth_cli.training.windows import collect
+
+__all__ = [
+    "Job",
+    "Learner",
+    "Peers",
+    "Recipe",
+    "Upsampled",
+    "collect",
+    "combined",
+    "export_ckpt",
+    "from_toml",
+    "save_looks",
+    "train",
+]
+
+__getattr__ = lazy_face(
+    __name__,
+    {
+        "loop": "Job Upsampled export_ckpt train",
+        "pictures": "save_looks",
+        "recipe": "Recipe combined from_toml",
+        "step": "Learner Peers",
+        "windows": "collect",
+    },
+)

@@ -1,0 +1,296 @@
+"""Training an upsampler: the loop, its log, its checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+
+from segearth_cli import __version__
+from segearth_cli.errors import TrainingError, UsageError
+from segearth_cli.files import replacing
+from segearth_cli.model import Encoder, Upsampler
+from segearth_cli.raster import ReadOptions, parse_bands
+from segearth_cli.training import checkpoint
+from segearth_cli.training.pictures import save_curves, save_looks
+from segearth_cli.training.recipe import FREE, Recipe
+from segearth_cli.training.step import Figures, Learner, Peers
+from segearth_cli.training.windows import Batch, Collection, Windows, batches, collate, held_out, positions
+from segearth_cli.weights import Clip, load_upsampler, read_tensors, save_upsampler
+
+LOG = (
+    *("step", "seconds", "features", "image", "error", "gradient_norm"),
+    *("held_out_features", "held_out_image", "held_out_error"),
+    *("bilinear_features", "bilinear_image", "bilinear_error"),
+)
+SHOWN = 4  # held-out windows in a picture
+QUIET_SECONDS = 15.0  # between lines of progress
+
+Notice = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Where a run puts its results, and what it runs on.
+
+    out: the upsampler. folder: checkpoint, log and pictures. resume: go on from the folder's checkpoint.
+    """
+
+    out: Path
+    folder: Path
+    device: torch.device
+    precision: torch.dtype
+    peers: Peers = field(default_factory=Peers)
+    resume: bool = False
+    notice: Notice = lambda _line: None
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last good state of the run."""
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def log(self) -> Path:
+        """A line a step."""
+        return self.folder / "train.csv"
+
+    @property
+    def leads(self) -> bool:
+        """Whether this device writes the files."""
+        return self.peers.rank == 0
+
+
+def train(clip: Clip, collection: Collection, recipe: Recipe, job: Job) -> Upsampled:
+    """Trains an upsampler for a model on a collection of images and writes it to `job.out`.
+
+    Raises UsageError for settings that do not fit the model or the devices, TrainingError when there is nothing to
+    learn from, when the checkpoint belongs to another run, and when a loss is no longer finite.
+    """
+    run = Run(clip, collection, recipe, job)
+    try:
+        run.go()
+    except BaseException as e:
+        if not isinstance(e, Exception) and run.saved:
+            job.notice(f"{job.checkpoint} holds step {run.saved}; go on with --resume")
+        raise
+    finally:
+        run.close()
+    return Upsampled(job.out, run.steps, run.last, tuple(run.unreadable))
+
+
+@dataclass(frozen=True, slots=True)
+class Upsampled:
+    """The result: the file, its steps, held-out losses of the upsampler and of bilinear features, unreadable files."""
+
+    out: Path
+    steps: int
+    held_out: tuple[Figures, Figures]
+    unreadable: tuple[str, ...]
+
+
+class Run:
+    """A training run in progress."""
+
+    def __init__(self, clip: Clip, collection: Collection, recipe: Recipe, job: Job):
+        self.clip, self.collection, self.recipe, self.job = clip, collection, recipe, job
+        encoder = Encoder(clip.model, clip.mean, clip.std).in_precision(job.precision)
+        _check_sizes(recipe, encoder.patch, job.peers.world)
+        self.learner = Learner(
+            encoder, radius=recipe.radius, lr=recipe.lr, jitters=recipe.jitters, image_loss=recipe.image_loss,
+            seed=recipe.seed, share=recipe.batch_size // job.peers.world, device=job.device, peers=job.peers,
+        )  # fmt: skip
+        if recipe.init is not None:
+            _start_from(recipe.init, self.learner.upsampler)
+        if recipe.crop // encoder.patch < self.learner.upsampler.minimum:
+            smallest = self.learner.upsampler.minimum * encoder.patch
+            raise UsageError(f"--crop {recipe.crop}: radius {recipe.radius} needs at least {smallest} px")
+        read = ReadOptions(parse_bands(recipe.bands), recipe.stretch)
+        self.places = held_out(collection.pictures, recipe.crop, recipe.seed, read, recipe.held_out)
+        self.windows = Windows(collection.pictures, recipe.crop, recipe.seed, read, avoid=self.places)
+        self.held = self._held_batch()
+        self.steps = recipe.planned_steps(len(self.windows))
+        self.unreadable = dict.fromkeys(collection.unreadable)
+        self.saved = 0
+        self.first = self._resumed() if job.resume else 0
+        self.last = (Figures(math.nan, math.nan, math.nan),) * 2
+        self._csv: TextIO | None = None
+
+    def go(self) -> None:
+        """All steps that are left, with the log, checkpoints and looks in between."""
+        if self.job.leads:
+            self.job.folder.mkdir(exist_ok=True)
+            self._open_log()
+            if self.first == 0:
+                self._look(0, [0.0] + [math.nan] * 4)
+        started = spoken = time.monotonic()
+        for step, batch in enumerate(self._batches(), start=self.first):
+            figures, norm = self._step(step, batch)
+            done, now = step + 1, time.monotonic()
+            row = [now - started, figures.features, figures.image, figures.error, norm]
+            if not self.job.leads:
+                continue
+            if now - spoken > QUIET_SECONDS or done == self.first + 1:
+                spoken = now
+                self.job.notice(self._progress(done, figures, (done - self.first) / (now - started)))
+            if done % self.recipe.validate_every == 0 or done == self.steps:
+                self._look(done, row)
+            else:
+                self._write(done, row)
+            if done % self.recipe.save_every == 0 or done == self.steps:
+                checkpoint.save(self.job.checkpoint, done, self._identity(), self.learner.state())
+                self.saved = done
+        if self.job.leads:
+            if self.first >= self.steps:
+                self.last = self.learner.held_out(self.held.images, self.held.valid)
+            self._export()
+
+    def close(self) -> None:
+        """Closes the log."""
+        if self._csv:
+            self._csv.close()
+
+    def _step(self, step: int, batch: Batch | None) -> tuple[Figures, float]:
+        if batch is None:
+            raise TrainingError(
+                f"step {step + 1}: no window with data in many tries; leave out images that are mostly nodata"
+            )
+        for line in batch.unreadable:
+            if line not in self.unreadable:
+                self.unreadable[line] = None
+                self.job.notice(f"left out: {line}")
+        part = self.learner.part
+        figures, norm = self.learner.step(step, batch.images, batch.valid)
+        if self.learner.part < part:
+            self.job.notice(f"out of memory: {self.learner.part} windows at a time now, the batch stays as it is")
+        if not (figures.finite and math.isfinite(norm)):
+            kept = f"{self.job.checkpoint} holds step {self.saved}" if self.saved else "no checkpoint was written yet"
+            raise TrainingError(
+                f"step {step + 1}: features {figures.features:.3g}, image {figures.image:.3g}, gradient {norm:.3g}: "
+                f"not finite; {kept}; try a lower --lr (now {self.recipe.lr:g}), --precision fp32 or another --seed"
+            )
+        return figures, norm
+
+    def _batches(self) -> Iterator[Batch | None]:
+        peers = self.job.peers
+        numbers = positions(self.first, self.steps, self.recipe.batch_size, peers.rank, peers.world)
+        return batches(self.windows, numbers, self.recipe.workers)
+
+    def _held_batch(self) -> Batch:
+        """The held-out windows; of a collection too small to spare any, the first ones that it trains on."""
+        samples = [(self.windows.read_place(place), ()) for place in self.places]
+        if not samples:
+            self.job.notice("too few images to hold any out: validation sees what is trained on")
+            samples = [(chip, ()) for chip, _ in [self.windows[0]] if chip is not None]
+        batch = collate(samples) if samples else None
+        if batch is None:
+            raise TrainingError("no window with data found; leave out images that are mostly nodata")
+        return batch
+
+    def _progress(self, done: int, figures: Figures, rate: float) -> str:
+        left = (self.steps - done) / rate
+        return (
+            f"step {done}/{self.steps}: features {figures.features:.4f}, image {figures.image:.4f}, "
+            f"{rate * self.recipe.batch_size:.2f} windows a second, {left / 60:.0f} min left"
+        )
+
+    # ---- log -----------------------------------------------------------------------------------------------------
+
+    def _open_log(self) -> None:
+        """A fresh log, or after resuming the old one without what came after the checkpoint."""
+        kept: list[list[str]] = []
+        if self.first and self.job.log.is_file():
+            with self.job.log.open(newline="") as f:
+                kept = [row for row in csv.reader(f) if row and row[0].isdigit() and int(row[0]) <= self.first]
+        with replacing(self.job.log) as temporary, temporary.open("w", newline="") as f:
+            csv.writer(f).writerows([LOG, *kept])
+        self._csv = self.job.log.open("a", newline="", buffering=1)
+
+    def _write(self, done: int, row: list[float]) -> None:
+        assert self._csv is not None
+        csv.writer(self._csv).writerow([done, *("" if math.isnan(value) else f"{value:.7g}" for value in row)])
+
+    def _look(self, done: int, row: list[float]) -> None:
+        """Held-out losses into the log and on stderr, a picture, and the curves so far."""
+        self.last = ours, bilinear = self.learner.held_out(self.held.images, self.held.valid)
+        self._write(done, [*row, *asdict(ours).values(), *asdict(bilinear).values()])
+        self.job.notice(
+            f"step {done}: held out: features {ours.features:.4f} (bilinear {bilinear.features:.4f}), "
+            f"squared error {ours.error:.4g} ({bilinear.error:.4g}), image {ours.image:.4f}"
+        )
+        looks = [
+            self.learner.look(*pair) for pair in zip(self.held.images[:SHOWN], self.held.valid[:SHOWN], strict=True)
+        ]
+        save_looks(looks, self.job.folder / f"step-{done:06d}.png", f"{self.clip.name}, step {done}: held-out windows")
+        save_curves(self.job.log, self.job.folder / "loss.png")
+
+    # ---- checkpoints ---------------------------------------------------------------------------------------------
+
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint must share with the run that resumes it."""
+        names = "\n".join(f"{p.name} {p.height} {p.width}" for p in self.collection.pictures)
+        recipe = {name: value for name, value in asdict(self.recipe).items() if name not in FREE}
+        return {
+            **recipe,
+            "model_sha256": self.clip.sha256,
+            "devices": self.job.peers.world,
+            "images": hashlib.sha256(names.encode()).hexdigest(),
+        }
+
+    def _resumed(self) -> int:
+        """Steps done by the run that is resumed, whose state is loaded; 0 when it had not saved any."""
+        if not self.job.checkpoint.is_file():
+            self.job.notice(f"{self.job.checkpoint}: no checkpoint yet, starting from the beginning")
+            return 0
+        done, state = checkpoint.load(self.job.checkpoint, self._identity(), self.job.device)
+        self.learner.load_state(state)
+        self.saved = done
+        self.job.notice(f"going on from step {done} of {self.steps}")
+        return done
+
+    def _export(self) -> None:
+        ours, bilinear = self.last
+        save_upsampler(
+            self.learner.upsampler,
+            self.job.out,
+            {
+                "model": self.clip.name,
+                "model_sha256": self.clip.sha256,
+                "segearth": __version__,
+                "recipe": json.dumps(asdict(self.recipe)),
+                "steps": str(self.steps),
+                "data": json.dumps({"images": len(self.collection.pictures), "windows": len(self.windows)}),
+                "held_out": json.dumps({"upsampler": asdict(ours), "bilinear": asdict(bilinear)}),
+            },
+        )
+
+
+def export_ckpt(upsampler: Path, path: Path) -> None:
+    """Writes an upsampler in the layout of the published files: keys `upsampler.*` inside `state_dict`."""
+    tensors, _ = read_tensors(upsampler)
+    with replacing(path) as temporary:
+        torch.save({"state_dict": {f"upsampler.{key}": value for key, value in tensors.items()}}, temporary)
+
+
+def _start_from(path: str, upsampler: Upsampler) -> None:
+    """Gives an upsampler the weights of another, of whatever model."""
+    other, _ = load_upsampler(path, channels=upsampler.channels, patch=upsampler.patch, model_sha256=None)
+    if (other.radius, other.shared) != (upsampler.radius, upsampler.shared):
+        kind = f"radius {other.radius}" if other.shared else "a stack of stages"
+        raise UsageError(f"--init {path}: has {kind}, need one shared stage of --radius {upsampler.radius}")
+    upsampler.load_state_dict(other.state_dict())
+
+
+def _check_sizes(recipe: Recipe, patch: int, world: int) -> None:
+    if recipe.crop % patch:
+        near = max(patch, round(recipe.crop / patch) * patch)
+        raise UsageError(f"--crop {recipe.crop}: need a multiple of the model's patch of {patch} px, e.g. {near}")
+    if recipe.batch_size % world:
+        raise UsageError(f"--batch-size {recipe.batch_size}: need a multiple of the {world} devices that share it")

@@ -1,0 +1,237 @@
+"""Vector files: GeoPackage, GeoJSON, FlatGeobuf, Shapefile and GeoParquet, each whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyproj
+import shapely
+from numpy.typing import NDArray
+
+from segearth_cli.classes import Color
+from segearth_cli.errors import UsageError, VectorError
+from segearth_cli.files import replacing
+from segearth_cli.vector.geopackage import fill, style
+from segearth_cli.vector.wkb import wkb
+
+FIELDS = {"class_id": "int", "class": "str", "area_m2": "float", "perimeter_m": "float", "confidence": "float"}
+SHAPEFILE_NAMES = {"perimeter_m": "perim_m"}  # at most ten characters
+_SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx")  # beside the .shp, some of other tools
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What a vector layer is, before its features. crs: WKT or None. geometry: Polygon or MultiPolygon.
+
+    fields: some of FIELDS. colors: class name -> colour, complete when the file is closed.
+    pixel: side of a pixel in the units of the CRS.
+    """
+
+    name: str
+    crs: str | None
+    geometry: str
+    fields: tuple[str, ...]
+    colors: dict[str, Color]
+    pixel: float
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """F features: geometry (F,) in the layer's CRS, columns: field -> values (F,)."""
+
+    geometry: NDArray[Any]
+    columns: Mapping[str, NDArray[Any]]
+
+
+Write = Callable[[Features], None]
+
+
+@contextmanager
+def writing(path: Path, layer: Layer) -> Iterator[Write]:
+    """A function that appends features to the file `path`, in the format of its suffix.
+
+    The file appears, or replaces a former one, when the block ends without an error. Raises UsageError for an unknown
+    suffix, VectorError when the file cannot be written.
+    """
+    opened = driver(path)
+    try:
+        with replacing(path) as temporary, opened(temporary, layer) as write:
+            write(_none(layer))
+            yield write
+    except (OSError, sqlite3.Error) as e:
+        if isinstance(e, VectorError) or hasattr(e, "exit_code"):
+            raise
+        raise VectorError(f"{path}: cannot be written ({e})") from e
+
+
+def driver(path: Path) -> Callable[[Path, Layer], AbstractContextManager[Write]]:
+    """What opens a file of this suffix for writing. Raises UsageError."""
+    known = {
+        ".gpkg": _geopackage,
+        ".geojson": _geojson,
+        ".json": _geojson,
+        ".fgb": _flatgeobuf,
+        ".shp": _shapefile,
+        ".parquet": _parquet,
+    }
+    try:
+        return known[path.suffix.casefold()]
+    except KeyError:
+        raise UsageError(f"{path}: unknown format '{path.suffix}'; use one of {' '.join(known)}") from None
+
+
+def _none(layer: Layer) -> Features:
+    return Features(np.array([], object), {name: np.array([]) for name in layer.fields})
+
+
+def _rows(features: Features) -> Iterator[tuple[Any, ...]]:
+    """The values of each feature, in Python's types."""
+    return zip(*(values.tolist() for values in features.columns.values()), strict=True)
+
+
+@contextmanager
+def _fiona(path: Path, layer: Layer, driver: str, names: Mapping[str, str]) -> Iterator[Any]:
+    import fiona
+    from fiona.errors import FionaError
+
+    schema = {
+        "geometry": layer.geometry,
+        "properties": {names.get(name, name): FIELDS[name] for name in layer.fields},
+    }
+    name = {} if driver == "ESRI Shapefile" else {"layer": layer.name}
+    form = {"driver": driver, "schema": schema, "crs_wkt": layer.crs or "", "encoding": "utf-8", **name}
+    try:
+        with fiona.open(path, "w", **form) as collection:
+            yield collection
+    except Exception as e:
+        if isinstance(e, (FionaError, RuntimeError)) or type(e).__module__.startswith("fiona"):
+            raise OSError(str(e).splitlines()[0].partition(" Failed to write record")[0]) from e
+        raise
+
+
+@contextmanager
+def _records(path: Path, layer: Layer, driver: str, names: Mapping[str, str]) -> Iterator[Write]:
+    """Features through fiona, one by one."""
+    fields = [names.get(name, name) for name in layer.fields]
+    with _fiona(path, layer, driver, names) as collection:
+
+        def write(features: Features) -> None:
+            collection.writerecords(
+                {
+                    "geometry": shapely.geometry.mapping(geometry),
+                    "properties": dict(zip(fields, row, strict=True)),
+                }
+                for geometry, row in zip(features.geometry, _rows(features), strict=True)
+            )
+
+        yield write
+
+
+def _flatgeobuf(path: Path, layer: Layer) -> AbstractContextManager[Write]:
+    return _records(path, layer, "FlatGeobuf", {})
+
+
+@contextmanager
+def _shapefile(path: Path, layer: Layer) -> Iterator[Write]:
+    """The files of a Shapefile, made in a folder beside `path`; all but the `.shp` take their places at the end."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{layer.name}.") as folder:
+        made = Path(folder) / f"{layer.name}.shp"
+        with _records(made, layer, "ESRI Shapefile", SHAPEFILE_NAMES) as write:
+            yield write
+        for suffix in _SHAPEFILE_PARTS:
+            (path.parent / f"{layer.name}{suffix}").unlink(missing_ok=True)
+            if (part := made.with_suffix(suffix)).exists():
+                part.replace(path.parent / part.name)
+        made.replace(path)
+
+
+@contextmanager
+def _geopackage(path: Path, layer: Layer) -> Iterator[Write]:
+    """A layer that GDAL makes and SQLite fills, in one transaction: several times faster than feature by feature."""
+    with _fiona(path, layer, "GPKG", {}):
+        pass
+    with fill(path, layer.name, layer.fields) as insert:
+
+        def write(features: Features) -> None:
+            insert(features.geometry, _rows(features))
+
+        yield write
+        insert.run(style(layer.name, layer.colors))
+
+
+@contextmanager
+def _geojson(path: Path, layer: Layer) -> Iterator[Write]:
+    """RFC 7946: WGS 84, outer rings counter-clockwise, digits down to a hundredth of a pixel, at least 7."""
+    to_wgs84 = _to_wgs84(layer)
+    with path.open("w", encoding="utf-8") as f:
+        f.write(f'{{"type": "FeatureCollection", "name": {json.dumps(layer.name, ensure_ascii=False)}, "features": [')
+        between = "\n"
+
+        def write(features: Features) -> None:
+            nonlocal between
+            geometry = shapely.to_geojson(to_wgs84(features.geometry))
+            for row, text in zip(_rows(features), geometry, strict=True):
+                properties = json.dumps(dict(zip(layer.fields, row, strict=True)), ensure_ascii=False)
+                f.write(f'{between}{{"type": "Feature", "properties": {properties}, "geometry": {text}}}')
+                between = ",\n"
+
+        yield write
+        f.write("\n]}\n")
+
+
+def _to_wgs84(layer: Layer) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Geometries moved to rounded longitude and latitude; left where they are without a CRS."""
+    if layer.crs is None:
+        return lambda geometry: geometry
+    crs = pyproj.CRS.from_wkt(layer.crs)
+    try:
+        transformer = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    except pyproj.exceptions.ProjError as e:
+        raise VectorError(f"GeoJSON is in WGS 84, which {crs.name} cannot be converted to; write .gpkg instead") from e
+    degrees = layer.pixel if crs.is_geographic else layer.pixel * crs.axis_info[0].unit_conversion_factor / 111_000
+    digits = int(np.clip(np.ceil(-np.log10(degrees)) + 2, 7, 12))
+
+    def move(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        moved = np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1)
+        if not np.isfinite(moved).all():
+            raise VectorError("GeoJSON is in WGS 84, where some places have no coordinates; write .gpkg instead")
+        return np.round(moved, digits)
+
+    return lambda geometry: np.asarray(shapely.orient_polygons(shapely.transform(geometry, move)), object)
+
+
+@contextmanager
+def _parquet(path: Path, layer: Layer) -> Iterator[Write]:
+    """GeoParquet 1.1: WKB, one row group a batch."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as e:
+        raise UsageError("GeoParquet needs pyarrow: pip install 'segearth[parquet]', or write .gpkg") from e
+    column = {
+        "encoding": "WKB",
+        "geometry_types": [layer.geometry],
+        "orientation": "counterclockwise",
+        "crs": pyproj.CRS.from_wkt(layer.crs).to_json_dict() if layer.crs else None,
+    }
+    geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+    types = {"int": pa.int64(), "str": pa.string(), "float": pa.float64()}
+    fields = [*((name, types[FIELDS[name]]) for name in layer.fields), ("geometry", pa.binary())]
+    schema = pa.schema(fields, metadata={"geo": json.dumps(geo)})
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+
+        def write(features: Features) -> None:
+            columns = [pa.array(features.columns[name].tolist(), types[FIELDS[name]]) for name in layer.fields]
+            columns.append(pa.array(wkb(features.geometry), pa.binary()))
+            if len(features.geometry):
+                writer.write_table(pa.table(columns, schema=schema))
+
+        yield write

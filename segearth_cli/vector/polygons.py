@@ -1,0 +1,224 @@
+"""Shapes: strips of codes -> valid polygons in pixel coordinates (x = column, y = row), the same for any strips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from segearth_cli.vector.chains import Points, columns, flags, positions, rows, spans
+from segearth_cli.vector.corners import TOUCH, Codes, walk
+from segearth_cli.vector.read_ahead import ahead
+from segearth_cli.vector.right_angles import regularized as right_angled
+from segearth_cli.vector.rings import Rings, Tracer
+from segearth_cli.vector.strips import Strip, prepared
+
+Geometries = NDArray[Any]  # of shapely geometries
+
+
+class Place(Protocol):
+    """From pixel to map coordinates: `mirrors` when clockwise on screen is clockwise on the map."""
+
+    @property
+    def mirrors(self) -> bool: ...
+
+    def move(self, xy: NDArray[np.float64]) -> NDArray[np.float64]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outlines:
+    """P polygons as their rings, sorted by polygon, the outer one first and clockwise on screen, holes the other way.
+
+    xy (N, 2): column, row. flags (N,): of `corners`. lengths (R,): points of a ring. rings (P,): rings of a polygon.
+    """
+
+    xy: NDArray[np.float64]
+    flags: NDArray[np.uint8]
+    lengths: NDArray[np.int64]
+    rings: NDArray[np.int64]
+
+    def polygons(self, place: Place | None = None) -> Geometries:
+        """The polygons (P,) of shapely, in pixel coordinates or where `place` puts them."""
+        starts = np.cumsum(self.lengths) - self.lengths
+        offsets = np.concatenate([[0], np.cumsum(self.lengths + 1)])
+        point = np.arange(offsets[-1]) - np.repeat(np.arange(len(starts)), self.lengths + 1)
+        if place is not None and place.mirrors:  # outer rings are to run counter-clockwise on the map
+            point = np.repeat(2 * starts + self.lengths, self.lengths + 1) - point
+            point[offsets[:-1]] = starts
+        else:
+            point[offsets[1:] - 1] = starts
+        xy = self.xy if place is None else place.move(self.xy)
+        parts = np.concatenate([[0], np.cumsum(self.rings)])
+        made = shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy[point], (offsets, parts))
+        return np.asarray(made, object)
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """P polygons or multipolygons: geometry (P,), code (P,), sums (P, n) of the weights over their pixels."""
+
+    geometry: Geometries
+    code: Codes
+    sums: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.geometry)
+
+    def take(self, index: NDArray[Any]) -> Shapes:
+        """Some of the shapes, by number or by a mask."""
+        return Shapes(self.geometry[index], self.code[index], self.sums[index])
+
+
+Smoother = Callable[[Outlines], Outlines]
+
+
+def polygons(
+    strips: Iterable[Strip],
+    width: int,
+    dtype: np.dtype[Any],
+    *,
+    weights: int = 0,
+    smoother: Smoother | None = None,
+    place: Place | None = None,
+) -> Iterator[Shapes]:
+    """One polygon for each region of 4-connected pixels of one code other than 0, as soon as it is complete.
+
+    Collinear points are left out. Without a smoother all pixel coordinates are whole numbers, and the set of polygons
+    does not depend on the height of the strips. A smoother gets the points where three regions meet as well.
+    """
+    tracer = Tracer()
+    for strip in ahead(prepared(strips, width, dtype, weights=weights, nodes=smoother is not None)):
+        found = tracer.feed(strip)
+        rings = outlines(found)
+        if smoother is not None:
+            rings = smoother(rings)
+        yield Shapes(rings.polygons(place), found.code, found.sums)
+
+
+def outlines(found: Rings) -> Outlines:
+    """The rings of regions as polygons that are valid: no ring touches itself, outer rings come first."""
+    found = _split(found)
+    xy = np.empty((len(found.points), 2))
+    xy[:, 0], xy[:, 1] = columns(found.points), rows(found.points)
+    rings = np.bincount(found.region, minlength=len(found.code))
+    return Outlines(xy, flags(found.points), found.lengths, rings)
+
+
+def _split(found: Rings) -> Rings:
+    """The same regions with every ring that passes a point twice split there into two that touch.
+
+    A region that closes around a pixel across a diagonal has one border that touches itself; OGC polygons need a
+    hole there that touches the outer ring. The two passages of one ring never interleave, so all are split at once.
+    """
+    ends = np.cumsum(found.lengths)
+    starts = ends - found.lengths
+    touching = np.flatnonzero(found.points & TOUCH)
+    ring, at = np.searchsorted(ends, touching, side="right"), positions(found.points.take(touching))
+    order = np.lexsort((at, ring))
+    same = (np.diff(ring[order]) == 0) & (np.diff(at[order]) == 0)
+    if not same.any():
+        return found
+    hit = np.unique(ring[order[1:][same]])
+    members = spans(starts[hit], found.lengths[hit])  # all that follows concerns these rings alone
+    one, other = (np.searchsorted(members, touching[side][same]) for side in (order[:-1], order[1:]))
+    stops = np.cumsum(found.lengths[hit])
+    follow = np.arange(1, len(members) + 1)
+    follow[stops - 1] = stops - found.lengths[hit]
+    follow[one], follow[other] = follow[other], follow[one]
+    index, cuts = walk(follow, np.arange(len(members)))
+    points = found.points.take(members.take(index))
+    whole = np.delete(np.arange(len(ends)), hit)
+    region = np.concatenate([found.region[whole], found.region[np.repeat(hit, found.lengths[hit])[index[cuts[:-1]]]]])
+    inner = np.concatenate([(np.diff(found.region, prepend=-1) == 0)[whole], _twice_areas(points, cuts) < 0])
+    begin = np.concatenate([starts[whole], len(found.points) + cuts[:-1]])
+    lengths = np.concatenate([found.lengths[whole], np.diff(cuts)])
+    order = np.lexsort((inner, region))
+    every = np.concatenate([found.points, points]).take(spans(begin[order], lengths[order]))
+    return replace(found, points=every, lengths=lengths[order], region=region[order])
+
+
+def _twice_areas(points: Points, cuts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Twice the areas of rings, positive for those clockwise on screen; cuts (R + 1): where they begin and end."""
+    x, y = columns(points), rows(points)
+    after = np.arange(1, len(points) + 1)
+    after[cuts[1:] - 1] = cuts[:-1]
+    areas: NDArray[np.int64] = np.add.reduceat(x * y[after] - x[after] * y, cuts[:-1])
+    return areas
+
+
+def joined_diagonally(batches: Iterable[Shapes]) -> Iterator[Shapes]:
+    """Regions of 8-connected pixels: multipolygons of the polygons of one code that touch at a point.
+
+    A multipolygon of parts that touch at points is valid where one polygon of the same area would not be. All shapes
+    are held in memory.
+    """
+    every = _gathered(batches)
+    if not len(every):
+        return
+    xy, owner = shapely.get_coordinates(every.geometry, return_index=True)
+    order = np.lexsort((owner, xy[:, 0], xy[:, 1], every.code[owner]))
+    xy, owner = xy[order], owner[order]
+    meet = (xy[1:] == xy[:-1]).all(axis=1) & (owner[1:] != owner[:-1])
+    meet &= every.code[owner[1:]] == every.code[owner[:-1]]
+    parent = list(range(len(every)))
+
+    def find(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for one, other in zip(owner[:-1][meet].tolist(), owner[1:][meet].tolist(), strict=True):
+        parent[find(one)] = find(other)
+    yield _grouped(every, np.unique([find(i) for i in range(len(every))], return_inverse=True)[1])
+
+
+def dissolved(batches: Iterable[Shapes]) -> Iterator[Shapes]:
+    """One multipolygon for each code, all of it held in memory."""
+    every = _gathered(batches)
+    codes, group = np.unique(every.code, return_inverse=True)
+    if len(codes):
+        yield _grouped(every, group)
+
+
+def _grouped(every: Shapes, group: NDArray[np.int64]) -> Shapes:
+    """Multipolygons of the members of each group 0, 1, ..., with the sums of their sums."""
+    order = np.argsort(group, kind="stable")
+    sums = np.zeros((int(group.max()) + 1, every.sums.shape[1]))
+    np.add.at(sums, group, every.sums)
+    first = np.searchsorted(group[order], np.arange(len(sums)))
+    geometry = shapely.multipolygons(every.geometry[order], indices=group[order])
+    return Shapes(np.asarray(geometry, object), every.code[order][first], sums)
+
+
+def simplified(batches: Iterable[Shapes], tolerance: float) -> Iterator[Shapes]:
+    """Polygons with simpler borders, each border once for both its sides: no gaps, no overlaps.
+
+    Visvalingam-Whyatt on the coverage of all polygons (GEOS), which is held in memory; `tolerance` is the side of a
+    square as large as the largest triangle that is cut off. Needs the points where three regions meet (`borders`).
+    """
+    every = _gathered(batches)
+    if len(every) and tolerance > 0:
+        every = Shapes(np.asarray(shapely.coverage_simplify(every.geometry, tolerance), object), every.code, every.sums)
+    yield every
+
+
+def regularized(batches: Iterable[Shapes]) -> Iterator[Shapes]:
+    """Polygons with right angles where that keeps their form, each for itself: neighbours may come to overlap."""
+    for batch in batches:
+        geometry = np.empty(len(batch), object)
+        geometry[:] = [right_angled(polygon) for polygon in batch.geometry]
+        yield Shapes(geometry, batch.code, batch.sums)
+
+
+def _gathered(batches: Iterable[Shapes]) -> Shapes:
+    held = list(batches)
+    return Shapes(
+        np.concatenate([batch.geometry for batch in held]),
+        np.concatenate([batch.code for batch in held]),
+        np.concatenate([batch.sums for batch in held]),
+    )

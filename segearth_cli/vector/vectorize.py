@@ -1,0 +1,230 @@
+"""The workflow of `segearth vectorize`: a mask file becomes a vector file."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import rasterio
+import shapely
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from segearth_cli.console import note, progress
+from segearth_cli.errors import RasterError, UsageError
+from segearth_cli.raster import Ground, Mask, Recoding, Size, mask_strips, read_mask
+from segearth_cli.vector import clean as sieve
+from segearth_cli.vector import layers as vectors
+from segearth_cli.vector import polygons as shapes
+from segearth_cli.vector import reshape as borders
+from segearth_cli.vector.polygons import Shapes
+from segearth_cli.vector.read_ahead import ahead
+from segearth_cli.vector.strips import Strip
+
+CONFIDENCE_SCALE = 254  # a uint8 confidence raster holds the probability times this
+Step = Callable[[Iterable[Shapes]], Iterable[Shapes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to draw and how.
+
+    classes: names or codes, None = all but background and nodata. min_area: smaller pieces join their largest
+    neighbour. fill_holes: smaller holes are filled. simplify: tolerance. confidence: raster whose mean is taken. rows:
+    height of the strips a mask is read in, None = chosen by its width; no result depends on it.
+    """
+
+    classes: tuple[str, ...] | None = None
+    min_area: Size | None = None
+    fill_holes: Size | None = None
+    simplify: Size | None = None
+    smooth: bool = False
+    regularize: bool = False
+    dissolve: bool = False
+    connectivity: Literal[4, 8] = 4
+    confidence: Path | None = None
+    rows: int | None = None
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What was written: polygons counts the features of each class by name."""
+
+    path: Path
+    polygons: dict[str, int]
+    seconds: float
+
+
+def vectorize(path: Path, out: Path, options: Options | None = None) -> Summary:
+    """Write the classes of the mask `path` as polygons to `out`, in the format of its suffix; an old file is replaced.
+
+    Raises RasterError for a mask that cannot be read, VectorError for a file that cannot be written, UsageError.
+    """
+    options = options or Options()
+    started = time.monotonic()
+    vectors.driver(out)
+    mask = read_mask(path)
+    kept = None if options.classes is None else mask.codes(options.classes)
+    if options.confidence:
+        _check_confidence(options.confidence, mask)
+    ground = Ground(mask.transform, mask.crs, mask.width / 2, mask.height / 2)
+    _notes(mask, out, options)
+    counts: dict[str, int] = {}
+    with tempfile.TemporaryDirectory(prefix="segearth-") as folder:
+        mask = _cleaned(mask, kept, ground, options, Path(folder))
+        drawn = ahead(_drawn(mask, kept, ground, options, label=path.name))
+        layer = _layer(mask, kept, out, options)
+        with vectors.writing(out, layer) as write, closing(drawn):
+            for batch in drawn:
+                if len(batch):
+                    features = _features(batch, mask, ground, options)
+                    layer.colors.update((mask.name(code), mask.color(code)) for code in np.unique(batch.code).tolist())
+                    write(features)
+                    _count(counts, features.columns["class"])
+    return Summary(out, counts, time.monotonic() - started)
+
+
+def _notes(mask: Mask, out: Path, options: Options) -> None:
+    if options.quiet:
+        return
+    if mask.crs is None:
+        note(f"{mask.path}: no CRS; coordinates, areas and lengths are in the units of its transform")
+    if out.suffix.casefold() == ".shp":
+        note(f"{out}: Shapefile names have ten characters at most: perimeter_m is called perim_m")
+
+
+def _cleaned(mask: Mask, kept: frozenset[int] | None, ground: Ground, options: Options, folder: Path) -> Mask:
+    """The mask without small pieces and small holes, as a raster in `folder`."""
+    rows = options.rows or mask.rows
+    if options.min_area:
+        size = int(np.ceil(ground.pixels(options.min_area) * (1 - 1e-12)))
+        mask = sieve.sieved(mask, size, options.connectivity, folder, rows)
+    if options.fill_holes:
+        mask = sieve.filled(mask, kept, ground.pixels(options.fill_holes), folder, rows)
+    return mask
+
+
+def _drawn(mask: Mask, kept: frozenset[int] | None, ground: Ground, options: Options, label: str) -> Iterable[Shapes]:
+    """Shapes in map coordinates, in batches."""
+    recode = Recoding(mask, kept)
+    rows = options.rows or mask.rows
+    with progress(label, mask.height, unit="row", quiet=options.quiet) as done:
+
+        def strips() -> Iterator[Strip]:
+            above = 0
+            for codes, data in mask_strips(mask, rows):
+                weights = _weights(options.confidence, above, len(codes)) if options.confidence else None
+                above += len(codes)
+                yield recode(codes, data), weights
+                done(len(codes))
+
+        smoother = borders.smoothed if options.smooth else borders.kept if options.simplify else None
+        weights = 2 if options.confidence else 0
+        in_pixels = bool(options.simplify or options.regularize)
+        place = None if in_pixels else ground
+        batches: Iterable[Shapes] = shapes.polygons(
+            strips(), mask.width, recode.dtype, weights=weights, smoother=smoother, place=place
+        )
+        for step in _steps(ground, options):
+            batches = step(batches)
+        for batch in batches:
+            geometry = ground.to_map(batch.geometry) if in_pixels else batch.geometry
+            yield Shapes(geometry, recode.codes(batch.code), batch.sums)
+
+
+def _steps(ground: Ground, options: Options) -> Iterator[Step]:
+    if options.simplify:
+        tolerance = ground.pixels(options.simplify)
+        yield lambda batches: shapes.simplified(batches, tolerance)
+    if options.regularize:
+        yield shapes.regularized
+    if options.dissolve:
+        yield shapes.dissolved
+    elif options.connectivity == 8:
+        yield shapes.joined_diagonally
+
+
+def _layer(mask: Mask, kept: frozenset[int] | None, out: Path, options: Options) -> vectors.Layer:
+    fields = tuple(name for name in vectors.FIELDS if name != "confidence" or options.confidence)
+    multi = options.dissolve or options.connectivity == 8
+    codes = sorted(kept if kept is not None else mask.names.keys() - {mask.background, mask.nodata})
+    colors = {mask.name(code): mask.color(code) for code in codes}
+    a, b, _, d, e, _ = mask.transform
+    pixel = float(np.sqrt(abs(a * e - b * d)))
+    return vectors.Layer(out.stem, mask.crs, "MultiPolygon" if multi else "Polygon", fields, colors, pixel)
+
+
+def _features(batch: Shapes, mask: Mask, ground: Ground, options: Options) -> vectors.Features:
+    geometry = batch.geometry
+    if options.dissolve or options.connectivity == 8:
+        geometry = _multi(geometry)
+    area, perimeter = ground.measure(geometry)
+    names = {code: mask.name(code) for code in np.unique(batch.code).tolist()}
+    columns: dict[str, NDArray[Any]] = {
+        "class_id": batch.code,
+        "class": np.array([names[code] for code in batch.code.tolist()], object),
+        "area_m2": area,
+        "perimeter_m": perimeter,
+    }
+    if options.confidence:
+        total, count = batch.sums.T
+        columns["confidence"] = np.round(np.divide(total, count, out=np.zeros_like(total), where=count > 0), 6)
+    return vectors.Features(geometry, columns)
+
+
+def _multi(geometry: NDArray[Any]) -> NDArray[Any]:
+    """All geometries as multipolygons."""
+    single = shapely.get_type_id(geometry) == shapely.GeometryType.POLYGON
+    many = geometry.copy()
+    if single.any():
+        many[single] = shapely.multipolygons(geometry[single], indices=np.arange(int(single.sum())))
+    return many
+
+
+def _count(counts: dict[str, int], names: NDArray[Any]) -> None:
+    for name, n in zip(*np.unique(names.astype(str), return_counts=True), strict=True):
+        counts[str(name)] = counts.get(str(name), 0) + int(n)
+
+
+def _check_confidence(path: Path, mask: Mask) -> None:
+    try:
+        with rasterio.open(path) as ds:
+            size = (ds.width, ds.height) == (mask.width, mask.height)
+            same = size and np.allclose(tuple(ds.transform)[:6], mask.transform)
+            if not same or ds.count != 1:
+                raise UsageError(f"--confidence {path}: need one band on the same pixels as {mask.path}")
+    except RasterioError as e:
+        raise RasterError(f"{path}: not a raster that can be read ({str(e).splitlines()[0]})") from e
+
+
+def _weights(path: Path, top: int, height: int) -> NDArray[np.float64]:
+    """Confidence and 1 where there is some, (2, h, W), of rows from `top` on."""
+    with rasterio.open(path) as ds:
+        values = ds.read(1, window=Window(0, top, ds.width, height), masked=True)
+    scale = CONFIDENCE_SCALE if values.dtype == np.uint8 else 1
+    values = np.ma.masked_invalid(values.astype(np.float64) / scale, copy=False)
+    return np.stack([values.filled(0), (~np.ma.getmaskarray(values)).astype(np.float64)])
+
+
+def output_path(mask: Path, out: Path | None, suffix: str | None, *, several: bool) -> Path:
+    """Where the polygons of a mask go: `out`, a file in it when it is a folder, else a file in the current folder.
+
+    A mask `scene.mask.tif` gives `scene.gpkg`. Raises UsageError when one file is named for several masks.
+    """
+    name = mask.name.removesuffix(mask.suffix).removesuffix(".mask")
+    ending = "." + suffix.casefold().lstrip(".") if suffix else ".gpkg"
+    if out is None:
+        return Path(f"{name}{ending}")
+    if out.is_dir() or (several and not out.suffix):
+        return out / f"{name}{ending}"
+    if several:
+        raise UsageError(f"--out {out}: one file for several masks; name a folder")
+    return out.with_name(out.name + ending) if suffix and out.suffix.casefold() != ending else out

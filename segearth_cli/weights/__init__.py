@@ -1,0 +1,71 @@
+"""Names to a model that runs: what `--model` and `--upsampler` mean, where their files lie, how they come here.
+
+The catalogue knows the published weights, `locate` finds them on this machine without torch, `load` reads and checks
+them, `downloads` is the only place of this package's that asks the network, `assembly` puts all of it on a device.
+Knows no scene.
+"""
+
+from typing import TYPE_CHECKING
+
+from segearth_cli.faces import lazy_face
+
+if TYPE_CHECKING:
+    from segearth_cli.weights.assembly import Assembled, ModelOptions, assemble, pick_device, pick_precision
+    from segearth_cli.weights.catalogue import AUTHORS, CATALOGUE, PUBLISHED
+    from segearth_cli.weights.downloads import download
+    from segearth_cli.weights.load import Clip, load_clip, load_upsampler, save_upsampler
+    from segearth_cli.weights.locate import (
+        CONFIG,
+        MINI,
+        SETTINGS,
+        UPSAMPLER,
+        advice,
+        choose,
+        here,
+        image_facts,
+        kept,
+        weight_file,
+    )
+    from segearth_cli.weights.phrase_cache import phrase_embeddings
+    from segearth_cli.weights.tensors import read_tensors
+
+__all__ = [
+    "AUTHORS",
+    "CATALOGUE",
+    "CONFIG",
+    "MINI",
+    "PUBLISHED",
+    "SETTINGS",
+    "UPSAMPLER",
+    "Assembled",
+    "Clip",
+    "ModelOptions",
+    "advice",
+    "assemble",
+    "choose",
+    "download",
+    "here",
+    "image_facts",
+    "kept",
+    "load_clip",
+    "load_upsampler",
+    "phrase_embeddings",
+    "pick_device",
+    "pick_precision",
+    "read_tensors",
+    "save_upsampler",
+    "weight_file",
+]
+
+__getattr__ = lazy_face(
+    __name__,
+    {
+        "assembly": "Assembled ModelOptions assemble pick_device pick_precision",
+        "catalogue": "AUTHORS CATALOGUE PUBLISHED",
+        "downloads": "download",
+        "load": "Clip load_clip load_upsampler save_upsampler",
+        "locate": "CONFIG MINI SETTINGS UPSAMPLER advice choose here image_facts kept weight_file",
+        "phrase_cache": "phrase_embeddings",
+        "tensors": "read_tensors",
+    },
+)

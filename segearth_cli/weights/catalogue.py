@@ -1,0 +1,85 @@
+"""The models and upsamplers that have a name of their own: where they come from, and under which licence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+AUTHORS = "simfeatup"
+PUBLISHED = "vit-b16"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One model or upsampler.
+
+    architecture: open_clip's name, empty for an upsampler; tag: open_clip's name of the weights, if it has one.
+    """
+
+    name: str
+    licence: str
+    note: str
+    architecture: str = ""
+    tag: str = ""
+    hub: str = ""  # repository on the Hugging Face hub
+    size: int | None = None  # bytes, of what is fetched; None = unknown
+    git_blob: str = ""  # SHA-1 of the git blob, checked before use
+    origin: str = ""  # where people get the file; empty for what `segearth download` fetches by itself
+
+    @property
+    def is_model(self) -> bool:
+        """A CLIP; else an upsampler."""
+        return bool(self.architecture)
+
+    @property
+    def key(self) -> str:
+        """The folder of its file in the cache folder."""
+        return key(self.architecture, self.tag) if self.tag else self.name
+
+
+def key(architecture: str, tag: str) -> str:
+    """The folder in the cache folder for the weights of an open_clip name and tag."""
+    return f"{architecture}--{tag}"
+
+
+def _remote(name: str, architecture: str, licence: str, origin: str) -> Entry:
+    note = "CLIP for remote sensing; has no SimFeatUp of its own"
+    return Entry(name, licence, note, architecture, origin=origin)
+
+
+# The activation is the one of training. RemoteCLIP: its README loads the plain names. GeoRSCLIP B/32 and L/14 and
+# SkyCLIP L/14 were tuned from OpenAI's weights, which open_clip builds with QuickGELU; GeoRSCLIP H/14 and SkyCLIP B/32
+# from LAION's, which have GELU.
+_REMOTE_CLIP = "RemoteCLIP-ViT-*.pt of https://huggingface.co/chendelong/RemoteCLIP"
+_GEO_RS_CLIP = "ckpt/RS5M_ViT-*.pt of https://huggingface.co/Zilun/GeoRSCLIP"
+_SKY_CLIP = "epoch_20.pt in SkyCLIP_ViT_*.zip of https://github.com/wangzhecheng/SkyScript"
+
+CATALOGUE: Mapping[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            PUBLISHED,
+            "MIT",
+            f"OpenAI's CLIP, the published model; reaches published accuracy with {AUTHORS}",
+            "ViT-B-16-quickgelu",
+            "openai",
+            hub="timm/vit_base_patch16_clip_224.openai",
+            size=598_500_000,
+        ),
+        Entry(
+            AUTHORS,
+            "none stated",
+            f"the authors' SimFeatUp for {PUBLISHED}",
+            size=5_690_776,
+            git_blob="d40f00838331331faa04a926ea5991f5203f91a8",
+            origin="simfeatup_dev/weights/xclip_jbu_one_million_aid.ckpt of https://github.com/likyoo/SegEarth-OV",
+        ),
+        _remote("remoteclip-vit-b32", "ViT-B-32", "see origin", _REMOTE_CLIP),
+        _remote("remoteclip-vit-l14", "ViT-L-14", "see origin", _REMOTE_CLIP),
+        _remote("georsclip-vit-b32", "ViT-B-32-quickgelu", "CC", _GEO_RS_CLIP),
+        _remote("georsclip-vit-l14", "ViT-L-14-quickgelu", "CC", _GEO_RS_CLIP),
+        _remote("georsclip-vit-h14", "ViT-H-14", "CC", _GEO_RS_CLIP),
+        _remote("skyclip-vit-b32", "ViT-B-32", "MIT", _SKY_CLIP),
+        _remote("skyclip-vit-l14", "ViT-L-14-quickgelu", "MIT", _SKY_CLIP),
+    )
+}

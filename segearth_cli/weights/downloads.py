@@ -1,0 +1,239 @@
+"""Weights brought to this machine: fetched or copied, checked, hashed, and only then put in place."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha1
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from segearth_cli.errors import UsageError, WeightsError
+from segearth_cli.files import replacing, sha256
+from segearth_cli.weights.catalogue import CATALOGUE, PUBLISHED, Entry, key
+from segearth_cli.weights.http import Patience, Report, discard, fetch
+from segearth_cli.weights.load import load_checkpoint, load_clip, load_upsampler
+from segearth_cli.weights.locate import (
+    CONFIG,
+    MINI,
+    RECORD,
+    SUFFIXES,
+    Source,
+    find,
+    hub_file,
+    image_facts,
+    kept,
+    kept_folder,
+    verified,
+)
+from segearth_cli.weights.openclip import HUB_NAMES, hub_files, tag_config
+from segearth_cli.weights.tensors import first_line
+
+Check = Callable[[Path], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Weights that are on this machine, checked."""
+
+    path: Path
+    sha256: str
+    fetched: bool  # False = they were here already
+
+
+def download(
+    name: str,
+    origin: str | None,
+    *,
+    overwrite: bool = False,
+    patience: Patience | None = None,
+    report: Report = lambda _done, _total: None,
+) -> Fetched:
+    """Brings a model or upsampler here: an entry of the catalogue, NAME:TAG of open_clip, or hf-hub:ORG/NAME.
+
+    origin: a URL or file; None = the Hugging Face hub. Raises UsageError when a name needs an origin or is unknown,
+    WeightsError when the origin fails, is damaged, or is not what the name stands for; nothing is kept then but what
+    the next call resumes from.
+    """
+    if name == "mini":
+        raise UsageError(f"download mini: it is embedded, there is nothing to fetch ({MINI})")
+    entry = CATALOGUE.get(name)
+    if entry and not entry.tag:
+        if origin is None and not overwrite and (path := kept(entry.key)):
+            return Fetched(path, sha256(path), fetched=False)
+        return _keep(entry.key, _needed(entry, origin), _entry_check(entry), overwrite, patience or Patience(), report)
+    source = _named(name)
+    if source is None:
+        if origin:
+            raise UsageError(f"download {name}: takes no --from; the repository is the origin")
+        return _from_hub(name, name.removeprefix("hf-hub:"), (CONFIG,), HUB_NAMES, overwrite)
+    repo, *files = hub_files(tag_config(source.architecture, source.tag))
+    folder = key(source.architecture, source.tag)
+    if origin is None:
+        if (path := kept(folder)) and overwrite:
+            raise UsageError(f"download {name}: came with --from; give it again, or delete {path}")
+        if path:
+            return Fetched(path, load_clip(source.name).sha256, fetched=False)
+        return _from_hub(source.name, repo, (), tuple(files), overwrite)
+    return _keep(folder, origin, lambda p: _check_model(source, p), overwrite, patience or Patience(), report)
+
+
+def _named(name: str) -> Source | None:
+    """The architecture and tag of a name; None for a repository of the hub."""
+    if name.startswith("hf-hub:"):
+        if not re.fullmatch(r"hf-hub:[\w.-]+/[\w.-]+", name):
+            raise UsageError(f"download {name}: not a repository name; need hf-hub:ORG/NAME")
+        return None
+    source = find(name)
+    if not source.tag:
+        raise UsageError(
+            f"download {name}: names files of this machine; need a name or NAME:TAG, see `segearth models`"
+        )
+    return source
+
+
+def _needed(entry: Entry, origin: str | None) -> str:
+    if origin is None:
+        raise UsageError(
+            f"download {entry.name}: needs --from URL|FILE; get {entry.origin} (licence: {entry.licence}; "
+            "segearth does not pass it on)"
+        )
+    return origin
+
+
+def _entry_check(entry: Entry) -> Check:
+    if entry.is_model:
+        return lambda path: _check_model(Source(entry.name, architecture=entry.architecture), path)
+    return lambda path: _check_upsampler(entry, path)
+
+
+def _check_model(source: Source, path: Path) -> None:
+    load_checkpoint(source, path)
+
+
+def _check_upsampler(entry: Entry, path: Path) -> None:
+    if entry.git_blob and (blob := git_blob(path)) != entry.git_blob:
+        raise WeightsError(
+            f"{path}: not the published file: git blob {blob[:12]}, {path.stat().st_size} bytes; "
+            f"need {entry.git_blob[:12]}, {entry.size} bytes"
+        )
+    facts = image_facts(PUBLISHED)
+    load_upsampler(str(path), channels=facts.channels, patch=facts.patch, model_sha256="")
+
+
+def git_blob(path: Path) -> str:
+    """The SHA-1 under which git stores a file's content."""
+    digest = sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as f:
+        while chunk := f.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _keep(folder: str, origin: str, check: Check, overwrite: bool, patience: Patience, report: Report) -> Fetched:
+    """Brings a file into the cache folder. A second process waits for the first one and then finds the file here."""
+    from filelock import FileLock
+
+    home = kept_folder(folder)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with FileLock(home / ".lock"):
+            here = kept(folder)
+            if here and not overwrite:
+                return Fetched(here, sha256(here), fetched=False)
+            part = home / f"part{_suffix(origin)}"
+            _bring(origin, part, patience, report)
+            try:
+                _refuse_text(part)
+                check(part)
+            except WeightsError as e:
+                discard(part)
+                raise WeightsError(str(e).replace(str(part), origin)) from None
+            return _put(part, here, origin)
+    except OSError as e:
+        raise WeightsError(
+            f"{home}: cannot be written: {e.strerror or e}; choose another with SEGEARTH_CACHE"
+        ) from None
+
+
+def _bring(origin: str, part: Path, patience: Patience, report: Report) -> None:
+    if _is_url(origin):
+        fetch(origin, part, patience=patience, report=report)
+        return
+    file = Path(origin).expanduser()
+    if not file.is_file():
+        raise WeightsError(f"--from {origin}: no such file")
+    discard(part)
+    shutil.copyfile(file, part)
+
+
+def _put(part: Path, old: Path | None, origin: str) -> Fetched:
+    """Names a checked file `weights` and records its hash; at every moment there is a whole file or none."""
+    path, record = part.with_name(f"weights{part.suffix}"), part.with_name(RECORD)
+    digest = sha256(part)
+    record.unlink(missing_ok=True)
+    part.replace(path)
+    if old and old != path:
+        old.unlink()
+    with replacing(record) as temporary:
+        temporary.write_text(json.dumps({"origin": origin, "sha256": digest, "bytes": path.stat().st_size}, indent=1))
+    return Fetched(path, digest, fetched=True)
+
+
+def _from_hub(spec: str, repo: str, needed: tuple[str, ...], any_of: tuple[str, ...], overwrite: bool) -> Fetched:
+    """Brings files into the Hugging Face cache (HF_HOME, HF_HUB_OFFLINE and proxies are honoured) and loads them."""
+    here = hub_file(repo, *any_of)
+    if here and not overwrite and all(hub_file(repo, file) for file in needed):
+        return Fetched(here, load_clip(spec).sha256, fetched=False)
+    for file in needed:
+        if _hub_download(spec, repo, file, overwrite) is None:
+            raise WeightsError(f"{spec}: the repository {repo} holds no {file}: not a model of open_clip")
+    path = next((path for file in any_of if (path := _hub_download(spec, repo, file, overwrite))), None)
+    if path is None:
+        raise WeightsError(f"{spec}: the repository {repo} holds none of {', '.join(any_of)}")
+    verified(path)  # before the time that loading takes
+    return Fetched(path, load_clip(spec).sha256, fetched=True)
+
+
+def _hub_download(spec: str, repo: str, file: str, overwrite: bool) -> Path | None:
+    """A file of a repository; None when the repository has no such file."""
+    from huggingface_hub import errors, hf_hub_download, is_offline_mode
+
+    by_hand = (
+        "" if spec.startswith("hf-hub:") else f"; or get it from https://huggingface.co/{repo} and give it with --from"
+    )
+    try:
+        return Path(hf_hub_download(repo, file, force_download=overwrite))
+    except errors.LocalEntryNotFoundError as e:
+        cause = "HF_HUB_OFFLINE is set" if is_offline_mode() else first_line(e.__cause__ or e)
+    except errors.EntryNotFoundError:
+        return None
+    except errors.RepositoryNotFoundError:
+        cause = "the hub has no such repository that you may read"
+    except Exception as e:  # whatever its HTTP library raises
+        cause = first_line(e)
+    raise WeightsError(f"{spec}: {repo}/{file} cannot be fetched: {cause}{by_hand}")
+
+
+def _refuse_text(path: Path) -> None:
+    """Raises WeightsError for what servers give instead of weights."""
+    with path.open("rb") as f:
+        start = f.read(200).lstrip()
+    if start.startswith(b"<"):
+        raise WeightsError(f"{path}: a web page, not weights; need the address of the file itself (on GitHub: raw)")
+    if start.startswith(b"version https://git-lfs"):
+        raise WeightsError(f"{path}: a Git LFS pointer, not weights; need the file that it stands for")
+
+
+def _suffix(origin: str) -> str:
+    suffix = PurePosixPath(urlsplit(origin).path if _is_url(origin) else origin).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UsageError(f"--from {origin}: no weight file by its name; need one of {', '.join(SUFFIXES)}")
+    return suffix
+
+
+def _is_url(origin: str) -> bool:
+    return origin.startswith(("http://", "https://"))

@@ -1,0 +1,235 @@
+"""What --model and --upsampler name, and where its files lie on this machine; without torch and without the network."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segearth_cli.errors import SegEarthError, UsageError, WeightsError
+from segearth_cli.files import cache_dir, sha256
+from segearth_cli.weights.catalogue import AUTHORS, CATALOGUE, PUBLISHED, Entry
+from segearth_cli.weights.openclip import HUB_NAMES, architecture_config, model_config, read_json
+
+CONFIG = "open_clip_config.json"
+UPSAMPLER = "upsampler.safetensors"
+VOCABULARY = "vocabulary.txt"
+SETTINGS = "segearth.json"
+MINI = Path(__file__).parent / "mini"
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+RECORD = "weights.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What --model and --upsampler come to."""
+
+    model: str  # for `find`
+    upsampler: str  # for `upsampler_file`, or "none"
+    note: str | None  # one line for stderr
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What a tiling needs to know of a model, in pixels; channels is C."""
+
+    patch: int
+    native: int
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A resolved --model: a folder in open_clip's layout, or an open_clip name with a tag or a checkpoint file."""
+
+    name: str
+    folder: Path | None = None
+    architecture: str = ""
+    tag: str = ""
+    checkpoint: Path | None = None
+
+
+def choose(model: str, upsampler: str | None) -> Choice:
+    """Resolves `auto` (SEGEARTH_MODEL, else vit-b16 when its weights are here, else mini) and names of the catalogue.
+
+    upsampler: None = the one that belongs to the model, else none.
+    """
+    pinned = os.environ.get("SEGEARTH_MODEL", "") if model == "auto" else ""
+    if (pinned or model) != "auto":
+        spec = _pinned(pinned).name if pinned else find(model).name
+        return Choice(spec, *_upsampler_of(spec, upsampler))
+    if here(CATALOGUE[PUBLISHED]):
+        spec = find(PUBLISHED).name
+        chosen, lacks = _upsampler_of(spec, upsampler)
+        return Choice(spec, chosen, f"model: {PUBLISHED} ({spec})" + (f", {lacks}" if lacks else ""))
+    if not (MINI / CONFIG).is_file():
+        raise WeightsError(
+            f"--model auto: no model is on this machine; fetch one with `segearth download {PUBLISHED}`, "
+            "or name a folder with --model local-dir:FOLDER"
+        )
+    chosen, _ = _upsampler_of("mini", upsampler)
+    note = f"model: mini (embedded); `segearth download {PUBLISHED}` brings published accuracy"
+    return Choice("mini", chosen, note)
+
+
+def find(spec: str) -> Source:
+    """The model that a --model names: a name of the catalogue, local-dir:FOLDER, NAME:TAG, NAME:FILE, hf-hub:ORG/NAME.
+
+    Raises WeightsError when its folder or file is not on this machine, UsageError when it cannot be meant.
+    """
+    if spec == "mini":
+        return Source("mini", folder=_model_folder(MINI, "mini"))
+    if (entry := CATALOGUE.get(spec)) and entry.is_model:
+        return _find_entry(entry)
+    if spec.startswith("local-dir:") or (spec and Path(spec).expanduser().is_dir()):
+        folder = Path(spec.removeprefix("local-dir:")).expanduser()
+        return Source(f"local-dir:{folder}", folder=_model_folder(folder, spec))
+    if spec.startswith("hf-hub:"):
+        return Source(spec, folder=_hub_folder(spec.removeprefix("hf-hub:")))
+    architecture, _, rest = spec.partition(":")
+    architecture = architecture.replace("/", "-")
+    if not rest or not architecture_config(architecture).is_file():
+        raise UsageError(_unknown(spec))
+    name, file = f"{architecture}:{rest}", Path(rest).expanduser()
+    if file.is_file():
+        return Source(name, architecture=architecture, checkpoint=file)
+    if "/" in rest or rest.endswith(SUFFIXES):
+        raise WeightsError(f"--model {spec}: {rest}: no such file")
+    return Source(name, architecture=architecture, tag=rest)
+
+
+def upsampler_file(spec: str) -> Path:
+    """The file of an upsampler; `mini` is the embedded one, wherever each machine of a cluster has it."""
+    return MINI / UPSAMPLER if spec == "mini" else Path(spec).expanduser()
+
+
+def image_facts(spec: str) -> ImageFacts:
+    """Patch, native window and channels of a model, from its configuration alone."""
+    source = find(spec)
+    path = source.folder / CONFIG if source.folder else architecture_config(source.architecture)
+    config = model_config(path, read_json(path))
+    vision = config["vision_cfg"]
+    image = vision.get("image_size", 224)
+    facts = [vision.get("patch_size"), image[0] if isinstance(image, list) and image else image, config["embed_dim"]]
+    if not all(isinstance(fact, int) and fact > 0 for fact in facts):
+        raise WeightsError(f"{path}: no plain ViT: needs whole embed_dim, vision_cfg.patch_size, vision_cfg.image_size")
+    return ImageFacts(*facts)
+
+
+def advice(spec: str) -> dict[str, Any]:
+    """The settings that a model does best with, from `segearth.json` in its folder, by field of PredictOptions.
+
+    Raises WeightsError when the file is damaged.
+    """
+    folder = find(spec).folder
+    return read_json(folder / SETTINGS) if folder is not None and (folder / SETTINGS).is_file() else {}
+
+
+def weight_file(folder: Path) -> Path:
+    """The model's weights in a folder of open_clip's layout: `open_clip*` before others, safetensors before others."""
+    here = [p for p in sorted(folder.iterdir()) if p.suffix in SUFFIXES and not p.name.startswith(("upsampler", "."))]
+    named = [p for p in here if p.name.startswith("open_clip")] or here
+    if len({p.stem for p in named}) != 1:
+        found = f"several weight files ({', '.join(p.name for p in named)})" if named else "no weights"
+        raise WeightsError(f"{folder}: holds {found}; needs one, open_clip_model.safetensors, beside {CONFIG}")
+    return min(named, key=lambda p: SUFFIXES.index(p.suffix))
+
+
+def hub_file(repo: str, *names: str) -> Path | None:
+    """The first of `names` that the Hugging Face cache holds of a repository."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = (try_to_load_from_cache(repo, name) for name in names)
+    return next((Path(path) for path in found if isinstance(path, str)), None)
+
+
+def kept(folder: str) -> Path | None:
+    """The file that `segearth download` keeps under a name in the cache folder."""
+    return next((p for suffix in SUFFIXES if (p := kept_folder(folder) / f"weights{suffix}").is_file()), None)
+
+
+def kept_folder(name: str) -> Path:
+    """Where `segearth download` keeps a file, whether it is there or not."""
+    return cache_dir() / "models" / name
+
+
+def here(entry: Entry) -> Path | None:
+    """The weight file of an entry of the catalogue, when it is on this machine."""
+    return kept(entry.key) or (hub_file(entry.hub, *HUB_NAMES) if entry.hub else None)
+
+
+def verified(path: Path) -> str:
+    """The SHA-256 of a file; raises WeightsError when it is not the one that was recorded when it was fetched.
+
+    The Hugging Face cache names files by their SHA-256, the cache folder has a record beside each file.
+    """
+    digest, blob = sha256(path), path.resolve()
+    named = blob.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", blob.name)
+    recorded = blob.name if named else digest
+    if path.is_relative_to(cache_dir()) and (record := path.with_name(RECORD)).is_file():
+        recorded = read_json(record).get("sha256", digest)
+    if recorded != digest:
+        raise WeightsError(f"{path}: has changed since it was fetched; delete it and run `segearth download` again")
+    return digest
+
+
+def _upsampler_of(spec: str, upsampler: str | None) -> tuple[str, str | None]:
+    """The upsampler to use with a model, and what to tell the user about it."""
+    authors, published = CATALOGUE[AUTHORS], CATALOGUE[PUBLISHED]
+    how = f"`segearth download {AUTHORS}` tells how to get it"
+    path = here(authors)
+    if upsampler == AUTHORS and path is None:
+        raise WeightsError(f"--upsampler {AUTHORS}: not on this machine; {how}")
+    if upsampler not in (None, AUTHORS):
+        return str(upsampler), None
+    if upsampler == AUTHORS or spec == f"{published.architecture}:{published.tag}":
+        return (str(path), None) if path else ("none", f"without SimFeatUp; {how}")
+    folder = find(spec).folder
+    if folder is None or not (folder / UPSAMPLER).is_file():
+        return "none", None
+    return "mini" if folder == MINI else str(folder / UPSAMPLER), None
+
+
+def _pinned(spec: str) -> Source:
+    try:
+        return find(spec)
+    except SegEarthError as e:
+        raise type(e)(f"SEGEARTH_MODEL={spec}: {e}") from None
+
+
+def _find_entry(entry: Entry) -> Source:
+    if entry.tag:
+        return find(f"{entry.architecture}:{entry.tag}")
+    path = here(entry)
+    if path is None:
+        raise WeightsError(f"--model {entry.name}: not on this machine; `segearth download {entry.name}` tells how")
+    return Source(entry.name, architecture=entry.architecture, checkpoint=path)
+
+
+def _model_folder(folder: Path, spec: str) -> Path:
+    if not (folder / CONFIG).is_file():
+        lacks = f"holds no {CONFIG}; need a folder in open_clip's layout" if folder.is_dir() else "no such folder"
+        raise WeightsError(f"--model {spec}: {folder}: {lacks}")
+    return folder
+
+
+def _hub_folder(repo: str) -> Path:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise UsageError(f"--model hf-hub:{repo}: not a repository name; need hf-hub:ORG/NAME")
+    config = hub_file(repo, CONFIG)
+    if config is None:
+        raise WeightsError(f"--model hf-hub:{repo}: not on this machine; run `segearth download hf-hub:{repo}`")
+    return config.parent
+
+
+def _unknown(spec: str) -> str:
+    names = ["mini", *(name for name, entry in CATALOGUE.items() if entry.is_model)]
+    near = difflib.get_close_matches(spec, names, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return (
+        f"--model {spec}: unknown; {hint}choose auto, a name that `segearth models` lists, local-dir:FOLDER, "
+        "NAME:TAG of open_clip such as ViT-B-16-quickgelu:openai, NAME:CHECKPOINT_FILE or hf-hub:ORG/NAME"
+    )

@@ -1,0 +1,111 @@
+"""Text embeddings of phrases, computed once per model and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from segearth_cli.errors import SegEarthError
+from segearth_cli.files import replacing
+from segearth_cli.model import embed_phrases
+
+Tokenizer = Callable[[list[str]], Tensor]
+
+
+def phrase_embeddings(
+    sha256: str, model: Any, tokenizer: Tokenizer, phrases: Sequence[str], cache: Path | None
+) -> Tensor:
+    """Unit text embeddings (Q, C) of phrases in float32, on the CPU, with the 80 ImageNet templates.
+
+    Each depends on the model and its own phrase alone. sha256: of the model's weights. cache: the folder whose `text/`
+    keeps one file per model and phrase; None = keep nothing. A file that is damaged is made again.
+    """
+    folder = cache / "text" / _fingerprint(sha256, model) if cache else None
+    embeddings = {}
+    for phrase in dict.fromkeys(phrases):
+        kept = _read(_file(folder, phrase)) if folder else None
+        embeddings[phrase] = _embed(model, tokenizer, phrase) if kept is None else kept
+        if folder and kept is None:
+            _write(_file(folder, phrase), embeddings[phrase])
+    return torch.stack([embeddings[phrase] for phrase in phrases])
+
+
+def unknown_words(phrases: Iterable[str], vocabulary: frozenset[str]) -> tuple[str, ...]:
+    """The words of phrases that a vocabulary of lower-case words lacks, in order, each once.
+
+    >>> unknown_words(["Water", "solar-panel", "water tank"], frozenset({"water", "tank", "panel"}))
+    ('solar',)
+    """
+    words = (word for phrase in phrases for word in re.findall(r"[^\W\d_]+", phrase.lower()))
+    return tuple(dict.fromkeys(word for word in words if word not in vocabulary))
+
+
+def _embed(model: Any, tokenizer: Tokenizer, phrase: str) -> Tensor:
+    from open_clip import OPENAI_IMAGENET_TEMPLATES
+
+    return embed_phrases(_Shortened(model), tokenizer, [phrase], OPENAI_IMAGENET_TEMPLATES)[0].cpu()
+
+
+class _Shortened(nn.Module):
+    """A CLIP whose text tower reads tokens up to the last end of text in a batch.
+
+    Under a causal mask later positions reach nothing before them, so the embeddings are the same, up to rounding; at
+    about 15 of 77 positions they cost a fifth.
+    """
+
+    def __init__(self, clip: Any):
+        super().__init__()
+        self.clip = clip
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Embeddings (B, C) of tokens (B, N)."""
+        mask = getattr(self.clip, "attn_mask", None)
+        if mask is None or getattr(self.clip, "text_pool_type", "") != "argmax":
+            return self.clip.encode_text(tokens)  # type: ignore[no-any-return]
+        n = int(tokens.argmax(dim=-1).max()) + 1
+        short = {"clip.positional_embedding": self.clip.positional_embedding[:n], "clip.attn_mask": mask[:n, :n]}
+        return torch.func.functional_call(self, short, (tokens[:, :n],))  # type: ignore[no-any-return]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """`functional_call` enters here, with the short tensors in place."""
+        return self.clip.encode_text(tokens)  # type: ignore[no-any-return]
+
+
+def _fingerprint(sha256: str, model: Any) -> str:
+    """A folder name for a model: the same weights under another architecture, e.g. another activation, differ."""
+    return hashlib.sha256(f"{sha256}\n{model}".encode()).hexdigest()[:32]
+
+
+def _file(folder: Path, phrase: str) -> Path:
+    return folder / f"{hashlib.sha256(phrase.encode()).hexdigest()[:32]}.safetensors"
+
+
+def _read(path: Path) -> Tensor | None:
+    """A kept embedding; None when there is none, or not the one that was written."""
+    try:
+        with safe_open(path, framework="pt") as f:
+            embedding, metadata = f.get_tensor("embedding"), f.metadata() or {}
+    except (OSError, SafetensorError):
+        return None
+    return embedding if metadata.get("sha256") == _digest(embedding) else None
+
+
+def _write(path: Path, embedding: Tensor) -> None:
+    """Keeps an embedding; a cache that cannot be written is no reason to stop."""
+    with suppress(OSError, SegEarthError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_bytes(save({"embedding": embedding.contiguous()}, {"sha256": _digest(embedding)}))
+
+
+def _digest(embedding: Tensor) -> str:
+    return hashlib.sha256(embedding.numpy().tobytes()).hexdigest()

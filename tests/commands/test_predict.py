@@ -1,0 +1,347 @@
+"""`segearth predict` as a shell pipeline meets it: streams, files, exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from segearth_cli.classes import from_tag
+
+CLASSES = ("--classes", "water|river,roof,tree")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def predict(segearth, model_dir):
+    """Runs `segearth predict` with the tiny model on the CPU."""
+
+    def run(*arguments, classes=CLASSES, upsampler="none", **options):
+        model = (
+            "--model",
+            f"local-dir:{model_dir}",
+            "--upsampler",
+            upsampler,
+            "--device",
+            "cpu",
+            "--precision",
+            "fp32",
+        )
+        return segearth("predict", *model, *classes, *arguments, **options)
+
+    return run
+
+
+@pytest.fixture
+def scene(write_raster, noise):
+    return Path(write_raster("scene.tif", noise(3, 100, 90)))
+
+
+def codes_of(path):
+    with rasterio.open(path) as ds:
+        return ds.read(1)
+
+
+def files(folder="."):
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+# streams
+
+
+def test_stdout_is_the_path_of_each_mask_and_nothing_else(predict, scene, write_raster, noise):
+    other = write_raster("other.scene.tif", noise(3, 40, 40))
+    done = predict(scene, other)
+    assert (done.code, done.out) == (0, "scene.mask.tif\nother.scene.mask.tif\n")
+    assert {"scene.mask.tif", "scene.mask.tif.aux.xml", "other.scene.mask.tif"} <= set(files())
+
+
+def test_stdin_gives_scenes(predict, scene):
+    done = predict("-", "--quiet", stdin=f"{scene}\n")
+    assert (done.code, done.out, done.err) == (0, "scene.mask.tif\n", "")
+
+
+def test_quiet_is_quiet_and_verbose_tells_where_the_time_goes(predict, scene, write_raster, noise):
+    grey = write_raster("grey.tif", noise(1, 40, 40), crs=None, transform=None)
+    assert predict(grey, "--quiet").err == ""
+    loud = predict(grey, "--verbose", "--overwrite")
+    assert any("one band, read as grey" in line for line in loud.lines)
+    assert any("no CRS" in line for line in loud.lines)
+    assert any("waiting for pixels" in line and "1 windows of 64 px" in line for line in loud.lines)
+
+
+def test_json_is_one_object_a_scene(predict, scene):
+    done = predict(scene, "--json", "--confidence", "c.tif", "--scores", "s.tif", "--threshold", "0.3")
+    told = json.loads(done.out)
+    assert len(done.out.splitlines()) == 1
+    assert [told[key] for key in ("mask", "confidence", "scores")] == ["scene.mask.tif", "c.tif", "s.tif"]
+    codes = codes_of("scene.mask.tif")
+    names = ["background", "water", "roof", "tree"]
+    assert told["pixels"] == {name: int((codes == code).sum()) for code, name in enumerate(names)} | {"nodata": 0}
+    assert told["run"]["threshold"] == 0.3
+
+
+def test_the_mask_says_how_it_was_made(predict, scene, model_dir, upsampler_file):
+    predict(
+        scene,
+        "--threshold",
+        "0.25",
+        "--global-bias",
+        "0.1",
+        "--stride",
+        "20",
+        "--blend",
+        "taper",
+        upsampler=upsampler_file,
+    )
+    with rasterio.open("scene.mask.tif") as ds:
+        run, classes = json.loads(ds.tags()["SEGEARTH_RUN"]), from_tag(ds.tags()["SEGEARTH_CLASSES"])
+    assert classes.phrases == (("background",), ("water", "river"), ("roof",), ("tree",))
+    expected = {
+        "threshold": 0.25,
+        "global_bias": 0.1,
+        "stride": 20,
+        "window": 64,
+        "blend": "taper",
+        "attention": "segearth",
+    }
+    assert {key: run[key] for key in expected} == expected
+    for key, path in (
+        ("model_sha256", model_dir / "open_clip_model.safetensors"),
+        ("upsampler_sha256", upsampler_file),
+    ):
+        done = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True)
+        assert run[key] == done.stdout.split()[0]
+
+
+# what the options mean
+
+
+def test_several_classes_come_out(predict, scene):
+    predict(scene, "--background", "none")
+    assert len(np.unique(codes_of("scene.mask.tif"))) > 1
+
+
+def test_threshold_and_background(predict, scene):
+    predict(scene, "--confidence", "c.tif", "--out", "all.tif")
+    codes, confidence = codes_of("all.tif"), codes_of("c.tif") / 254
+    threshold = float(np.median(confidence)) + 0.001
+    predict(scene, "--threshold", threshold, "--out", "some.tif")
+    clear = np.abs(confidence - threshold) > 0.5 / 254
+    expected = np.where(confidence < threshold, 0, codes)
+    assert (codes_of("some.tif") == expected)[clear].all()
+    predict(scene, "--threshold", 1, "--out", "last.tif", "--background", "roof")
+    assert (codes_of("last.tif") == 1).all()  # no class is put first
+    predict(scene, "--threshold", 1, "--out", "none.tif", "--background", "none")
+    assert len(np.unique(codes_of("none.tif"))) > 1
+
+
+def test_scores_are_the_probabilities_of_the_classes(predict, scene):
+    predict(scene, "--scores", "s.tif", "--confidence", "c.tif")
+    with rasterio.open("s.tif") as ds:
+        scores = ds.read()
+        assert ds.descriptions == ("background", "water", "roof", "tree")
+    assert (scores.argmax(axis=0) == codes_of("scene.mask.tif")).all()
+    assert np.abs(scores.max(axis=0) * 254 - codes_of("c.tif")).max() <= 0.501
+
+
+def test_nodata_of_the_scene_is_nodata_of_every_output(predict, write_raster, noise):
+    values = noise(3, 100, 90) | 1
+    values[:, 30:] = 0
+    predict(write_raster("scene.tif", values, nodata=0), "--confidence", "c.tif", "--scores", "s.tif", "--scale", "0.5")
+    hole = np.broadcast_to(np.arange(100)[:, None] >= 30, (100, 90))
+    assert ((codes_of("scene.mask.tif") == 255) == hole).all()
+    assert ((codes_of("c.tif") == 255) == hole).all()
+    assert (np.isnan(codes_of("s.tif")) == hole).all()
+
+
+@pytest.mark.parametrize("option", [("--scale", "0.5"), ("--gsd", "1"), ("--long-side", "50")], ids=" ".join)
+def test_the_mask_lies_on_the_scenes_own_grid(predict, scene, option):
+    assert predict(scene, *option).code == 0
+    with rasterio.open("scene.mask.tif") as mask, rasterio.open(scene) as ds:
+        assert (mask.shape, mask.transform, mask.crs) == (ds.shape, ds.transform, ds.crs)
+        assert json.loads(mask.tags()["SEGEARTH_RUN"])["working_size"] == [50, 45]
+
+
+def test_a_class_file_is_a_flag_with_colours(predict, scene):
+    Path("classes.txt").write_text("background\nwater,river #0000ff\nroof # houses\ntree\n")
+    predict(scene, "--out", "flag.tif")
+    predict(scene, "--out", "file.tif", classes=("--classes-file", "classes.txt"))
+    assert (codes_of("flag.tif") == codes_of("file.tif")).all()
+    with rasterio.open("file.tif") as ds:
+        assert ds.colormap(1)[1] == (0, 0, 255, 255)
+
+
+# where files go
+
+
+def test_existing_files_are_refused_before_any_work(predict, scene):
+    Path("scene.mask.tif").write_text("precious")
+    done = predict(scene)
+    assert (done.code, done.out, len(done.lines)) == (2, "", 1)
+    assert "--overwrite" in done.err
+    assert Path("scene.mask.tif").read_text() == "precious"
+    assert predict(scene, "--overwrite").code == 0
+
+
+def test_a_scene_is_never_replaced_by_its_mask(predict, scene):
+    before = scene.read_bytes()
+    done = predict(scene, "--out", scene, "--overwrite")
+    assert (done.code, done.out, len(done.lines)) == (2, "", 1)
+    assert scene.read_bytes() == before
+
+
+def test_several_scenes_go_to_a_folder(predict, scene, write_raster, noise):
+    other = write_raster("other.tif", noise(3, 40, 40))
+    done = predict(scene, other, "--out", "new/masks", "--confidence", "new/sure")
+    assert done.out == "new/masks/scene.mask.tif\nnew/masks/other.mask.tif\n"
+    assert files("new/sure") == ["other.confidence.tif", "scene.confidence.tif"]
+
+
+def test_two_scenes_that_would_write_one_file_are_told(predict, scene):
+    Path("b").mkdir()
+    twin = Path("b") / scene.name
+    twin.write_bytes(scene.read_bytes())
+    done = predict(scene, twin)
+    assert (done.code, done.out, len(done.lines)) == (2, "", 1)
+    assert "would both write scene.mask.tif" in done.err
+    same = predict(scene, "--out", "x.tif", "--confidence", Path("x.tif").absolute())
+    assert (same.code, len(same.lines)) == (2, 1)
+
+
+# exit codes
+
+
+def test_one_bad_scene_is_one_line_and_1(predict):
+    Path("bad.tif").write_text("no raster")
+    done = predict("bad.tif")
+    assert (done.code, done.out, len(done.lines)) == (1, "", 1)
+    assert files() == ["bad.tif"]
+
+
+def test_a_bad_scene_among_others_does_not_stop_them(predict, scene, write_raster, noise):
+    Path("bad.tif").write_text("no raster")
+    placeless = write_raster("placeless.tif", noise(3, 20, 20), crs=None, transform=None)
+    done = predict("bad.tif", scene, placeless, "absent.tif", "--gsd", "1")
+    assert (done.code, done.out) == (3, "scene.mask.tif\n")
+    assert done.lines[-1].endswith(f"3 of 4 scenes failed: bad.tif, {placeless}, absent.tif")
+    assert len(done.lines) == 5  # with the notice that one has no CRS
+
+
+def test_a_scene_cut_off_in_the_middle_leaves_no_mask(predict, write_raster, noise):
+    whole = Path(write_raster("whole.tif", noise(3, 400, 300))).read_bytes()
+    Path("cut.tif").write_bytes(whole[: len(whole) // 2])
+    done = predict("cut.tif")
+    assert (done.code, done.out, len(done.lines)) == (1, "", 1)
+    assert "cannot read rows" in done.err
+    assert files() == ["cut.tif", "whole.tif"]
+
+
+def test_weights_that_do_not_fit_are_told_once_for_all_scenes(predict, scene, write_raster, noise):
+    Path("up.safetensors").write_text("nonsense")
+    done = predict(scene, write_raster("other.tif", noise(3, 40, 40)), upsampler="up.safetensors")
+    assert (done.code, done.out, len(done.lines)) == (1, "", 1)
+    assert files() == ["other.tif", "scene.tif", "up.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--scale", "0.5", "--gsd", "1"),
+        ("--threshold", "2"),
+        ("--threshold", "high"),
+        ("--stride", "0"),
+        ("--stride", "65"),
+        ("--window", "-3"),
+        ("--blend", "max"),
+        ("--attention", "self"),
+        ("--stretch", "9,1"),
+        ("--bands", "red"),
+        ("--batch-size", "0"),
+        ("--workers", "0"),
+        ("--device", "tpu"),
+        ("--precision", "fp8"),
+        ("--classes-file", "x.txt"),
+        ("--no-such-flag",),
+    ],
+    ids=" ".join,
+)
+def test_bad_usage_is_one_line_and_2(predict, scene, arguments):
+    done = predict(scene, *arguments)
+    assert (done.code, done.out, len(done.lines)) == (2, "", 1)
+    assert arguments[0] in done.err
+    assert files() == ["scene.tif"]
+
+
+def test_no_scene_and_no_classes_are_bad_usage(predict, scene):
+    assert predict().code == 2
+    assert predict(scene, classes=()).code == 2
+    assert predict("-", stdin="").code == 2
+
+
+# real processes
+
+
+def test_a_dry_run_needs_no_model_library_and_writes_nothing(scene, model_dir):
+    code = (
+        "import sys; from segearth_cli import cli; code = cli.run(); "
+        "sys.exit(code or ('loaded torch' if 'torch' in sys.modules else 0))"
+    )
+    arguments = [
+        "predict",
+        str(scene),
+        "twin.tif",
+        "--dry-run",
+        *CLASSES,
+        "--model",
+        f"local-dir:{model_dir}",
+        "--out",
+        "new",
+    ]
+    Path("twin.tif").write_bytes(scene.read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment(), check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "100 px" in done.stdout
+    assert "6 windows of 64 px every 32 px" in done.stdout
+    assert files() == ["scene.tif", "twin.tif"]
+
+
+def environment():
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_run_that_is_stopped_leaves_no_mask(write_raster, noise, model_dir, sent, code):
+    scene = write_raster("scene.tif", noise(3, 2000, 2000), tiled=True)
+    command = [sys.executable, "-m", "segearth_cli", "predict", scene, *CLASSES, "--model", f"local-dir:{model_dir}"]
+    run = subprocess.Popen(
+        [*command, "--upsampler", "none", "--stride", "8", "--device", "cpu"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+    )  # fmt: skip
+    for _ in range(1200):
+        if list(Path().glob(".scene.mask.tif*.part*")) or run.poll() is not None:
+            break
+        time.sleep(0.05)
+    run.send_signal(sent)
+    try:
+        out, err = run.communicate(timeout=60)
+    finally:
+        run.kill()
+    assert (run.returncode, out) == (code, "")
+    assert not Path("scene.mask.tif").exists()
+    if sent != signal.SIGKILL:  # which no program survives to clean up
+        assert files() == ["scene.tif"]
+        assert err == f"segearth: {'interrupted' if sent == signal.SIGINT else 'terminated'}\n"

@@ -1,0 +1,89 @@
+"""Accuracy of the fast path in float32 and in bfloat16 against the plain formula, on parity cases and a real image."""
+
+from pathlib import Path
+
+import plain
+import pytest
+import rasterio
+import torch
+import torch.nn.functional as F
+
+from segearth_cli.classes import read
+from segearth_cli.model.encoder import Encoder
+from segearth_cli.model.segmenter import Segmenter
+from segearth_cli.weights.load import load_clip, load_upsampler
+from segearth_cli.weights.locate import MINI
+from segearth_cli.weights.phrase_cache import phrase_embeddings
+
+TESTS = Path(__file__).parents[1]
+SAMPLE = TESTS.parent / "sample_tiles" / "neon_osbs_01m.tif"
+PAIRS = ("qq", "kk", "vv")
+PHRASES = ("tree", "grass", "building", "road", "bare soil")
+
+
+def load(name, precision):
+    """The segmenter of a parity case, or `mini` with its own upsampler for the real image."""
+    folder = MINI if name == "real" else TESTS / "parity" / name
+    clip = load_clip(f"local-dir:{folder if name == 'real' else folder / 'model'}")
+    encoder = Encoder(clip.model, clip.mean, clip.std)
+    sizes = {"channels": encoder.channels, "patch": encoder.patch}
+    upsampler, _ = load_upsampler(str(folder / "upsampler.safetensors"), **sizes, model_sha256=clip.sha256)
+    phrases = PHRASES if name == "real" else read(folder / "classes.txt").queries
+    text = phrase_embeddings(clip.sha256, clip.model, clip.tokenizer, phrases, None)
+    return Segmenter(encoder, upsampler.requires_grad_(False), text, precision=precision)
+
+
+def chips(name):
+    with rasterio.open(SAMPLE if name == "real" else TESTS / "parity" / name / "image.tif") as ds:
+        return torch.from_numpy(ds.read((1, 2, 3))[None, :, :224, :224])
+
+
+@torch.inference_mode()
+def plain_logits(net, images):
+    """Method 2-4 in float32 as it reads: open_clip's own blocks, attention maps, unfolded neighbourhoods."""
+    visual, x = net.encoder.visual, net.encoder.normalise(images)
+    patches = visual.conv1(x)
+    tokens = torch.cat([visual.class_embedding.expand(len(x), 1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
+    tokens = visual.ln_pre(tokens + visual.positional_embedding)
+    *blocks, last = visual.transformer.resblocks
+    for block in blocks:
+        tokens = block(tokens)
+    features = visual.ln_post(plain.softmax_attention(last.ln_1(tokens), last.attn, PAIRS)) @ visual.proj
+    grid = features[:, 1:].transpose(1, 2).reshape(len(x), -1, *patches.shape[-2:])
+    pixels = F.normalize(plain.upsample(grid, x, net.upsampler), dim=1)
+    bias = F.normalize(features[:, 0], dim=-1) @ net.phrases.T
+    return torch.einsum("bchw,qc->bqhw", pixels, net.phrases) - net.global_bias * bias[:, :, None, None]
+
+
+@pytest.fixture(scope="module", params=["crop_only", "sliding", "real"])
+def case(request):
+    images = chips(request.param)
+    return request.param, images, plain_logits(load(request.param, torch.float32), images)
+
+
+def differences(case, precision):
+    """Largest difference of a logit from the plain formula, and the share of pixels with the same best phrase."""
+    name, images, expected = case
+    logits = load(name, precision)(images)
+    same = logits.argmax(dim=1) == expected.argmax(dim=1)
+    return (logits - expected).abs().max().item(), same.float().mean().item()
+
+
+def test_float32_is_the_plain_formula(case):
+    largest, same = differences(case, torch.float32)
+    assert largest <= 1e-4
+    assert same >= 0.9999
+
+
+def test_a_tower_in_bfloat16_keeps_the_bounds_on_a_real_image(monkeypatch):
+    monkeypatch.setattr("segearth_cli.model.encoder.NARROW", 0)  # as wide towers are
+    images = chips("real")
+    largest, same = differences(("real", images, plain_logits(load("real", torch.float32), images)), torch.bfloat16)
+    assert 1e-4 < largest <= 2e-3  # above: it is bfloat16 indeed
+    assert same >= 0.999
+
+
+def test_bfloat16_is_within_what_was_asked(case):
+    largest, same = differences(case, torch.bfloat16)
+    assert largest <= 2e-3
+    assert same >= 0.999

@@ -1,0 +1,116 @@
+"""How options become sizes, and which of them cannot be meant."""
+
+import math
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from rasterio.transform import Affine
+
+from segearth_cli.errors import GridError, RasterError, UsageError
+from segearth_cli.prediction.plan import Plan, PredictOptions, estimate, make_plan
+from segearth_cli.raster import grid
+from segearth_cli.raster.grid import Window
+from segearth_cli.raster.scene import open_scene
+
+SIDES = st.integers(1, 300)
+
+
+@pytest.fixture
+def scene(write_raster, noise):
+    return open_scene(write_raster("scene.tif", noise(3, 120, 200)))  # 0.5 m
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({}, (120, 200)),
+        ({"scale": 0.5}, (60, 100)),
+        ({"scale": 2.0}, (240, 400)),
+        ({"gsd": 1.0}, (60, 100)),
+        ({"gsd": 0.25}, (240, 400)),
+        ({"long_side": 448}, (269, 448)),
+        ({"scale": 1e-6}, (1, 1)),
+    ],
+)
+def test_a_resolution_gives_the_working_size(scene, options, size):
+    assert make_plan(scene, PredictOptions(**options), 224).size == size
+
+
+def test_metres_of_a_geographic_scene_are_those_at_its_centre(write_raster, noise):
+    degrees = Affine(1e-5, 0, 10, 0, -1e-5, 60.0006)
+    scene = open_scene(write_raster("degrees.tif", noise(3, 120, 200), crs="EPSG:4326", transform=degrees))
+    side = 111_319.49 * 1e-5 * math.sqrt(math.cos(math.radians(60)))
+    assert make_plan(scene, PredictOptions(gsd=2 * side), 224).size == (60, 100)
+
+
+def test_windows_are_the_models_own_with_half_overlap_unless_told(scene):
+    assert (lambda p: (p.window, p.stride))(make_plan(scene, PredictOptions(), 225)) == (225, 112)
+    assert (lambda p: (p.window, p.stride))(make_plan(scene, PredictOptions(window=1), 225)) == (1, 1)
+    assert (lambda p: (p.window, p.stride))(make_plan(scene, PredictOptions(window=64, stride=64), 225)) == (64, 64)
+
+
+@pytest.mark.parametrize("stride", [0, -1, 65])
+def test_a_stride_that_does_not_tile_is_told(scene, stride):
+    with pytest.raises(GridError, match=f"--stride {stride}: must be between 1 and the window, 64 px"):
+        make_plan(scene, PredictOptions(window=64, stride=stride), 224)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"scale": 1.0, "gsd": 2.0}, "--scale and --gsd together: choose one resolution"),
+        ({"scale": 0.0}, "--scale 0.0: must be above 0"),
+        ({"gsd": -1.0}, "--gsd -1.0: must be above 0"),
+        ({"gsd": math.inf}, "--gsd inf: must be above 0"),
+        ({"scale": math.nan}, "--scale nan: must be above 0"),
+        ({"long_side": 0}, "--long-side 0: must be above 0"),
+        ({"window": 0}, "--window 0: must be above 0"),
+        ({"threshold": 1.1}, "--threshold 1.1: must be a probability, 0 to 1"),
+        ({"threshold": math.nan}, "--threshold nan: must be a probability, 0 to 1"),
+        ({"blend": "max"}, "--blend max: choose one of mean, taper"),
+        ({"attention": "x"}, "--attention x: choose one of segearth, clearclip, vanilla"),
+        ({"global_bias": math.inf}, "--global-bias inf: must be a number"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_told(options, line):
+    with pytest.raises(UsageError) as caught:
+        PredictOptions(**options)
+    assert str(caught.value) == line
+
+
+def test_a_resolution_far_above_the_scenes_own_is_that_scenes_fault(scene):
+    with pytest.raises(RasterError, match="working size .* choose a coarser"):
+        make_plan(scene, PredictOptions(gsd=1e-9), 224)
+
+
+@given(SIDES, SIDES, SIDES, SIDES, st.data())
+def test_a_working_region_holds_all_that_its_output_is_made_of(height, width, rows, cols, data):
+    row, col = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    region = Window(row, col, data.draw(st.integers(1, height - row)), data.draw(st.integers(1, width - col)))
+    work = Plan(height, width, rows, cols, 8, 4, "mean").working_region(region)
+    assert 0 <= work.row < work.bottom <= rows
+    assert 0 <= work.col < work.right <= cols
+    assume((rows, cols) != (height, width))
+    for first, end, size, working, low, high in (
+        (region.row, region.bottom, height, rows, work.row, work.bottom),
+        (region.col, region.right, width, cols, work.col, work.right),
+    ):
+        for place in (first, end - 1):
+            at = max((place + 0.5) * (working / size) - 0.5, 0)
+            assert low <= min(math.floor(at), working - 1) < high
+            assert min(math.floor(at) + 1, working - 1) < high
+
+
+@given(SIDES, SIDES, st.integers(1, 80), st.data())
+def test_the_count_is_that_of_the_grid(rows, cols, window, data):
+    stride = data.draw(st.integers(1, window))
+    plan = Plan(rows, cols, rows, cols, window, stride, "mean")
+    assert plan.window_count() == len(list(grid.windows(rows, cols, window, stride)))
+
+
+def test_memory_does_not_grow_with_the_height():
+    def memory(height):
+        return estimate(Plan(height, 2000, height, 2000, 224, 112, "mean"), queries=4, batch=1, pixel_bytes=1).memory
+
+    assert memory(2000) == memory(40_000)

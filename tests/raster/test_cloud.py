@@ -1,0 +1,98 @@
+"""Scenes read over the network, from a server on 127.0.0.1 that misbehaves: retried or told, never a hole."""
+
+import random
+
+import noise
+import numpy as np
+import pytest
+import rasterio
+import rasterio.shutil
+from flaky import serving
+
+from segearth_cli.errors import RasterError
+from segearth_cli.raster.fingerprint import identity
+from segearth_cli.raster.grid import Window
+from segearth_cli.raster.scene import open_scene
+
+ROWS = [Window(row, 0, 100, 700) for row in range(0, 800, 100)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A COG, and a sparse GeoTIFF whose index of tiles is larger than what GDAL reads at first."""
+    folder = tmp_path_factory.mktemp("served")
+    source = noise.save_scene(folder / "source.tif", 800, 700, holes=[(100, 200, 300, 400)], nodata=0)
+    rasterio.shutil.copy(source, folder / "cog.tif", driver="COG", compress="deflate", blocksize=128, sparse_ok=True)
+    profile = {"driver": "GTiff", "dtype": "uint8", "tiled": True, "blockxsize": 64, "blockysize": 64, "nodata": 0}
+    with rasterio.open(folder / "sparse.tif", "w", height=8_000, width=8_000, count=3, sparse_ok=True, **profile) as ds:
+        ds.write(np.full((3, 64, 64), 7, np.uint8), window=rasterio.windows.Window(4096, 4096, 64, 64))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.01")
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "1")
+    monkeypatch.setenv("GDAL_HTTP_LOW_SPEED_TIME", "1")
+
+
+def read(path):
+    scene = open_scene(str(path))
+    try:
+        return [scene.read(rows) for rows in ROWS]
+    finally:
+        scene.close()
+
+
+@pytest.mark.parametrize("how", ["503", "drop", "short", "stall"])
+def test_errors_that_pass_change_no_pixel(folder, how):
+    chance, misbehaved = random.Random(4), []
+
+    def misbehave(number, _path):
+        bad = number > 1 and chance.random() < 0.3 and len(misbehaved) < (2 if how == "stall" else 9)
+        misbehaved.extend([number] * bad)
+        return how if bad else "ok"
+
+    with serving(folder, misbehave) as url:
+        remote = read(f"{url}/cog.tif?{how}")
+    assert misbehaved
+    for far, near in zip(remote, read(folder / "cog.tif"), strict=True):
+        assert np.array_equal(far.image, near.image)
+        assert np.array_equal(far.valid, near.valid)
+
+
+@pytest.mark.parametrize("how", ["503", "drop", "short", "404"])
+def test_errors_that_last_are_one_clear_line_and_never_a_hole(folder, how):
+    broken = []
+    with serving(folder, lambda *_: how if broken else "ok") as url:
+        scene = open_scene(f"{url}/sparse.tif?lasting{how}")
+        broken.append(True)
+        with pytest.raises(RasterError) as caught:
+            scene.read(Window(4096, 4096, 64, 64))
+    assert "sparse.tif" in str(caught.value)
+    assert "cannot read rows 4096-4159: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("first", [2, 3, 4, 5])
+def test_an_index_of_tiles_that_does_not_arrive_is_no_hole(folder, first):
+    with serving(folder, lambda number, _: "drop" if first <= number < first + 2 else "ok") as url:
+        scene = open_scene(f"{url}/sparse.tif?index{first}")
+        assert (scene.read(Window(4096, 4096, 64, 64)).image == 7).all()
+
+
+def test_a_scene_that_is_not_there_is_told_at_once(folder):
+    asked = []
+    with (
+        serving(folder, lambda number, _: asked.append(number) or "ok") as url,
+        pytest.raises(RasterError, match="404"),
+    ):
+        open_scene(f"{url}/nothing.tif")
+    assert len(asked) < 5
+
+
+def test_a_remote_scene_is_told_from_another_by_its_pixels(folder):
+    with serving(folder) as url:
+        scenes = [open_scene(f"{url}/{name}") for name in ("cog.tif?a", "cog.tif?b", "sparse.tif")]
+        prints = [identity(scene)["fingerprint"] for scene in scenes]
+    assert prints[0] == prints[1] != prints[2]

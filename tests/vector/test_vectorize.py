@@ -1,0 +1,269 @@
+"""Mask files to vector files, as a user meets it: the workflow and its command line."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import fiona
+import numpy as np
+import pyproj
+import pytest
+import rasterio
+import shapely
+from rasterio import features
+from rasterio.transform import Affine, from_origin
+
+from segearth_cli.classes import CLASSES_TAG, parse, to_tag, with_background
+from segearth_cli.errors import RasterError, UsageError
+from segearth_cli.raster import ground
+from segearth_cli.vector.vectorize import Options, vectorize
+
+NORTH_UP = from_origin(400_000, 5_000_000, 0.5, 0.5)
+CLASSES = with_background(parse("background,water,building"), "background")
+
+
+def blobs(height=90, width=110, codes=3, seed=0):
+    noise = np.random.default_rng(seed).integers(0, codes, (-(-height // 8), -(-width // 8)))
+    mask = np.kron(noise, np.ones((8, 8)))[:height, :width].astype(np.uint8)
+    mask[np.random.default_rng(seed + 1).random(mask.shape) < 0.02] = 1
+    return mask
+
+
+def save(path, mask, *, transform=NORTH_UP, crs="EPSG:32633", nodata=255, tag=CLASSES, **profile):
+    height, width = mask.shape
+    form = {"driver": "GTiff", "width": width, "height": height, "count": 1, "dtype": mask.dtype, "nodata": nodata}
+    with rasterio.open(path, "w", **form, crs=crs, transform=transform, **profile) as ds:
+        ds.write(mask, 1)
+        if tag:
+            ds.update_tags(**{CLASSES_TAG: to_tag(tag)})
+    return path
+
+
+def read(path):
+    with fiona.open(path) as found:
+        return [(shapely.geometry.shape(f.geometry), dict(f.properties)) for f in found]
+
+
+def run(mask, out, **options):
+    vectorize(mask, out, Options(quiet=True, **options))
+    return read(out)
+
+
+def rasterized(found, shape, transform):
+    return features.rasterize([(g, row["class_id"]) for g, row in found], shape, transform=transform, dtype="uint8")
+
+
+TRANSFORMS = {
+    "north up": NORTH_UP,
+    "south up": Affine(0.5, 0, 400_000, 0, 0.5, 5_000_000),
+    "rotated": Affine.translation(400_000, 5_000_000) * Affine.rotation(33) * Affine.scale(0.5, -0.5),
+    "oblong pixels": from_origin(400_000, 5_000_000, 0.5, 2.0),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS.keys())
+def test_the_polygons_give_the_mask_back_on_any_grid(tmp_path, transform):
+    mask = blobs()
+    found = run(save(tmp_path / "m.tif", mask, transform=transform), tmp_path / "m.gpkg", rows=17)
+    assert np.array_equal(rasterized(found, mask.shape, transform), mask)
+    assert all(g.is_valid and g.exterior.is_ccw and not any(r.is_ccw for r in g.interiors) for g, _ in found)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS.keys())
+def test_areas_and_perimeters_are_those_of_the_pixels(tmp_path, transform):
+    mask = blobs()
+    found = run(save(tmp_path / "m.tif", mask, transform=transform), tmp_path / "m.gpkg")
+    pixel = abs(transform.determinant)
+    for code, name in ((1, "water"), (2, "building")):
+        total = sum(row["area_m2"] for _, row in found if row["class"] == name)
+        assert total == pytest.approx((mask == code).sum() * pixel)
+    assert all(row["perimeter_m"] == pytest.approx(g.length) for g, row in found)
+
+
+def test_areas_on_a_geographic_crs_are_geodesic(tmp_path):
+    path = save(tmp_path / "m.tif", blobs(), transform=from_origin(15, 60, 1e-3, 1e-3), crs="EPSG:4326")
+    geod = pyproj.Geod(ellps="WGS84")
+    for g, row in run(path, tmp_path / "m.gpkg"):
+        area, length = geod.geometry_area_perimeter(g)
+        assert (row["area_m2"], row["perimeter_m"]) == pytest.approx((abs(area), length))
+
+
+def test_feet_become_metres(tmp_path):
+    path = save(tmp_path / "m.tif", np.ones((3, 4), np.uint8), transform=from_origin(9e5, 2e5, 10, 10), crs="EPSG:2263")
+    ((_, row),) = run(path, tmp_path / "m.gpkg")
+    foot = 1200 / 3937  # US survey foot in metres, by definition
+    assert row["area_m2"] == pytest.approx(12 * (10 * foot) ** 2)
+    assert row["perimeter_m"] == pytest.approx(14 * 10 * foot)
+
+
+def test_pixels_without_data_and_the_background_are_not_drawn(tmp_path):
+    mask = blobs()
+    mask[10:40, 20:60] = 255
+    found = run(save(tmp_path / "m.tif", mask), tmp_path / "m.gpkg")
+    assert {row["class"] for _, row in found} == {"water", "building"}
+    assert np.array_equal(rasterized(found, mask.shape, NORTH_UP), np.where(mask == 255, 0, mask))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "uint32"])
+def test_codes_of_any_integer_type_keep_their_value(tmp_path, dtype):
+    limits = np.iinfo(dtype)
+    mask = np.array([[0, limits.max], [limits.max, limits.min]], dtype)
+    found = run(save(tmp_path / "m.tif", mask, nodata=None, tag=None), tmp_path / "m.gpkg")
+    codes = sorted({0, int(limits.min), int(limits.max)})
+    assert sorted({row["class_id"] for _, row in found}) == codes
+    assert {row["class"] for _, row in found} == {f"class_{code}" for code in codes}
+    assert sum(g.area for g, _ in found) == 1  # 4 pixels of half a metre
+
+
+def test_an_internal_mask_band_hides_pixels(tmp_path):
+    hidden = np.zeros((20, 30), bool)
+    hidden[3:9, 4:20] = True
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        path = save(tmp_path / "m.tif", np.ones((20, 30), np.uint8), nodata=None, tag=None)
+        with rasterio.open(path, "r+") as ds:
+            ds.write_mask(~hidden)
+    ((polygon, _),) = run(path, tmp_path / "m.gpkg")
+    assert np.array_equal(features.rasterize([polygon], hidden.shape, transform=NORTH_UP) == 0, hidden)
+
+
+def test_gdal_category_names_name_the_classes(tmp_path):
+    path = save(tmp_path / "m.tif", blobs(), tag=None)
+    names = "".join(f"<Category>{name}</Category>" for name in ("Background", "sea", "ville d'été"))
+    text = f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{names}</CategoryNames></PAMRasterBand></PAMDataset>'
+    (tmp_path / "m.tif.aux.xml").write_text(text, encoding="utf-8")
+    assert {row["class"] for _, row in run(path, tmp_path / "m.gpkg")} == {"sea", "ville d'été"}
+
+
+def test_classes_without_a_name_are_coloured_too(tmp_path):
+    run(save(tmp_path / "m.tif", blobs(), tag=None), tmp_path / "m.gpkg")
+    ((qml,),) = sqlite3.connect(tmp_path / "m.gpkg").execute("SELECT styleQML FROM layer_styles").fetchall()
+    values = [category.get("value") for category in ET.fromstring(qml).iter("category")]
+    assert sorted(values) == ["class_0", "class_1", "class_2"]
+
+
+def test_chosen_classes_alone_are_drawn_and_unknown_ones_named(tmp_path):
+    path = save(tmp_path / "m.tif", blobs())
+    assert {row["class"] for _, row in run(path, tmp_path / "m.gpkg", classes=("Building",))} == {"building"}
+    with pytest.raises(UsageError, match=r"watr.*water, building"):
+        run(path, tmp_path / "n.gpkg", classes=("watr",))
+
+
+@pytest.mark.parametrize("rows", [7, None])
+def test_a_sieve_joins_small_pieces_as_gdal_does_and_spares_nodata(tmp_path, rows):
+    mask = blobs()
+    mask[30:50, 30:36] = 255
+    path = save(tmp_path / "m.tif", mask)
+    found = run(path, tmp_path / "m.gpkg", min_area=ground.parse_area("5m2", "--min-area"), rows=rows)
+    expected = features.sieve(mask, 20, mask=mask != 255)
+    expected[mask == 255] = 0
+    assert np.array_equal(rasterized(found, mask.shape, NORTH_UP), expected)
+
+
+@pytest.mark.parametrize("rows", [4, None])
+def test_small_holes_are_filled_with_all_that_lies_in_them(tmp_path, rows):
+    mask = np.full((40, 60), 2, np.uint8)
+    mask[5:11, 5:11] = 0
+    mask[7:9, 7:9] = 1  # a class in the small hole
+    mask[20:32, 20:32] = 0  # a large hole
+    mask[35, 50] = 255  # no data in a hole
+    path = save(tmp_path / "m.tif", mask)
+    found = run(path, tmp_path / "m.gpkg", fill_holes=ground.parse_area("50px", "--fill-holes"), rows=rows)
+    ((building, row),) = found
+    assert row["class"] == "building"
+    assert sorted(shapely.Polygon(hole).area for hole in building.interiors) == [0.25, 36]  # 1 and 144 pixels
+
+
+@pytest.mark.parametrize("options", [{}, {"smooth": True}, {"connectivity": 8}, {"smooth": True, "connectivity": 8}])
+def test_simplified_classes_neither_overlap_nor_part(tmp_path, options):
+    path = save(tmp_path / "m.tif", blobs(), tag=None)
+    found = run(path, tmp_path / "m.gpkg", simplify=ground.parse_length("1m", "--simplify"), **options)
+    whole = shapely.union_all([g for g, _ in found])
+    assert all(g.is_valid for g, _ in found)
+    assert sum(g.area for g, _ in found) == pytest.approx(whole.area)
+    assert not whole.interiors
+
+
+def test_mean_confidence_is_that_of_the_pixels_with_one(tmp_path):
+    mask = blobs()
+    confidence = np.random.default_rng(5).integers(0, 256, mask.shape).astype(np.uint8)  # 255 = none
+    save(tmp_path / "c.tif", confidence, tag=None)
+    path = save(tmp_path / "m.tif", mask)
+    for g, row in run(path, tmp_path / "m.gpkg", confidence=tmp_path / "c.tif", rows=13):
+        inside = features.rasterize([g], mask.shape, transform=NORTH_UP, dtype="uint8") == 1
+        values = confidence[inside & (confidence != 255)] / 254
+        assert row["confidence"] == pytest.approx(values.mean() if len(values) else 0, abs=1e-6)  # rounded to 6 digits
+
+
+def test_a_confidence_raster_of_another_size_is_refused(tmp_path):
+    save(tmp_path / "c.tif", blobs(50, 50), tag=None)
+    with pytest.raises(UsageError, match="same pixels"):
+        run(save(tmp_path / "m.tif", blobs()), tmp_path / "m.gpkg", confidence=tmp_path / "c.tif")
+
+
+def test_dissolving_writes_one_feature_a_class(tmp_path):
+    found = run(save(tmp_path / "m.tif", blobs()), tmp_path / "m.gpkg", dissolve=True)
+    assert sorted(row["class"] for _, row in found) == ["building", "water"]
+
+
+@pytest.mark.parametrize("suffix", ["gpkg", "geojson", "fgb", "shp"])
+def test_a_mask_without_data_gives_an_empty_layer(tmp_path, suffix):
+    path = save(tmp_path / "m.tif", np.full((30, 40), 255, np.uint8))
+    assert run(path, tmp_path / f"m.{suffix}") == []
+
+
+def test_several_bands_and_real_values_are_refused(tmp_path):
+    with pytest.raises(RasterError, match="float32 values"):
+        run(save(tmp_path / "m.tif", blobs().astype("float32"), tag=None), tmp_path / "m.gpkg")
+    assert not (tmp_path / "m.gpkg").exists()
+
+
+def segearth(*arguments, cwd, **options):
+    command = [sys.executable, "-m", "segearth_cli", "vectorize", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, **options)
+
+
+def test_paths_come_from_stdin_and_go_to_stdout_and_one_failure_is_exit_code_3(tmp_path):
+    save(tmp_path / "one.mask.tif", blobs())
+    (tmp_path / "two.tif").write_text("no raster")
+    done = segearth("-", "--quiet", "--format", "geojson", cwd=tmp_path, input="one.mask.tif\ntwo.tif\nthree.tif\n")
+    assert done.returncode == 3
+    assert done.stdout == "one.geojson\n"
+    lines = done.stderr.splitlines()
+    assert [name in line for name, line in zip(("two.tif", "three.tif", "2 of 3"), lines, strict=True)] == [True] * 3
+    assert json.loads((tmp_path / "one.geojson").read_text())["features"]
+
+
+def test_a_folder_for_several_masks_is_made(tmp_path):
+    for name in ("a", "b"):
+        save(tmp_path / f"{name}.mask.tif", blobs())
+    done = segearth("a.mask.tif", "b.mask.tif", "--quiet", "-o", "new/vectors/", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "new/vectors/a.gpkg\nnew/vectors/b.gpkg\n")
+    assert {path.name for path in (tmp_path / "new" / "vectors").iterdir()} == {"a.gpkg", "b.gpkg"}
+
+
+def test_existing_files_are_kept_without_overwrite(tmp_path):
+    save(tmp_path / "m.tif", blobs())
+    (tmp_path / "m.gpkg").write_text("mine")
+    done = segearth("m.tif", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--overwrite" in done.stderr
+    assert (tmp_path / "m.gpkg").read_text() == "mine"
+
+
+def test_a_mask_without_crs_is_drawn_in_its_own_coordinates_and_said(tmp_path):
+    save(tmp_path / "m.tif", np.ones((4, 5), np.uint8), crs=None, transform=Affine.identity())
+    done = segearth("m.tif", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "no CRS" in done.stderr
+    assert read(tmp_path / "m.gpkg")[0][0].bounds == (0, 0, 5, 4)
+
+
+@pytest.mark.parametrize("flags", [("--simplify", "1"), ("--min-area", "5 acres"), ("--connectivity", "6")])
+def test_a_bad_value_is_one_line_that_shows_what_is_accepted(tmp_path, flags):
+    save(tmp_path / "m.tif", blobs())
+    done = segearth("m.tif", *flags, cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert flags[0] in done.stderr

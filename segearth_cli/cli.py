@@ -17,6 +17,7 @@ import typer
 
 from segearth_cli import __version__
 from segearth_cli.commands import evaluate, merge, models, predict, train, vectorize
+from segearth_cli.console import note
 from segearth_cli.errors import SegEarthError
 
 app = typer.Typer(
@@ -102,5 +103,5 @@ def _reader_gone() -> int:
 
 
 def _fail(line: str, code: int) -> int:
-    print(f"segearth: {line}", file=sys.stderr)
+    note(line)
     return code

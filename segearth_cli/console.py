@@ -1,14 +1,22 @@
-"""What the user sees while work goes on: everything here goes to stderr."""
+"""What people read: progress and notes on stderr, answers on stdout, and text made fit to be shown."""
 
 from __future__ import annotations
 
+import re
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from urllib.parse import parse_qs
 
 Progress = Callable[[int], None]  # called with the number of steps just done
 SPARSE_SECONDS = 30.0
+
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls, directions of writing, half characters, line ends
+_SIGNED = re.compile(r"/vsi(\w+)\?(\S+)")  # /vsicurl?url=...&header.NAME=...
+_OWNER = re.compile(r"://[^/\s]*@")
+_QUERY = re.compile(r"\?[^\s'\"<>()\[\]]*[^\s'\"<>()\[\],.;:]")
 
 
 @contextmanager
@@ -22,7 +30,7 @@ def progress(label: str, total: int, *, unit: str = "window", quiet: bool = Fals
         return
     from tqdm import tqdm
 
-    with tqdm(total=total, desc=label, unit=unit, file=sys.stderr, dynamic_ncols=True, leave=False) as bar:
+    with tqdm(total=total, desc=shown(label), unit=unit, file=sys.stderr, dynamic_ncols=True, leave=False) as bar:
         yield lambda steps: (bar.update(steps), None)[1]
 
 
@@ -44,4 +52,37 @@ def _sparse(label: str, total: int, unit: str) -> Progress:
 
 def note(line: str) -> None:
     """One line on stderr for the user."""
-    print(f"segearth: {line}", file=sys.stderr)  # noqa: T201
+    print(f"segearth: {shown(line)}", file=sys.stderr)  # noqa: T201
+
+
+def answer(text: str) -> None:
+    """A result on stdout for the program that reads it, a name as its bytes are; on a terminal as `shown` has it."""
+    if sys.stdout.isatty():
+        text = "\n".join(map(shown, text.split("\n")))
+    elif hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="surrogateescape")
+    print(text, flush=True)  # noqa: T201
+
+
+def shown(text: str) -> str:
+    """Text as one line for people: control characters escaped, secrets of URLs left out.
+
+    >>> shown("a\\nb\\x1b[31m.tif"), shown("https://me:pw@host/x.tif?sig=1: no such file")
+    ('a\\\\nb\\\\x1b[31m.tif', 'https://host/x.tif: no such file')
+    """
+    return "".join(_escaped(c) if unicodedata.category(c) in _UNSEEN else c for c in without_secrets(text))
+
+
+def without_secrets(text: str) -> str:
+    """A path, or text that names some, without the query and user:password of its URLs; local paths stay as they are.
+
+    >>> without_secrets("/vsicurl/https://host/x.tif?token=1"), without_secrets("what?.tif")
+    ('/vsicurl/https://host/x.tif', 'what?.tif')
+    """
+    text = _SIGNED.sub(lambda m: f"/vsi{m[1]}/{parse_qs(m[2]).get('url', [''])[0]}", text)
+    start = text.find("://")
+    return text if start < 0 else text[:start] + _QUERY.sub("", _OWNER.sub("://", text[start:]))
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

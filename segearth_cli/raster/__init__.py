@@ -6,19 +6,23 @@ Knows no model, no class that is not in a file, and prints nothing.
 """
 
 from segearth_cli.raster.fingerprint import identity, local_files
-from segearth_cli.raster.georeference import Frame, frame_from_json, frame_to_json
+from segearth_cli.raster.georeference import (
+    Frame,
+    Georeferenced,
+    frame_from_json,
+    frame_to_json,
+    region_georeference,
+)
 from segearth_cli.raster.grid import Blend, Window, blocks, starts, touching, window_weights, windows, working_size
 from segearth_cli.raster.ground import Ground, Size, parse_area, parse_length
 from segearth_cli.raster.mask_reader import Mask, Recoding, mask_strips, read_mask
 from segearth_cli.raster.mask_writer import (
     TILE,
-    Georeferenced,
     Outputs,
     Rows,
     label,
     layouts,
     read_tags,
-    region_georeference,
     write_category_names,
     writing,
 )

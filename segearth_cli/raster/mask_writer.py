@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -22,27 +22,11 @@ from rasterio.windows import Window as RasterWindow
 from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, to_tag
 from segearth_cli.errors import RasterError
 from segearth_cli.files import replacing
+from segearth_cli.raster.georeference import Georeferenced, region_georeference
 from segearth_cli.raster.grid import Window
 
 TILE = 512  # pixels; rows are written in whole tiles, each one once
 OVERVIEW_BELOW = 512  # overviews are added until the smallest is below this
-
-
-class Georeferenced(Protocol):
-    """What places a mask on the ground: a scene, or what a run kept of one."""
-
-    @property
-    def height(self) -> int: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def crs(self) -> Any: ...
-    @property
-    def transform(self) -> Any: ...
-    @property
-    def gcps(self) -> tuple[list[Any], Any]: ...
-    @property
-    def rpcs(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,35 +228,3 @@ def _collecting(found: list[str]) -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
-
-
-def region_georeference(scene: Georeferenced, region: Window) -> dict[str, Any]:
-    """CRS and transform, GCPs and RPCs of a region, as far as the scene has them."""
-    found: dict[str, Any] = {}
-    if scene.gcps[0]:
-        found = {"crs": scene.gcps[1], "gcps": _gcps(scene, region)}
-    elif scene.crs is not None or not scene.transform.is_identity:
-        t = scene.transform
-        moved = type(t)(
-            t.a, t.b, t.c + t.a * region.col + t.b * region.row, t.d, t.e, t.f + t.d * region.col + t.e * region.row
-        )
-        found = {"crs": scene.crs, "transform": moved}
-    if scene.rpcs is not None:
-        found["rpcs"] = _rpcs(scene, region)
-    return found
-
-
-def _gcps(scene: Georeferenced, region: Window) -> list[Any]:
-    from rasterio.control import GroundControlPoint
-
-    return [
-        GroundControlPoint(p.row - region.row, p.col - region.col, p.x, p.y, p.z, p.id, p.info) for p in scene.gcps[0]
-    ]
-
-
-def _rpcs(scene: Georeferenced, region: Window) -> Any:
-    import attrs
-
-    return attrs.evolve(
-        scene.rpcs, line_off=scene.rpcs.line_off - region.row, samp_off=scene.rpcs.samp_off - region.col
-    )

@@ -17,7 +17,7 @@ import rasterio
 from benchmarks import report
 from segearth_cli import classes as class_lists
 from segearth_cli.classes import ClassSet
-from segearth_cli.prediction import PredictOptions, RunOptions, predict_scene
+from segearth_cli.prediction import PredictOptions, Predictor, RunOptions, predict_scene
 from segearth_cli.raster import Outputs
 from segearth_cli.weights import Assembled, ModelOptions, assemble, choose
 
@@ -41,7 +41,8 @@ def run(scene: Path, folder: Path, assembled: Assembled, classes: ClassSet, **op
     """Seconds, windows and the share of waiting of one run."""
     run_options = RunOptions(quiet=True, batch=options.pop("batch", None))
     outputs = Outputs(folder / "mask.tif")
-    summary = predict_scene(str(scene), outputs, assembled, classes, PredictOptions(**options), run_options)
+    predictor = Predictor(lambda: assembled, classes, PredictOptions(**options), run_options)
+    summary = predict_scene(str(scene), outputs, predictor)
     return {
         "seconds": summary.seconds,
         "windows": summary.windows,

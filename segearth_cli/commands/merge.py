@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from segearth_cli.commands.results import show
 from segearth_cli.errors import UsageError
 from segearth_cli.files import refuse_existing
 
@@ -46,4 +46,4 @@ def merge(
     places = {kind: str(path) for kind, path in (given or vrts).items()}
     empty = sum(look.state == "empty" for _, look in found)
     facts = {"work": str(folder), "shards": len(found), "empty_shards": empty, **places}
-    print(json.dumps(facts, ensure_ascii=False) if as_json else places["mask"], flush=True)
+    show(places["mask"], facts, as_json=as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from segearth_cli import classes as class_lists
 from segearth_cli import console
+from segearth_cli.commands.results import show
 from segearth_cli.commands.sharding import (
     Sharded,
     Sharding,
@@ -19,7 +19,6 @@ from segearth_cli.commands.sharding import (
     scene_entries,
     shard_folders,
     sharding_options,
-    write_polygons,
 )
 from segearth_cli.errors import RasterError, SegEarthError, UsageError, WeightsError
 from segearth_cli.files import make_folders, refuse_existing
@@ -27,9 +26,8 @@ from segearth_cli.files import make_folders, refuse_existing
 if TYPE_CHECKING:
     from segearth_cli.classes import ClassSet
     from segearth_cli.jobs import Entry
-    from segearth_cli.prediction import PredictOptions, RunOptions, Summary
+    from segearth_cli.prediction import PredictOptions, Predictor, Summary
     from segearth_cli.raster import Outputs
-    from segearth_cli.weights import Assembled, ModelOptions
 
 Opt = typer.Option
 RESOLUTIONS = frozenset({"scale", "gsd", "long_side"})
@@ -158,7 +156,7 @@ def predict(
         console.note(choice.note)
     if dry_run:
         return _each(names, outputs, _DryRun(choice.model, options, class_set, as_json, _batch(batch_size), sharding))
-    from segearth_cli.prediction import RunOptions
+    from segearth_cli.prediction import Predictor, RunOptions, assembled_once
     from segearth_cli.weights import ModelOptions
 
     model_options = ModelOptions(
@@ -166,10 +164,11 @@ def predict(
     )
     notice = (lambda _line: None) if quiet else console.note
     run = RunOptions(_batch(batch_size), workers, quiet, skip, overwrite, notice)
-    act: Any = _Predict(model_options, options, run, class_set, as_json, verbose)
+    predictor = Predictor(assembled_once(model_options, class_set, notice), class_set, options, run)
+    act: Any = _Predict(predictor, as_json, verbose)
     if sharding.work is not None:
         folders = shard_folders(names, sharding.work, single=manifest is None)
-        act = Sharded(sharding, folders, model_options, options, run, class_set, as_json)
+        act = Sharded(sharding, folders, model_options, predictor, as_json)
     if manifest is not None or summary is not None:
         return each_reported(names, outputs, act, summary, quiet=quiet)
     return _each(names, outputs, act)
@@ -177,33 +176,22 @@ def predict(
 
 @dataclass
 class _Predict:
-    """Runs one scene after another with one model, assembled when the first scene needs it."""
+    """Runs one scene after another with one model."""
 
-    model: ModelOptions
-    options: PredictOptions
-    run: RunOptions
-    classes: ClassSet
+    predictor: Predictor
     as_json: bool
     verbose: bool
-    assembled: Assembled | None = None
 
     def __call__(self, scene: str, outputs: Outputs) -> Summary:
         from segearth_cli.prediction import as_json, predict_scene
-        from segearth_cli.weights import assemble
 
-        if self.assembled is None:
-            self.assembled = assemble(self.model, self.classes)
-            for line in self.assembled.notices:
-                self.run.notice(line)
-        summary = predict_scene(scene, outputs, self.assembled, self.classes, self.options, self.run)
-        if not summary.skipped:
-            write_polygons(outputs, quiet=self.run.quiet)
-        print(json.dumps(as_json(summary), ensure_ascii=False) if self.as_json else summary.mask, flush=True)
+        summary = predict_scene(scene, outputs, self.predictor)
+        show(summary.mask, as_json(summary), as_json=self.as_json)
         if self.verbose:
             run, share = summary.run, summary.waited_seconds / max(summary.seconds, 1e-9)
             console.note(
                 f"{scene}: {run['model']} with upsampler {run['upsampler']}, {run['precision']} on "
-                f"{self.assembled.device}; {summary.computed_windows} of {summary.windows} windows of "
+                f"{self.predictor.model().device}; {summary.computed_windows} of {summary.windows} windows of "
                 f"{run['window']} px in {summary.seconds:.1f} s, {share:.0%} of it waiting for pixels"
             )
         return summary
@@ -248,15 +236,13 @@ class _DryRun:
         if self.sharding.work is not None:
             size = self.sharding.size
             facts["shards"] = -(-plan.height // size) * -(-plan.width // size)
-        if self.as_json:
-            print(json.dumps(facts, ensure_ascii=False))
-            return
         shards = f"{facts['shards']} shards, " if "shards" in facts else ""
-        print(
+        line = (
             f"{scene}: {opened.width} x {opened.height} px, working size {plan.cols} x {plan.rows} px, "
             f"{facts['windows']} windows of {plan.window} px every {plan.stride} px, {shards}"
             f"memory about {facts['memory'] / 1e9:.2f} GB beside the model, disk up to {facts['disk'] / 1e9:.2f} GB"
         )
+        show(line, facts, as_json=self.as_json)
 
 
 def _each(names: list[str], outputs: list[Outputs], act: Any) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from segearth_cli import console
+from segearth_cli.commands.results import show
 from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.files import from_arguments
 from segearth_cli.jobs import Entry, Outcome, read_manifest, summary_lines, write_summary
@@ -16,11 +16,10 @@ from segearth_cli.jobs import Entry, Outcome, read_manifest, summary_lines, writ
 TILE = 512  # pixels of a mask's tiles (masks.TILE, which would bring rasterio into --help)
 
 if TYPE_CHECKING:
-    from segearth_cli.classes import ClassSet
     from segearth_cli.jobs import Job, Session, Shard, Share
-    from segearth_cli.prediction import PredictOptions, RunOptions, Summary
+    from segearth_cli.prediction import Predictor, Summary
     from segearth_cli.raster import Outputs
-    from segearth_cli.weights import Assembled, ModelOptions
+    from segearth_cli.weights import ModelOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,16 @@ class Sharding:
 
         return Share(self.index or 0, self.count or 1)
 
+    def compute(self, work: Session, share: Share) -> list[Shard]:
+        """Computes a share of shards, which it returns, with the engine asked for."""
+        from segearth_cli import jobs
+
+        if self.engine == "dask":
+            return jobs.compute_with_dask(work, share, self.scheduler, max(1, len(self.devices)))
+        if len(self.devices) > 1:
+            return jobs.compute_on(work, share, self.devices)
+        return jobs.compute_share(work, share)
+
 
 def sharding_options(
     work: Path | None, size: int, resume: bool, index: int | None, count: int | None, engine: str,
@@ -111,15 +120,6 @@ def shard_folders(names: Sequence[str], work: Path, *, single: bool) -> dict[str
     return folders
 
 
-def write_polygons(outputs: Outputs, *, quiet: bool) -> None:
-    """The polygons of a mask just written, where they were asked for."""
-    if outputs.vector is None:
-        return
-    from segearth_cli.vector import Options, vectorize
-
-    vectorize(outputs.mask, outputs.vector, Options(confidence=outputs.confidence, quiet=quiet))
-
-
 def each_reported(
     names: Sequence[str], outputs: Sequence[Outputs], act: Any, summary: Path | None, *, quiet: bool
 ) -> int:
@@ -158,56 +158,23 @@ class Sharded:
     sharding: Sharding
     folders: dict[str, Path]  # by scene
     model: ModelOptions
-    options: PredictOptions
-    run: RunOptions
-    classes: ClassSet
+    predictor: Predictor
     as_json: bool
-    assembled: Assembled | None = None
 
     def __call__(self, scene: str, outputs: Outputs) -> Summary | None:
-        """Computes a share of a scene's shards and, where that is all of them, joins the mask."""
-        import time
+        """Computes a share of a scene's shards or, where that is all of them, its files."""
+        from segearth_cli.jobs import compute_part, predict_in_shards
+        from segearth_cli.prediction import as_json
 
-        from segearth_cli.jobs import finish, session
-        from segearth_cli.prediction import as_json, done_before, summarise
-        from segearth_cli.weights import assemble
-
-        started = time.perf_counter()
-        job = self._job(scene, outputs)
-        if self.assembled is None:
-            self.assembled = assemble(self.model, self.classes)
-            for line in self.assembled.notices:
-                self.run.notice(line)
-        with session(job, self.assembled, self.run, join=self.sharding.resume or self.sharding.partial) as work:
-            if self.sharding.partial:
-                shards = self._compute(work)
-                facts = {"scene": scene, "work": str(job.folder), "shards": [shard.name for shard in shards]}
-                print(json.dumps(facts, ensure_ascii=False) if self.as_json else job.folder, flush=True)
-                return None
-            facts = work.ledger.run["facts"]
-            if self.run.skip and done_before(outputs, work.scene, self.classes, facts, overwrite=self.run.overwrite):
-                summary = summarise(scene, outputs, work.scene, work.plan, facts)
-            else:
-                self._compute(work)
-                summary = finish(work, outputs, time.perf_counter() - started)
-                write_polygons(outputs, quiet=self.run.quiet)
-        print(json.dumps(as_json(summary), ensure_ascii=False) if self.as_json else summary.mask, flush=True)
+        sharding, job = self.sharding, self._job(scene, outputs)
+        if sharding.partial:
+            shards = compute_part(job, self.predictor, sharding.share, sharding.compute)
+            facts = {"scene": scene, "work": str(job.folder), "shards": [shard.name for shard in shards]}
+            show(job.folder, facts, as_json=self.as_json)
+            return None
+        summary = predict_in_shards(job, self.predictor, outputs, join=sharding.resume, engine=sharding.compute)
+        show(summary.mask, as_json(summary), as_json=self.as_json)
         return summary
-
-    def _compute(self, work: Session) -> list[Shard]:
-        """Computes this process's share on the engine asked for; its shards."""
-        sharding = self.sharding
-        if sharding.engine == "dask":
-            from segearth_cli.jobs import compute_with_dask
-
-            return compute_with_dask(work, sharding.share, sharding.scheduler, max(1, len(sharding.devices)))
-        if len(sharding.devices) > 1:
-            from segearth_cli.jobs import compute_on
-
-            return compute_on(work, sharding.share, sharding.devices)
-        from segearth_cli.jobs import compute_share
-
-        return compute_share(work, sharding.share)
 
     def _job(self, scene: str, outputs: Outputs) -> Job:
         from segearth_cli.jobs import Job
@@ -215,5 +182,5 @@ class Sharded:
         place = Path(scene).absolute() if Path(scene).exists() else scene
         return Job(
             str(place), self.folders[scene].absolute(), tuple(outputs.by_kind()), self.sharding.size, self.model,
-            self.options, self.classes,
+            self.predictor.options, self.predictor.classes,
         )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
-    from segearth_cli.jobs.compute import Job, Session, Share, compute_share, finish, session
+    from segearth_cli.jobs.compute import Job, Session, Share, compute_part, compute_share, predict_in_shards
     from segearth_cli.jobs.dask import compute_with_dask
     from segearth_cli.jobs.manifest import Entry, Outcome, read_manifest, summary_lines, write_summary
     from segearth_cli.jobs.merge import complete, mask_vrt, write_cog, write_geotiff, write_vrts
@@ -26,13 +26,13 @@ __all__ = [
     "Share",
     "complete",
     "compute_on",
+    "compute_part",
     "compute_share",
     "compute_with_dask",
-    "finish",
     "mask_vrt",
     "open_ledger",
+    "predict_in_shards",
     "read_manifest",
-    "session",
     "summary_lines",
     "write_cog",
     "write_geotiff",
@@ -43,7 +43,7 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
-        "compute": "Job Session Share compute_share finish session",
+        "compute": "Job Session Share compute_part compute_share predict_in_shards",
         "dask": "compute_with_dask",
         "manifest": "Entry Outcome read_manifest summary_lines write_summary",
         "merge": "complete mask_vrt write_cog write_geotiff write_vrts",

@@ -5,51 +5,61 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from segearth_cli.classes import NODATA, ClassSet
+from segearth_cli.classes import ClassSet
 from segearth_cli.console import progress
 from segearth_cli.errors import RunError, SegEarthError
-from segearth_cli.jobs.merge import complete, tags, write_geotiff
+from segearth_cli.jobs.merge import complete, write_geotiff
 from segearth_cli.jobs.run_folder import COMPLETE, Ledger, Shard, State, describe, start
 from segearth_cli.prediction import (
-    Decider,
-    Plan,
+    Measured,
     PredictOptions,
+    Predictor,
+    Prepared,
     RunOptions,
     Summary,
-    Work,
-    make_plan,
-    run_facts,
-    segmented_rows,
+    assembled_once,
+    prepared,
     summarise,
-    work_for,
+    there_already,
+    together,
+    write_polygons,
+    write_region,
 )
-from segearth_cli.raster import Outputs, Scene, environment, identity, layouts, open_scene, writing
-from segearth_cli.weights import Assembled, ModelOptions
+from segearth_cli.raster import Outputs, environment, layouts
+from segearth_cli.weights import ModelOptions
 
 FAILURES = 3  # in a row, after which a run stops: what ails them ails the rest
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A scene to be computed in shards: all that a process needs to take part in it; can be pickled.
-
-    kinds: mask, and confidence and scores where asked for. shard_size: pixels.
-    """
+    """A scene to be computed in shards: all that a process needs to take part in it; can be pickled."""
 
     scene: str
+    """Its path, the same on all machines that take part."""
     folder: Path
+    """The run's folder, which all of them reach."""
     kinds: tuple[str, ...]
+    """What is written: mask, and confidence and scores where asked for."""
     shard_size: int
+    """Side of a shard, in pixels; a multiple of a mask's tiles."""
     model: ModelOptions
+    """Which model, and where it runs."""
     options: PredictOptions
+    """What changes a pixel."""
     classes: ClassSet
+    """The classes of the mask."""
+
+
+def predictor_of(job: Job, run: RunOptions) -> Predictor:
+    """What computes a job in a process of its own."""
+    return Predictor(assembled_once(job.model, job.classes, run.notice), job.classes, job.options, run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,9 @@ class Share:
     """Every count-th shard from the index-th on: what one of several processes takes."""
 
     index: int = 0
+    """Which share, from 0."""
     count: int = 1
+    """Into how many shares the shards are dealt."""
 
     def of(self, shards: list[Shard]) -> list[Shard]:
         """The shards of this share."""
@@ -69,11 +81,16 @@ class Session:
     """A run's folder with the scene and the model at hand."""
 
     job: Job
-    run: RunOptions
-    assembled: Assembled
-    scene: Scene
-    plan: Plan
+    """What is computed."""
+    prepared: Prepared
+    """The scene, open and planned."""
     ledger: Ledger
+    """What the folder says of the run."""
+
+    @property
+    def run(self) -> RunOptions:
+        """How shards are computed."""
+        return self.prepared.predictor.run
 
     def compute(self, shard: Shard, advance: Callable[[int], None], *, wait: bool = False) -> State | None:
         """Computes and records a shard that is not complete; its state, or None when another process is at it.
@@ -86,48 +103,20 @@ class Session:
                 return None
             found = self.ledger.look(shard)
             if found.state in COMPLETE:
-                advance(self.plan.window_count(shard.window))
+                advance(self.prepared.plan.window_count(shard.window))
                 return found.state
-            with environment(self.job.scene):
-                return self._compute(shard, advance)
+            try:
+                measured = self._write(shard, advance)
+            except SegEarthError as e:
+                self.ledger.write_failure(shard, str(e))
+                raise
+            return self.ledger.write(shard, measured)
 
-    def _compute(self, shard: Shard, advance: Callable[[int], None]) -> State:
-        started = time.perf_counter()
-        run, device = self.run, self.assembled.device
-        work = work_for(self.plan, device, run.batch, threads=run.threads, progress=advance, notice=run.notice)
-        counts = np.zeros(256, np.int64)
-        state: State = "done"
-        try:
-            self._write(shard, work, counts)
-        except _Nothing:
-            state = "empty"
-        except SegEarthError as e:
-            self.ledger.write(shard, "failed", {"error": str(e)})
-            raise
-        pixels = {str(code): int(n) for code, n in enumerate(counts) if n}
-        seconds = {"seconds": round(time.perf_counter() - started, 3), "waited_seconds": round(work.waited, 3)}
-        self.ledger.write(shard, state, {"pixels": pixels, "computed_windows": work.computed, **seconds})
-        return state
-
-    def _write(self, shard: Shard, work: Work, counts: np.ndarray[Any, np.dtype[np.int64]]) -> None:
-        job, outputs = self.job, self.ledger.outputs(shard)
-        if self.scene.hole(shard.window):
-            work.progress(self.plan.window_count(shard.window))
-            counts[NODATA] = shard.window.height * shard.window.width
-            raise _Nothing
-        self._check_space(shard)
-        classes, scores = job.classes, "scores" in job.kinds
-        decide = Decider(classes.query_class, job.options.threshold, classes.background, scores=scores)
-        model, queries, window = self.assembled.segmenter, len(classes.queries), shard.window
-        with (
-            writing(outputs, self.scene, classes, tags(self.ledger), window, whole=False) as writer,
-            closing(segmented_rows(self.scene, self.plan, model, queries, decide, work, window)) as finished,
-        ):
-            for rows in finished:
-                writer.write(rows)
-                counts += np.bincount(rows.codes.ravel(), minlength=256)
-            if not counts[:NODATA].any():
-                raise _Nothing
+    def _write(self, shard: Shard, advance: Callable[[int], None]) -> Measured:
+        with environment(self.job.scene):
+            if not self.prepared.scene.hole(shard.window):
+                self._check_space(shard)
+            return write_region(self.prepared, self.ledger.outputs(shard), shard.window, advance, part=True)
 
     def _check_space(self, shard: Shard) -> None:
         """Raises RunError when the disk might not hold a shard: better than half a file and what GDAL says of it."""
@@ -141,29 +130,18 @@ class Session:
             )
 
 
-class _Nothing(Exception):  # noqa: N818
-    """A shard without a pixel of data: nothing is kept of it but its record."""
-
-
 @contextmanager
-def session(job: Job, assembled: Assembled, run: RunOptions, *, join: bool) -> Iterator[Session]:
+def session(job: Job, predictor: Predictor, *, join: bool) -> Iterator[Session]:
     """A session in the folder of a job; the folder is made where it is not there yet.
 
     join: go on where the folder holds this run already. Raises RunError when it holds another, RasterError when the
     scene cannot be read.
     """
-    with environment(job.scene):
-        scene = open_scene(job.scene, job.options.read)
-    try:
-        with environment(job.scene):
-            plan = make_plan(scene, job.options, assembled.native)
-            known = identity(scene)
-        facts = run_facts(scene, plan, assembled.facts, job.classes, job.options, known["fingerprint"])
-        described = describe(scene, {"path": job.scene, **known}, facts, job.classes, job.shard_size, job.kinds)
-        ledger = start(job.folder, described, join=join)
-        yield Session(job, run, assembled, scene, plan, ledger)
-    finally:
-        scene.close()
+    with prepared(job.scene, predictor) as ready:
+        described = describe(
+            ready.scene, {"path": job.scene, **ready.identity}, ready.facts, job.classes, job.shard_size, job.kinds
+        )
+        yield Session(job, ready, start(job.folder, described, join=join))
 
 
 def compute_share(work: Session, share: Share) -> list[Shard]:
@@ -172,13 +150,10 @@ def compute_share(work: Session, share: Share) -> list[Shard]:
     Returns the shards of the share. Raises RunError when some failed; three in a row end it at once.
     """
     shards = share.of(work.ledger.shards)
-    todo = [shard for shard in shards if work.ledger.look(shard).state not in COMPLETE]
-    if len(todo) < len(shards):
-        work.run.notice(f"{work.job.folder}: {len(shards) - len(todo)} of {len(shards)} shards are done already")
+    todo = outstanding(work, shards)
     failures = Failures(work.job.folder, len(shards))
-    with progress(
-        work.scene.stem, sum(work.plan.window_count(s.window) for s in todo), quiet=work.run.quiet
-    ) as advance:
+    windows = sum(work.prepared.plan.window_count(shard.window) for shard in todo)
+    with progress(work.prepared.scene.stem, windows, quiet=work.run.quiet) as advance:
         busy = [shard for shard in todo if failures.attempt(shard, lambda s: work.compute(s, advance)) is None]
         busy = [shard for shard in busy if shard not in failures.shards]
         if busy:
@@ -187,6 +162,14 @@ def compute_share(work: Session, share: Share) -> list[Shard]:
             failures.attempt(shard, lambda s: work.compute(s, advance, wait=True))
     failures.report()
     return shards
+
+
+def outstanding(work: Session, shards: list[Shard]) -> list[Shard]:
+    """Those of the shards that are not complete; how many are is told."""
+    left = [shard for shard in shards if work.ledger.look(shard).state not in COMPLETE]
+    if len(left) < len(shards):
+        work.run.notice(f"{work.job.folder}: {len(shards) - len(left)} of {len(shards)} shards are done already")
+    return left
 
 
 class Failures:
@@ -225,18 +208,37 @@ class Failures:
             )
 
 
-def finish(work: Session, outputs: Outputs, seconds: float) -> Summary:
-    """Joins the shards of a finished run to its outputs; what it all gave.
+def finish(work: Session, outputs: Outputs, started: float) -> Summary:
+    """Joins the shards of a finished run to its outputs, polygons included; what it all gave.
 
-    Raises RunError when shards are missing, RasterError when a file cannot be written.
+    started: by `time.perf_counter`. Raises RunError when shards are missing, RasterError when a file cannot be written.
     """
-    records = [found.record for _, found in complete(work.ledger)]
+    found = complete(work.ledger)
     write_geotiff(work.ledger, outputs)
-    codes = [*enumerate(work.job.classes.names), (NODATA, "nodata")]
-    return summarise(
-        work.job.scene, outputs, work.scene, work.plan, work.ledger.run["facts"],
-        computed_windows=sum(record["computed_windows"] for record in records),
-        seconds=round(seconds, 3),
-        waited_seconds=round(sum(record["waited_seconds"] for record in records), 3),
-        pixels={name: sum(record["pixels"].get(str(code), 0) for record in records) for code, name in codes},
-    )  # fmt: skip
+    measured = together((look.measured for _, look in found), time.perf_counter() - started)
+    write_polygons(outputs, quiet=work.run.quiet)
+    return summarise(work.prepared, outputs, measured)
+
+
+Engine = Callable[[Session, Share], list[Shard]]  # computes a share of shards, which it returns
+
+
+def compute_part(job: Job, predictor: Predictor, share: Share, engine: Engine = compute_share) -> list[Shard]:
+    """Computes a share of a scene's shards, which it returns; no mask is joined."""
+    with session(job, predictor, join=True) as work:
+        return engine(work, share)
+
+
+def predict_in_shards(
+    job: Job, predictor: Predictor, outputs: Outputs, *, join: bool, engine: Engine = compute_share
+) -> Summary:
+    """Computes all shards of a scene and joins its files, polygons included.
+
+    join: go on where the folder holds this run already. Raises as `session`, `compute_share` and `finish` do.
+    """
+    started = time.perf_counter()
+    with session(job, predictor, join=join) as work:
+        if there_already(work.prepared, outputs):
+            return summarise(work.prepared, outputs, None)
+        engine(work, Share())
+        return finish(work, outputs, started)

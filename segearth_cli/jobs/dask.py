@@ -10,10 +10,9 @@ from typing import Any, cast
 
 from segearth_cli.console import progress
 from segearth_cli.errors import RunError
-from segearth_cli.jobs.compute import Failures, Job, Session, Share, session
-from segearth_cli.jobs.run_folder import COMPLETE, Shard
+from segearth_cli.jobs.compute import Failures, Job, Session, Share, outstanding, predictor_of, session
+from segearth_cli.jobs.run_folder import Shard
 from segearth_cli.prediction import RunOptions
-from segearth_cli.weights import assemble
 
 RETRIES = 3  # of a shard whose worker is lost or raises
 CONNECT = 30.0  # seconds to reach the scheduler in
@@ -29,13 +28,11 @@ def compute_with_dask(work: Session, share: Share, scheduler: str | None, local_
     the scheduler cannot be reached or shards failed for good.
     """
     shards = share.of(work.ledger.shards)
-    left = [shard for shard in shards if work.ledger.look(shard).state not in COMPLETE]
-    if len(left) < len(shards):
-        work.run.notice(f"{work.job.folder}: {len(shards) - len(left)} of {len(shards)} shards are done already")
+    left = outstanding(work, shards)
     failures = Failures(work.job.folder, len(shards))
     with (
         _client(scheduler, local_workers) as client,
-        progress(work.scene.stem, len(left), unit="shard", quiet=work.run.quiet) as advance,
+        progress(work.prepared.scene.stem, len(left), unit="shard", quiet=work.run.quiet) as advance,
     ):
         _compute(client, work, left, failures, advance)
     failures.report()
@@ -84,7 +81,7 @@ def compute_shard(job: Job, shard: Shard, run: RunOptions) -> str:
             while _sessions:
                 _sessions.popitem()[1][1].close()
             with ExitStack() as stack:
-                opened = stack.enter_context(session(job, assemble(job.model, job.classes), run, join=True))
+                opened = stack.enter_context(session(job, predictor_of(job, run), join=True))
                 _sessions[job] = opened, stack.pop_all()
         return str(_sessions[job][0].compute(shard, lambda _windows: None, wait=True))
 

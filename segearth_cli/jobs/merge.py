@@ -16,11 +16,10 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window as RasterWindow
 
-from segearth_cli import __version__
 from segearth_cli.errors import RasterError, RunError
 from segearth_cli.files import replacing
 from segearth_cli.jobs.run_folder import COMPLETE, Found, Ledger, Shard, open_ledger
-from segearth_cli.prediction import provenance
+from segearth_cli.prediction import run_tags
 from segearth_cli.raster import (
     TILE,
     Outputs,
@@ -60,14 +59,9 @@ def complete(ledger: Ledger) -> list[tuple[Shard, Found]]:
     return found
 
 
-def tags(ledger: Ledger) -> dict[str, str]:
-    """The tags that every file of a run carries."""
-    return {"SEGEARTH_RUN": provenance(ledger.run["facts"]), "SEGEARTH_VERSION": __version__}
-
-
 def write_geotiff(ledger: Ledger, outputs: Outputs) -> None:
     """The joined files, the same to the byte as those of a run without shards."""
-    with environment(), writing(outputs, ledger.frame, ledger.classes, tags(ledger)) as writer:
+    with environment(), writing(outputs, ledger.frame, ledger.classes, run_tags(ledger.run["facts"])) as writer:
         for rows in _rows(ledger, outputs):
             writer.write(rows)
 
@@ -120,7 +114,7 @@ def _empty_vrt(ledger: Ledger, kind: str) -> str:
             **region_georeference(whole, Window(0, 0, whole.height, whole.width)),
         ):  # fmt: skip
             pass
-        label(kind, Path(template.name), ledger.classes, tags(ledger))
+        label(kind, Path(template.name), ledger.classes, run_tags(ledger.run["facts"]))
         rasterio.shutil.copy(template.name, copied.name, driver="VRT")
         return bytes(copied.getbuffer()).decode()
 

@@ -15,10 +15,9 @@ from typing import NoReturn
 
 from segearth_cli.console import note, progress
 from segearth_cli.errors import RunError, SegEarthError
-from segearth_cli.jobs.compute import Job, Session, Share, compute_share, session
+from segearth_cli.jobs.compute import Job, Session, Share, compute_part, predictor_of
 from segearth_cli.jobs.run_folder import Shard
 from segearth_cli.prediction import RunOptions
-from segearth_cli.weights import assemble
 
 POLL = 0.5  # seconds between looks at the folder
 GRACE = 30.0  # seconds that a process has to end in after it was asked to
@@ -56,7 +55,7 @@ def compute_on(work: Session, share: Share, devices: Sequence[str]) -> list[Shar
 def _follow(work: Session, shards: list[Shard], processes: Sequence[BaseProcess]) -> None:
     """Shows progress until all processes have ended."""
     left = {shard for shard in shards if not work.ledger.recorded(shard)}
-    with progress(work.scene.stem, len(left), unit="shard", quiet=work.run.quiet) as advance:
+    with progress(work.prepared.scene.stem, len(left), unit="shard", quiet=work.run.quiet) as advance:
         while True:
             alive = any(process.is_alive() for process in processes)
             done = {shard for shard in left if work.ledger.recorded(shard)}
@@ -85,8 +84,7 @@ def _main(job: Job, share: Share, run: RunOptions, beside: int) -> NoReturn:
     signal.signal(signal.SIGINT, _terminate)
     _end_with_parent()
     try:
-        with session(job, assemble(job.model, job.classes), run, join=True) as work:
-            compute_share(work, share)
+        compute_part(job, predictor_of(job, run), share)
     except SegEarthError as e:
         note(f"{job.model.device}: {e}")
         sys.exit(e.exit_code)

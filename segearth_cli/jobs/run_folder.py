@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,6 +20,7 @@ from segearth_cli.classes import ClassSet, from_tag, to_tag
 from segearth_cli.errors import RasterError, RunError
 from segearth_cli.files import replacing, sha256
 from segearth_cli.jobs.lock import claim
+from segearth_cli.prediction import Measured
 from segearth_cli.raster import Frame, Georeferenced, Outputs, Window, blocks, frame_from_json, frame_to_json
 
 FORMAT = 1
@@ -42,6 +43,13 @@ class Found:
     state: State
     reason: str
     record: Mapping[str, Any]
+
+    @property
+    def measured(self) -> Measured:
+        """What a shard that is complete took and gave."""
+        record = self.record
+        pixels = {int(code): n for code, n in record["pixels"].items()}
+        return Measured(pixels, record["computed_windows"], record["seconds"], record["waited_seconds"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +120,18 @@ class Ledger:
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
-    def write(self, shard: Shard, state: State, facts: Mapping[str, Any]) -> None:
-        """Records a shard as done, empty or failed; the files of a done one must be there."""
-        files = self.outputs(shard).paths() if state == "done" else []
+    def write(self, shard: Shard, measured: Measured) -> State:
+        """Records a shard as done or empty, which it returns; the files of a done one must be there."""
+        state: State = "empty" if measured.empty else "done"
+        facts = asdict(measured) | {"pixels": {str(code): n for code, n in measured.pixels.items()}}
+        self._write(shard, state, [] if measured.empty else self.outputs(shard).paths(), facts)
+        return state
+
+    def write_failure(self, shard: Shard, error: str) -> None:
+        """Records a shard that could not be computed, and why."""
+        self._write(shard, "failed", [], {"error": error})
+
+    def _write(self, shard: Shard, state: State, files: Sequence[Path], facts: Mapping[str, Any]) -> None:
         record = {"shard": shard.name, "run": self.hash, "state": state, "window": list(shard.window)}
         _write_json(self._record(shard), record | {"files": {path.name: sha256(path) for path in files}} | dict(facts))
 

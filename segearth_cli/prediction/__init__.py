@@ -11,15 +11,23 @@ from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
     from segearth_cli.prediction.decision import Decider, Decision
-    from segearth_cli.prediction.plan import KEPT_BYTES, Plan, PredictOptions, estimate, make_plan, provenance
+    from segearth_cli.prediction.plan import KEPT_BYTES, Plan, PredictOptions, estimate, make_plan
+    from segearth_cli.prediction.provenance import run_tags
     from segearth_cli.prediction.scene_to_mask import (
+        Measured,
+        Predictor,
+        Prepared,
         RunOptions,
         Summary,
         as_json,
-        done_before,
+        assembled_once,
         predict_scene,
-        run_facts,
+        prepared,
         summarise,
+        there_already,
+        together,
+        write_polygons,
+        write_region,
     )
     from segearth_cli.prediction.segment import Model, Work, segmented_rows, work_for
 
@@ -27,30 +35,41 @@ __all__ = [
     "KEPT_BYTES",
     "Decider",
     "Decision",
+    "Measured",
     "Model",
     "Plan",
     "PredictOptions",
+    "Predictor",
+    "Prepared",
     "RunOptions",
     "Summary",
     "Work",
     "as_json",
-    "done_before",
+    "assembled_once",
     "estimate",
     "make_plan",
     "predict_scene",
-    "provenance",
-    "run_facts",
+    "prepared",
+    "run_tags",
     "segmented_rows",
     "summarise",
+    "there_already",
+    "together",
     "work_for",
+    "write_polygons",
+    "write_region",
 ]
 
 __getattr__ = lazy_face(
     __name__,
     {
         "decision": "Decider Decision",
-        "plan": "KEPT_BYTES Plan PredictOptions estimate make_plan provenance",
-        "scene_to_mask": "RunOptions Summary as_json done_before predict_scene run_facts summarise",
+        "plan": "KEPT_BYTES Plan PredictOptions estimate make_plan",
+        "provenance": "run_tags",
+        "scene_to_mask": (
+            "Measured Predictor Prepared RunOptions Summary as_json assembled_once predict_scene prepared summarise "
+            "there_already together write_polygons write_region"
+        ),
         "segment": "Model Work segmented_rows work_for",
     },
 )

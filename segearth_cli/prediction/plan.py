@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import get_args
 
 from segearth_cli.errors import GridError, RasterError, UsageError
 from segearth_cli.model import Attention
@@ -159,8 +157,3 @@ def estimate(plan: Plan, *, queries: int, batch: int, pixel_bytes: int) -> Estim
     model = min(batch, plan.window_count()) * plan.window**2 * (queries + 300) * 4 + kept
     with_overviews = plan.height * plan.width * pixel_bytes * 4 // 3
     return Estimate(plan.window_count(), plan.rows, plan.cols, strips + pixels + rows + model, with_overviews)
-
-
-def provenance(facts: Mapping[str, Any]) -> str:
-    """The JSON text of the tag `SEGEARTH_RUN`: keys sorted, so that equal runs carry equal text."""
-    return json.dumps(facts, sort_keys=True, ensure_ascii=False)

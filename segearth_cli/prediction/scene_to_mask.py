@@ -1,25 +1,28 @@
-"""One scene from its path to the files that are written for it."""
+"""The one way from a scene to a mask: opened and planned once, then written region by region.
+
+A direct run is one region, the whole scene; shards, Dask tasks and calls from Python take the same way.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from segearth_cli import __version__
-from segearth_cli.classes import CLASSES_TAG, ClassSet, to_tag
-from segearth_cli.console import progress
-from segearth_cli.errors import UsageError
+from segearth_cli.classes import NODATA, ClassSet
+from segearth_cli.console import Progress, progress
 from segearth_cli.prediction.decision import Decider
-from segearth_cli.prediction.plan import Plan, PredictOptions, make_plan, provenance
+from segearth_cli.prediction.plan import Plan, PredictOptions, make_plan
+from segearth_cli.prediction.provenance import done_before, run_facts, run_tags
 from segearth_cli.prediction.segment import segmented_rows, work_for
-from segearth_cli.raster import Outputs, Scene, environment, identity, local_files, open_scene, read_tags, writing
-from segearth_cli.weights import Assembled
+from segearth_cli.raster import Outputs, Scene, Window, environment, identity, open_scene, writing
+from segearth_cli.weights import Assembled, ModelOptions, assemble
 
 
 def untold(_line: str) -> None:
@@ -28,153 +31,249 @@ def untold(_line: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a scene is computed; none of it changes a pixel.
-
-    batch: None = chosen by the device. threads: that read. skip: leave scenes alone whose files are there from the
-    same run, and refuse to replace those of another one unless `overwrite`.
-    """
+    """How scenes are computed; none of it changes a pixel."""
 
     batch: int | None = None
+    """Windows computed together; None = chosen by the device."""
     threads: int = 2
+    """Threads that read ahead of the model."""
     quiet: bool = False
+    """No progress, and no notes of the vector writer."""
     skip: bool = False
+    """Leave scenes alone whose files are there from the same run, refuse to replace those of another one."""
     overwrite: bool = False
+    """With `skip`, replace what another run has written."""
     notice: Callable[[str], None] = untold
+    """Called with each line that the user should see."""
+
+
+def assembled_once(
+    options: ModelOptions, classes: ClassSet, notice: Callable[[str], None] = untold
+) -> Callable[[], Assembled]:
+    """A function that gives the model: assembled, and its notices told, when it is first called."""
+
+    @cache
+    def model() -> Assembled:
+        assembled = assemble(options, classes)
+        for line in assembled.notices:
+            notice(line)
+        return assembled
+
+    return model
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """All that makes a mask of a scene, but the scene."""
+
+    model: Callable[[], Assembled]
+    """Gives the model for the phrases of `classes`; called when a scene needs it (`assembled_once`)."""
+    classes: ClassSet
+    """The classes of the mask."""
+    options: PredictOptions
+    """What changes a pixel."""
+    run: RunOptions
+    """What does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A scene opened and planned, whose regions can be written."""
+
+    path: str
+    """The scene as it was named."""
+    scene: Scene
+    """The scene, open."""
+    plan: Plan
+    """How it is cut."""
+    identity: Mapping[str, Any]
+    """Bytes, time of change and fingerprint of its files (`raster.identity`)."""
+    facts: Mapping[str, Any]
+    """Everything that decides a pixel (`run_facts`)."""
+    predictor: Predictor
+    """What makes the mask."""
+
+
+@contextmanager
+def prepared(path: str, predictor: Predictor) -> Iterator[Prepared]:
+    """A scene ready to be written, closed in the end; what there is to say of it is told.
+
+    Raises RasterError when it cannot be read, UsageError for a resolution that cannot be meant, WeightsError.
+    """
+    with environment(path):
+        scene = open_scene(path, predictor.options.read)
+    try:
+        for line in scene.notices:
+            predictor.run.notice(line)
+        assembled = predictor.model()
+        with environment(path):
+            plan = make_plan(scene, predictor.options, assembled.native)
+            known = identity(scene)
+        facts = run_facts(scene, plan, assembled.facts, predictor.classes, predictor.options, known["fingerprint"])
+        yield Prepared(path, scene, plan, known, facts, predictor)
+    finally:
+        scene.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a region, or several together, took and gave."""
+
+    pixels: Mapping[int, int]
+    """Pixels of each code, 255 = nodata; codes of none are left out."""
+    computed_windows: int
+    """Windows with data, which the model ran."""
+    seconds: float
+    """Time on the clock, to the millisecond."""
+    waited_seconds: float
+    """The part of it without new pixels for the model."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether no pixel is data."""
+        return self.pixels.keys() <= {NODATA}
+
+
+def together(parts: Iterable[Measured], seconds: float) -> Measured:
+    """What several regions gave, computed in `seconds` on the clock."""
+    parts = list(parts)
+    codes = sorted({code for part in parts for code in part.pixels})
+    return Measured(
+        {code: sum(part.pixels.get(code, 0) for part in parts) for code in codes},
+        sum(part.computed_windows for part in parts),
+        round(seconds, 3),
+        round(sum(part.waited_seconds for part in parts), 3),
+    )
+
+
+class _NothingToKeep(Exception):  # noqa: N818
+    """A part without a pixel of data, whose files are not kept."""
+
+
+def write_region(
+    prepared: Prepared, outputs: Outputs, region: Window, advance: Progress, *, part: bool = False
+) -> Measured:
+    """Writes mask, and confidence and scores where asked for, of a region; they appear when all are complete.
+
+    advance: called with numbers of windows. part: of files that will be joined: without overviews, and none at all
+    where no pixel is data. Raises RasterError when the scene cannot be read or a file cannot be written.
+    """
+    started = time.perf_counter()
+    scene, plan, predictor = prepared.scene, prepared.plan, prepared.predictor
+    if part and scene.hole(region):
+        advance(plan.window_count(region))
+        return Measured({NODATA: region.height * region.width}, 0, 0.0, 0.0)
+    classes, run, assembled = predictor.classes, predictor.run, predictor.model()
+    scores = outputs.scores is not None
+    decide = Decider(classes.query_class, predictor.options.threshold, classes.background, scores=scores)
+    work = work_for(plan, assembled.device, run.batch, threads=run.threads, progress=advance, notice=run.notice)
+    model, queries, tags = assembled.segmenter, len(classes.queries), run_tags(prepared.facts)
+    counts: NDArray[np.int64] = np.zeros(256, np.int64)
+    with (
+        environment(prepared.path),
+        suppress(_NothingToKeep),
+        writing(outputs, scene, classes, tags, region, whole=not part) as writer,
+        closing(segmented_rows(scene, plan, model, queries, decide, work, region)) as finished,
+    ):
+        for rows in finished:
+            writer.write(rows)
+            counts += np.bincount(rows.codes.ravel(), minlength=256)
+        if part and not counts[:NODATA].any():
+            raise _NothingToKeep
+    pixels = {code: int(n) for code, n in enumerate(counts) if n}
+    return Measured(pixels, work.computed, round(time.perf_counter() - started, 3), round(work.waited, 3))
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What one scene took and gave; fields are those of `--json`. pixels: by class and `nodata`, none if skipped."""
+    """What one scene took and gave; the fields are those of `--json`."""
 
     scene: str
+    """The scene as it was named."""
     mask: str
+    """Path of the mask."""
     confidence: str | None
+    """Path of the confidence, where it was asked for."""
     scores: str | None
+    """Path of the scores, where they were asked for."""
     vector: str | None
+    """Path of the polygons, where they were asked for."""
     height: int
+    """Rows of scene and mask, in pixels."""
     width: int
+    """Columns of scene and mask, in pixels."""
     windows: int
+    """Windows of the scene."""
     computed_windows: int
+    """Windows with data, which the model ran; 0 if skipped."""
     seconds: float
+    """Time on the clock."""
     waited_seconds: float
+    """The part of it without new pixels for the model."""
     pixels: dict[str, int]
+    """Pixels of each class and of `nodata`; nothing if skipped."""
     run: dict[str, Any]
+    """Everything that decides a pixel, as in the tag `SEGEARTH_RUN`."""
     skipped: bool = False
+    """Whether the files were there already, from the same run."""
 
 
-def predict_scene(
-    path: str, outputs: Outputs, assembled: Assembled, classes: ClassSet, options: PredictOptions, run: RunOptions
-) -> Summary:
-    """Writes the mask of a scene, and confidence and scores where asked for; the files appear when all are complete.
+def predict_scene(path: str, outputs: Outputs, predictor: Predictor) -> Summary:
+    """Writes the files of a scene, polygons included; each appears when it is complete.
 
     Raises RasterError when the scene cannot be read or a file cannot be written, UsageError for a resolution that
-    cannot be meant.
+    cannot be meant or a file of another run.
     """
-    with environment(path):
-        return _predict_scene(path, outputs, assembled, classes, options, run)
-
-
-def _predict_scene(
-    path: str, outputs: Outputs, assembled: Assembled, classes: ClassSet, options: PredictOptions, run: RunOptions
-) -> Summary:
     started = time.perf_counter()
-    scene = open_scene(path, options.read)
-    try:
-        for line in scene.notices:
-            run.notice(line)
-        plan = make_plan(scene, options, assembled.native)
-        facts = run_facts(scene, plan, assembled.facts, classes, options, identity(scene)["fingerprint"])
-        if run.skip and done_before(outputs, scene, classes, facts, overwrite=run.overwrite):
-            return summarise(path, outputs, scene, plan, facts)
-        decide = Decider(classes.query_class, options.threshold, classes.background, scores=outputs.scores is not None)
-        work = work_for(plan, assembled.device, run.batch, threads=run.threads, notice=run.notice)
-        counts = np.zeros(256, np.int64)
-        tags = {"SEGEARTH_RUN": provenance(facts), "SEGEARTH_VERSION": __version__}
-        with (
-            progress(scene.stem, plan.window_count(), quiet=run.quiet) as work.progress,
-            writing(outputs, scene, classes, tags) as writer,
-            closing(segmented_rows(scene, plan, assembled.segmenter, len(classes.queries), decide, work)) as finished,
-        ):
-            for rows in finished:
-                writer.write(rows)
-                counts += np.bincount(rows.codes.ravel(), minlength=256)
-    finally:
-        scene.close()
-    return summarise(
-        path, outputs, scene, plan, facts,
-        computed_windows=work.computed,
-        seconds=round(time.perf_counter() - started, 3),
-        waited_seconds=round(work.waited, 3),
-        pixels={**{name: int(counts[code]) for code, name in enumerate(classes.names)}, "nodata": int(counts[255])},
-    )  # fmt: skip
+    with prepared(path, predictor) as ready:
+        if there_already(ready, outputs):
+            return summarise(ready, outputs, None)
+        with progress(ready.scene.stem, ready.plan.window_count(), quiet=predictor.run.quiet) as advance:
+            measured = write_region(ready, outputs, ready.plan.whole, advance)
+    measured = together([measured], time.perf_counter() - started)
+    write_polygons(outputs, quiet=predictor.run.quiet)
+    return summarise(ready, outputs, measured)
 
 
-def summarise(
-    path: str, outputs: Outputs, scene: Scene, plan: Plan, facts: Mapping[str, Any], **measured: Any
-) -> Summary:
-    """The summary of the scene at `path`; measured: what its run took and gave, nothing for a scene left alone."""
+def there_already(prepared: Prepared, outputs: Outputs) -> bool:
+    """Whether a scene is to be left alone, because its files are there from the same run.
+
+    Raises UsageError when one is there from another run and may not be replaced.
+    """
+    predictor = prepared.predictor
+    return predictor.run.skip and done_before(
+        outputs, prepared.scene, predictor.classes, prepared.facts, overwrite=predictor.run.overwrite
+    )
+
+
+def write_polygons(outputs: Outputs, *, quiet: bool) -> None:
+    """The polygons of a mask just written, where they were asked for."""
+    if outputs.vector is not None:
+        from segearth_cli.vector import Options, vectorize
+
+        vectorize(outputs.mask, outputs.vector, Options(confidence=outputs.confidence, quiet=quiet))
+
+
+def summarise(prepared: Prepared, outputs: Outputs, measured: Measured | None) -> Summary:
+    """The summary of a scene; measured: None for one that was left alone."""
     places = {kind: str(place) for kind, place in outputs.by_kind().items()}
-    nothing = {"computed_windows": 0, "seconds": 0.0, "waited_seconds": 0.0, "pixels": {}, "skipped": True}
+    codes = [*enumerate(prepared.predictor.classes.names), (NODATA, "nodata")]
     return Summary(
-        scene=path,
+        scene=prepared.path,
         mask=places["mask"],
         confidence=places.get("confidence"),
         scores=places.get("scores"),
         vector=str(outputs.vector) if outputs.vector else None,
-        height=scene.height,
-        width=scene.width,
-        windows=plan.window_count(),
-        run=dict(facts),
-        **(measured or nothing),
+        height=prepared.scene.height,
+        width=prepared.scene.width,
+        windows=prepared.plan.window_count(),
+        computed_windows=measured.computed_windows if measured else 0,
+        seconds=measured.seconds if measured else 0.0,
+        waited_seconds=measured.waited_seconds if measured else 0.0,
+        pixels={name: measured.pixels.get(code, 0) for code, name in codes} if measured else {},
+        run=dict(prepared.facts),
+        skipped=measured is None,
     )
-
-
-def done_before(
-    outputs: Outputs, scene: Scene, classes: ClassSet, facts: Mapping[str, Any], *, overwrite: bool
-) -> bool:
-    """Whether all files of a scene are there, written by the same run since the scene last changed.
-
-    Raises UsageError when one is there from another run and may not be replaced.
-    """
-    wanted = {"SEGEARTH_RUN": provenance(facts), CLASSES_TAG: to_tag(classes)}
-    changed = max((path.stat().st_mtime for path in local_files(scene)), default=0.0)
-    same = []
-    for kind, path in outputs.by_kind().items():
-        if not path.exists():
-            same.append(False)
-            continue
-        tags = read_tags(path)
-        same.append(path.stat().st_mtime >= changed and all(
-            tags.get(name) == text for name, text in wanted.items() if kind == "mask" or name != CLASSES_TAG
-        ))  # fmt: skip
-        if not same[-1] and not overwrite:
-            raise UsageError(f"{path}: exists already, from another run; replace it with --overwrite")
-    return all(same) and (outputs.vector is None or outputs.vector.exists())
-
-
-def run_facts(
-    scene: Scene, plan: Plan, model: Mapping[str, Any], classes: ClassSet, options: PredictOptions, fingerprint: str
-) -> dict[str, Any]:
-    """Everything that decides the value of a pixel, for the mask's tag and for telling runs apart.
-
-    fingerprint: of the scene (`identity`).
-    """
-    return {
-        "segearth": __version__,
-        "scene": Path(scene.path).name,
-        "scene_fingerprint": fingerprint,
-        "classes": [list(phrases) for phrases in classes.phrases],
-        "background": None if classes.background is None else classes.names[classes.background],
-        "threshold": options.threshold,
-        "window": plan.window,
-        "stride": plan.stride,
-        "blend": plan.blend,
-        "working_size": list(plan.size),
-        "bands": list(scene.bands),
-        "stretch": None if scene.stretch is None else [list(pair) for pair in scene.stretch],
-        "antialias": scene.antialias,
-        **model,
-    }
 
 
 def as_json(summary: Summary) -> dict[str, Any]:

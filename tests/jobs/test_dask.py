@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 
 import noise
 import pytest
@@ -13,7 +14,7 @@ from segearth_cli.errors import RunError  # noqa: E402
 from segearth_cli.jobs.compute import Job, Share, finish, session  # noqa: E402
 from segearth_cli.jobs.dask import compute_with_dask  # noqa: E402
 from segearth_cli.prediction.plan import PredictOptions  # noqa: E402
-from segearth_cli.prediction.scene_to_mask import RunOptions, predict_scene  # noqa: E402
+from segearth_cli.prediction.scene_to_mask import Predictor, RunOptions, predict_scene  # noqa: E402
 from segearth_cli.raster.mask_writer import Outputs  # noqa: E402
 from segearth_cli.weights.assembly import ModelOptions, assemble  # noqa: E402
 
@@ -37,8 +38,12 @@ def assembled(made):
 @pytest.fixture(scope="module")
 def expected(made, assembled, tmp_path_factory):
     mask = tmp_path_factory.mktemp("expected") / "mask.tif"
-    predict_scene(made.scene, Outputs(mask), assembled, CLASSES, made.options, RUN)
+    predict_scene(made.scene, Outputs(mask), predictor(assembled, made.options))
     return mask.read_bytes()
+
+
+def predictor(assembled, options):
+    return Predictor(lambda: assembled, CLASSES, options, RUN)
 
 
 def in_folder(made, folder):
@@ -46,9 +51,9 @@ def in_folder(made, folder):
 
 
 def computed(job, assembled, scheduler, mask):
-    with session(job, assembled, RUN, join=True) as work:
+    with session(job, predictor(assembled, job.options), join=True) as work:
         compute_with_dask(work, Share(), scheduler)
-        finish(work, Outputs(mask), 0.0)
+        finish(work, Outputs(mask), time.perf_counter())
     return mask.read_bytes()
 
 
@@ -90,7 +95,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_its_shard(tmp_path, made, ass
 def test_a_scheduler_that_is_not_there_is_one_line(tmp_path, made, assembled, monkeypatch):
     monkeypatch.setattr("segearth_cli.jobs.dask.CONNECT", 0.5)
     job = in_folder(made, tmp_path / "work")
-    with session(job, assembled, RUN, join=True) as work, pytest.raises(RunError) as caught:
+    with session(job, predictor(assembled, job.options), join=True) as work, pytest.raises(RunError) as caught:
         compute_with_dask(work, Share(), "tcp://127.0.0.1:9")
     assert "--scheduler tcp://127.0.0.1:9: cannot be reached" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -28,7 +28,7 @@ from segearth_cli.jobs.compute import Job, Share, compute_share, finish, session
 from segearth_cli.jobs.merge import mask_vrt
 from segearth_cli.jobs.run_folder import open_ledger
 from segearth_cli.prediction.plan import PredictOptions
-from segearth_cli.prediction.scene_to_mask import RunOptions, predict_scene
+from segearth_cli.prediction.scene_to_mask import Predictor, RunOptions, assembled_once, predict_scene
 from segearth_cli.raster import frame_from_json, frame_to_json
 from segearth_cli.raster.mask_writer import Outputs
 from segearth_cli.raster.scene import ReadOptions, open_scene
@@ -79,19 +79,23 @@ def outputs(folder, kinds=("mask",)):
     return Outputs(**{kind: folder / f"{kind}.tif" for kind in kinds})
 
 
+def predictor(assembled, options):
+    return Predictor(lambda: assembled, CLASSES, options, RUN)
+
+
 def direct(scene, folder, assembled, kinds=("mask",), **options):
     files = outputs(folder, kinds)
-    predict_scene(str(scene), files, assembled, CLASSES, PredictOptions(**options), RUN)
+    predict_scene(str(scene), files, predictor(assembled, PredictOptions(**options)))
     return contents(files)
 
 
 def sharded(made, folder, assembled, share=None, *, join=False):
-    with session(made, assembled, RUN, join=join) as work:
+    with session(made, predictor(assembled, made.options), join=join) as work:
         compute_share(work, share or Share())
         if share is not None:
             return None
         files = outputs(folder, made.kinds)
-        finish(work, files, 0.0)
+        finish(work, files, time.perf_counter())
         return contents(files)
 
 
@@ -119,11 +123,11 @@ def exit_code(process):
 def take_part(made, folder):
     """What a process does that joins a run and ends with the mask; `folder`/begun appears when it begins."""
     torch.set_num_threads(1)
-    with session(made, assemble(made.model, CLASSES), RUN, join=True) as work:
+    with session(made, Predictor(assembled_once(made.model, CLASSES), CLASSES, made.options, RUN), join=True) as work:
         folder.mkdir(exist_ok=True)
         (folder / "begun").touch()
         compute_share(work, Share())
-        finish(work, outputs(folder, made.kinds), 0.0)
+        finish(work, outputs(folder, made.kinds), time.perf_counter())
 
 
 def run_command(arguments, folder):
@@ -374,7 +378,8 @@ def test_a_sparse_scene_costs_what_its_data_costs(tmp_path, model, assembled):
     with rasterio.open(scene, "w", height=30_000, width=30_000, count=3, nodata=0, sparse_ok=True, **profile) as ds:
         pixels = np.random.default_rng(0).integers(1, 255, (3, 300, 300), dtype=np.uint8)
         ds.write(pixels, window=rasterio.windows.Window(20_100, 10_100, 300, 300))
-    with session(job(scene, tmp_path / "work", model, 4096), assembled, RUN, join=False) as work:
+    made = job(scene, tmp_path / "work", model, 4096)
+    with session(made, predictor(assembled, made.options), join=False) as work:
         compute_share(work, Share())
         found = [work.ledger.look(shard) for shard in work.ledger.shards]
     assert [look.state for look in found].count("empty") == 63

@@ -1,0 +1,13 @@
+"""What a command prints of what it made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def show(text: str | Path, facts: Mapping[str, Any], *, as_json: bool) -> None:
+    """Prints a line of text, mostly the path of what was made, or all facts about it as one JSON object."""
+    print(json.dumps(facts, ensure_ascii=False) if as_json else text, flush=True)

@@ -1,0 +1,68 @@
+"""What decides the value of a pixel: written into every mask, and read back to tell whether it is there already."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from segearth_cli import __version__
+from segearth_cli.classes import CLASSES_TAG, ClassSet, to_tag
+from segearth_cli.errors import UsageError
+from segearth_cli.prediction.plan import Plan, PredictOptions
+from segearth_cli.raster import Outputs, Scene, local_files, read_tags
+
+
+def run_facts(
+    scene: Scene, plan: Plan, model: Mapping[str, Any], classes: ClassSet, options: PredictOptions, fingerprint: str
+) -> dict[str, Any]:
+    """Everything that decides the value of a pixel, for the mask's tag and for telling runs apart.
+
+    model: the facts of an `Assembled`. fingerprint: of the scene (`raster.identity`).
+    """
+    return {
+        "segearth": __version__,
+        "scene": Path(scene.path).name,
+        "scene_fingerprint": fingerprint,
+        "classes": [list(phrases) for phrases in classes.phrases],
+        "background": None if classes.background is None else classes.names[classes.background],
+        "threshold": options.threshold,
+        "window": plan.window,
+        "stride": plan.stride,
+        "blend": plan.blend,
+        "working_size": list(plan.size),
+        "bands": list(scene.bands),
+        "stretch": None if scene.stretch is None else [list(pair) for pair in scene.stretch],
+        "antialias": scene.antialias,
+        **model,
+    }
+
+
+def run_tags(facts: Mapping[str, Any]) -> dict[str, str]:
+    """The tags that every file of a run carries; the keys of the facts sorted, so that equal runs carry equal text."""
+    text = json.dumps(facts, sort_keys=True, ensure_ascii=False)
+    return {"SEGEARTH_RUN": text, "SEGEARTH_VERSION": __version__}
+
+
+def done_before(
+    outputs: Outputs, scene: Scene, classes: ClassSet, facts: Mapping[str, Any], *, overwrite: bool
+) -> bool:
+    """Whether all files of a scene are there, written by the same run since the scene last changed.
+
+    Raises UsageError when one is there from another run and may not be replaced.
+    """
+    wanted = {"SEGEARTH_RUN": run_tags(facts)["SEGEARTH_RUN"], CLASSES_TAG: to_tag(classes)}
+    changed = max((path.stat().st_mtime for path in local_files(scene)), default=0.0)
+    same = []
+    for kind, path in outputs.by_kind().items():
+        if not path.exists():
+            same.append(False)
+            continue
+        tags = read_tags(path)
+        same.append(path.stat().st_mtime >= changed and all(
+            tags.get(name) == text for name, text in wanted.items() if kind == "mask" or name != CLASSES_TAG
+        ))  # fmt: skip
+        if not same[-1] and not overwrite:
+            raise UsageError(f"{path}: exists already, from another run; replace it with --overwrite")
+    return all(same) and (outputs.vector is None or outputs.vector.exists())

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
         write_polygons,
         write_region,
     )
-    from segearth_cli.prediction.segment import Model, Work, segmented_rows, work_for
+    from segearth_cli.prediction.schedule import Model, Work, work_for
+    from segearth_cli.prediction.segment import segmented_rows
 
 __all__ = [
     "KEPT_BYTES",
@@ -70,6 +71,7 @@ __getattr__ = lazy_face(
             "Measured Predictor Prepared RunOptions Summary as_json assembled_once predict_scene prepared summarise "
             "there_already together write_polygons write_region"
         ),
-        "segment": "Model Work segmented_rows work_for",
+        "schedule": "Model Work work_for",
+        "segment": "segmented_rows",
     },
 )

@@ -17,12 +17,14 @@ LANES = 1024  # pixels; a CPU computes what is left over of its vectors with ano
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """codes (H, W) uint8, the class of each pixel; confidence (H, W) uint8 0-254, probability of the winner times 254;
-    scores (K, H, W) float32, class probabilities, or None when they were not asked for."""
+    """What was decided of each pixel."""
 
     codes: Tensor
+    """The class, (H, W) uint8."""
     confidence: Tensor
+    """The winner's probability times 254, (H, W) uint8, 0-254."""
     scores: Tensor | None
+    """The probability of each class, (K, H, W) float32; None when they were not asked for."""
 
 
 class Decider:

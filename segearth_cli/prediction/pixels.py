@@ -20,21 +20,26 @@ CHUNK_COLS = 2048  # about as many columns a thread reads at once
 
 @dataclass(slots=True)
 class Strips:
-    """The strips of `height` rows that start at each of `rows`, over the columns left..right-1.
-
-    read: a window's chip, called from several threads. block: rows and columns to align reads to. waited: seconds that
-    the consumer spent waiting for pixels.
-    """
+    """Strips of equal height, top to bottom, over the columns left..right-1; each pixel is read once."""
 
     read: Callable[[Window], Chip]
+    """The pixels of a window; called from several threads."""
     rows: Sequence[int]
+    """First row of each strip, in rising order."""
     height: int
+    """Rows of a strip."""
     left: int
+    """First column."""
     right: int
+    """First column that is not read."""
     block: tuple[int, int] = (BAND_ROWS, CHUNK_COLS)
+    """Rows and columns that reads are aligned to."""
     threads: int = 2
+    """Threads that read."""
     ahead: int = 2
+    """Bands of rows that are read ahead."""
     waited: float = 0.0
+    """Seconds that the consumer spent waiting for pixels."""
     _bands: deque[tuple[int, Chip]] = field(default_factory=deque)
 
     def __iter__(self) -> Generator[tuple[int, Chip], None, None]:

@@ -53,15 +53,22 @@ class PredictOptions:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Sizes in pixels: the scene (height, width), the working grid (rows, cols), window and stride on that grid."""
+    """How a scene is cut: its size, the working grid that the model sees, and the windows on that grid."""
 
     height: int
+    """Rows of the scene and of the mask, in pixels."""
     width: int
+    """Columns of the scene and of the mask, in pixels."""
     rows: int
+    """Rows of the working grid."""
     cols: int
+    """Columns of the working grid."""
     window: int
+    """Side of a window, in working pixels."""
     stride: int
+    """Step between windows, in working pixels; 0 < stride <= window."""
     blend: Blend
+    """How the pixels of overlapping windows are weighted."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -135,13 +142,18 @@ def _span(first: int, end: int, output: int, working: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run will take: windows, working size, bytes of memory beside the model, bytes on disk uncompressed."""
+    """What a run will take."""
 
     windows: int
+    """Windows of the scene."""
     rows: int
+    """Rows of the working grid."""
     cols: int
+    """Columns of the working grid."""
     memory: int
+    """Bytes beside the model, at most."""
     disk: int
+    """Bytes of all outputs, overviews included, uncompressed."""
 
 
 def estimate(plan: Plan, *, queries: int, batch: int, pixel_bytes: int) -> Estimate:

@@ -20,7 +20,8 @@ from segearth_cli.console import Progress, progress
 from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.plan import Plan, PredictOptions, make_plan
 from segearth_cli.prediction.provenance import done_before, run_facts, run_tags
-from segearth_cli.prediction.segment import segmented_rows, work_for
+from segearth_cli.prediction.schedule import work_for
+from segearth_cli.prediction.segment import segmented_rows
 from segearth_cli.raster import Outputs, Scene, Window, environment, identity, open_scene, writing
 from segearth_cli.weights import Assembled, ModelOptions, assemble
 

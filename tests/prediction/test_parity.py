@@ -12,7 +12,8 @@ import torch
 from segearth_cli.classes import ClassSet, read, with_background
 from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.plan import PredictOptions, make_plan
-from segearth_cli.prediction.segment import Work, segmented_rows
+from segearth_cli.prediction.schedule import Work
+from segearth_cli.prediction.segment import segmented_rows
 from segearth_cli.raster.scene import open_scene
 from segearth_cli.weights.assembly import Assembled, ModelOptions, assemble
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segearth_cli.errors import SegEarthError
 from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.plan import PredictOptions, make_plan
-from segearth_cli.prediction.segment import Work, segmented_rows, work_for
+from segearth_cli.prediction.schedule import Work, work_for
+from segearth_cli.prediction.segment import segmented_rows
 from segearth_cli.raster import grid
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.scene import ReadOptions, open_scene
@@ -179,22 +179,6 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(scene):
     assert lines == [f"out of memory: going on with --batch-size {n}" for n in (8, 4, 2)]
 
 
-def test_no_memory_for_one_window_is_one_line(scene):
-    def model(chips, valid=None, overlap=None):
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
-
-    with pytest.raises(SegEarthError, match="out of memory with one window of 32 px; use a smaller --window"):
-        run(scene, model, batch=2)
-
-
-def test_a_bug_of_the_model_is_not_taken_for_memory(scene):
-    def model(chips, valid=None, overlap=None):
-        raise RuntimeError("shapes do not match")
-
-    with pytest.raises(RuntimeError, match="shapes"):
-        run(scene, model, batch=2)
-
-
 def test_a_model_that_fails_leaves_no_thread_reading(scene):
     calls = []
 
@@ -255,14 +239,6 @@ def test_side_by_side_out_of_memory_takes_fewer_and_changes_nothing(scene):
     assert same(run(scene, model, work=work), run(scene))
     assert lines == [f"out of memory: going on with --batch-size {n}" for n in (2, 1)]
     assert set(most[-8:]) == {1}
-
-
-def test_side_by_side_no_memory_for_one_window_is_one_line(scene):
-    def model(chips, valid=None, overlap=None):
-        raise MemoryError
-
-    with pytest.raises(SegEarthError, match="out of memory with one window of 32 px; use a smaller --window"):
-        run(scene, model, work=Work(CPU, beside=2))
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError("shapes do not match")])

@@ -39,3 +39,9 @@ class TrainingError(SegEarthError, RuntimeError):
 
 class RunError(SegEarthError, RuntimeError):
     """A sharded run that cannot be started, resumed or merged."""
+
+
+class SomeFailedError(SegEarthError):
+    """Some of several inputs could not be done; each was told on its own, the others are done."""
+
+    exit_code = 3

@@ -1,11 +1,10 @@
-"""Files that appear whole or not at all, and paths given on the command line."""
+"""Files that appear whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import secrets
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -59,16 +58,6 @@ def make_folders(folders: Iterable[Path]) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
             raise SegEarthError(f"{folder}: cannot make the folder: {e.strerror}") from e
-
-
-def from_arguments(arguments: Iterable[str]) -> list[str]:
-    """The inputs named on a command line; `-` stands for one a line of stdin."""
-    names: list[str] = []
-    for argument in arguments:
-        names += [line.strip() for line in sys.stdin if line.strip()] if argument == "-" else [argument]
-    if not names:
-        raise UsageError("no input: name at least one file, or pass - and send one path a line on stdin")
-    return names
 
 
 def cache_dir() -> Path:

@@ -1,7 +1,6 @@
 """Files appear whole or not at all."""
 
 import hashlib
-import io
 import os
 
 import pytest
@@ -67,18 +66,6 @@ def test_existing_files_are_refused_unless_asked_for(tmp_path):
     files.refuse_existing([path], overwrite=True)
     with pytest.raises(UsageError, match="is a folder, need a file name"):
         files.refuse_existing([tmp_path], overwrite=True)
-
-
-def test_a_dash_stands_for_the_lines_of_stdin(monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO("b.tif\n\n  c d.tif \r\n"))
-    assert files.from_arguments(["a.tif", "-", "e.tif"]) == ["a.tif", "b.tif", "c d.tif", "e.tif"]
-
-
-@pytest.mark.parametrize("arguments", [[], ["-"]])
-def test_no_input_is_told(monkeypatch, arguments):
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
-    with pytest.raises(UsageError, match="no input"):
-        files.from_arguments(arguments)
 
 
 def test_the_hash_is_that_of_the_content(tmp_path):

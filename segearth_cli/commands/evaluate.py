@@ -14,21 +14,22 @@ import typer
 from segearth_cli import classes as class_lists
 from segearth_cli import presets
 from segearth_cli.classes import ClassSet
+from segearth_cli.commands.arguments import INPUTS, inputs, is_one, mask_raster, masks_in
+from segearth_cli.commands.many import Tried, each, raise_failed
 from segearth_cli.console import note, progress
-from segearth_cli.errors import ClassesError, RasterError, UsageError
+from segearth_cli.errors import ClassesError, SomeFailedError, UsageError
 from segearth_cli.evaluation import Pairing, pair
 from segearth_cli.files import refuse_existing, replacing
 
 if TYPE_CHECKING:
     from segearth_cli.evaluation import EvaluateOptions, LabelCodes, Tally
 
-SOME_FAILED = 3
 _SHOWN = 3  # unpaired files named one by one
 
 
 def evaluate(
-    predictions: Annotated[str, typer.Argument(help="A mask, a folder of masks, or a quoted pattern.")],
-    labels: Annotated[str, typer.Argument(help="Its label, or a folder or pattern; paired with the masks by stem.")],
+    predictions: Annotated[str, typer.Argument(help=f"A mask, or several: {INPUTS}.")],
+    labels: Annotated[str, typer.Argument(help="Its label, or several, which are paired with the masks by stem.")],
     classes: Annotated[str | None, typer.Option(help="Classes in the order of the label codes: a,b|synonym")] = None,
     classes_file: Annotated[Path | None, typer.Option(help="Class file: one class a line.")] = None,
     preset: Annotated[str | None, typer.Option(help="Classes and label codes of a published set.")] = None,
@@ -62,20 +63,20 @@ def evaluate(
     options = EvaluateOptions(_codes(setting, ignore or [], label_map, label_offset, len(chosen)), count_nodata)
     outputs = [path for path in (None if json_file == "-" else json_file, csv, png) if path]
     _check_outputs([Path(path) for path in outputs], overwrite)
-    pairing = pair(predictions, labels, prediction_suffix=prediction_suffix, label_suffix=label_suffix)
+    pairing = _pairing(predictions, labels, prediction_suffix, label_suffix)
     try:
-        tally, failed = _run(pairing, chosen, options, quiet)
+        tally, tried = _run(pairing, chosen, options, quiet)
     except ClassesError as e:
         if setting and setting.label_codes and label_offset is None:
             raise ClassesError(
                 f"{e}; --preset {setting.id} reads public codes: --label-offset 0 for class codes"
             ) from e
         raise
-    missing = _tell_missing(pairing)
+    failed, missing = sum(one.error is not None for one in tried), _tell_missing(pairing)
     for remark in () if quiet else _remarks(tally, chosen, options, setting):
         note(remark)
     found = figures(chosen, tally.confusion) | {
-        "pairs": len(pairing.pairs) - failed,
+        "pairs": len(tried) - failed,
         "unscored": failed + missing,
         "pixels_ignored": tally.ignored,
         "pixels_nodata": tally.nodata,
@@ -89,8 +90,21 @@ def evaluate(
         with replacing(png) as temporary:
             write_png(temporary, chosen, tally.confusion)
     print(text if json_file == "-" else tables(chosen, tally.confusion).rstrip())
-    if (failed or missing) and not allow_missing:
-        raise typer.Exit(SOME_FAILED)
+    if allow_missing:
+        return
+    raise_failed(tried, "pairs")
+    if missing:
+        raise SomeFailedError(f"{missing} files found no partner; --allow-missing makes this exit code 0")
+
+
+def _pairing(predictions: str, labels: str, prediction_suffix: str, label_suffix: str) -> Pairing:
+    """Two files as one pair whatever their names; folders, patterns and lists by stem."""
+    if predictions == labels == "-":
+        raise UsageError("masks and labels: only one of them can come from stdin")
+    masks, truths = inputs([predictions], masks_in), inputs([labels], masks_in)
+    if is_one(predictions) and is_one(labels):
+        return Pairing(((masks[0], truths[0]),))
+    return pair(masks, truths, prediction_suffix=prediction_suffix, label_suffix=label_suffix)
 
 
 def _classes(text: str | None, file: Path | None, preset: str | None) -> tuple[ClassSet, presets.Preset | None]:
@@ -141,23 +155,19 @@ def _check_outputs(paths: list[Path], overwrite: bool) -> None:
             raise UsageError(f"{path}: the folder {path.parent} does not exist; make it first")
 
 
-def _run(pairing: Pairing, classes: ClassSet, options: EvaluateOptions, quiet: bool) -> tuple[Tally, int]:
-    """The tally of all pairs and how many of them could not be scored; each of those is told."""
+def _run(
+    pairing: Pairing, classes: ClassSet, options: EvaluateOptions, quiet: bool
+) -> tuple[Tally, list[Tried[Tally]]]:
+    """The tally of all pairs, and what became of each."""
     from segearth_cli.evaluation import Tally, compare, empty, height
 
-    total, errors = Tally(empty(len(classes))), []
-    rows = sum(height(mask) for mask, _ in pairing.pairs)
-    with progress("evaluate", rows, unit="row", quiet=quiet) as advance:
-        for mask, label in pairing.pairs:
-            try:
-                total += compare(mask, label, classes, options, advance)
-            except RasterError as e:
-                errors.append(e)
-    if len(errors) == len(pairing.pairs):
-        raise errors[0]
-    for error in errors:
-        note(str(error))
-    return total, len(errors)
+    pairs = [(mask_raster(mask), mask_raster(label)) for mask, label in pairing.pairs]
+    with progress("evaluate", sum(height(mask) for mask, _ in pairs), unit="row", quiet=quiet) as advance:
+        names = [mask for mask, _ in pairing.pairs]
+        tried = each(names, pairs, lambda both: compare(*both, classes, options, advance))
+    if all(one.error for one in tried):
+        raise_failed(tried, "pairs")
+    return sum((one.result for one in tried if one.result is not None), Tally(empty(len(classes)))), tried
 
 
 def _tell_missing(pairing: Pairing) -> int:
@@ -166,7 +176,7 @@ def _tell_missing(pairing: Pairing) -> int:
     for what, paths in alone.items():
         if paths:
             more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-            note(f"{len(paths)} {what}, not scored: {', '.join(map(str, paths[:_SHOWN]))}{more}")
+            note(f"{len(paths)} {what}, not scored: {', '.join(paths[:_SHOWN])}{more}")
     return sum(map(len, alone.values()))
 
 

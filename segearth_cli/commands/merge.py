@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from segearth_cli.commands.arguments import geotiff
 from segearth_cli.commands.results import show
 from segearth_cli.errors import UsageError
 from segearth_cli.files import refuse_existing
@@ -37,6 +38,8 @@ def merge(
         if path is not None and kind not in ledger.kinds:
             raise UsageError(f"--{kind}: the run in {folder} was computed without it")
     given = {kind: path for kind, path in asked.items() if path is not None}
+    for kind, path in given.items():
+        geotiff(path, "--out" if kind == "mask" else f"--{kind}", several=False)
     refuse_existing(given.values(), overwrite=overwrite)
     found = complete(ledger)
     vrts = write_vrts(ledger)

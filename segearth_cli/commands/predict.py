@@ -11,6 +11,8 @@ import typer
 
 from segearth_cli import classes as class_lists
 from segearth_cli import console
+from segearth_cli.commands.arguments import INPUTS, geotiff
+from segearth_cli.commands.many import each, raise_failed
 from segearth_cli.commands.results import show
 from segearth_cli.commands.sharding import (
     Sharded,
@@ -20,7 +22,7 @@ from segearth_cli.commands.sharding import (
     shard_folders,
     sharding_options,
 )
-from segearth_cli.errors import RasterError, SegEarthError, UsageError, WeightsError
+from segearth_cli.errors import UsageError, WeightsError
 from segearth_cli.files import make_folders, refuse_existing
 
 if TYPE_CHECKING:
@@ -34,9 +36,7 @@ RESOLUTIONS = frozenset({"scale", "gsd", "long_side"})
 
 
 def predict(
-    scenes: Annotated[
-        list[str] | None, typer.Argument(help="Rasters that GDAL can read; - takes one path a line from stdin.")
-    ] = None,
+    scenes: Annotated[list[str] | None, typer.Argument(help=f"Rasters: {INPUTS}.")] = None,
     classes: Annotated[
         str | None, Opt("--classes", "-c", help="Classes by comma, synonyms by bar: 'water|river|lake,building|roof'.")
     ] = None,
@@ -126,7 +126,7 @@ def predict(
     as_json: Annotated[bool, Opt("--json", help="Print one JSON object a scene instead of the mask's path.")] = False,
     quiet: Annotated[bool, Opt("--quiet", "-q", help="Errors only.")] = False,
     verbose: Annotated[bool, Opt("--verbose", "-v", help="Tell what runs and where the time goes.")] = False,
-) -> int:
+) -> None:
     """Segment scenes into the classes you name; prints the path of each mask."""
     from segearth_cli.weights import choose
 
@@ -155,7 +155,8 @@ def predict(
     if choice.note and not quiet:
         console.note(choice.note)
     if dry_run:
-        return _each(names, outputs, _DryRun(choice.model, options, class_set, as_json, _batch(batch_size), sharding))
+        _each(names, outputs, _DryRun(choice.model, options, class_set, as_json, _batch(batch_size), sharding))
+        return
     from segearth_cli.prediction import Predictor, RunOptions, assembled_once
     from segearth_cli.weights import ModelOptions
 
@@ -170,8 +171,9 @@ def predict(
         folders = shard_folders(names, sharding.work, single=manifest is None)
         act = Sharded(sharding, folders, model_options, predictor, as_json)
     if manifest is not None or summary is not None:
-        return each_reported(names, outputs, act, summary, quiet=quiet)
-    return _each(names, outputs, act)
+        each_reported(names, outputs, act, summary, quiet=quiet)
+    else:
+        _each(names, outputs, act)
 
 
 @dataclass
@@ -245,21 +247,10 @@ class _DryRun:
         show(line, facts, as_json=self.as_json)
 
 
-def _each(names: list[str], outputs: list[Outputs], act: Any) -> int:
-    """Acts on every scene; a scene that fails does not stop the others. The exit code."""
-    failures = []
-    for name, output in zip(names, outputs, strict=True):
-        try:
-            act(name, output)
-        except SegEarthError as e:
-            if len(names) == 1 or not isinstance(e, RasterError):  # no fault of the scene: the next would meet it too
-                raise
-            console.note(str(e))
-            failures.append(name)
-    if failures:
-        console.note(f"{len(failures)} of {len(names)} scenes failed: {', '.join(failures)}")
-        return 3 if len(failures) < len(names) else 1
-    return 0
+def _each(names: list[str], outputs: list[Outputs], act: Any) -> None:
+    """Acts on every scene."""
+    jobs = list(zip(names, outputs, strict=True))
+    raise_failed(each(names, jobs, lambda job: act(*job)), "scenes")
 
 
 def _classes(
@@ -323,6 +314,9 @@ def _outputs(
     """
     from segearth_cli.raster import Outputs, stem
 
+    for option, given in {"--out": out, "--confidence": confidence, "--scores": scores}.items():
+        geotiff(given, option, several=len(entries) > 1)
+
     def located(given: Path | None, kind: str, name: str) -> Path | None:
         if given is None:
             return Path(f"{stem(name)}.mask.tif") if kind == "mask" else None
@@ -352,10 +346,12 @@ def _outputs(
 
 def _prepare(names: list[str], outputs: list[Outputs], places: list[Path | None], overwrite: bool) -> None:
     """Makes those of `places` that are folders. Raises UsageError where something would be lost."""
+    from segearth_cli.raster import exists
+
     paths = [path for output in outputs for path in output.paths()]
     refuse_existing(paths, overwrite=overwrite)
     for path in paths:
-        if path.exists() and any(Path(name).exists() and path.samefile(name) for name in names):
+        if path.exists() and any(exists(name) and path.samefile(name) for name in names):
             raise UsageError(f"{path}: is a scene itself; choose another --out")
     make_folders({path.parent for path in paths if path.parent in places})
 

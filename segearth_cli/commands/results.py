@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from segearth_cli.console import answer
+
 
 def show(text: str | Path, facts: Mapping[str, Any], *, as_json: bool) -> None:
     """Prints a line of text, mostly the path of what was made, or all facts about it as one JSON object."""
-    print(json.dumps(facts, ensure_ascii=False) if as_json else text, flush=True)
+    answer(json.dumps(facts, ensure_ascii=False) if as_json else str(text))

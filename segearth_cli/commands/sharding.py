@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from segearth_cli import console
+from segearth_cli.commands.arguments import inputs, rasters_in, without_own
+from segearth_cli.commands.many import Tried, each_twice, raise_failed
 from segearth_cli.commands.results import show
-from segearth_cli.errors import SegEarthError, UsageError
-from segearth_cli.files import from_arguments
+from segearth_cli.errors import UsageError
 from segearth_cli.jobs import Entry, Outcome, read_manifest, summary_lines, write_summary
 
 TILE = 512  # pixels of a mask's tiles (masks.TILE, which would bring rasterio into --help)
@@ -97,7 +98,7 @@ def sharding_options(
 def scene_entries(scenes: Sequence[str], manifest: Path | None) -> list[Entry]:
     """The scenes of the command line or of the manifest. Raises UsageError when there are none, or both are given."""
     if manifest is None:
-        return [Entry(name) for name in from_arguments(scenes)]
+        return [Entry(name) for name in without_own(inputs(scenes, rasters_in))]
     if scenes:
         raise UsageError("name scenes either on the command line or with --manifest")
     return read_manifest(manifest)
@@ -122,33 +123,27 @@ def shard_folders(names: Sequence[str], work: Path, *, single: bool) -> dict[str
 
 def each_reported(
     names: Sequence[str], outputs: Sequence[Outputs], act: Any, summary: Path | None, *, quiet: bool
-) -> int:
-    """Acts on every scene, on those that fail once more in the end, and reports what became of each. The exit code."""
-    outcomes: dict[str, Outcome] = {}
-    todo = list(zip(names, outputs, strict=True))
-    for last in (False, True):
-        for name, output in todo:
-            outcomes[name] = _outcome(name, output, act)
-            if outcomes[name].state == "failed" and not last and not quiet:
-                console.note(f"{name}: failed, to be tried once more: {outcomes[name].error}")
-        todo = [(name, output) for name, output in todo if outcomes[name].state == "failed"]
+) -> None:
+    """Acts on every scene, on those that fail once more in the end, and reports what became of each."""
+    jobs = list(zip(names, outputs, strict=True))
+    tried = each_twice(names, jobs, lambda job: act(*job), quiet=quiet)
+    outcomes = [_outcome(one, output) for one, output in zip(tried, outputs, strict=True)]
     if summary is not None:
-        write_summary(summary, outcomes.values())
-    if todo or not quiet:
-        for line in summary_lines(list(outcomes.values())):
+        write_summary(summary, outcomes)
+    if not quiet or any(one.error for one in tried):
+        for line in summary_lines(outcomes):
             console.note(line)
-    return 3 if todo else 0
+    raise_failed(tried, "scenes")
 
 
-def _outcome(name: str, output: Outputs, act: Any) -> Outcome:
-    try:
-        found = act(name, output)
-    except SegEarthError as e:
-        return Outcome(name, str(output.mask), "failed", error=str(e))
+def _outcome(one: Tried[Summary | None], output: Outputs) -> Outcome:
+    found = one.result
+    if one.error is not None:
+        return Outcome(one.name, str(output.mask), "failed", error=str(one.error))
     if found is None:
-        return Outcome(name, str(output.mask), "done")
+        return Outcome(one.name, str(output.mask), "done")
     state: Literal["skipped", "done"] = "skipped" if found.skipped else "done"
-    return Outcome(name, found.mask, state, found.computed_windows, found.seconds)
+    return Outcome(one.name, found.mask, state, found.computed_windows, found.seconds)
 
 
 @dataclass
@@ -178,8 +173,9 @@ class Sharded:
 
     def _job(self, scene: str, outputs: Outputs) -> Job:
         from segearth_cli.jobs import Job
+        from segearth_cli.raster import exists
 
-        place = Path(scene).absolute() if Path(scene).exists() else scene
+        place = Path(scene).absolute() if exists(scene) else scene
         return Job(
             str(place), self.folders[scene].absolute(), tuple(outputs.by_kind()), self.sharding.size, self.model,
             self.predictor.options, self.predictor.classes,

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segearth_cli import console
+from segearth_cli.commands.arguments import INPUTS, inputs, itself
 from segearth_cli.errors import SegEarthError, UsageError
-from segearth_cli.files import from_arguments, refuse_existing
+from segearth_cli.files import refuse_existing
 from segearth_cli.training import Recipe, combined, from_toml
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ _NAMED = 10  # unreadable files told one by one
 
 def train_upsampler(
     context: typer.Context,
-    inputs: Annotated[
-        list[str] | None, typer.Argument(help="Folders (searched recursively), images, .tar; - reads paths from stdin.")
-    ] = None,
+    images: Annotated[list[str] | None, typer.Argument(help=f"Images, or .tar archives of some: {INPUTS}.")] = None,
     tar: Annotated[list[str] | None, Opt(help="Tar archive of images, read in place; repeatable.")] = None,
     out: Annotated[Path, Opt("--out", "-o", help="The upsampler; OUT.train/ beside it gets log and pictures.")] = Path(
         "upsampler.safetensors"
@@ -79,7 +78,7 @@ def train_upsampler(
             raise SegEarthError(f"{path}: the folder {path.parent} is absent or not writable; choose another")
     if not resume:
         refuse_existing([path for path in (out, export_ckpt, folder / "checkpoint.pt") if path], overwrite=overwrite)
-    names = from_arguments(inputs or []) if inputs or not tar else []
+    names = inputs(images or [], itself) if images or not tar else []
     result = _run(names, tar or [], recipe, out, _Place(folder, model, device, resume, quiet))
     if result is None:
         return 0

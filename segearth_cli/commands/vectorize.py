@@ -7,13 +7,14 @@ from typing import Annotated, Optional
 
 import typer
 
+from segearth_cli.commands.arguments import INPUTS, inputs, mask_raster, masks_in
+from segearth_cli.commands.many import each, raise_failed
+
 FORMATS = ("gpkg", "geojson", "fgb", "shp", "parquet")
 
 
 def vectorize(
-    mask: Annotated[
-        list[str], typer.Argument(help="Masks, or folders of sharded runs; - reads paths from stdin, one a line.")
-    ],
+    mask: Annotated[list[str], typer.Argument(help=f"Masks, or folders of sharded runs: {INPUTS}.")],
     out: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--out", "-o", help="File to write, its suffix is the format; or a folder."),
@@ -58,9 +59,9 @@ def vectorize(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")] = False,
 ) -> None:
     """Write the classes of masks as polygons; prints the paths of the files written."""
-    from segearth_cli.console import note
+    from segearth_cli.console import answer, note
     from segearth_cli.errors import SegEarthError, UsageError
-    from segearth_cli.files import from_arguments, make_folders, refuse_existing
+    from segearth_cli.files import make_folders, refuse_existing
     from segearth_cli.raster import parse_area, parse_length
     from segearth_cli.vector import Options, output_path
     from segearth_cli.vector import vectorize as run
@@ -82,36 +83,19 @@ def vectorize(
         rows=block_rows,
         quiet=quiet,
     )
-    paths = [Path(name) for name in from_arguments(mask)]
-    outs = [output_path(path, out, format, several=len(paths) > 1) for path in paths]
+    names = inputs(mask, masks_in)
+    outs = [output_path(name, out, format, several=len(names) > 1) for name in names]
     if twice := {path for path in outs if outs.count(path) > 1}:
         raise UsageError(f"{min(twice)}: two masks would be written to this file; vectorize them one by one with --out")
     refuse_existing(outs, overwrite=overwrite)
     make_folders({target.parent for target in outs if target.parent == out})
-    failed = []
-    for path, target in zip(paths, outs, strict=True):
-        try:
-            summary = run(_raster(path), target, options)
-        except SegEarthError as e:
-            if len(paths) == 1:
-                raise
-            note(str(e))
-            failed.append(path)
-            continue
-        print(summary.path, flush=True)
+
+    def act(job: tuple[str, Path]) -> None:
+        name, target = job
+        summary = run(mask_raster(name), target, options)
+        answer(str(summary.path))
         if not quiet:
             total, kinds = sum(summary.polygons.values()), len(summary.polygons)
-            note(f"{path}: {total} polygons of {kinds} classes in {summary.seconds:.1f} s")
-    if failed:
-        error = SegEarthError(f"{len(failed)} of {len(paths)} masks failed")
-        error.exit_code = 3 if len(failed) < len(paths) else 1
-        raise error
+            note(f"{name}: {total} polygons of {kinds} classes in {summary.seconds:.1f} s")
 
-
-def _raster(path: Path) -> Path:
-    """The raster of a mask; for the folder of a finished sharded run, the mosaic of its shards."""
-    if not path.is_dir():
-        return path
-    from segearth_cli.jobs import mask_vrt
-
-    return mask_vrt(path)
+    raise_failed(each(names, list(zip(names, outs, strict=True)), act, faults=(SegEarthError,)), "masks")

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import rasterio
@@ -21,6 +20,7 @@ from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, from_tag
 from segearth_cli.errors import ClassesError, RasterError
 from segearth_cli.evaluation.confusion import Confusion, confusion, empty
 from segearth_cli.presets import COLOUR
+from segearth_cli.raster import readable
 
 IGNORED, UNKNOWN = -1, -2  # in place of a class code
 _CACHE_BYTES = 256 << 20  # a row of tiles of both rasters, so that full-width bands read each tile once
@@ -84,18 +84,18 @@ class Tally:
         )
 
 
-def height(path: Path) -> int:
+def height(path: str) -> int:
     """Rows of a raster, 0 when it cannot be opened."""
     try:
         with _open(path) as dataset:
             return int(dataset.height)
-    except RasterioError:
+    except RasterError:
         return 0
 
 
 def compare(
-    prediction: Path,
-    label: Path,
+    prediction: str,
+    label: str,
     classes: ClassSet,
     options: EvaluateOptions,
     advance: Callable[[int], None] = lambda _: None,
@@ -129,10 +129,14 @@ def compare(
     return total
 
 
-def _open(path: Path) -> rasterio.DatasetReader:
+def _open(path: str) -> rasterio.DatasetReader:
+    readable(path)
     with warnings.catch_warnings():  # labels without georeferencing are the rule
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path)
+        try:
+            return rasterio.open(path)
+        except RasterioError as e:
+            raise RasterError(f"{path}: not a raster that can be read ({e})") from e
 
 
 def _mask_targets(mask: rasterio.DatasetReader, classes: ClassSet) -> NDArray[np.int16]:
@@ -225,7 +229,7 @@ def _codes(label: rasterio.DatasetReader, window: Window) -> tuple[NDArray[np.in
 
 
 def _wanted(
-    codes: NDArray[np.integer], valid: NDArray[np.bool_], classes: ClassSet, meaning: LabelCodes, label: Path
+    codes: NDArray[np.integer], valid: NDArray[np.bool_], classes: ClassSet, meaning: LabelCodes, label: str
 ) -> tuple[NDArray[np.int16], frozenset[int]]:
     """Class of each label pixel or IGNORED, and the codes seen."""
     if codes.dtype == np.uint8:
@@ -243,7 +247,7 @@ def _wanted(
     return wanted, frozenset(map(int, values))
 
 
-def _unknown_line(label: Path, codes: Sequence[int] | NDArray[np.integer], classes: ClassSet) -> str:
+def _unknown_line(label: str, codes: Sequence[int] | NDArray[np.integer], classes: ClassSet) -> str:
     shown = [f"'#{code - COLOUR:06x}'" if code >= COLOUR else str(code) for code in map(int, codes[:6])]
     more = f" and {len(codes) - 6} more" if len(codes) > 6 else ""
     return (
@@ -253,7 +257,7 @@ def _unknown_line(label: Path, codes: Sequence[int] | NDArray[np.integer], class
     )
 
 
-def _found(codes: NDArray[np.uint8], targets: NDArray[np.int16], prediction: Path, classes: int) -> NDArray[np.int16]:
+def _found(codes: NDArray[np.uint8], targets: NDArray[np.int16], prediction: str, classes: int) -> NDArray[np.int16]:
     """Class of each mask pixel, K for none of the classes, IGNORED for nodata."""
     found = targets[codes]
     if (unknown := found == UNKNOWN).any():

@@ -1,41 +1,41 @@
-"""Which mask belongs to which label: two files, or the rasters of two folders by their stems."""
+"""Which mask belongs to which label: the files of two lists by their stems."""
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from segearth_cli.errors import UsageError
-
-SUFFIXES = {".tif", ".tiff", ".png", ".vrt", ".img", ".jp2", ".bmp", ".gif", ".jpg", ".jpeg"}
+from segearth_cli.raster import stem
 
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
     """Masks and their labels, sorted by name, and the files that found no partner."""
 
-    pairs: tuple[tuple[Path, Path], ...]
-    predictions_alone: tuple[Path, ...] = ()
-    labels_alone: tuple[Path, ...] = ()
+    pairs: tuple[tuple[str, str], ...]
+    """A mask and its label, as paths that GDAL understands."""
+    predictions_alone: tuple[str, ...] = ()
+    """Masks without a label."""
+    labels_alone: tuple[str, ...] = ()
+    """Labels without a mask."""
 
 
-def pair(predictions: str, labels: str, *, prediction_suffix: str = "", label_suffix: str = "") -> Pairing:
-    """Two files as one pair, or the rasters of two folders (or quoted patterns) by their stems.
+def pair(
+    predictions: Sequence[str], labels: Sequence[str], *, prediction_suffix: str = "", label_suffix: str = ""
+) -> Pairing:
+    """Masks and labels that have the same stem.
 
-    `a.mask.tif` and `a.tif` have the stem `a`; the suffixes are taken off the stems that end in them. A folder with
-    files named `*.mask.*` is read for these alone. Raises UsageError when nothing pairs or a stem comes twice.
+    `a.mask.tif` and `a.tif` have the stem `a`; the suffixes are taken off the stems that end in them. Raises
+    UsageError when nothing pairs or a stem comes twice.
     """
-    if Path(predictions).is_file() and Path(labels).is_file():
-        return Pairing(((Path(predictions), Path(labels)),))
-    masks = _by_stem(_rasters(predictions, "PREDICTIONS"), prediction_suffix, "PREDICTIONS")
-    truths = _by_stem(_rasters(labels, "LABELS"), label_suffix, "LABELS")
+    masks = _by_stem(predictions, prediction_suffix, "PREDICTIONS")
+    truths = _by_stem(labels, label_suffix, "LABELS")
     both = sorted(masks.keys() & truths.keys())
     if not both:
         first, second = next(iter(masks)), next(iter(truths))
         raise UsageError(
-            f"{predictions}, {labels}: no mask and label share a stem ('{first}' there, '{second}' here); "
+            f"no mask and label share a stem ('{first}' there, '{second}' here); "
             "see --prediction-suffix and --label-suffix"
         )
     return Pairing(
@@ -45,30 +45,14 @@ def pair(predictions: str, labels: str, *, prediction_suffix: str = "", label_su
     )
 
 
-def _rasters(place: str, what: str) -> list[Path]:
-    root = Path(place)
-    if root.is_dir():
-        files = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
-    elif glob.has_magic(place):
-        files = [Path(name) for name in sorted(glob.glob(place, recursive=True)) if Path(name).is_file()]  # noqa: PTH207
-    elif root.is_file():
-        raise UsageError(f"{what} {place}: is a file, the other one is not; name two files or two folders")
-    else:
-        raise UsageError(f"{what} {place}: no such file or folder")
-    files = [path for path in files if not path.name.startswith(".")]
-    if not files:
-        raise UsageError(f"{what} {place}: holds no raster ({', '.join(sorted(SUFFIXES))})")
-    return [path for path in files if path.stem.endswith(".mask")] or files
-
-
-def _by_stem(paths: Iterable[Path], suffix: str, what: str) -> dict[str, Path]:
-    stems: dict[str, Path] = {}
+def _by_stem(paths: Iterable[str], suffix: str, what: str) -> dict[str, str]:
+    stems: dict[str, str] = {}
     for path in paths:
-        stem = path.stem.removesuffix(".mask").removesuffix(suffix)
-        if stem in stems:
+        name = stem(path).removesuffix(".mask").removesuffix(suffix)
+        if name in stems:
             raise UsageError(
-                f"{what}: {stems[stem]} and {path} have the same stem '{stem}'; name one folder, or a quoted pattern "
+                f"{what}: {stems[name]} and {path} have the same stem '{name}'; name one folder, or a quoted pattern "
                 "such as 'Val/*/masks/*.png', that holds it once"
             )
-        stems[stem] = path
+        stems[name] = path
     return stems

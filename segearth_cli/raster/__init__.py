@@ -15,7 +15,7 @@ from segearth_cli.raster.georeference import (
 )
 from segearth_cli.raster.grid import Blend, Window, blocks, starts, touching, window_weights, windows, working_size
 from segearth_cli.raster.ground import Ground, Size, parse_area, parse_length
-from segearth_cli.raster.mask_reader import Mask, Recoding, mask_strips, read_mask
+from segearth_cli.raster.mask_reader import Mask, Recoding, is_result, mask_strips, read_mask
 from segearth_cli.raster.mask_writer import (
     TILE,
     Outputs,
@@ -26,6 +26,7 @@ from segearth_cli.raster.mask_writer import (
     write_category_names,
     writing,
 )
+from segearth_cli.raster.paths import SUFFIXES, exists, local_folder, local_path, rasters_below, readable
 from segearth_cli.raster.scene import (
     Chip,
     ReadOptions,
@@ -39,6 +40,7 @@ from segearth_cli.raster.scene import (
 )
 
 __all__ = [
+    "SUFFIXES",
     "TILE",
     "Blend",
     "Chip",
@@ -55,21 +57,27 @@ __all__ = [
     "Window",
     "blocks",
     "environment",
+    "exists",
     "frame_from_json",
     "frame_to_json",
     "identity",
     "is_remote",
+    "is_result",
     "label",
     "layouts",
     "local_files",
+    "local_folder",
+    "local_path",
     "mask_strips",
     "open_scene",
     "parse_area",
     "parse_bands",
     "parse_length",
     "parse_stretch",
+    "rasters_below",
     "read_mask",
     "read_tags",
+    "readable",
     "region_georeference",
     "starts",
     "stem",

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
-from segearth_cli.classes import CLASSES_TAG, Color, default_color, from_tag
+from segearth_cli.classes import CLASSES_TAG, RUN_TAG, Color, default_color, from_tag
 from segearth_cli.errors import ClassesError, RasterError, UsageError
+from segearth_cli.raster.paths import local_path, readable
 
 warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the command line tells it in one line
 
@@ -33,7 +35,7 @@ class Mask:
     size, tells the pixels with data (not 0).
     """
 
-    path: Path
+    path: str
     width: int
     height: int
     transform: tuple[float, ...]
@@ -76,10 +78,9 @@ class Mask:
         return frozenset(found)
 
 
-def read_mask(path: Path) -> Mask:
+def read_mask(path: str) -> Mask:
     """What a mask file says of itself. Raises RasterError when it is no single-band integer raster."""
-    if not path.exists() and "://" not in str(path) and not str(path).startswith("/vsi"):
-        raise RasterError(f"{path}: no such file")
+    readable(path)
     try:
         with rasterio.open(path) as ds:
             return _describe(path, ds)
@@ -87,7 +88,7 @@ def read_mask(path: Path) -> Mask:
         raise RasterError(f"{path}: not a raster that can be read ({str(e).splitlines()[0]})") from e
 
 
-def _describe(path: Path, ds: Any) -> Mask:
+def _describe(path: str, ds: Any) -> Mask:
     if ds.count != 1:
         raise RasterError(f"{path}: {ds.count} bands, need a mask of one band (e.g. gdal_translate -b 1)")
     dtype = np.dtype(ds.dtypes[0])
@@ -118,7 +119,7 @@ def _code(nodata: float | None, dtype: np.dtype[Any]) -> int | None:
     return int(nodata) if limits.min <= nodata <= limits.max else None
 
 
-def _classes(path: Path, ds: Any) -> tuple[dict[int, str], dict[int, Color], int | None]:
+def _classes(path: str, ds: Any) -> tuple[dict[int, str], dict[int, Color], int | None]:
     """Names, colours and background from our tag, else from GDAL's category names and the colour table."""
     if tag := ds.tags().get(CLASSES_TAG):
         try:
@@ -126,7 +127,7 @@ def _classes(path: Path, ds: Any) -> tuple[dict[int, str], dict[int, Color], int
         except ClassesError as e:
             raise RasterError(f"{path}: {e}") from e
         return dict(enumerate(classes.names)), dict(enumerate(classes.colors)), classes.background
-    names = _categories(path)
+    names = _categories(Path(path))
     background = next((code for code, name in names.items() if name.casefold() == "background"), None)
     try:
         colors = {code: color[:3] for code, color in ds.colormap(1).items() if any(color[:3])}
@@ -145,6 +146,17 @@ def _categories(path: Path) -> dict[int, str]:
     found = root.find(".//CategoryNames")
     rows = [] if found is None else [(row.text or "").strip() for row in found.findall("Category")]
     return {code: name for code, name in enumerate(rows) if name}
+
+
+def is_result(name: str) -> bool:
+    """Whether a file of this machine is a mask, a confidence or scores that segearth wrote."""
+    if local_path(name) is None:
+        return False
+    try:
+        with rasterio.open(readable(name)) as ds:
+            return not {CLASSES_TAG, RUN_TAG}.isdisjoint(ds.tags())
+    except (RasterioError, CPLE_BaseError, RasterError, TypeError):  # whoever reads its pixels says what is wrong
+        return False
 
 
 def mask_strips(mask: Mask, rows: int) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_] | None]]:

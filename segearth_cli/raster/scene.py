@@ -26,6 +26,7 @@ from rasterio.windows import Window as RasterWindow
 
 from segearth_cli.errors import RasterError, UsageError
 from segearth_cli.raster.grid import Window
+from segearth_cli.raster.paths import readable
 
 T = TypeVar("T")
 
@@ -275,10 +276,13 @@ def is_remote(path: str) -> bool:
 def stem(path: str) -> str:
     """The name of a scene's file without folder and last suffix, also for URLs and /vsi paths.
 
-    >>> stem("/data/a.b.tif"), stem("https://host/x.tif?token=1")
-    ('a.b', 'x')
+    >>> stem("/data/a.b.tif"), stem("https://host/x.tif?token=1"), stem("zip://a.zip!b.tif")
+    ('a.b', 'x', 'b')
     """
-    return Path(urlsplit(path).path if "://" in path else path).stem or "scene"
+    if "://" in path:
+        url = urlsplit(path)
+        path = (url.netloc + url.path).rpartition("!")[2]
+    return Path(path).stem or "scene"
 
 
 def open_scene(path: str, options: ReadOptions | None = None) -> Scene:
@@ -376,11 +380,10 @@ def _open(path: str, **options: Any) -> Any:
         with environment(path):
             return rasterio.open(path, **options)
 
+    readable(path)
     try:
         return patiently(path, act)
     except (*UNREADABLE, TypeError) as e:
-        if "://" not in path and not path.startswith("/vsi") and ":" not in path and not Path(path).exists():
-            raise RasterError(f"{path}: no such file") from e
         raise RasterError(f"{path}: not a raster that GDAL can read ({_line(e)})") from e
 
 

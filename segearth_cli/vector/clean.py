@@ -47,7 +47,7 @@ def sieved(mask: Mask, size: int, connectivity: int, folder: Path, rows: int) ->
     with _raster(path, mask, mask.dtype) as write:
         for top in range(0, mask.height, rows):
             write(clean[top : top + rows])
-    return replace(mask, path=path, valid=valid, masked=valid is not None)
+    return replace(mask, path=str(path), valid=valid, masked=valid is not None)
 
 
 def filled(mask: Mask, kept: frozenset[int] | None, area: float, folder: Path, rows: int) -> Mask:
@@ -74,7 +74,7 @@ def filled(mask: Mask, kept: frozenset[int] | None, area: float, folder: Path, r
                 strip[fill] = codes[number[fill] - 1]
             write(strip)
             top += len(strip)
-    return replace(mask, path=path, valid=valid, masked=valid is not None)
+    return replace(mask, path=str(path), valid=valid, masked=valid is not None)
 
 
 def _small_holes(

@@ -19,7 +19,7 @@ from rasterio.windows import Window
 
 from segearth_cli.console import note, progress
 from segearth_cli.errors import RasterError, UsageError
-from segearth_cli.raster import Ground, Mask, Recoding, Size, mask_strips, read_mask
+from segearth_cli.raster import Ground, Mask, Recoding, Size, mask_strips, read_mask, readable, stem
 from segearth_cli.vector import clean as sieve
 from segearth_cli.vector import layers as vectors
 from segearth_cli.vector import polygons as shapes
@@ -63,7 +63,7 @@ class Summary:
     seconds: float
 
 
-def vectorize(path: Path, out: Path, options: Options | None = None) -> Summary:
+def vectorize(path: str | Path, out: Path, options: Options | None = None) -> Summary:
     """Write the classes of the mask `path` as polygons to `out`, in the format of its suffix; an old file is replaced.
 
     Raises RasterError for a mask that cannot be read, VectorError for a file that cannot be written, UsageError.
@@ -71,7 +71,7 @@ def vectorize(path: Path, out: Path, options: Options | None = None) -> Summary:
     options = options or Options()
     started = time.monotonic()
     vectors.driver(out)
-    mask = read_mask(path)
+    mask = read_mask(str(path))
     kept = None if options.classes is None else mask.codes(options.classes)
     if options.confidence:
         _check_confidence(options.confidence, mask)
@@ -80,7 +80,7 @@ def vectorize(path: Path, out: Path, options: Options | None = None) -> Summary:
     counts: dict[str, int] = {}
     with tempfile.TemporaryDirectory(prefix="segearth-") as folder:
         mask = _cleaned(mask, kept, ground, options, Path(folder))
-        drawn = ahead(_drawn(mask, kept, ground, options, label=path.name))
+        drawn = ahead(_drawn(mask, kept, ground, options, label=stem(str(path))))
         layer = _layer(mask, kept, out, options)
         with vectors.writing(out, layer) as write, closing(drawn):
             for batch in drawn:
@@ -196,7 +196,7 @@ def _count(counts: dict[str, int], names: NDArray[Any]) -> None:
 
 def _check_confidence(path: Path, mask: Mask) -> None:
     try:
-        with rasterio.open(path) as ds:
+        with rasterio.open(readable(str(path))) as ds:
             size = (ds.width, ds.height) == (mask.width, mask.height)
             same = size and np.allclose(tuple(ds.transform)[:6], mask.transform)
             if not same or ds.count != 1:
@@ -214,12 +214,12 @@ def _weights(path: Path, top: int, height: int) -> NDArray[np.float64]:
     return np.stack([values.filled(0), (~np.ma.getmaskarray(values)).astype(np.float64)])
 
 
-def output_path(mask: Path, out: Path | None, suffix: str | None, *, several: bool) -> Path:
+def output_path(mask: str, out: Path | None, suffix: str | None, *, several: bool) -> Path:
     """Where the polygons of a mask go: `out`, a file in it when it is a folder, else a file in the current folder.
 
-    A mask `scene.mask.tif` gives `scene.gpkg`. Raises UsageError when one file is named for several masks.
+    A mask `scene.mask.tif`, wherever it lies, gives `scene.gpkg`. Raises UsageError when one file is named for several.
     """
-    name = mask.name.removesuffix(mask.suffix).removesuffix(".mask")
+    name = stem(mask).removesuffix(".mask")
     ending = "." + suffix.casefold().lstrip(".") if suffix else ".gpkg"
     if out is None:
         return Path(f"{name}{ending}")

@@ -1,0 +1,145 @@
+"""Inputs as they are named on a command line: one reading for every command."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from segearth_cli import console
+from segearth_cli.errors import RasterError, UsageError
+
+INPUTS = "files, folders, quoted patterns, URLs, /vsi paths; - reads them from stdin, one a line"  # for help
+GEOTIFF = (".tif", ".tiff")
+_SIDE_FILES = (".aux.xml", ".ovr", ".msk")  # found by patterns, read with the raster they belong to
+_TOLD = 3  # files named one by one
+
+Folder = Callable[[Path], list[str]]  # what a folder stands for
+
+
+def inputs(arguments: Iterable[str], folder: Folder) -> list[str]:
+    """The names that arguments stand for, each once, in the order given.
+
+    `-` is one name a line of stdin, taken as it is; a pattern is expanded here (`**` too) unless a file has that very
+    name; `~` and `file://` become plain paths; URLs, /vsi paths and subdatasets pass untouched. Raises UsageError when
+    there are none, or a pattern finds nothing.
+    """
+    names: dict[str, None] = {}
+    for argument in arguments:
+        for name in _lines() if argument == "-" else [argument]:
+            names |= dict.fromkeys(_named(name, folder, pattern=argument != "-"))
+    if not names:
+        raise UsageError("no input: name at least one file, or pass - and send one path a line on stdin")
+    return list(names)
+
+
+def is_one(argument: str) -> bool:
+    """Whether an argument names one input itself; else it is a folder, a pattern or a list."""
+    from segearth_cli.raster import local_folder
+
+    name = _plain(argument)
+    return argument != "-" and local_folder(name) is None and inputs([argument], itself) == [name]
+
+
+def rasters_in(folder: Path) -> list[str]:
+    """The rasters in a folder; the folder itself where it holds none, as some of GDAL's formats are folders."""
+    from segearth_cli.raster import rasters_below
+
+    return [str(path) for path in rasters_below(folder)] or [str(folder)]
+
+
+def masks_in(folder: Path) -> list[str]:
+    """The masks in a folder: those named `*.mask.*` where there are any, else all rasters; a run's folder is one."""
+    if (folder / "run.json").is_file():
+        return [str(folder)]
+    from segearth_cli.raster import SUFFIXES, rasters_below
+
+    found = [str(path) for path in rasters_below(folder)]
+    if not found:
+        raise UsageError(f"{folder}: holds no raster ({', '.join(sorted(SUFFIXES))})")
+    return [name for name in found if Path(name).stem.endswith(".mask")] or found
+
+
+def itself(folder: Path) -> list[str]:
+    """The folder, for commands that read folders in their own way."""
+    return [str(folder)]
+
+
+def mask_raster(name: str) -> str:
+    """The raster of a mask; for the folder of a finished run, the mosaic of its parts."""
+    from segearth_cli.raster import local_folder
+
+    folder = local_folder(name)
+    if folder is None:
+        return name
+    from segearth_cli.jobs import mask_vrt
+
+    return str(mask_vrt(folder))
+
+
+def without_own(names: list[str]) -> list[str]:
+    """The names that are no masks, confidences or scores of segearth's own; those left out are told in one line.
+
+    Raises RasterError when nothing is left.
+    """
+    from segearth_cli.raster import is_result
+
+    own = [name for name in names if is_result(name)]
+    if not own:
+        return names
+    if len(own) == len(names):
+        more = f" and {len(own) - 1} more" if len(own) > 1 else ""
+        raise RasterError(f"{own[0]}{more}: written by segearth itself, no scene; name the scene it was made of")
+    shown = ", ".join(own[:_TOLD]) + (f" and {len(own) - _TOLD} more" if len(own) > _TOLD else "")
+    console.note(f"left out, written by segearth itself: {shown}")
+    return [name for name in names if name not in own]
+
+
+def geotiff(path: Path | None, option: str, *, several: bool) -> None:
+    """Raises UsageError when a raster that we write would get a name of another format, or one name for several."""
+    if path is None or not path.suffix or path.is_dir():
+        return
+    known = path.suffix.lower() in GEOTIFF
+    if several and known:
+        raise UsageError(f"{option} {path}: one file for several scenes; name a folder")
+    if not several and not known:
+        raise UsageError(
+            f"{option} {path}: what is written is a GeoTIFF; name it .tif (polygons: segearth vectorize), "
+            "or make the folder first"
+        )
+
+
+def _named(name: str, folder: Folder, *, pattern: bool) -> Iterator[str]:
+    from segearth_cli.raster import exists, local_folder, local_path
+
+    found = [name := _plain(name)]
+    if pattern and glob.has_magic(name) and local_path(name) is not None and not exists(name):
+        found = [match for match in sorted(glob.glob(name, recursive=True)) if not match.endswith(_SIDE_FILES)]  # noqa: PTH207
+        if not found:
+            raise UsageError(f"{name}: no file matches this pattern")
+    for one in found:
+        place = local_folder(one)
+        yield from [one] if place is None else folder(place)
+
+
+def _plain(name: str) -> str:
+    """A name without `file://` and `~`, and archives as GDAL names them."""
+    for kind in ("zip", "tar"):
+        if name.startswith(f"{kind}://"):
+            return f"/vsi{kind}/" + name.removeprefix(f"{kind}://").replace("!", "/", 1)
+    if name.startswith("file://"):
+        path = urlsplit(name).path if "?" not in name and "#" not in name else name.removeprefix("file://")
+        return path if os.path.exists(path) else unquote(path, errors="surrogateescape")  # noqa: PTH110
+    if name.startswith("~") and not os.path.exists(name):  # noqa: PTH110
+        return os.path.expanduser(name)  # noqa: PTH111 - Path would collapse what it does not know
+    return name
+
+
+def _lines() -> Iterator[str]:
+    """The lines of stdin that are not blank; names of files need not be UTF-8."""
+    raw = getattr(sys.stdin, "buffer", None)
+    lines = sys.stdin if raw is None else (os.fsdecode(line) for line in raw)
+    return (line.strip() for line in lines if line.strip())

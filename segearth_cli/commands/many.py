@@ -1,0 +1,78 @@
+"""Several inputs: one that fails does not stop the others; each failure is told, and the exit code says how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from segearth_cli import console
+from segearth_cli.errors import RasterError, RunError, SegEarthError, SomeFailedError, VectorError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Faults = tuple[type[SegEarthError], ...]
+
+OF_ONE: Faults = (RasterError, RunError, VectorError)  # what the next input need not meet too
+_TOLD = 10  # failed inputs named in the last line
+
+
+@dataclass(frozen=True, slots=True)
+class Tried(Generic[Result]):
+    """What became of one input."""
+
+    name: str
+    """As it was given."""
+    result: Result | None = None
+    """What the action returned, None when it failed."""
+    error: SegEarthError | None = None
+    """Why it failed, None when it did not."""
+
+
+def each(
+    names: Sequence[str], items: Sequence[Item], act: Callable[[Item], Result], faults: Faults = OF_ONE
+) -> list[Tried[Result]]:
+    """What became of every item; each failure is told at once.
+
+    faults: those of one item alone; all others end the loop. So does the failure of the only item.
+    """
+    tried = []
+    for name, item in zip(names, items, strict=True):
+        one = _attempt(name, item, act, faults)
+        if one.error is not None:
+            if len(names) == 1:
+                raise one.error
+            console.note(str(one.error))
+        tried.append(one)
+    return tried
+
+
+def each_twice(
+    names: Sequence[str], items: Sequence[Item], act: Callable[[Item], Result], *, quiet: bool
+) -> list[Tried[Result]]:
+    """What became of every item; those that fail are tried once more when all others are done."""
+    tried: dict[int, Tried[Result]] = {}
+    for number, (name, item) in enumerate(zip(names, items, strict=True)):
+        tried[number] = _attempt(name, item, act, (SegEarthError,))
+        if tried[number].error and not quiet:
+            console.note(f"{name}: failed, to be tried once more: {tried[number].error}")
+    for number in [number for number, one in tried.items() if one.error]:
+        tried[number] = _attempt(names[number], items[number], act, (SegEarthError,))
+    return list(tried.values())
+
+
+def raise_failed(tried: Sequence[Tried[Result]], noun: str) -> None:
+    """Raises when inputs failed: SomeFailedError (exit 3), or SegEarthError (exit 1) when none is done."""
+    failed = [one.name for one in tried if one.error]
+    if not failed:
+        return
+    more = f" and {len(failed) - _TOLD} more" if len(failed) > _TOLD else ""
+    line = f"{len(failed)} of {len(tried)} {noun} failed: {', '.join(failed[:_TOLD])}{more}"
+    raise SomeFailedError(line) if len(failed) < len(tried) else SegEarthError(line)
+
+
+def _attempt(name: str, item: Item, act: Callable[[Item], Result], faults: Faults) -> Tried[Result]:
+    try:
+        return Tried(name, act(item))
+    except faults as e:
+        return Tried(name, error=e)

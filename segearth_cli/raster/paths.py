@@ -1,0 +1,82 @@
+"""Names of rasters: files and folders of this machine, or what GDAL alone understands (URLs, /vsi, subdatasets)."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from segearth_cli.errors import RasterError
+
+SUFFIXES = frozenset(
+    {".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
+)  # by which rasters are found in folders and archives; any other file can be named on its own
+
+_CONNECTION = re.compile(r"[A-Za-z]\w+:")  # NETCDF:"a.nc":v; one letter would be a drive
+
+
+def local_path(name: str) -> Path | None:
+    """The place on this machine that a raster's name means, None for URLs, /vsi paths and subdatasets.
+
+    >>> local_path("a/b.tif"), local_path("https://host/b.tif"), local_path('NETCDF:"a.nc":v')
+    (PosixPath('a/b.tif'), None, None)
+    """
+    if "://" in name or name.startswith("/vsi"):
+        return None
+    return None if _CONNECTION.match(name) and not exists(name) else Path(name)
+
+
+def local_folder(name: str) -> Path | None:
+    """The folder of this machine that a name means, None when it means anything else."""
+    return place if (place := local_path(name)) and os.path.isdir(place) else None  # noqa: PTH112 - see `exists`
+
+
+def exists(name: str | Path) -> bool:
+    """Whether a file or folder has this name; one that no file can have is absent."""
+    return os.path.exists(name)  # noqa: PTH110 - Path.exists raises for names that are too long
+
+
+def readable(name: str) -> str:
+    """The name of a raster that GDAL may be asked for.
+
+    Raises RasterError when nothing of this machine has the name, for pipes and devices, which GDAL would wait for and
+    could not read twice, and for names that are no UTF-8 text.
+    """
+    place = local_path(name)
+    if place is None:
+        return name
+    try:
+        mode = place.stat().st_mode
+    except FileNotFoundError:
+        raise RasterError(f"{name}: no such file") from None
+    except (OSError, ValueError) as e:
+        raise RasterError(f"{name}: cannot be read ({getattr(e, 'strerror', None) or e})") from None
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise RasterError(f"{name}: is a pipe or a device, but rasters are read more than once; save it to a file")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise RasterError(f"{name}: its name is not UTF-8 text, which GDAL is asked in; rename it") from None
+    return name
+
+
+def rasters_below(folder: Path) -> list[Path]:
+    """The rasters in a folder and all folders in it, by suffix, sorted; hidden ones are left out.
+
+    Linked folders are followed; each folder is read once, wherever it is linked from.
+    """
+    return sorted(path for path in _files_below(folder) if path.suffix.lower() in SUFFIXES)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    known: set[tuple[int, int]] = set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        seen = os.stat(here)  # noqa: PTH116
+        if (seen.st_dev, seen.st_ino) in known:
+            folders.clear()
+            continue
+        known.add((seen.st_dev, seen.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (path for name in files if not name.startswith(".") and (path := Path(here, name)).is_file())

@@ -1,9 +1,10 @@
 """What many tests share: a tiny model in open_clip's layout, made rasters, the command line in this process."""
 
-import json
 import os
+import shutil
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,18 +16,32 @@ from rasterio.transform import from_origin
 # A shell that runs the tests in the background has them ignore Ctrl-C, which the processes they start would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # teams of threads crawl where several tests run at once
+os.environ["OMP_NUM_THREADS"] = "1"  # teams of threads crawl where several tests run at once
 
-CONFIG = {
-    "model_cfg": {
-        "embed_dim": 32,
-        "quick_gelu": True,
-        "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-    },
-    "preprocess_cfg": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]},
-}
+ROOT = Path(__file__).parents[1]
+# Public data that is not ours to redistribute: tests that need it are skipped where it is not.
+SHARED = Path(os.environ.get("SEGEARTH_SHARED", ROOT.parent / "shared"))
 UTM = {"crs": "EPSG:32632", "transform": from_origin(356000, 5645000, 0.5, 0.5)}
+
+
+def _has_card():
+    import torch
+
+    return torch.cuda.is_available()
+
+
+MACHINES = {  # what a marked test needs -> whether this machine has it
+    "cuda": _has_card,
+    "qgis": lambda: shutil.which("qgis_process") is not None,
+    "slurm": lambda: shutil.which("sbatch") is not None,
+    "browser": lambda: find_spec("playwright") is not None,
+}
+
+
+def pytest_runtest_setup(item):
+    for name, here in MACHINES.items():
+        if item.get_closest_marker(name) and not here():
+            pytest.skip(f"needs {name}, which is not on this machine")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -40,22 +55,10 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory):
-    """A folder in open_clip's layout: patch 16, window 64, 32 channels, random weights."""
-    import open_clip
-    import torch
-    from safetensors.torch import save_file
+    """A folder in open_clip's layout that holds the tiny model: patch 16, window 64, 32 channels, random weights."""
+    import tiny
 
-    folder = tmp_path_factory.mktemp("model")
-    (folder / "open_clip_config.json").write_text(json.dumps(CONFIG))
-    torch.manual_seed(0)
-    clip = open_clip.CLIP(**CONFIG["model_cfg"])
-    with torch.no_grad():  # random phrases lie close together; wider logits give masks with several classes
-        clip.text_projection.mul_(10)
-        clip.token_embedding.weight.mul_(20)
-    save_file(
-        {name: value.contiguous() for name, value in clip.state_dict().items()}, folder / "open_clip_model.safetensors"
-    )
-    return folder
+    return tiny.model(tmp_path_factory.mktemp("model") / "tiny")
 
 
 @pytest.fixture(scope="session")
@@ -124,6 +127,3 @@ def noise():
     """A seeded generator of pixels: noise(bands, height, width) uint8."""
     rng = np.random.default_rng(0)
     return lambda *shape, dtype=np.uint8, high=256: rng.integers(0, high, shape).astype(dtype)
-
-
-SHARED = Path(os.environ.get("SEGEARTH_SHARED", "/work/shared"))  # public data that is not ours to redistribute

@@ -1,4 +1,4 @@
-"""Models and upsamplers small enough for tests, with random weights, written as people publish theirs."""
+"""The one tiny model of the tests, and upsamplers for it: random weights, written as people publish theirs."""
 
 import json
 
@@ -8,29 +8,39 @@ from safetensors.torch import save_file
 
 from segearth_cli.model.upsampler import Upsampler
 
+CHANNELS, PATCH, WINDOW = 32, 16, 64
 CONFIG = {
     "model_cfg": {
-        "embed_dim": 16,
+        "embed_dim": CHANNELS,
         "quick_gelu": True,
-        "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
-        "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 8, "heads": 1, "layers": 2},
+        "vision_cfg": {"image_size": WINDOW, "layers": 2, "width": 64, "head_width": 32, "patch_size": PATCH},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
     },
     "preprocess_cfg": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]},
 }
 
 
+def clip(*, seed=0, **config):
+    """An open_clip model with random weights; config: changes to CONFIG's model_cfg."""
+    torch.manual_seed(seed)
+    made = open_clip.CLIP(**CONFIG["model_cfg"] | config)
+    with torch.no_grad():  # random phrases lie close together; wider logits give masks with several classes
+        made.text_projection.mul_(10)
+        made.token_embedding.weight.mul_(20)
+    return made
+
+
 def model(folder, *, seed=0, **config):
-    """An open_clip folder of a model with random weights in float16; config: changes to CONFIG's model_cfg."""
+    """A folder in open_clip's layout that holds `clip` in float16."""
     folder.mkdir(parents=True, exist_ok=True)
     document = CONFIG | {"model_cfg": CONFIG["model_cfg"] | config}
     (folder / "open_clip_config.json").write_text(json.dumps(document))
-    torch.manual_seed(seed)
-    clip = open_clip.CLIP(**document["model_cfg"])
-    save_file({k: v.half() for k, v in clip.state_dict().items()}, folder / "open_clip_model.safetensors")
+    state = {name: value.half().contiguous() for name, value in clip(seed=seed, **config).state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
     return folder
 
 
-def upsampler(*, seed=0, channels=16, patch=8, **options):
+def upsampler(*, seed=0, channels=CHANNELS, patch=PATCH, **options):
     """An upsampler whose parameters are all random, in eval mode."""
     torch.manual_seed(seed)
     made = Upsampler(channels, patch, **options).eval()

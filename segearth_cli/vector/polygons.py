@@ -156,7 +156,7 @@ def joined_diagonally(batches: Iterable[Shapes]) -> Iterator[Shapes]:
     A multipolygon of parts that touch at points is valid where one polygon of the same area would not be. All shapes
     are held in memory.
     """
-    every = _gathered(batches)
+    every = gathered(batches)
     if not len(every):
         return
     xy, owner = shapely.get_coordinates(every.geometry, return_index=True)
@@ -179,7 +179,7 @@ def joined_diagonally(batches: Iterable[Shapes]) -> Iterator[Shapes]:
 
 def dissolved(batches: Iterable[Shapes]) -> Iterator[Shapes]:
     """One multipolygon for each code, all of it held in memory."""
-    every = _gathered(batches)
+    every = gathered(batches)
     codes, group = np.unique(every.code, return_inverse=True)
     if len(codes):
         yield _grouped(every, group)
@@ -201,7 +201,7 @@ def simplified(batches: Iterable[Shapes], tolerance: float) -> Iterator[Shapes]:
     Visvalingam-Whyatt on the coverage of all polygons (GEOS), which is held in memory; `tolerance` is the side of a
     square as large as the largest triangle that is cut off. Needs the points where three regions meet (`borders`).
     """
-    every = _gathered(batches)
+    every = gathered(batches)
     if len(every) and tolerance > 0:
         every = Shapes(np.asarray(shapely.coverage_simplify(every.geometry, tolerance), object), every.code, every.sums)
     yield every
@@ -215,7 +215,8 @@ def regularized(batches: Iterable[Shapes]) -> Iterator[Shapes]:
         yield Shapes(geometry, batch.code, batch.sums)
 
 
-def _gathered(batches: Iterable[Shapes]) -> Shapes:
+def gathered(batches: Iterable[Shapes]) -> Shapes:
+    """All shapes of the batches, which must be one at least, in one."""
     held = list(batches)
     return Shapes(
         np.concatenate([batch.geometry for batch in held]),

@@ -1,11 +1,6 @@
 """The command line as a user meets it: a real process, its streams and its exit code."""
 
-import subprocess
-import sys
-
-
-def segearth(*args, **kwargs):
-    return subprocess.run([sys.executable, "-m", "segearth_cli", *args], capture_output=True, text=True, **kwargs)
+import shell
 
 
 def test_help_loads_no_model_library():
@@ -16,13 +11,13 @@ def test_help_loads_no_model_library():
         "heavy = {'torch', 'open_clip', 'fiona', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = shell.python(code)
     assert done.returncode == 0, done.stderr
     assert "vectorize" in done.stdout
 
 
 def test_an_unknown_flag_is_one_line_and_exit_code_2():
-    done = segearth("vectorize", "--no-such-flag")
+    done = shell.segearth("vectorize", "--no-such-flag")
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1

@@ -1,21 +1,19 @@
 """`segearth predict` as a shell pipeline meets it: streams, files, exit codes."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+import shell
 
 from segearth_cli.classes import from_tag
 
 CLASSES = ("--classes", "water|river,roof,tree")
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -310,26 +308,21 @@ def test_a_dry_run_needs_no_model_library_and_writes_nothing(scene, model_dir):
         "new",
     ]
     Path("twin.tif").write_bytes(scene.read_bytes())
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment(), check=False
-    )
+    done = shell.python(code, *arguments)
     assert done.returncode == 0, done.stderr
     assert "100 px" in done.stdout
     assert "6 windows of 64 px every 32 px" in done.stdout
     assert files() == ["scene.tif", "twin.tif"]
 
 
-def environment():
-    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_run_that_is_stopped_leaves_no_mask(write_raster, noise, model_dir, sent, code):
     scene = write_raster("scene.tif", noise(3, 2000, 2000), tiled=True)
-    command = [sys.executable, "-m", "segearth_cli", "predict", scene, *CLASSES, "--model", f"local-dir:{model_dir}"]
+    command = shell.command("predict", scene, *CLASSES, "--model", f"local-dir:{model_dir}")
     run = subprocess.Popen(
         [*command, "--upsampler", "none", "--stride", "8", "--device", "cpu"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=shell.environment(),
     )  # fmt: skip
     for _ in range(1200):
         if list(Path().glob(".scene.mask.tif*.part*")) or run.poll() is not None:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from rasterio.transform import from_origin
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 
 from segearth_cli import classes as class_lists
-from segearth_cli import cli
 from segearth_cli.evaluation.compare import EvaluateOptions, LabelCodes, compare
 
 CLASSES = class_lists.parse("ground,water,roof")
@@ -39,20 +37,20 @@ def write(path, array, tag=None, **profile):
 
 
 @pytest.fixture
-def segearth(monkeypatch, capsys):
+def evaluate(segearth):
+    """Runs `segearth evaluate`: its exit code, stdout and stderr."""
+
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["segearth", "evaluate", *map(str, arguments)])
-        code = cli.run()
-        out, err = capsys.readouterr()
-        return code, out, err
+        done = segearth("evaluate", *arguments)
+        return done.code, done.out, done.err
 
     return call
 
 
 @pytest.fixture
-def figures(segearth):
+def figures(evaluate):
     def call(*arguments):
-        code, out, err = segearth(*arguments, "--json", "-")
+        code, out, err = evaluate(*arguments, "--json", "-")
         assert code == 0, err
         return json.loads(out)
 
@@ -178,9 +176,9 @@ def test_classes_are_matched_by_name_when_the_mask_orders_them_otherwise(tmp_pat
     assert [row["precision"] for row in scores["classes"]] == [1, 1, 1]
 
 
-def test_a_mask_of_other_classes_is_refused(tmp_path, segearth):
+def test_a_mask_of_other_classes_is_refused(tmp_path, evaluate):
     mask = write(tmp_path / "a.tif", blocky(), tag=class_lists.parse("ground,lava,roof"))
-    code, out, err = segearth(mask, mask, *LIST)
+    code, out, err = evaluate(mask, mask, *LIST)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert "'lava'" in err
     assert "ground, water, roof" in err
@@ -196,22 +194,22 @@ def test_labels_with_codes_of_their_own_are_mapped(tmp_path, figures, shift, opt
     assert figures(mask, label, *LIST, *options)["miou"] == 1
 
 
-def test_white_is_a_class_when_mapped_and_a_hint_when_not(tmp_path, segearth, figures):
+def test_white_is_a_class_when_mapped_and_a_hint_when_not(tmp_path, evaluate, figures):
     truth = blocky(classes=2)
     mask, label = write(tmp_path / "a.tif", truth), write(tmp_path / "b.png", truth * 255)
     two = ("--classes", "background,water")
     scores = figures(mask, label, *two, "--map", "255=1")
     assert scores["miou"] == scores["foreground_iou"] == 1
-    assert "--map 255=1" in segearth(mask, label, *two)[2]
+    assert "--map 255=1" in evaluate(mask, label, *two)[2]
 
 
-def test_colours_are_codes_too(tmp_path, figures, segearth):
+def test_colours_are_codes_too(tmp_path, figures, evaluate):
     truth = blocky()
     palette = np.array([[255, 255, 255], [0, 0, 255], [0, 255, 0]], np.uint8)
     mask = write(tmp_path / "a.tif", truth)
     label = write(tmp_path / "b.png", palette[truth].transpose(2, 0, 1))
     assert figures(mask, label, *LIST, "--map", "#ffffff=0,#0000ff=1,#00ff00=2")["miou"] == 1
-    code, _, err = segearth(mask, label, *LIST, "--map", "#ffffff=0,#0000ff=1")
+    code, _, err = evaluate(mask, label, *LIST, "--map", "#ffffff=0,#0000ff=1")
     assert code == 2
     assert "#00ff00" in err
 
@@ -224,11 +222,11 @@ def test_sixteen_bit_labels_count_the_same(tmp_path, figures):
     assert (scores["miou"], scores["pixels_ignored"]) == (1, 6 * 80)
 
 
-def test_an_unknown_label_code_is_named_with_its_file_and_the_way_out(tmp_path, segearth):
+def test_an_unknown_label_code_is_named_with_its_file_and_the_way_out(tmp_path, evaluate):
     truth = blocky()
     truth[0, 0] = 9
     mask, label = write(tmp_path / "a.tif", blocky()), write(tmp_path / "b.png", truth)
-    code, out, err = segearth(mask, label, *LIST)
+    code, out, err = evaluate(mask, label, *LIST)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     for part in ("b.png", "code 9", "--ignore 9", "--map"):
         assert part in err
@@ -239,17 +237,17 @@ def test_a_code_taken_by_a_map_does_not_keep_its_own_meaning():
     assert [codes.target(code, 3) for code in (0, 1, 2)] == [-2, 0, 1]  # 0 is unknown, not a second ground
 
 
-def test_missing_partners_are_told_and_exit_with_3(tmp_path, segearth):
+def test_missing_partners_are_told_and_exit_with_3(tmp_path, evaluate):
     for n in (1, 2):
         write(tmp_path / "pred" / f"s{n}.mask.tif", blocky())
     for n in (2, 3):
         write(tmp_path / "labels" / f"s{n}.png", blocky())
-    code, out, err = segearth(tmp_path / "pred", tmp_path / "labels", *LIST)
+    code, out, err = evaluate(tmp_path / "pred", tmp_path / "labels", *LIST)
     assert code == 3
     assert "mIoU 100.0" in out
     assert "s1.mask.tif" in err
     assert "s3.png" in err
-    assert segearth(tmp_path / "pred", tmp_path / "labels", *LIST, "--allow-missing")[0] == 0
+    assert evaluate(tmp_path / "pred", tmp_path / "labels", *LIST, "--allow-missing")[0] == 0
 
 
 def test_suffixes_are_taken_off_before_pairing(tmp_path, figures):
@@ -266,17 +264,17 @@ def test_a_pattern_names_labels_in_several_folders(tmp_path, figures):
     assert figures(tmp_path / "*.mask.tif", tmp_path / "*" / "*.png", *LIST)["pairs"] == 2
 
 
-def test_files_that_do_not_overlap_are_told(tmp_path, segearth):
+def test_files_that_do_not_overlap_are_told(tmp_path, evaluate):
     far = {**UTM, "transform": from_origin(600_000, 5_000_000, 10, 10)}
     write(tmp_path / "pred" / "near.tif", blocky(), **UTM)
     write(tmp_path / "pred" / "far.tif", blocky(), **UTM)
     write(tmp_path / "labels" / "near.tif", blocky(), **UTM)
     lone = write(tmp_path / "labels" / "far.tif", blocky(), **far)
-    code, out, err = segearth(tmp_path / "pred", tmp_path / "labels", *LIST)
+    code, out, err = evaluate(tmp_path / "pred", tmp_path / "labels", *LIST)
     assert code == 3
     assert "far.tif: does not overlap" in err
     assert "mIoU 100.0" in out
-    code, out, err = segearth(tmp_path / "pred" / "far.tif", lone, *LIST)
+    code, out, err = evaluate(tmp_path / "pred" / "far.tif", lone, *LIST)
     assert (code, out, len(err.splitlines())) == (1, "", 1)
 
 
@@ -294,9 +292,9 @@ def test_files_that_do_not_overlap_are_told(tmp_path, segearth):
     ],
     ids=["size", "float", "bands", "crs", "garbage"],
 )
-def test_labels_that_cannot_be_compared_are_one_line_and_exit_1(tmp_path, segearth, label, told):
+def test_labels_that_cannot_be_compared_are_one_line_and_exit_1(tmp_path, evaluate, label, told):
     spot = UTM if told.startswith("no way") else {}
-    code, out, err = segearth(write(tmp_path / "a.tif", blocky(), **spot), label(tmp_path), *LIST)
+    code, out, err = evaluate(write(tmp_path / "a.tif", blocky(), **spot), label(tmp_path), *LIST)
     assert (code, out, len(err.splitlines())) == (1, "", 1)
     assert told in err
 
@@ -314,36 +312,36 @@ def test_labels_that_cannot_be_compared_are_one_line_and_exit_1(tmp_path, segear
         ["--preset", "cityscapes"],
     ],
 )
-def test_bad_options_are_one_line_and_exit_2(tmp_path, segearth, arguments):
+def test_bad_options_are_one_line_and_exit_2(tmp_path, evaluate, arguments):
     mask = write(tmp_path / "a.tif", blocky())
-    code, out, err = segearth(mask, mask, *arguments)
+    code, out, err = evaluate(mask, mask, *arguments)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
 
 
 @pytest.mark.parametrize("names", [("none*", "a.tif"), ("other", "a.tif"), ("a.tif", "other"), ("empty", ".")])
-def test_places_that_hold_no_pair_are_one_line_and_exit_2(tmp_path, segearth, names):
+def test_places_that_hold_no_pair_are_one_line_and_exit_2(tmp_path, evaluate, names):
     write(tmp_path / "a.tif", blocky())
     write(tmp_path / "other" / "b.tif", blocky())
     (tmp_path / "empty").mkdir()
-    code, out, err = segearth(*(tmp_path / name for name in names), *LIST)
+    code, out, err = evaluate(*(tmp_path / name for name in names), *LIST)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
 
 
-def test_a_stem_that_comes_twice_is_refused(tmp_path, segearth):
+def test_a_stem_that_comes_twice_is_refused(tmp_path, evaluate):
     write(tmp_path / "pred" / "s.mask.tif", blocky())
     for folder in ("images", "masks"):
         (tmp_path / "set").mkdir(exist_ok=True)
         write(tmp_path / "set" / folder / "s.png", blocky())
-    code, _, err = segearth(tmp_path / "pred", tmp_path / "set", *LIST)
+    code, _, err = evaluate(tmp_path / "pred", tmp_path / "set", *LIST)
     assert code == 2
     assert "same stem 's'" in err
 
 
-def test_reports_say_the_same_as_each_other_and_are_not_replaced_unasked(tmp_path, segearth):
+def test_reports_say_the_same_as_each_other_and_are_not_replaced_unasked(tmp_path, evaluate):
     mask, label = write(tmp_path / "a.tif", blocky()), write(tmp_path / "b.png", blocky(seed=4))
     outputs = [tmp_path / name for name in ("r.json", "r.csv", "r.png")]
     options = [part for path in outputs for part in (f"--{path.suffix[1:]}", path)]
-    code, out, err = segearth(mask, label, *LIST, *options, "--quiet")
+    code, out, err = evaluate(mask, label, *LIST, *options, "--quiet")
     assert (code, err) == (0, "")
     scores = json.loads(outputs[0].read_text())
     rows = list(csv.DictReader(outputs[1].read_text().splitlines()))
@@ -354,14 +352,14 @@ def test_reports_say_the_same_as_each_other_and_are_not_replaced_unasked(tmp_pat
     assert f"mIoU {scores['miou'] * 100:.1f}" in out
     with rasterio.open(outputs[2]) as picture:
         assert np.ptp(picture.read()) > 100
-    assert segearth(mask, label, *LIST, *options)[0] == 2
-    assert segearth(mask, label, *LIST, *options, "--overwrite")[0] == 0
+    assert evaluate(mask, label, *LIST, *options)[0] == 2
+    assert evaluate(mask, label, *LIST, *options, "--overwrite")[0] == 0
 
 
-def test_a_preset_reads_public_codes_and_says_when_they_look_like_class_codes(tmp_path, segearth, figures):
+def test_a_preset_reads_public_codes_and_says_when_they_look_like_class_codes(tmp_path, evaluate, figures):
     truth = blocky(classes=7)
     mask = write(tmp_path / "a.tif", truth)
     public = write(tmp_path / "b.png", truth + np.uint8(1))
     assert figures(mask, public, "--preset", "loveda")["miou"] == 1
     assert figures(mask, mask, "--preset", "loveda", "--label-offset", "0")["miou"] == 1
-    assert "--label-offset 0" in segearth(mask, mask, "--preset", "loveda")[2]
+    assert "--label-offset 0" in evaluate(mask, mask, "--preset", "loveda")[2]

@@ -23,10 +23,10 @@ RUN = RunOptions(quiet=True)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(model_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("dask")
     scene = noise.save_scene(folder / "scene.tif", 1100, 1500, nodata=0, holes=[(0, 0, 512, 512)])
-    options = ModelOptions(f"local-dir:{noise.save_model(folder / 'tiny')}", device="cpu", precision="fp32")
+    options = ModelOptions(f"local-dir:{model_dir}", device="cpu", precision="fp32")
     return Job(str(scene), folder / "work", ("mask",), 512, options, PredictOptions(), CLASSES)
 
 
@@ -70,6 +70,7 @@ def test_the_mask_does_not_depend_on_the_number_of_workers(tmp_path, made, assem
         assert computed(job, assembled, running.scheduler_address, tmp_path / "mask.tif") == expected
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_nothing_but_its_shard(tmp_path, made, assembled, expected):
     job = in_folder(made, tmp_path / "work")
     with cluster(n_workers=1, processes=True) as running:

@@ -36,22 +36,16 @@ from segearth_cli.weights.assembly import ModelOptions, assemble
 
 CLASSES = parse("water|river,building,road,forest")
 RUN = RunOptions(quiet=True)
+STRIDE = 56  # px; windows overlap, yet a scene of 20 shards has few of them
 
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["open_clip", "segearth_cli.cli", "segearth_cli.jobs.compute"])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEGEARTH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return noise.save_model(tmp_path_factory.mktemp("model") / "tiny")
+def model(model_dir):
+    return model_dir
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +64,12 @@ def model_options(model):
     return ModelOptions(f"local-dir:{model}", device="cpu", precision="fp32")
 
 
+def predicting(options):
+    return PredictOptions(**{"stride": STRIDE} | options)
+
+
 def job(scene, folder, model, size=512, kinds=("mask",), **options):
-    return Job(str(scene), folder, kinds, size, model_options(model), PredictOptions(**options), CLASSES)
+    return Job(str(scene), folder, kinds, size, model_options(model), predicting(options), CLASSES)
 
 
 def outputs(folder, kinds=("mask",)):
@@ -85,7 +83,7 @@ def predictor(assembled, options):
 
 def direct(scene, folder, assembled, kinds=("mask",), **options):
     files = outputs(folder, kinds)
-    predict_scene(str(scene), files, predictor(assembled, PredictOptions(**options)))
+    predict_scene(str(scene), files, predictor(assembled, predicting(options)))
     return contents(files)
 
 
@@ -106,6 +104,14 @@ def contents(files):
 @pytest.fixture(scope="module")
 def expected(scene, assembled, tmp_path_factory):
     return direct(scene, tmp_path_factory.mktemp("expected"), assembled)
+
+
+@pytest.fixture(scope="module")
+def finished(scene, model, assembled, tmp_path_factory):
+    """A folder that holds all shards of the scene."""
+    folder = tmp_path_factory.mktemp("finished")
+    sharded(job(scene, folder / "work", model), folder / "joined", assembled)
+    return folder / "work"
 
 
 def started(act, *arguments):
@@ -143,12 +149,12 @@ def run_command(arguments, folder):
 
 def command(tmp_path, model, *arguments, after=None, act=None):
     """Exit code and stderr of the command line; act is called with its process number once `after` is true."""
-    full = ["segearth", *map(str, arguments)]
+    full = ["segearth", *arguments]
     if arguments[0] == "predict":
         full += ["-m", f"local-dir:{model}", "-c", "water|river,building,road,forest", "--precision", "fp32"]
-        full += ["--background", "none"]
+        full += ["--background", "none", "--stride", STRIDE]
         full += [] if "--devices" in arguments else ["-d", "cpu"]
-    process = started(run_command, full, tmp_path)
+    process = started(run_command, [*map(str, full)], tmp_path)
     if after is not None:
         wait_for(after)
         act(process.pid)
@@ -176,10 +182,10 @@ EVERYTHING = ("mask", "confidence", "scores")
 @pytest.mark.parametrize(
     ("options", "pixels"),
     [
-        ({}, {"nodata": 0, "holes": [(100, 200, 300, 400)]}),
+        ({"stride": 32}, {"nodata": 0, "holes": [(100, 200, 300, 400)]}),
         ({"blend": "taper", "stride": 40, "scale": 0.71}, {"dtype": "uint16"}),
         (
-            {"scale": 1.3, "window": 96, "read": ReadOptions(stretch="P2,P98")},
+            {"scale": 1.3, "window": 96, "stride": 48, "read": ReadOptions(stretch="P2,P98")},
             {"nodata": 0, "holes": [(0, 0, 600, 90)]},
         ),
     ],
@@ -193,6 +199,7 @@ def test_no_byte_depends_on_how_a_scene_is_cut(tmp_path, model, assembled, optio
     assert sharded(made, tmp_path / "joined", assembled) == whole
 
 
+@pytest.mark.slow
 def test_shares_in_any_order_merge_to_the_same_mask_once_all_are_there(tmp_path, model, assembled, scene, expected):
     made = job(scene, tmp_path / "work", model)
     order = [3, 0, 2, 1]
@@ -226,6 +233,7 @@ def test_vrt_and_cog_hold_the_mask_with_all_that_belongs_to_it(tmp_path, model, 
         assert ds.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
 
 
+@pytest.mark.slow
 def test_killed_at_20_random_moments_a_run_ends_with_the_same_mask_and_computes_nothing_twice(
     tmp_path, model, assembled, scene, expected
 ):
@@ -245,6 +253,7 @@ def test_killed_at_20_random_moments_a_run_ends_with_the_same_mask_and_computes_
     assert leftovers(tmp_path / "work") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "code", "line"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
@@ -273,6 +282,7 @@ def test_without_a_work_folder_an_interrupted_run_leaves_nothing(tmp_path, model
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_folder_share_the_work(tmp_path, model, scene, expected):
     made = job(scene, tmp_path / "work", model)
     both = [started(take_part, made, tmp_path / f"joined{i}") for i in range(2)]
@@ -325,10 +335,9 @@ def empty_record(path):
 
 @pytest.mark.parametrize("harm", [truncate, alter, os.unlink, empty_record])
 def test_a_damaged_shard_is_told_by_merge_and_computed_again_by_resume(
-    tmp_path, model, assembled, scene, expected, harm
+    tmp_path, model, assembled, scene, expected, finished, harm
 ):
-    made = job(scene, tmp_path / "work", model)
-    sharded(made, tmp_path / "joined", assembled)
+    made = job(scene, shutil.copytree(finished, tmp_path / "work"), model)
     kept = {path: path.stat().st_ino for path in records(tmp_path / "work") if path.stem != "r00001c00001"}
     harm(tmp_path / "work" / "shards" / "r00001c00001.mask.tif")
     code, errors = command(tmp_path, model, "merge", tmp_path / "work")
@@ -352,8 +361,9 @@ def small_disk(folder, size):
         subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_or_is_read_only_is_one_line_and_the_run_goes_on_later(tmp_path, model, scene, expected):
-    with small_disk(tmp_path / "disk", "480k") as remount:
+    with small_disk(tmp_path / "disk", len(expected["mask"]) * 2 // 3) as remount:  # bytes
         run = ("predict", scene, "-o", tmp_path / "mask.tif", "--work", tmp_path / "disk" / "work", "--shard-size", 512)
         code, errors = command(tmp_path, model, *run, "-q")  # a slow machine tells its progress
         assert code == 1
@@ -388,6 +398,7 @@ def test_a_sparse_scene_costs_what_its_data_costs(tmp_path, model, assembled):
         assert (ds.read(1, out_shape=(300, 300)) != 255).sum() <= 25
 
 
+@pytest.mark.slow
 def test_a_process_a_device_gives_the_same_mask(tmp_path, model, scene, expected):
     run = ("predict", scene, "-o", tmp_path / "mask.tif", "--work", tmp_path / "work", "--shard-size", 512, "--resume")
     assert command(tmp_path, model, *run, "-q", "--devices", "cpu,cpu") == (0, "")

@@ -3,9 +3,9 @@
 import open_clip
 import plain
 import pytest
+import tiny
 import torch
 import torch.nn.functional as F
-from conftest import CONFIG
 
 from segearth_cli.errors import UsageError, WeightsError
 from segearth_cli.model.encoder import Encoder, embed_phrases, resize_positions
@@ -17,7 +17,7 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-5}  # float32, sums in another order
 @pytest.fixture(scope="module")
 def clip():
     torch.manual_seed(0)
-    made = open_clip.CLIP(**CONFIG["model_cfg"]).eval().requires_grad_(False)
+    made = open_clip.CLIP(**tiny.CONFIG["model_cfg"]).eval().requires_grad_(False)
     for parameter in made.visual.parameters():  # biases and norms start at 0 and 1, which would hide a term left out
         parameter.add_(0.05 * torch.randn_like(parameter))
     return made
@@ -101,6 +101,6 @@ def test_an_unknown_attention_is_told(clip):
 
 
 def test_a_tower_that_is_no_plain_vit_is_told():
-    config = CONFIG["model_cfg"] | {"vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16}}
+    config = tiny.CONFIG["model_cfg"] | {"vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16}}
     with pytest.raises(WeightsError, match="not a plain ViT with a class token"):
         encoder(open_clip.CLIP(**config))

@@ -1,5 +1,6 @@
 """Accuracy of the fast path in float32 and in bfloat16 against the plain formula, on parity cases and a real image."""
 
+from functools import cache
 from pathlib import Path
 
 import plain
@@ -38,9 +39,11 @@ def chips(name):
         return torch.from_numpy(ds.read((1, 2, 3))[None, :, :224, :224])
 
 
+@cache
 @torch.inference_mode()
-def plain_logits(net, images):
+def plain_logits(name):
     """Method 2-4 in float32 as it reads: open_clip's own blocks, attention maps, unfolded neighbourhoods."""
+    net, images = load(name, torch.float32), chips(name)
     visual, x = net.encoder.visual, net.encoder.normalise(images)
     patches = visual.conv1(x)
     tokens = torch.cat([visual.class_embedding.expand(len(x), 1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
@@ -55,35 +58,33 @@ def plain_logits(net, images):
     return torch.einsum("bchw,qc->bqhw", pixels, net.phrases) - net.global_bias * bias[:, :, None, None]
 
 
-@pytest.fixture(scope="module", params=["crop_only", "sliding", "real"])
-def case(request):
-    images = chips(request.param)
-    return request.param, images, plain_logits(load(request.param, torch.float32), images)
+every_case = pytest.mark.parametrize("name", ["crop_only", "sliding", pytest.param("real", marks=pytest.mark.slow)])
 
 
-def differences(case, precision):
+def differences(name, precision):
     """Largest difference of a logit from the plain formula, and the share of pixels with the same best phrase."""
-    name, images, expected = case
-    logits = load(name, precision)(images)
+    logits, expected = load(name, precision)(chips(name)), plain_logits(name)
     same = logits.argmax(dim=1) == expected.argmax(dim=1)
     return (logits - expected).abs().max().item(), same.float().mean().item()
 
 
-def test_float32_is_the_plain_formula(case):
-    largest, same = differences(case, torch.float32)
+@every_case
+def test_float32_is_the_plain_formula(name):
+    largest, same = differences(name, torch.float32)
     assert largest <= 1e-4
     assert same >= 0.9999
 
 
+@pytest.mark.slow
 def test_a_tower_in_bfloat16_keeps_the_bounds_on_a_real_image(monkeypatch):
     monkeypatch.setattr("segearth_cli.model.encoder.NARROW", 0)  # as wide towers are
-    images = chips("real")
-    largest, same = differences(("real", images, plain_logits(load("real", torch.float32), images)), torch.bfloat16)
+    largest, same = differences("real", torch.bfloat16)
     assert 1e-4 < largest <= 2e-3  # above: it is bfloat16 indeed
     assert same >= 0.999
 
 
-def test_bfloat16_is_within_what_was_asked(case):
-    largest, same = differences(case, torch.bfloat16)
+@every_case
+def test_bfloat16_is_within_what_was_asked(name):
+    largest, same = differences(name, torch.bfloat16)
     assert largest <= 2e-3
     assert same >= 0.999

@@ -3,9 +3,9 @@
 import open_clip
 import plain
 import pytest
+import tiny
 import torch
 import torch.nn.functional as F
-from conftest import CONFIG
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,8 +18,8 @@ CLOSE = {"rtol": 1e-4, "atol": 2e-5}  # float32 through a Gram matrix
 
 def encoder(channels=32, patch=16):
     torch.manual_seed(0)
-    vision = CONFIG["model_cfg"]["vision_cfg"] | {"patch_size": patch, "image_size": 4 * patch}
-    clip = open_clip.CLIP(**CONFIG["model_cfg"] | {"embed_dim": channels, "vision_cfg": vision}).eval()
+    vision = tiny.CONFIG["model_cfg"]["vision_cfg"] | {"patch_size": patch, "image_size": 4 * patch}
+    clip = open_clip.CLIP(**tiny.CONFIG["model_cfg"] | {"embed_dim": channels, "vision_cfg": vision}).eval()
     return Encoder(clip, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
 

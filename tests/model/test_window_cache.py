@@ -39,7 +39,7 @@ def test_a_run_is_one_of_every_window_that_has_it(tiles, step):
 
 @pytest.fixture
 def upsampler():
-    made = tiny.upsampler(radius=2, keys=4).double()
+    made = tiny.upsampler(radius=2, keys=4, patch=8).double()
     with torch.no_grad():
         made.up.range_temp.fill_(0.5)
     return made

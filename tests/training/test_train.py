@@ -1,40 +1,30 @@
 """Training as a user meets it: the same to the bit after any interruption, on any number of devices, in any halves."""
 
 import csv
-import io
 import json
 import math
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import open_clip
 import pytest
 import rasterio
+import shell
 import tiny
 import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from segearth_cli import cli
 from segearth_cli.errors import TrainingError, UsageError
 from segearth_cli.model.encoder import Encoder
 from segearth_cli.training.recipe import Recipe, combined, from_toml
 from segearth_cli.training.step import Learner, Peers
 from segearth_cli.weights.load import load_upsampler
 
-ROOT = Path(__file__).parents[2]
-QUICK = ["--crop", "32", "--batch-size", "2", "--jitters", "2", "--workers", "0", "--held-out", "2"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny.model(tmp_path_factory.mktemp("model"))
+QUICK = ["--crop", "48", "--batch-size", "2", "--jitters", "2", "--workers", "0", "--held-out", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -46,21 +36,9 @@ def images(tmp_path_factory):
     return folder
 
 
-def command(*arguments, launcher=()):
-    arguments = [str(a) for a in arguments]
-    return [*(launcher or [sys.executable]), "-m", "segearth_cli", "train-upsampler", *arguments]
-
-
-def environment():
-    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-
-
-def run(*arguments, code=0, **how):
-    launcher = how.pop("launcher", ())
-    done = subprocess.run(
-        command(*arguments, launcher=launcher), capture_output=True, text=True, env=environment(), **how
-    )
-    assert done.returncode == code, done.stderr
+def run(*arguments, **how):
+    done = shell.segearth("train-upsampler", *arguments, **how)
+    assert done.returncode == 0, done.stderr
     return done
 
 
@@ -68,7 +46,8 @@ def killed_at(step, *arguments):
     """The same command, killed with no chance to tidy up once its log has passed a step."""
     out = Path(arguments[arguments.index("--out") + 1])
     log = out.with_name(f"{out.stem}.train") / "train.csv"
-    with subprocess.Popen(command(*arguments), stderr=subprocess.DEVNULL, env=environment()) as process:
+    command = shell.command("train-upsampler", *arguments)
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=shell.environment()) as process:
         while process.poll() is None and not (log.is_file() and len(log.read_text().splitlines()) > step + 1):
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
@@ -81,32 +60,25 @@ def logged(out, *columns):
 
 
 @pytest.fixture
-def here(capsys, monkeypatch):
+def here(segearth):
     """The command in this process: faster, and as deterministic with its one thread."""
 
-    def call(*arguments, code=0):
-        monkeypatch.setattr(sys, "argv", ["segearth", "train-upsampler", *map(str, arguments)])
-        assert cli.run() == code
-        return capsys.readouterr()
+    def call(*arguments, code=0, **how):
+        done = segearth("train-upsampler", *arguments, **how)
+        assert done.code == code, done.err
+        return done
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield call
-    torch.set_num_threads(threads)
-
-
-def last_line(done):
-    return done.err.splitlines()[-1]
+    return call
 
 
 LOSSES = ("step", "features", "image", "gradient_norm", "held_out_features")
 
 
 @pytest.fixture(scope="module")
-def whole(model, images, tmp_path_factory):
+def whole(model_dir, images, tmp_path_factory):
     """An uninterrupted run."""
     out = tmp_path_factory.mktemp("whole") / "up.safetensors"
-    done = run(images, "-m", model, "--out", out, *QUICK, "--steps", 14, "--save-every", 3, "--validate-every", 7)
+    done = run(images, "-m", model_dir, "--out", out, *QUICK, "--steps", 14, "--save-every", 3, "--validate-every", 7)
     assert done.stdout == f"{out}\n"
     return out
 
@@ -116,9 +88,10 @@ def same_weights(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-def test_resuming_after_kill_9_between_saves_changes_no_bit(whole, model, images, tmp_path):
+@pytest.mark.slow
+def test_resuming_after_kill_9_between_saves_changes_no_bit(whole, model_dir, images, tmp_path):
     out = tmp_path / "up.safetensors"
-    arguments = [images, "-m", model, "--out", out, *QUICK, "--steps", 14, "--save-every", 3, "--validate-every", 7]
+    arguments = [images, "-m", model_dir, "--out", out, *QUICK, "--steps", 14, "--save-every", 3, "--validate-every", 7]
     killed_at(5, *arguments)
     assert not out.exists()
     done = run(*arguments, "--resume")
@@ -128,10 +101,10 @@ def test_resuming_after_kill_9_between_saves_changes_no_bit(whole, model, images
     assert sorted(p.name for p in tmp_path.iterdir()) == ["up.safetensors", "up.train"]
 
 
-def test_workers_change_no_bit(here, whole, model, images, tmp_path):
+def test_workers_change_no_bit(here, whole, model_dir, images, tmp_path):
     out = tmp_path / "up.safetensors"
     more = ["--steps", 14, "--workers", 2, "--save-every", 50, "--validate-every", 50]
-    here(images, "-m", model, "--out", out, *QUICK, *more)
+    here(images, "-m", model_dir, "--out", out, *QUICK, *more)
     assert same_weights(whole, out)
 
 
@@ -144,81 +117,82 @@ def test_a_run_leaves_a_log_curves_pictures_and_an_upsampler_that_knows_its_mode
         facts = f.metadata()
     assert json.loads(facts["recipe"])["steps"] == 14
     assert json.loads(facts["data"])["images"] == 12
-    upsampler, _ = load_upsampler(str(whole), channels=16, patch=8, model_sha256=facts["model_sha256"])
-    tokens, guidance = torch.randn(1, 16, 4, 4), torch.randn(1, 3, 32, 32)
-    assert upsampler(tokens, guidance).shape == (1, 16, 32, 32)
+    fits = {"channels": tiny.CHANNELS, "patch": tiny.PATCH}
+    upsampler, _ = load_upsampler(str(whole), **fits, model_sha256=facts["model_sha256"])
+    tokens, guidance = torch.randn(1, tiny.CHANNELS, 4, 4), torch.randn(1, 3, 64, 64)
+    assert upsampler(tokens, guidance).shape == (1, tiny.CHANNELS, 64, 64)
     with pytest.raises(RuntimeError, match="another model"):
-        load_upsampler(str(whole), channels=16, patch=8, model_sha256="0" * 64)
+        load_upsampler(str(whole), channels=tiny.CHANNELS, patch=tiny.PATCH, model_sha256="0" * 64)
 
 
-def test_resuming_with_another_setting_is_refused_by_name(here, whole, model, images):
-    done = here(images, "-m", model, "--out", whole, *QUICK, "--steps", 14, "--lr", "0.5", "--resume", code=1)
-    assert "lr was 0.001, now 0.5" in last_line(done)
+def test_resuming_with_another_setting_is_refused_by_name(here, whole, model_dir, images):
+    done = here(images, "-m", model_dir, "--out", whole, *QUICK, "--steps", 14, "--lr", "0.5", "--resume", code=1)
+    assert "lr was 0.001, now 0.5" in done.lines[-1]
 
 
-def test_an_existing_run_is_not_overwritten_unasked(here, whole, model, images):
+def test_an_existing_run_is_not_overwritten_unasked(here, whole, model_dir, images):
     before = whole.read_bytes()
-    done = here(images, "-m", model, "--out", whole, *QUICK, "--steps", 1, code=2)
-    assert "--overwrite" in last_line(done)
+    done = here(images, "-m", model_dir, "--out", whole, *QUICK, "--steps", 1, code=2)
+    assert "--overwrite" in done.lines[-1]
     assert whole.read_bytes() == before
 
 
-def test_a_diverging_run_stops_with_the_step_and_the_checkpoint(here, model, images, tmp_path):
+def test_a_diverging_run_stops_with_the_step_and_the_checkpoint(here, model_dir, images, tmp_path):
     out = tmp_path / "up.safetensors"
     more = ["--steps", 40, "--lr", "1e30", "--save-every", 1, "--validate-every", 50]
-    done = here(images, "-m", model, "--out", out, *QUICK, *more, code=1)
+    done = here(images, "-m", model_dir, "--out", out, *QUICK, *more, code=1)
     for part in ("not finite", "step", "checkpoint.pt", "--lr"):
-        assert part in last_line(done)
+        assert part in done.lines[-1]
     assert not out.exists()
 
 
-def test_nothing_to_read_is_one_line(here, model, tmp_path):
-    done = here(tmp_path, "-m", model, "--out", tmp_path / "a.safetensors", code=1)
-    assert "no readable images" in last_line(done)
+def test_nothing_to_read_is_one_line(here, model_dir, tmp_path):
+    done = here(tmp_path, "-m", model_dir, "--out", tmp_path / "a.safetensors", code=1)
+    assert "no readable images" in done.lines[-1]
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("crop", "said"), [(30, "multiple of the model's patch of 8 px"), (16, "at least 24 px")])
-def test_windows_that_do_not_fit_the_model_are_one_line(here, model, images, tmp_path, crop, said):
-    done = here(images, "-m", model, "--out", tmp_path / "a.safetensors", "--crop", crop, code=2)
-    assert said in last_line(done)
+@pytest.mark.parametrize(("crop", "said"), [(60, "multiple of the model's patch of 16 px"), (32, "at least 48 px")])
+def test_windows_that_do_not_fit_the_model_are_one_line(here, model_dir, images, tmp_path, crop, said):
+    done = here(images, "-m", model_dir, "--out", tmp_path / "a.safetensors", "--crop", crop, code=2)
+    assert said in done.lines[-1]
 
 
-def test_starting_from_another_upsampler_takes_its_weights(here, whole, model, images, tmp_path):
+def test_starting_from_another_upsampler_takes_its_weights(here, whole, model_dir, images, tmp_path):
     out = tmp_path / "up.safetensors"
     more = ["--steps", 1, "--lr", 1e-9, "--init", whole]
-    here(images, "-m", model, "--out", out, *QUICK, *more)
+    here(images, "-m", model_dir, "--out", out, *QUICK, *more)
     kept = load_file(whole)
     assert all(torch.allclose(value, kept[key], atol=1e-6) for key, value in load_file(out).items())
-    done = here(images, "-m", model, "--out", out, *QUICK, *more, "--radius", 2, "--overwrite", code=2)
-    assert "--radius 2" in last_line(done)
+    done = here(images, "-m", model_dir, "--out", out, *QUICK, *more, "--radius", 2, "--overwrite", code=2)
+    assert "--radius 2" in done.lines[-1]
 
 
-def test_broken_files_are_named_at_the_end_and_the_published_layout_loads(here, model, images, tmp_path):
+def test_broken_files_are_named_at_the_end_and_the_published_layout_loads(here, model_dir, images, tmp_path):
     (tmp_path / "set").mkdir()
     for path in images.iterdir():
         (tmp_path / "set" / path.name).write_bytes(path.read_bytes())
     (tmp_path / "set" / "broken.jpg").write_bytes(b"none")
     out, ckpt = tmp_path / "up.safetensors", tmp_path / "up.ckpt"
-    done = here(tmp_path / "set", "-m", model, "--out", out, *QUICK, "--steps", 1, "--export-ckpt", ckpt)
-    assert "broken.jpg" in last_line(done)
+    done = here(tmp_path / "set", "-m", model_dir, "--out", out, *QUICK, "--steps", 1, "--export-ckpt", ckpt)
+    assert "broken.jpg" in done.lines[-1]
     assert done.out == f"{out}\n"
-    one, _ = load_upsampler(str(ckpt), channels=16, patch=8, model_sha256="")
+    one, _ = load_upsampler(str(ckpt), channels=tiny.CHANNELS, patch=tiny.PATCH, model_sha256="")
     kept = load_file(out)
     assert all(torch.equal(value, kept[key]) for key, value in one.state_dict().items())
 
 
-def test_one_geotiff_its_bands_and_a_settings_file_are_enough(here, model, tmp_path, monkeypatch):
+def test_one_geotiff_its_bands_and_a_settings_file_are_enough(here, model_dir, tmp_path):
     values = np.random.default_rng(0).integers(0, 4000, (4, 90, 80), np.uint16)
     with rasterio.open(tmp_path / "s.tif", "w", driver="GTiff", count=4, height=90, width=80, dtype="uint16") as ds:
         ds.write(values)
-    (tmp_path / "run.toml").write_text('steps = 2\nbatch-size = 2\ncrop = 32\njitters = 1\nprecision = "bf16"\n')
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{tmp_path / 's.tif'}\n"))
+    (tmp_path / "run.toml").write_text('steps = 2\nbatch-size = 2\ncrop = 48\njitters = 1\nprecision = "bf16"\n')
     out = tmp_path / "up.safetensors"
-    here("-", "-m", model, "--out", out, "--config", tmp_path / "run.toml", "--steps", 1, "--bands", "4,3,2")
+    more = ["--config", tmp_path / "run.toml", "--steps", 1, "--bands", "4,3,2"]
+    here("-", "-m", model_dir, "--out", out, *more, stdin=f"{tmp_path / 's.tif'}\n")
     with safe_open(out, "pt") as f:
         recipe = json.loads(f.metadata()["recipe"])
-    assert (recipe["steps"], recipe["crop"], recipe["bands"], recipe["precision"]) == (1, 32, "4,3,2", "bf16")
+    assert (recipe["steps"], recipe["crop"], recipe["bands"], recipe["precision"]) == (1, 48, "4,3,2", "bf16")
 
 
 def test_published_settings_are_the_defaults():
@@ -248,7 +222,7 @@ def test_a_settings_file_with_a_slip_is_refused(tmp_path, line):
 
 def learner(peers=None, share=4):
     torch.manual_seed(0)
-    encoder = Encoder(open_clip.CLIP(**tiny.CONFIG["model_cfg"]), [0.5] * 3, [0.25] * 3)
+    encoder = Encoder(tiny.clip(), [0.5] * 3, [0.25] * 3)
     made = Learner(
         encoder, radius=2, lr=1e-3, jitters=2, image_loss=0.1, seed=0, share=share, device=torch.device("cpu"),
         peers=peers,
@@ -261,8 +235,8 @@ def learner(peers=None, share=4):
 
 def batch(size=4):
     generator = torch.Generator().manual_seed(1)
-    images = torch.randint(0, 256, (size, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    return images, torch.ones(size, 32, 32, dtype=torch.bool)
+    images = torch.randint(0, 256, (size, 3, 48, 48), generator=generator, dtype=torch.uint8)
+    return images, torch.ones(size, 48, 48, dtype=torch.bool)
 
 
 def gradients(made):
@@ -342,6 +316,7 @@ distributed.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_gradient_of_one_device_with_both_batches(tmp_path):
     script = tmp_path / "worker.py"
     script.write_text(
@@ -349,8 +324,7 @@ def test_two_processes_have_the_gradient_of_one_device_with_both_batches(tmp_pat
             tests=[str(Path(__file__).parent), str(Path(__file__).parents[1])], seed=0, out=str(tmp_path / "rank")
         )
     )
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([*launcher, script], capture_output=True, text=True, env=environment())
+    done = subprocess.run([*shell.TORCHRUN, script], capture_output=True, text=True, env=shell.environment())
     assert done.returncode == 0, done.stderr
     both = [torch.load(tmp_path / f"rank{rank}") for rank in range(2)]
     images, valid = batch()
@@ -365,11 +339,11 @@ def test_two_processes_have_the_gradient_of_one_device_with_both_batches(tmp_pat
         torch.testing.assert_close(first, (single[0] + single[1]) / 2, rtol=1e-4, atol=1e-7)
 
 
-def test_torchrun_trains_and_writes_once(model, images, tmp_path):
+@pytest.mark.slow
+def test_torchrun_trains_and_writes_once(model_dir, images, tmp_path):
     out = tmp_path / "up.safetensors"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     more = ["--device", "cpu", "--steps", 3, "--save-every", 2, "--validate-every", 2]
-    done = run(images, "-m", model, "--out", out, *QUICK, *more, launcher=launcher)
+    done = run(images, "-m", model_dir, "--out", out, *QUICK, *more, launcher=shell.TORCHRUN)
     assert done.stdout == f"{out}\n"
     assert [step for (step,) in logged(out, "step")] == ["0", "1", "2", "3"]
     assert all(torch.isfinite(value).all() for value in load_file(out).values())

@@ -16,7 +16,7 @@ from segearth_cli.vector.wkb import wkb
 
 def trace(mask, rows=None, **options):
     strips = ((mask[top : top + (rows or len(mask))], None) for top in range(0, len(mask), rows or len(mask)))
-    return shapes._gathered(shapes.polygons(strips, mask.shape[1], mask.dtype, **options))
+    return shapes.gathered(shapes.polygons(strips, mask.shape[1], mask.dtype, **options))
 
 
 def rasterized(found, shape):
@@ -110,7 +110,7 @@ def test_weights_are_summed_over_the_pixels_of_each_polygon(mask, rows):
     strips = ((mask[top : top + rows], weight[:, top : top + rows]) for top in range(0, len(mask), rows))
     for polygon, total in zip(
         *(lambda s: (s.geometry, s.sums[:, 0]))(
-            shapes._gathered(shapes.polygons(strips, mask.shape[1], mask.dtype, weights=1))
+            shapes.gathered(shapes.polygons(strips, mask.shape[1], mask.dtype, weights=1))
         ),
         strict=True,
     ):
@@ -121,7 +121,7 @@ def test_weights_are_summed_over_the_pixels_of_each_polygon(mask, rows):
 @settings(max_examples=80, deadline=None)
 @given(masks())
 def test_eight_connected_shapes_are_valid_and_as_many_as_the_components(mask):
-    found = shapes._gathered(shapes.joined_diagonally([trace(mask)])) if mask.any() else trace(mask)
+    found = shapes.gathered(shapes.joined_diagonally([trace(mask)])) if mask.any() else trace(mask)
     assert shapely.is_valid(found.geometry).all()
     assert np.array_equal(rasterized(found, mask.shape), mask)
     assert len(found) == sum(1 for _ in features.shapes(mask, mask=mask > 0, connectivity=8))
@@ -171,7 +171,7 @@ def test_a_slanted_building_gets_right_angles(degrees):
     plan = shapely.Polygon([(0, 0), (60, 0), (60, 25), (30, 25), (30, 40), (0, 40)])
     placed = shapely.affinity.translate(shapely.affinity.rotate(plan, degrees, origin=(30, 20)), 40, 50)
     found = trace(features.rasterize([placed], (130, 140), dtype="uint8"))
-    (building,) = shapes._gathered(shapes.regularized([found])).geometry
+    (building,) = shapes.gathered(shapes.regularized([found])).geometry
     xy = shapely.get_coordinates(building.exterior)
     edges = np.diff(xy, axis=0)
     cosines = (edges * np.roll(edges, 1, axis=0)).sum(axis=1) / np.prod(

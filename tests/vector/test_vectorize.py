@@ -2,8 +2,6 @@
 
 import json
 import sqlite3
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 
 import fiona
@@ -219,51 +217,53 @@ def test_several_bands_and_real_values_are_refused(tmp_path):
     assert not (tmp_path / "m.gpkg").exists()
 
 
-def segearth(*arguments, cwd, **options):
-    command = [sys.executable, "-m", "segearth_cli", "vectorize", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, **options)
+@pytest.fixture
+def vectorize_here(segearth, tmp_path, monkeypatch):
+    """Runs `segearth vectorize` in the folder of the test."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments, **how: segearth("vectorize", *arguments, **how)
 
 
-def test_paths_come_from_stdin_and_go_to_stdout_and_one_failure_is_exit_code_3(tmp_path):
+def test_paths_come_from_stdin_and_go_to_stdout_and_one_failure_is_exit_code_3(vectorize_here, tmp_path):
     save(tmp_path / "one.mask.tif", blobs())
     (tmp_path / "two.tif").write_text("no raster")
-    done = segearth("-", "--quiet", "--format", "geojson", cwd=tmp_path, input="one.mask.tif\ntwo.tif\nthree.tif\n")
-    assert done.returncode == 3
-    assert done.stdout == "one.geojson\n"
-    lines = done.stderr.splitlines()
+    done = vectorize_here("-", "--quiet", "--format", "geojson", stdin="one.mask.tif\ntwo.tif\nthree.tif\n")
+    assert done.code == 3
+    assert done.out == "one.geojson\n"
+    lines = done.lines
     assert [name in line for name, line in zip(("two.tif", "three.tif", "2 of 3"), lines, strict=True)] == [True] * 3
     assert json.loads((tmp_path / "one.geojson").read_text())["features"]
 
 
-def test_a_folder_for_several_masks_is_made(tmp_path):
+def test_a_folder_for_several_masks_is_made(vectorize_here, tmp_path):
     for name in ("a", "b"):
         save(tmp_path / f"{name}.mask.tif", blobs())
-    done = segearth("a.mask.tif", "b.mask.tif", "--quiet", "-o", "new/vectors/", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "new/vectors/a.gpkg\nnew/vectors/b.gpkg\n")
+    done = vectorize_here("a.mask.tif", "b.mask.tif", "--quiet", "-o", "new/vectors/")
+    assert (done.code, done.out) == (0, "new/vectors/a.gpkg\nnew/vectors/b.gpkg\n")
     assert {path.name for path in (tmp_path / "new" / "vectors").iterdir()} == {"a.gpkg", "b.gpkg"}
 
 
-def test_existing_files_are_kept_without_overwrite(tmp_path):
+def test_existing_files_are_kept_without_overwrite(vectorize_here, tmp_path):
     save(tmp_path / "m.tif", blobs())
     (tmp_path / "m.gpkg").write_text("mine")
-    done = segearth("m.tif", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "--overwrite" in done.stderr
+    done = vectorize_here("m.tif")
+    assert done.code == 2
+    assert "--overwrite" in done.err
     assert (tmp_path / "m.gpkg").read_text() == "mine"
 
 
-def test_a_mask_without_crs_is_drawn_in_its_own_coordinates_and_said(tmp_path):
+def test_a_mask_without_crs_is_drawn_in_its_own_coordinates_and_said(vectorize_here, tmp_path):
     save(tmp_path / "m.tif", np.ones((4, 5), np.uint8), crs=None, transform=Affine.identity())
-    done = segearth("m.tif", cwd=tmp_path)
-    assert done.returncode == 0
-    assert "no CRS" in done.stderr
+    done = vectorize_here("m.tif")
+    assert done.code == 0
+    assert "no CRS" in done.err
     assert read(tmp_path / "m.gpkg")[0][0].bounds == (0, 0, 5, 4)
 
 
 @pytest.mark.parametrize("flags", [("--simplify", "1"), ("--min-area", "5 acres"), ("--connectivity", "6")])
-def test_a_bad_value_is_one_line_that_shows_what_is_accepted(tmp_path, flags):
+def test_a_bad_value_is_one_line_that_shows_what_is_accepted(vectorize_here, tmp_path, flags):
     save(tmp_path / "m.tif", blobs())
-    done = segearth("m.tif", *flags, cwd=tmp_path)
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert flags[0] in done.stderr
+    done = vectorize_here("m.tif", *flags)
+    assert done.code == 2
+    assert len(done.lines) == 1
+    assert flags[0] in done.err

@@ -3,15 +3,14 @@
 import contextlib
 import hashlib
 import json
-import os
 import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import shell
 import tiny
 import torch
 
@@ -360,11 +359,6 @@ def test_a_cache_folder_that_cannot_be_made_is_one_line(authors, tmp_path, monke
 # --- the command line, and the Hugging Face hub ----------------------------------------------------------------------
 
 
-def segearth(*args, **environment):
-    command = [sys.executable, "-m", "segearth_cli", *args]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
-
-
 class Hub(Handler):
     """The little of the hub's protocol that fetching a file needs; `content` maps paths to bytes."""
 
@@ -405,27 +399,28 @@ def hub(server, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_repository_of_the_hub_is_fetched_into_its_cache_and_works_offline(hub, server):
-    done = segearth("download", "hf-hub:some/model", **hub)
+    done = shell.segearth("download", "hf-hub:some/model", **hub)
     assert done.returncode == 0, done.stderr
     path = done.stdout.strip()
     assert path.startswith(hub["HF_HOME"])
     assert hashlib.sha256(server.content["open_clip_model.safetensors"]).hexdigest() in done.stderr
     server.requests.clear()
-    again = segearth("download", "hf-hub:some/model", "-q", **hub, HF_HUB_OFFLINE="1")
+    again = shell.segearth("download", "hf-hub:some/model", "-q", **hub, HF_HUB_OFFLINE="1")
     assert (again.returncode, again.stdout.strip(), again.stderr) == (0, path, "")
     assert server.requests == []
 
 
 def test_a_corrupted_file_of_the_hub_is_refused(hub, server):
     server.ways = ["corrupts"]
-    done = segearth("download", "hf-hub:some/model", "-q", **hub)
+    done = shell.segearth("download", "hf-hub:some/model", "-q", **hub)
     assert (done.returncode, done.stdout) == (1, "")
     assert "has changed since it was fetched" in done.stderr.splitlines()[-1]
 
 
 def test_a_repository_that_the_hub_does_not_have_is_one_line_and_exit_code_1(hub):
-    done = segearth("download", "hf-hub:other/model", "-q", **hub)
+    done = shell.segearth("download", "hf-hub:other/model", "-q", **hub)
     assert (done.returncode, done.stdout) == (1, "")
     assert len(done.stderr.splitlines()) == 1
     assert "other/model" in done.stderr
@@ -446,20 +441,20 @@ def test_the_list_tells_what_is_here(cache):
     path = cache / "models" / "skyclip-vit-b32" / "weights.pt"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x" * 10)
-    done = segearth("models", "--json")
+    done = shell.segearth("models", "--json")
     rows = {row["name"]: row for row in json.loads(done.stdout)}
     assert {"mini", "vit-b16", "simfeatup"} <= rows.keys()
     assert (rows["skyclip-vit-b32"]["here"], rows["skyclip-vit-b32"]["bytes"]) == (True, 10)
     assert rows["skyclip-vit-b32"]["sha256"] == hashlib.sha256(b"x" * 10).hexdigest()
     assert not rows["skyclip-vit-l14"]["here"]
-    table = segearth("models").stdout.splitlines()
+    table = shell.segearth("models").stdout.splitlines()
     assert len(table) == len(rows) + 1
     assert [line.split()[1] for line in table if line.startswith("skyclip-vit-b32")] == ["yes"]
 
 
 def test_an_interrupted_process_leaves_no_weights_and_exits_130(server):
     server.ways = ["stalls"]
-    command = [sys.executable, "-m", "segearth_cli", "download", "simfeatup", "--from", server.url]
+    command = shell.command("download", "simfeatup", "--from", server.url)
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         for _ in range(200):
             with contextlib.suppress(subprocess.TimeoutExpired):

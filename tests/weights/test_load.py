@@ -5,15 +5,14 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import open_clip
 import pytest
+import shell
 import tiny
 import torch
+from conftest import SHARED
 from safetensors.torch import load_file, save_file
 
 from segearth_cli.errors import SegEarthError, UsageError, WeightsError
@@ -22,8 +21,6 @@ from segearth_cli.weights import locate as sources
 from segearth_cli.weights.load import load_clip, load_upsampler, save_upsampler
 from segearth_cli.weights.locate import choose, find, image_facts
 from segearth_cli.weights.tensors import read_tensors
-
-SHARED = Path("/work/shared")
 
 
 @pytest.fixture(autouse=True)
@@ -97,12 +94,12 @@ def test_an_upsampler_beside_a_model_is_not_taken_for_its_weights(folder):
     assert load_clip(str(folder)).sha256 == sha256(folder / "weights.safetensors")
 
 
-def _truncate(folder):
+def truncated(folder):
     path = folder / "open_clip_model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
 
 
-def _rename_and_copy(folder):
+def several(folder):
     path = folder / "open_clip_model.safetensors"
     shutil.copy(path.rename(folder / "a.safetensors"), folder / "b.safetensors")
 
@@ -110,14 +107,14 @@ def _rename_and_copy(folder):
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (_truncate, "damaged"),
+        (truncated, "damaged"),
         (lambda f: (f / "open_clip_model.safetensors").write_bytes(b""), "damaged"),
         (lambda f: (f / "open_clip_model.safetensors").unlink(), "holds no weights"),
-        (_rename_and_copy, "several weight files (a.safetensors, b.safetensors)"),
+        (several, "several weight files (a.safetensors, b.safetensors)"),
         (lambda f: edit(f, **{"visual.proj": None}), "lacks visual.proj"),
         (lambda f: edit(f, surplus=torch.zeros(3)), "unknown surplus"),
-        (lambda f: edit(f, **{"visual.proj": torch.zeros(32, 17)}), "another shape of visual.proj"),
-        (lambda f: edit(f, **{"visual.proj": torch.full((32, 16), torch.nan)}), "not finite in visual.proj"),
+        (lambda f: edit(f, **{"visual.proj": torch.zeros(64, 33)}), "another shape of visual.proj"),
+        (lambda f: edit(f, **{"visual.proj": torch.full((64, 32), torch.nan)}), "not finite in visual.proj"),
         (lambda f: (f / "open_clip_config.json").write_text("{"), "JSON"),
         (lambda f: (f / "open_clip_config.json").write_text("[1]"), "no JSON object"),
         (lambda f: (f / "open_clip_config.json").write_text('{"model_cfg": 3}'), "no open_clip configuration"),
@@ -259,7 +256,7 @@ def test_a_cached_file_that_has_changed_is_refused(folder, tmp_path):
 def test_the_facts_for_tiling_are_the_models_own(folder):
     clip = load_clip(str(folder))
     facts = image_facts(str(folder))
-    assert (facts.patch, facts.native, facts.channels) == (8, 32, 16)
+    assert (facts.patch, facts.native, facts.channels) == (tiny.PATCH, tiny.WINDOW, tiny.CHANNELS)
     assert clip.model.visual.patch_size[0] == facts.patch
     assert clip.model.visual.proj.shape[1] == facts.channels
 
@@ -271,11 +268,11 @@ def test_the_facts_for_tiling_need_no_torch():
         "assert (facts.patch, facts.native, facts.channels) == (16, 224, 512), facts\n"
         "sys.exit('torch' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert shell.python(code).returncode == 0
 
 
 @pytest.mark.parametrize(
-    "vision", [{"layers": [3, 4, 6, 3], "width": 64}, {"timm_model_name": "x"}, {"patch_size": "8"}]
+    "vision", [{"layers": [3, 4, 6, 3], "width": 64}, {"timm_model_name": "x"}, {"patch_size": "16"}]
 )
 def test_the_facts_of_what_is_no_plain_vit_are_refused(folder, vision):
     model = tiny.CONFIG["model_cfg"] | {"vision_cfg": vision}
@@ -388,12 +385,12 @@ def test_saving_and_loading_an_upsampler_changes_nothing(tmp_path, options):
     save_upsampler(before, path, {"model_sha256": "abc", "steps": "100"})
     (path.parent / "plain").touch()
     assert path.stat().st_mode == (path.parent / "plain").stat().st_mode  # others may read it as any new file
-    after, digest = load_upsampler(str(path), channels=16, patch=options["patch"], model_sha256="abc")
+    after, digest = load_upsampler(str(path), channels=tiny.CHANNELS, patch=options["patch"], model_sha256="abc")
     assert digest == sha256(path)
     assert not after.training
     h = before.minimum
     side = h * options["patch"]
-    tokens, guidance = torch.randn(1, 16, h, h), torch.randn(1, 3, side, side)
+    tokens, guidance = torch.randn(1, tiny.CHANNELS, h, h), torch.randn(1, 3, side, side)
     assert all(torch.equal(after.state_dict()[name], value) for name, value in before.state_dict().items())
     with torch.inference_mode():
         torch.testing.assert_close(after(tokens, guidance), before(tokens, guidance))
@@ -417,7 +414,7 @@ def as_published(state, layout, path):
 def test_every_published_layout_holds_the_same_upsampler(tmp_path, layout, suffix, shared):
     made = tiny.upsampler(radius=2, keys=4, shared=shared)
     as_published(made.state_dict(), layout, tmp_path / f"u{suffix}")
-    loaded, _ = load_upsampler(str(tmp_path / f"u{suffix}"), channels=16, patch=8, model_sha256="")
+    loaded, _ = load_upsampler(str(tmp_path / f"u{suffix}"), channels=tiny.CHANNELS, patch=tiny.PATCH, model_sha256="")
     for name, value in made.state_dict().items():
         expected = value.half().float() if "half" in layout else value
         assert torch.equal(loaded.state_dict()[name], expected), name
@@ -426,9 +423,9 @@ def test_every_published_layout_holds_the_same_upsampler(tmp_path, layout, suffi
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"channels": 24, "patch": 8}, "embeddings of 16 channels, the model has 24"),
-        ({"channels": 16, "patch": 16}, "has 3 stages, the model's patch of 16 px needs 4"),
-        ({"channels": 16, "patch": 4}, "has 3 stages, the model's patch of 4 px needs 2"),
+        ({"channels": 24, "patch": 16}, "embeddings of 32 channels, the model has 24"),
+        ({"channels": 32, "patch": 32}, "has 4 stages, the model's patch of 32 px needs 5"),
+        ({"channels": 32, "patch": 8}, "has 4 stages, the model's patch of 8 px needs 3"),
     ],
 )
 def test_an_upsampler_that_does_not_fit_says_what_does_not(tmp_path, options, says):
@@ -442,7 +439,7 @@ def test_an_upsampler_that_does_not_fit_says_what_does_not(tmp_path, options, sa
 def test_an_upsampler_trained_for_another_model_is_refused(tmp_path):
     save_upsampler(tiny.upsampler(), tmp_path / "u.safetensors", {"model": "vit-x", "model_sha256": "a" * 64})
     with pytest.raises(WeightsError, match=r"another model \(vit-x, sha256 a{12}") as error:
-        load_upsampler(str(tmp_path / "u.safetensors"), channels=16, patch=8, model_sha256="b" * 64)
+        load_upsampler(str(tmp_path / "u.safetensors"), channels=tiny.CHANNELS, patch=tiny.PATCH, model_sha256="b" * 64)
     one_line(error)
 
 
@@ -463,7 +460,7 @@ def test_a_spoiled_upsampler_is_one_line(tmp_path, change, says):
     path = tmp_path / "u.safetensors"
     save_file({k: v for k, v in state.items() if v is not None}, path)
     with pytest.raises(WeightsError) as error:
-        load_upsampler(str(path), channels=16, patch=8, model_sha256="")
+        load_upsampler(str(path), channels=tiny.CHANNELS, patch=tiny.PATCH, model_sha256="")
     assert says in one_line(error)
     assert str(path) in one_line(error)
 
@@ -474,7 +471,7 @@ def test_a_file_that_is_no_weight_file_is_one_line(tmp_path, suffix, content):
     path = tmp_path / f"u{suffix}"
     path.write_bytes(content)
     with pytest.raises(WeightsError) as error:
-        load_upsampler(str(path), channels=16, patch=8, model_sha256="")
+        load_upsampler(str(path), channels=tiny.CHANNELS, patch=tiny.PATCH, model_sha256="")
     assert str(path) in one_line(error)
 
 
@@ -482,7 +479,7 @@ def test_a_file_that_is_no_weight_file_is_one_line(tmp_path, suffix, content):
 def test_a_checkpoint_without_named_tensors_is_one_line(tmp_path, content):
     torch.save(content, tmp_path / "u.pt")
     with pytest.raises(WeightsError) as error:
-        load_upsampler(str(tmp_path / "u.pt"), channels=16, patch=8, model_sha256="")
+        load_upsampler(str(tmp_path / "u.pt"), channels=tiny.CHANNELS, patch=tiny.PATCH, model_sha256="")
     one_line(error)
 
 

@@ -1,19 +1,18 @@
 """Text embeddings: what they are, and that keeping them changes nothing."""
 
-from pathlib import Path
-
 import numpy as np
 import open_clip
 import pytest
 import tiny
 import torch
+from conftest import SHARED
 from safetensors.torch import save_file
 
 from segearth_cli.model.encoder import embed_phrases
 from segearth_cli.weights.load import load_clip
 from segearth_cli.weights.phrase_cache import phrase_embeddings, unknown_words
 
-PARITY = Path("/work/shared/parity")
+PARITY = SHARED / "parity"
 PHRASES = ["water", "a very long phrase about bare soil beside the road", "building", "water", "Straße"]
 
 
@@ -46,7 +45,7 @@ def test_the_model_is_left_as_it_was(clip):
 
 def test_embeddings_are_unit_float32_rows_in_the_order_of_the_phrases(clip, tmp_path):
     rows = embed(clip, PHRASES, tmp_path)
-    assert rows.shape == (5, 16)
+    assert rows.shape == (5, tiny.CHANNELS)
     assert rows.dtype == torch.float32
     torch.testing.assert_close(rows.norm(dim=-1), torch.ones(5))
     assert torch.equal(rows[0], rows[3])
@@ -74,8 +73,8 @@ def test_only_phrases_that_are_not_kept_are_read(clip, tmp_path):
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(path.read_bytes()[:-3]),
         lambda path: path.write_bytes(path.read_bytes()[:-4] + b"\0\0\x80\x3e"),
-        lambda path: save_file({"embedding": torch.ones(16) / 4}, path),
-        lambda path: save_file({"other": torch.ones(16) / 4}, path),
+        lambda path: save_file({"embedding": torch.ones(tiny.CHANNELS) / 4}, path),
+        lambda path: save_file({"other": torch.ones(tiny.CHANNELS) / 4}, path),
         lambda path: (path.unlink(), path.mkdir()),
     ],
 )

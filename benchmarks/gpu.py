@@ -58,7 +58,7 @@ def parts(segmenter: Segmenter, visual: Any, chips: Tensor) -> dict[str, float]:
 
 def busy(segmenter: Segmenter, side: int, batch: int) -> dict[str, float]:
     """A made scene from file to mask: seconds, and the share of them in which a kernel ran (torch.profiler)."""
-    made = Assembled(segmenter, torch.device("cuda"), 224, {}, ())
+    made = Assembled(segmenter, torch.device("cuda"), 224, {})
     classes = class_lists.parse(scene.WORDS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -31,7 +31,7 @@ TORCH = {"model", "weights", "prediction", "training", "jobs"}  # packages whose
 
 # library -> what may import it at all: a package, or a module of it
 HOMES = {
-    "open_clip": {"weights", "model.encoder"},
+    "open_clip": {"weights"},
     "fiona": {"vector"},
     "triton": {"model.gpu_kernels"},
     "typer": {"commands", "cli"},
@@ -116,6 +116,20 @@ def test_heavy_libraries_stay_in_their_rooms(path, name):
     for library, homes in HOMES.items():
         if library in found:
             assert package in homes or name in homes, f"{name} imports {library}, which lives in {', '.join(homes)}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "model").glob("*.py")), ids=lambda path: path.stem)
+def test_the_model_opens_no_file_prints_nothing_and_waits_with_triton(path):
+    assert {place for place, _ in ours(path)}.isdisjoint({"console", "files"})
+    calls = {
+        node.func.id
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(getattr(node, "func", None), ast.Name)
+    }
+    assert calls.isdisjoint({"open", "print"})
+    if path.stem != "gpu_kernels":
+        at_import = [(module, names) for module, names in imported(path, at_import=True)]
+        assert not any("triton" in module or "gpu_kernels" in (module, *names) for module, names in at_import)
 
 
 @pytest.mark.parametrize("package", FACES)

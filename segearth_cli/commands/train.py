@@ -107,9 +107,10 @@ class _Place:
 
 def _run(names: list[str], tars: list[str], recipe: Recipe, out: Path, place: _Place) -> Upsampled | None:
     """Trains on the named images; None on all devices but the first, which reports."""
+    from segearth_cli.model import pick_device, pick_precision
     from segearth_cli.raster import ReadOptions, parse_bands, parse_stretch
     from segearth_cli.training import Job, collect, train
-    from segearth_cli.weights import choose, load_clip, pick_device, pick_precision
+    from segearth_cli.weights import choose, load_clip
 
     parse_stretch(recipe.stretch)
     with _peers(place.device) as (peers, device_name):

@@ -2,7 +2,7 @@
 
 The encoder modulates the last block of a ViT, the upsampler lifts tokens to pixels steered by the image, the segmenter
 puts both together and keeps what overlapping windows share.
-Knows no file, no path, no network and prints nothing.
+Knows no file, no path, no network, prints nothing, and leaves what it is given as it was.
 """
 
 from typing import TYPE_CHECKING
@@ -11,20 +11,42 @@ from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
     from segearth_cli.model.attention import Attention
-    from segearth_cli.model.encoder import Encoder, embed_phrases
+    from segearth_cli.model.device import pick_device, pick_precision
+    from segearth_cli.model.encoder import Encoder
+    from segearth_cli.model.gpu_stages import Fused
+    from segearth_cli.model.jbu import JBU
+    from segearth_cli.model.phrases import Shortened, embed_phrases
     from segearth_cli.model.segmenter import Segmenter, coordinates
-    from segearth_cli.model.upsampler import JBU, Dense, Upsampler
+    from segearth_cli.model.upsampler import Dense, Upsampler
     from segearth_cli.model.window_cache import Overlap
 
-__all__ = ["JBU", "Attention", "Dense", "Encoder", "Overlap", "Segmenter", "Upsampler", "coordinates", "embed_phrases"]
+__all__ = [
+    "JBU",
+    "Attention",
+    "Dense",
+    "Encoder",
+    "Fused",
+    "Overlap",
+    "Segmenter",
+    "Shortened",
+    "Upsampler",
+    "coordinates",
+    "embed_phrases",
+    "pick_device",
+    "pick_precision",
+]
 
 __getattr__ = lazy_face(
     __name__,
     {
         "attention": "Attention",
-        "encoder": "Encoder embed_phrases",
+        "device": "pick_device pick_precision",
+        "encoder": "Encoder",
+        "gpu_stages": "Fused",
+        "jbu": "JBU",
+        "phrases": "Shortened embed_phrases",
         "segmenter": "Segmenter coordinates",
-        "upsampler": "JBU Dense Upsampler",
+        "upsampler": "Dense Upsampler",
         "window_cache": "Overlap",
     },
 )

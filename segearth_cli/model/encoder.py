@@ -1,17 +1,18 @@
-"""CLIP as SegEarth-OV uses it: chips to tokens and a global token, phrases to text embeddings."""
+"""CLIP's image tower as SegEarth-OV uses it: chips to tokens and a global token."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
 from segearth_cli.errors import UsageError, WeightsError
 from segearth_cli.model.attention import Attention
+from segearth_cli.model.copies import own
+from segearth_cli.model.device import finer
 
 # The projections whose products make the attention maps of the last block; the outputs are summed.
 _PAIRS: Mapping[str, tuple[tuple[int, int], ...]] = {
@@ -25,8 +26,8 @@ NARROW = 512  # channels; with AMX, bfloat16 makes the products of a block 1.2, 
 class Encoder(nn.Module):
     """The image tower of an open_clip ViT with its last block modulated.
 
-    clip: an open_clip model, whose tower is put into an equal, faster form. mean, std: of its training images, for RGB
-    in 0-1; kept as buffers.
+    clip: an open_clip model, left as it is; its tower is taken over in an equal, faster form. mean, std: of its
+    training images, for RGB in 0-1; kept as buffers.
     Raises WeightsError for towers that are not open_clip's own ViT with a class token.
     """
 
@@ -39,7 +40,7 @@ class Encoder(nn.Module):
         if attention not in _PAIRS:
             raise UsageError(f"--attention {attention}: unknown; choose one of {', '.join(_PAIRS)}")
         _check_tower(clip.visual)
-        self.visual = clip.visual
+        self.visual = own(clip.visual)
         for block in self.visual.transformer.resblocks[:-1]:
             _one_pass(block.mlp)
         self.pairs = _PAIRS[attention]
@@ -101,24 +102,24 @@ class Encoder(nn.Module):
         return x
 
     def in_precision(self, dtype: torch.dtype) -> Encoder:
-        """The same encoder with its matrix products in `dtype`; sums, norms, embeddings and projection stay float32.
+        """An encoder of the same weights with its matrix products in `dtype`.
 
-        So do the patch embedding and the last block where `dtype` is bfloat16: about a thirtieth of the
-        products of ViT-B/16; emulated on the parity cases, it halves the largest error of logits or nearly so. And so
-        does all of a tower narrower than NARROW: of `mini`'s masks bfloat16 would move 0.12 % of the pixels for 12 % of
-        the time.
+        Sums, norms, embeddings and projection stay float32. So do the patch embedding and the last block where `dtype`
+        is bfloat16: about a thirtieth of the products of ViT-B/16; emulated on the parity cases, it halves the largest
+        error of logits or nearly so. And so does all of a tower narrower than NARROW: of `mini`'s masks bfloat16 would
+        move 0.12 % of the pixels for 12 % of the time.
         """
         if dtype == torch.bfloat16 and self.visual.conv1.out_channels < NARROW:
             dtype = torch.float32
-        self._dtype = dtype
-        edge = finer(dtype)
-        *blocks, last = self.visual.transformer.resblocks
+        made, edge = own(self), finer(dtype)
+        made._dtype = dtype
+        *blocks, last = made.visual.transformer.resblocks
         for block in blocks:
             block.attn.to(dtype)
             block.mlp.to(dtype)
         last.attn.to(edge)
-        self.visual.conv1.to(edge)
-        return self
+        made.visual.conv1.to(edge)
+        return made
 
     def _project(self, x: Tensor, h: int, w: int) -> tuple[Tensor, Tensor]:
         x = self.visual.ln_post(x.float()) @ self.visual.proj
@@ -151,16 +152,11 @@ def _attended(attn: nn.MultiheadAttention, x: Tensor, pairs: Sequence[tuple[int,
 @torch.no_grad()
 def _one_pass(mlp: Any) -> None:
     """QuickGELU, x sigmoid(1.702 x), as SiLU between weights that hold the factor: one pass over memory, not three."""
-    if isinstance(mlp.gelu, QuickGELU):
-        for inside in (mlp.c_fc.weight, mlp.c_fc.bias):
-            inside.mul_(1.702)
-        mlp.c_proj.weight.div_(1.702)
+    if type(mlp.gelu).__name__ == "QuickGELU":  # open_clip's, which need not be imported to run a tower
+        mlp.c_fc.weight = nn.Parameter(mlp.c_fc.weight * 1.702, requires_grad=mlp.c_fc.weight.requires_grad)
+        mlp.c_fc.bias = nn.Parameter(mlp.c_fc.bias * 1.702, requires_grad=mlp.c_fc.bias.requires_grad)
+        mlp.c_proj.weight = nn.Parameter(mlp.c_proj.weight / 1.702, requires_grad=mlp.c_proj.weight.requires_grad)
         mlp.gelu = nn.SiLU()
-
-
-def finer(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of products that bfloat16's 8 bits are too few for: float32 in its place, else `dtype` itself."""
-    return torch.float32 if dtype == torch.bfloat16 else dtype
 
 
 def resize_positions(embedding: Tensor, own: tuple[int, int], grid: tuple[int, int]) -> Tensor:
@@ -176,24 +172,6 @@ def resize_positions(embedding: Tensor, own: tuple[int, int], grid: tuple[int, i
     if resized.shape[-2:] != grid:
         raise WeightsError(f"positions resized to {tuple(resized.shape[-2:])}, need {grid}: use another --window")
     return torch.cat([embedding[:1], resized[0].flatten(1).T.to(embedding.dtype)])
-
-
-@torch.inference_mode()
-def embed_phrases(
-    clip: Any,
-    tokenizer: Callable[[list[str]], Tensor],
-    phrases: Sequence[str],
-    templates: Iterable[Callable[[str], str]],
-) -> Tensor:
-    """Unit text embeddings (Q, C) of phrases, in float32: mean over templates of unit embeddings, made unit again."""
-    device = next(clip.parameters()).device
-    templates = list(templates)
-    rows = []
-    for phrase in phrases:
-        tokens = tokenizer([template(phrase) for template in templates]).to(device)
-        embedded = F.normalize(clip.encode_text(tokens).float(), dim=-1)
-        rows.append(F.normalize(embedded.mean(dim=0), dim=-1))
-    return torch.stack(rows)
 
 
 def _check_tower(visual: Any) -> None:

@@ -1,24 +1,20 @@
-"""The upsampler in three Triton kernels a stage, for half precision on a GPU; `upsampler` holds what they must equal.
-
-`attempt` is tried wherever inference runs on CUDA. A machine without Triton or a compiler, or a card that the kernels
-do not compile for or compute something else on, is told of once; from then on PyTorch's path does the work.
-"""
+"""The upsampler in three Triton kernels a stage, for half precision on a GPU; `jbu` holds what they must equal."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segearth_cli.console import note
+from segearth_cli.model.cosines import Cosines
+from segearth_cli.model.resizing import resizing
+from segearth_cli.model.tiles import TILE  # halved in height by `taps_kernel`: radius 5 then fills 252 of 256 places
 
-TILE = 8  # pixels; `taps_kernel` halves it in height, so that a neighbourhood of radius 5 fills 252 of 256 places
 CHUNK_BYTES = 1 << 29  # what the tensors between the kernels may take at a stage
 FUSED_QUERIES = 64  # phrases whose products fit the registers beside the span
 PLACES = 256  # of a tile's neighbourhood, and channels at once
@@ -27,71 +23,51 @@ GAIN = 0.1  # of the kernel's correction
 Steps = Sequence[tuple[Any, tuple[int, int]]]  # the JBU of each stage, and the (H, W) it ends at
 
 
-@dataclass(frozen=True, slots=True)
-class Cosines:
-    """What upsampled pixels become: products with phrases over the length of the first `span` channels.
-
-    offset: (B, 1, R), added to every pixel before. phrases: (Q, R), or None where the channels past the span are the
-    products already.
-    """
-
-    span: int
-    offset: Tensor
-    phrases: Tensor | None
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """Pixels (n, m, R) of B windows, one after the other -> cosines (B, n m / B, Q) in float32."""
-        pixels = pixels.view(len(self.offset), -1, pixels.shape[-1]).float()
-        inside, along = pixels[..., : self.span], self.offset[..., : self.span]
-        products = self._products(pixels) + self._products(self.offset)
-        squares = torch.linalg.vector_norm(inside, dim=-1, keepdim=True).square()
-        squares = squares + 2 * (inside @ along.transpose(1, 2)) + along.square().sum(dim=-1, keepdim=True)
-        return cast(Tensor, products / squares.clamp(min=1e-24).sqrt())
-
-    def _products(self, rows: Tensor) -> Tensor:
-        return rows[..., self.span :] if self.phrases is None else rows @ self.phrases.T
-
-    def part(self, first: int, end: int) -> Cosines:
-        """The same for windows first..end-1."""
-        return replace(self, offset=self.offset[first:end])
-
-    @property
-    def fusable(self) -> bool:
-        """Whether the last stage's kernel can make them itself."""
-        return self.phrases is None and 0 < self.offset.shape[-1] - self.span <= FUSED_QUERIES
-
-
 Plain = Callable[[Steps, Tensor, Tensor, "Cosines | None"], Tensor]  # PyTorch's path from the same arguments
 
-_proven: set[tuple[object, ...]] = set()
-_refused: list[str] = []  # why this process does without
 
+class Fused:
+    """The kernels where they have shown that they compute what PyTorch does.
 
-def attempt(steps: Steps, maps: Tensor, guidance: Tensor, finish: Cosines | None, plain: Plain) -> Tensor | None:
-    """`lift`, or None where PyTorch's path has to do: other precisions, larger radii, machines that cannot.
-
-    The first window of a kind is computed both ways and compared, because no card is known to be like another.
-    Raises torch.OutOfMemoryError as PyTorch does.
+    The first window of a kind is computed both ways and compared, because no card is known to be like another. A
+    machine without Triton or a compiler, or a card that the kernels do not compile for or compute something else on, is
+    told of once to `notice`; from then on PyTorch's path does the work.
     """
-    if _refused or maps.dtype not in (torch.float16, torch.bfloat16) or any(not _fits(jbu) for jbu, _ in steps):
-        return None
-    kind = maps.device, maps.dtype, steps[0][0].radius, finish is not None and finish.fusable
-    try:
-        with torch.cuda.device(maps.device) if maps.is_cuda else nullcontext():
-            if kind not in _proven:
-                first = maps[:1], guidance[:1], finish and finish.part(0, 1)
-                _compare(lift(steps, *first), plain(steps, *first))
-                _proven.add(kind)
-            return lift(steps, maps, guidance, finish)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as e:  # whatever a compiler, a driver or a card may come up with
-        if "out of memory" in str(e):
-            raise torch.OutOfMemoryError(str(e)) from e
-        reason = next((line.strip() for line in str(e).splitlines() if line.strip()), type(e).__name__)
-        _refused.append(reason)
-        note(f"the upsampler's GPU kernels do not run here ({reason[:200]}); going on with slower ones of PyTorch")
-        return None
+
+    def __init__(self, notice: Callable[[str], None] = lambda _line: None):
+        self.refused: str | None = None  # why, once they are
+        self._notice = notice
+        self._proven: set[tuple[object, ...]] = set()
+
+    def attempt(
+        self, steps: Steps, maps: Tensor, guidance: Tensor, finish: Cosines | None, plain: Plain
+    ) -> Tensor | None:
+        """`lift`, or None where PyTorch's path has to do: other precisions, larger radii, machines that cannot.
+
+        Raises torch.OutOfMemoryError as PyTorch does.
+        """
+        known = maps.dtype in (torch.float16, torch.bfloat16) and all(_fits(jbu) for jbu, _ in steps)
+        if self.refused is not None or not known:
+            return None
+        kind = maps.device, maps.dtype, steps[0][0].radius, finish is not None and _fusable(finish)
+        try:
+            with torch.cuda.device(maps.device) if maps.is_cuda else nullcontext():
+                if kind not in self._proven:
+                    first = maps[:1], guidance[:1], finish and finish.part(0, 1)
+                    _compare(lift(steps, *first), plain(steps, *first))
+                    self._proven.add(kind)
+                return lift(steps, maps, guidance, finish)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as e:  # whatever a compiler, a driver or a card may come up with
+            if "out of memory" in str(e):
+                raise torch.OutOfMemoryError(str(e)) from e
+            reason = next((line.strip() for line in str(e).splitlines() if line.strip()), type(e).__name__)
+            self.refused = reason[:200]
+            self._notice(
+                f"the upsampler's GPU kernels do not run here ({self.refused}); going on with slower ones of PyTorch"
+            )
+            return None
 
 
 def lift(steps: Steps, maps: Tensor, guidance: Tensor, finish: Cosines | None = None) -> Tensor:
@@ -110,11 +86,11 @@ def lift(steps: Steps, maps: Tensor, guidance: Tensor, finish: Cosines | None = 
         part, image = maps[first : first + count], guidance[first : first + count].float()
         last = finish and finish.part(first, first + len(part))
         for i, (jbu, size) in enumerate(steps, 1):
-            final = last if i == len(steps) and last is not None and last.fusable else None
+            final = last if i == len(steps) and last is not None and _fusable(last) else None
             part = stage(made[jbu], part, F.adaptive_avg_pool2d(image, size), final)
-        if last is None or not last.fusable:
+        if last is None or not _fusable(last):
             part = part[..., :channels]
-        if last is not None and not last.fusable:
+        if last is not None and not _fusable(last):
             part = last(part.flatten(1, 2)).view(*part.shape[:3], -1)
         parts.append(part)
     return torch.cat(parts) if len(parts) > 1 else parts[0]
@@ -124,14 +100,17 @@ def lift(steps: Steps, maps: Tensor, guidance: Tensor, finish: Cosines | None = 
 class Operands:
     """The parameters of a JBU as the kernels read them: input channels outermost, padded with zeros to powers of two.
 
-    range: weight and bias of the two key convolutions, the second carrying the temperature. spatial: (T,), the spatial
-    kernel. fixup: weight, weight of the colours and bias of the first convolution, weight and bias of the second.
+    K key channels, T taps.
     """
 
     radius: int
+    """How many pixels taps reach each way."""
     range: tuple[Tensor, Tensor, Tensor, Tensor]
+    """Weight (3, K) and bias (K,) of the first key convolution, (K, K) and (K,) of the second with the temperature."""
     spatial: Tensor
+    """(T,), the spatial kernel."""
     fixup: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+    """Weight (T, T), of the colours (3, T) and bias (T,) of the first convolution, (T, T) and (T,) of the second."""
 
 
 def operands(jbu: Any, dtype: torch.dtype) -> Operands:
@@ -207,19 +186,15 @@ def _fine(source: Tensor, height: int, width: int, radius: int) -> Tensor:
     return torch.matmul(down, wide.flatten(2)).view(len(source), len(down), len(across), -1)
 
 
-@functools.lru_cache(maxsize=64)
-def resizing(source: int, target: int, radius: int) -> Tensor:
-    """Bicubic resizing of an axis, its result reflected by the radius: (target + 2 radius, source) in float64."""
-    with torch.inference_mode(False), torch.no_grad():  # kept, so it must serve training too
-        eye = torch.eye(source, dtype=torch.float64).view(1, source, source, 1)
-        resized = F.interpolate(eye, size=(target, 1), mode="bicubic", align_corners=False)
-        return F.pad(resized, (0, 0, radius, radius), mode="reflect")[0, :, :, 0].T
-
-
 def _fits(jbu: Any) -> bool:
     """Whether the neighbourhood of a tile and the taps of a JBU fit the kernels."""
     margin = 2 * int(jbu.radius)
     return (TILE // 2 + margin) * (TILE + margin) <= PLACES and jbu.range_proj[3].out_channels <= 64
+
+
+def _fusable(finish: Cosines) -> bool:
+    """Whether the last stage's kernel can make the cosines itself."""
+    return 0 < finish.ready <= FUSED_QUERIES
 
 
 def _compare(found: Tensor, expected: Tensor) -> None:

@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segearth_cli.model.encoder import Encoder, finer
-from segearth_cli.model.gpu_stages import Cosines
+from segearth_cli.model.cosines import Cosines
+from segearth_cli.model.device import finer
+from segearth_cli.model.encoder import Encoder
+from segearth_cli.model.gpu_stages import Fused
 from segearth_cli.model.upsampler import Upsampler
 from segearth_cli.model.window_cache import Overlap
 
@@ -26,7 +28,8 @@ class Segmenter(nn.Module):
     phrases: unit text embeddings (Q, C). upsampler: None for logits at token resolution, resized bilinearly.
     global_bias: how much of the global token's own cosine is taken away (lambda = -global_bias).
     precision: dtype of the image tower's products and, but for bfloat16, of the upsampler's; sums, norms and logits
-    are float32.
+    are float32. fused: the upsampler's GPU kernels, used on CUDA; None = PyTorch alone.
+    Encoder and upsampler are left as they are.
     """
 
     phrases: Tensor
@@ -39,12 +42,14 @@ class Segmenter(nn.Module):
         *,
         global_bias: float = 0.3,
         precision: torch.dtype = torch.float32,
+        fused: Fused | None = None,
     ):
         super().__init__()
         self.encoder = encoder.in_precision(precision)
         self.upsampler = upsampler and upsampler.correcting_in(precision)
         self.global_bias = global_bias
         self.precision = precision
+        self.fused = fused
         self.register_buffer("phrases", phrases.float(), persistent=False)
         self.eval()
 
@@ -98,7 +103,7 @@ class Segmenter(nn.Module):
         if x.is_cuda and dtype != self.precision:
             dtype = torch.float16  # as near to float32, and what the fused kernels take
         grid = maps[:, :-1].reshape(b, h, w, -1).to(dtype)
-        return upsampler.lift(grid, x, cosines, overlap).permute(0, 3, 1, 2)
+        return upsampler.lift(grid, x, cosines, overlap, self.fused).permute(0, 3, 1, 2)
 
 
 def coordinates(rows: Tensor, at_most: int) -> Tensor | None:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segearth_cli.model.gpu_stages import resizing
-
 TILE = 8  # pixels; larger tiles waste products outside the kernels, smaller ones starve the matrix units
-_GRAIN = 2.0**40  # of bicubic weights: what differs by rounding from tile to tile becomes equal
 
 
 def extend(image: Tensor, radius: int) -> Tensor:
@@ -58,57 +52,3 @@ def spread(kernels: Tensor, radius: int, blank: Tensor | None) -> Tensor:
         return torch.as_strided_scatter(zeros, source, size, strides)
     zeros.as_strided(size, strides).copy_(source)
     return zeros
-
-
-@dataclass(frozen=True, slots=True)
-class Pullback:
-    """Bicubic resizing with reflected margins along one axis, cut into the tiles of the target.
-
-    margins: zeros to add before and after the source. starts: for each tile the first position that it needs of the
-    source so extended, evenly spaced where tiles and source allow it. operators: (tiles, 8 + 2 radius, length) from
-    `length` source positions to the target positions of the tile and its margins. kinds: equal where operators are.
-    """
-
-    margins: tuple[int, int]
-    starts: list[int]
-    operators: Tensor
-    kinds: list[int]
-
-    @property
-    def length(self) -> int:
-        """Source positions that a tile needs."""
-        return self.operators.shape[-1]
-
-    def part(self, first: int, end: int) -> Pullback:
-        """The same for tiles first..end-1."""
-        return Pullback(self.margins, self.starts[first:end], self.operators[first:end], self.kinds[first:end])
-
-    def windows(self, x: Tensor) -> Tensor:
-        """What each tile needs of maps (B, w, n, R): (B, tiles, length, n, R); a view where starts are even."""
-        step = self.starts[1] - self.starts[0] if len(self.starts) > 1 else 1
-        if step > 0 and self.starts == list(range(self.starts[0], self.starts[-1] + 1, step)):
-            used = x[:, self.starts[0] : self.starts[-1] + self.length].contiguous()
-            return used.unfold(1, self.length, step).permute(0, 1, 4, 2, 3)
-        return torch.stack([x[:, at : at + self.length] for at in self.starts], dim=1)
-
-
-@functools.lru_cache(maxsize=64)
-def pullback(source: int, target: int, radius: int, device: torch.device, dtype: torch.dtype) -> Pullback:
-    """The pullback of an axis of `source` positions resized to `target`, with the target reflected by `radius`."""
-    with torch.inference_mode(False), torch.no_grad():  # kept, so it must serve training too
-        whole = resizing(source, target, radius).mul(_GRAIN).round().div(_GRAIN)
-        every = F.pad(whole, (0, 0, 0, -target % TILE)).unfold(0, TILE + 2 * radius, TILE).transpose(1, 2)
-        used = every.ne(0).any(dim=1)  # (tiles, source)
-        first = used.int().argmax(dim=1)
-        end = source - used.int().flip(1).argmax(dim=1)
-        even = torch.arange(len(every)) * (TILE * source / target)
-        if TILE * source % target == 0:
-            first = even.long() + int((first - even).min())
-        length = int((end - first).max())
-        before = max(0, -int(first.min()))
-        after = max(0, int(first.max()) + length - source)
-        starts = (first + before).tolist()
-        extended = F.pad(every, (before, after))
-        cut = torch.stack([tile[:, at : at + length] for tile, at in zip(extended, starts, strict=True)])
-        seen = [operator.numpy().tobytes() for operator in cut]
-        return Pullback((before, after), starts, cut.to(device, dtype), [seen.index(operator) for operator in seen])

@@ -1,320 +1,39 @@
 """SimFeatUp: joint bilateral upsampling (JBU) of tokens to pixels, steered by the image.
 
 FeatUp, arXiv:2403.10516, and its SegEarth-OV form "JBU One", arXiv:2410.01768. Kernels depend on the image alone and
-the features pass through linearly, so any linear map of the features may be taken before the upsampling. No tensor of
-(channels x taps x pixels) is ever made: pixels are taken in tiles of 8 x 8, whose kernels, spread over the tile's
-neighbourhood and pulled back through the bicubic interpolation, are small dense matrices.
+the features pass through linearly, so any linear map of the features may be taken before the upsampling.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segearth_cli.errors import WeightsError
-from segearth_cli.model import gpu_stages as fused
-from segearth_cli.model.gpu_stages import Cosines, Steps
-from segearth_cli.model.tiles import TILE, Pullback, banded, extend, pullback, spread, tiles, untiled
-from segearth_cli.model.window_cache import Overlap, Run, digest
+from segearth_cli.model.copies import own
+from segearth_cli.model.cosines import Cosines
+from segearth_cli.model.gpu_stages import Fused, Steps
+from segearth_cli.model.jbu import JBU, common_blocks
+from segearth_cli.model.window_cache import Overlap
 
-KEY_ROWS = 32  # whose keys are made at once: what lies between them stays in the cache
-CHUNK = 28  # tiles of a block whose kernels are made at once, for the same reason
 HEAD_GAIN = 0.1
-
-
-class JBU(nn.Module):
-    """One joint bilateral upsampler; its parameters carry the names of published files.
-
-    radius: taps reach this many pixels each way. keys: channels of the range kernel.
-    """
-
-    def __init__(self, radius: int = 5, keys: int = 32):
-        super().__init__()
-        self.radius = radius
-        self.taps = (2 * radius + 1) ** 2
-        self.correcting = torch.float32  # dtype of the corrections of kernels for maps in float32
-        self.range_temp = nn.Parameter(torch.tensor(0.0))
-        self.sigma_spatial = nn.Parameter(torch.tensor(1.0))
-        self.range_proj = nn.Sequential(nn.Conv2d(3, keys, 1), nn.GELU(), nn.Dropout2d(0.1), nn.Conv2d(keys, keys, 1))
-        self.fixup_proj = nn.Sequential(
-            nn.Conv2d(self.taps + 3, self.taps, 1), nn.GELU(), nn.Dropout2d(0.1), nn.Conv2d(self.taps, self.taps, 1)
-        )
-
-    def forward(
-        self, source: Tensor, guidance: Tensor, finish: Cosines | None = None, common: Common | None = None
-    ) -> Tensor:
-        """Maps (B, h, w, R) on the grid of the guidance (B, 3, H, W): (B, H, W, R), or what `finish` makes of them.
-
-        finish: applied to chunks of upsampled pixels while they are in the cache. common: see `Common`; where B = 1.
-        """
-        height, width = guidance.shape[-2:]
-        self.check((height, width))
-        place = self.radius, source.device, source.dtype
-        axes = pullback(source.shape[1], height, *place), pullback(source.shape[2], width, *place)
-        source = F.pad(source, (0, 0, *axes[1].margins, *axes[0].margins))
-        shared = [self.log_spatial(), *self._corrections(source.dtype)]
-        if common is not None:
-            return self._blockwise(guidance, source, axes, finish, common, shared)[:, :height, :width]
-        row_of, bands = self._rows(guidance, source, axes, finish)
-        if finish is None and torch.is_grad_enabled() and not guidance.requires_grad:
-            rows = cast(Tensor, _Rowwise.apply(row_of, bands, *(band.whole for band in bands), *shared))
-        else:
-            rows = _stacked(row_of, bands, shared)
-        return rows[:, :height, :width]
-
-    def check(self, size: tuple[int, int]) -> None:
-        """Raises WeightsError for a guidance of (H, W) that cannot be reflected by the radius."""
-        if min(size) <= self.radius:
-            raise WeightsError(
-                f"guidance of {size[0]} x {size[1]} px is smaller than the upsampler's radius {self.radius}"
-            )
-
-    def _rows(self, guidance: Tensor, source: Tensor, axes: Axes, finish: Cosines | None) -> tuple[RowOf, list[Band]]:
-        """What computes one row of tiles (B, 8, W rounded up, K), and the tensors it takes a band of for each row."""
-        radius, (down, across) = self.radius, axes
-        dropouts = [_dropout2d_gain(net, guidance) for net in (self.range_proj, self.fixup_proj)]
-        extended = extend(guidance, radius)
-        neighbours = self._neighbours(extended, dropouts[0])
-        blank = None if torch.is_grad_enabled() else self._blank(source, len(source) * len(across.starts))
-
-        def row_of(row: int, around: Tensor, colours: Tensor, strip: Tensor, *shared: Tensor) -> Tensor:
-            part = down.part(row, row + 1), across
-            weights = self._weights(around, colours, part, source.dtype, shared, dropouts[1], blank)
-            return untiled(_applied(weights, [strip], across, finish), (len(strip), 1, len(across.starts)))
-
-        tops = [row * TILE for row in range(len(down.starts))]
-        return row_of, [
-            Band(neighbours, tops, TILE + 2 * radius),
-            Band(extended, tops, TILE + 2 * radius),
-            Band(source, down.starts, down.length),
-        ]
-
-    def _blockwise(
-        self, guidance: Tensor, source: Tensor, axes: Axes, finish: Cosines | None, common: Common,
-        shared: Sequence[Tensor],
-    ) -> Tensor:  # fmt: skip
-        """The same as all rows of tiles, (1, H rounded up, W rounded up, K), in blocks that other windows may have had.
-
-        A block is made by the same steps of the same shapes in whichever window comes first, so no bit depends on it.
-        From right to left, because a window to the right may be at the same stage in another thread.
-        """
-        extended, (down, across) = extend(guidance, self.radius), axes
-        height, width = (len(axis.starts) * TILE for axis in axes)
-        margin = 2 * self.radius
-        out: Tensor | None = None
-        undivided = [Run(0, len(across.starts), 1)]  # where few tiles recur, in thin blocks, it takes fewer calls
-        for tall in common.rows:
-            for wide in reversed(common.cols if tall.windows > 1 else undivided):
-                part = down.part(tall.first, tall.end), across.part(wide.first, wide.end)
-                inside = slice(tall.first * TILE, tall.end * TILE), slice(wide.first * TILE, wide.end * TILE)
-                crop = extended[:, inside[0].start : inside[0].stop + margin, inside[1].start : inside[1].stop + margin]
-                crop = crop.contiguous()
-                make = functools.partial(self._block, crop, part, source.dtype, shared)
-                if (windows := tall.windows * wide.windows) > 1:
-                    key = id(self), source.shape[1:3], *(tuple(axis.kinds) for axis in part), digest(crop)
-                    weights = common.overlap.get(key, windows, make)
-                else:
-                    weights = make()
-                strips = [source[:, at : at + down.length] for at in part[0].starts]
-                pixels = _applied(weights, strips, part[1], finish)
-                if out is None:  # what is finished goes to be added up phrase by phrase
-                    size = (1, height, width, pixels.shape[-1])
-                    out = pixels.new_empty(size) if finish is None else _channels_first(pixels, size)
-                out[:, inside[0], inside[1]] = untiled(pixels, (1, len(strips), len(part[1].starts)))
-        return cast(Tensor, out)
-
-    def _block(self, extended: Tensor, axes: Axes, maps: torch.dtype, shared: Sequence[Tensor]) -> Tensor:
-        """The weights of a block of tiles, (tiles, 64, L), from its part of the extended guidance; see `_weights`."""
-        down, across = axes
-        neighbours = self._neighbours(extended, None)
-        tall, wide = len(down.starts), len(across.starts)
-        step = max(1, CHUNK // wide)
-        blank = self._blank(extended.to(maps), step * wide)
-        parts = []
-        for first in range(0, tall, step):
-            end = min(first + step, tall)
-            band = slice(first * TILE, end * TILE + 2 * self.radius)
-            part = down.part(first, end), across
-            parts.append(
-                self._weights(
-                    neighbours[:, band], extended[:, band], part, maps, shared, None, blank[: (end - first) * wide]
-                )
-            )
-        return torch.cat(parts)
-
-    def _neighbours(self, extended: Tensor, dropout: Tensor | None) -> Tensor:
-        """The keys of an extended guidance (B, H, W, 3): (B, H, W, 32)."""
-        return torch.cat([self._keys(part, dropout) for part in torch.split(extended, KEY_ROWS, dim=1)], dim=1)
-
-    def _weights(
-        self, neighbours: Tensor, extended: Tensor, axes: Axes, maps: torch.dtype, shared: Sequence[Tensor],
-        dropout: Tensor | None, blank: Tensor | None,
-    ) -> Tensor:  # fmt: skip
-        """What the pixels of tiles take of the source positions near them, (tiles, 64, L): kernels pulled back.
-
-        neighbours, extended: keys and guidance of the tiles and their margins, (B, 8 k + 2 radius, 8 m + 2 radius, K).
-        shared: log of the spatial kernel, and what `_corrections` gives.
-        """
-        radius, (down, across) = self.radius, axes
-        spatial, *fixup = shared
-        centre, colours = (x[:, radius : -radius or None, radius : -radius or None] for x in (neighbours, extended))
-        colours = F.pad(colours, (0, 1), value=1.0).to(self._correcting_for(maps))
-        scores = torch.bmm(tiles(centre, 0).to(maps), tiles(neighbours, radius).to(maps).transpose(1, 2))
-        kernel = self._normalised(banded(scores, radius).to(extended.dtype), spatial)
-        kernel = self._fixed_up(kernel, tiles(colours, 0), fixup, dropout).to(maps)
-        b, k, m, side = len(extended), len(down.starts), len(across.starts), TILE + 2 * radius
-        dense = spread(kernel, radius, blank).view(b, k, m, side * TILE**2, side)
-        by_column = torch.matmul(dense, across.operators).view(b, k, m, side, TILE**2 * across.length)
-        weights = torch.matmul(by_column.transpose(-1, -2), down.operators.unsqueeze(1))
-        return weights.view(b * k * m, TILE**2, -1)
-
-    def _keys(self, guidance: Tensor, dropout: Tensor | None) -> Tensor:
-        """Guidance (B, H, W, 3) -> keys (B, H, W, 32), scaled so that their products carry the range temperature."""
-        first, second = _convs(self.range_proj)
-        hidden = F.gelu(_pointwise(first, guidance))
-        if dropout is not None:
-            hidden = hidden * dropout.unsqueeze(1)
-        scale = self.range_temp.exp().clamp(1e-4, 1e4).sqrt()
-        return F.linear(hidden, scale * second.weight.flatten(1), scale * cast(Tensor, second.bias))
-
-    def log_spatial(self) -> Tensor:
-        """Log of the spatial kernel, (taps,): -(y^2 + x^2) / (2 sigma^2) with y, x on linspace(-1, 1)."""
-        axis = torch.linspace(
-            -1, 1, 2 * self.radius + 1, device=self.sigma_spatial.device, dtype=self.sigma_spatial.dtype
-        )
-        squares = axis.square()
-        return -(squares[:, None] + squares[None, :]).flatten() / (2 * self.sigma_spatial.square())
-
-    def _normalised(self, scores: Tensor, log_spatial: Tensor) -> Tensor:
-        """Range softmax times spatial kernel, summing to one over the taps, (n, 64, taps); may overwrite the scores.
-
-        Published as softmax, product, division by the sum clamped at 1e-7. The sum is at least the smallest spatial
-        weight, so for sigma >= 0.25 the clamp cannot act and one softmax of the summed logarithms is the same.
-        """
-        if torch.is_grad_enabled() or bool(self.sigma_spatial.abs() >= 0.25):
-            return torch.softmax(_plus(scores, log_spatial), dim=-1)
-        kernel = torch.softmax(scores, dim=-1) * log_spatial.exp()
-        return kernel / kernel.sum(dim=-1, keepdim=True).clamp(min=1e-7)
-
-    def _correcting_for(self, maps: torch.dtype) -> torch.dtype:
-        return self.correcting if maps == torch.float32 else maps
-
-    def _corrections(self, maps: torch.dtype) -> list[Tensor]:
-        """The parameters of 0.1 fixup_proj: first weights with their bias as one more column, second weights, bias."""
-        first, second = _convs(self.fixup_proj)
-        widened = torch.cat([first.weight.flatten(1), cast(Tensor, first.bias)[:, None]], dim=1)
-        change, bias = HEAD_GAIN * second.weight.flatten(1), HEAD_GAIN * cast(Tensor, second.bias)
-        return [part.to(self._correcting_for(maps)) for part in (widened, change, bias)]
-
-    def _fixed_up(self, kernel: Tensor, colours: Tensor, fixup: Sequence[Tensor], dropout: Tensor | None) -> Tensor:
-        """kernel + 0.1 fixup([kernel, colours]); (n, 64, taps). colours: and a one. fixup: of `_corrections`."""
-        first, change, bias = fixup
-        hidden = F.gelu(F.linear(torch.cat([kernel.to(first.dtype), colours], dim=-1), first))
-        if dropout is not None:
-            hidden = hidden * dropout.repeat_interleave(hidden.shape[0] // dropout.shape[0], dim=0)
-        if hidden.dtype == kernel.dtype:
-            return _plus(_plus(kernel, bias), hidden, change)
-        return _plus(kernel, F.linear(hidden, change, bias))
-
-    def _blank(self, like: Tensor, count: int) -> Tensor:
-        """Zeros for the kernels of `count` tiles to be spread into, the same places in every tile."""
-        side = TILE + 2 * self.radius
-        return like.new_zeros(count, side, TILE**2, side)
-
-
-def _applied(weights: Tensor, strips: Sequence[Tensor], across: Pullback, finish: Cosines | None) -> Tensor:
-    """Upsampled pixels of rows of tiles, (tiles, 64, K), from their weights and from a strip of the source each."""
-    near = [across.windows(strip.transpose(1, 2)) for strip in strips]  # (B, m, across, down, R)
-    sources = near[0] if len(near) == 1 else torch.stack(near, dim=1)
-    out = torch.bmm(weights, sources.reshape(len(weights), weights.shape[2], -1))
-    return out if finish is None else finish(out)
-
-
-def _channels_first(like: Tensor, size: tuple[int, int, int, int]) -> Tensor:
-    """An empty tensor (B, H, W, K) that lies in memory as (B, K, H, W)."""
-    b, height, width, k = size
-    return like.new_empty(b, k, height, width).permute(0, 2, 3, 1)
-
-
-class _Rowwise(torch.autograd.Function):
-    """Rows of tiles, computed again one at a time in the backward pass: the kernels of one row are held, not all.
-
-    torch.utils.checkpoint would do, but each of its slices costs a gradient of the whole tensor; here the gradients of
-    bands are added in place.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, row_of: RowOf, bands: list[Band], *tensors: Tensor) -> Tensor:
-        ctx.row_of, ctx.bands = row_of, bands
-        ctx.save_for_backward(*tensors)
-        return _stacked(row_of, bands, tensors[len(bands) :])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        bands, tensors, wanted = ctx.bands, ctx.saved_tensors, ctx.needs_input_grad[2:]
-        asked = [i for i, want in enumerate(wanted) if want]
-        sums = {i: torch.zeros_like(tensors[i]) for i in asked}
-        for row in range(len(bands[0].starts)):
-            parts = [*(band.at(row) for band in bands), *tensors[len(bands) :]]
-            parts = [part.detach().requires_grad_(want) for part, want in zip(parts, wanted, strict=True)]
-            with torch.enable_grad():
-                out = ctx.row_of(row, *parts)
-            above = gradient[:, row * TILE : (row + 1) * TILE]
-            for i, grad in zip(asked, torch.autograd.grad(out, [parts[i] for i in asked], above), strict=True):
-                (bands[i].cut(sums[i], row) if i < len(bands) else sums[i]).add_(grad)
-        return None, None, *(sums.get(i) for i in range(len(tensors)))
-
-
-def _stacked(row_of: RowOf, bands: list[Band], shared: Sequence[Tensor]) -> Tensor:
-    """All rows of tiles, one after the other: (B, H rounded up, W rounded up, K)."""
-    count = len(bands[0].starts)
-    return torch.cat([row_of(row, *(band.at(row) for band in bands), *shared) for row in range(count)], dim=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Band:
-    """A tensor (B, H, ...) of which each row of tiles takes `height` rows from its own start."""
-
-    whole: Tensor
-    starts: list[int]
-    height: int
-
-    def at(self, row: int) -> Tensor:
-        """The band of one row of tiles, (B, height, ...)."""
-        return self.cut(self.whole, row)
-
-    def cut(self, tensor: Tensor, row: int) -> Tensor:
-        """The same band of another tensor."""
-        return tensor[:, self.starts[row] : self.starts[row] + self.height]
-
-
-RowOf = Callable[..., Tensor]  # (row, neighbours, extended, source, spatial, *fixup) -> (B, 8, W rounded up, K)
-Axes = tuple[Pullback, Pullback]  # down, across
-
-
-@dataclass(frozen=True, slots=True)
-class Common:
-    """How the tiles of a stage are cut into blocks that other windows have too, and where these are kept."""
-
-    overlap: Overlap
-    rows: list[Run]
-    cols: list[Run]
 
 
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """Features of every pixel as maps still to be mixed: maps (B, H, W, R), mix (B, R, C), constant (C,)."""
+    """Features of every pixel as maps still to be mixed."""
 
     maps: Tensor
+    """(B, H, W, R)."""
     mix: Tensor
+    """(B, R, C), what each map adds to the features."""
     constant: Tensor
+    """(C,), added to the features of every pixel."""
 
     def values(self) -> Tensor:
         """The features, (B, H, W, C)."""
@@ -340,11 +59,15 @@ class Upsampler(nn.Module):
         self.fixup_proj = nn.Sequential(nn.Dropout2d(0.2), nn.Conv2d(channels, channels, 1))
 
     def correcting_in(self, dtype: torch.dtype) -> Upsampler:
-        """The same upsampler with the kernels' corrections, of which a tenth counts, in `dtype` for maps in float32."""
-        for jbu in self.children():
+        """An upsampler of the same weights with the kernels' corrections in `dtype` for maps in float32.
+
+        A tenth of a correction counts.
+        """
+        made = own(self)
+        for jbu in made.children():
             if isinstance(jbu, JBU):
                 jbu.correcting = dtype
-        return self
+        return made
 
     @property
     def minimum(self) -> int:
@@ -379,12 +102,13 @@ class Upsampler(nn.Module):
         return tokens + HEAD_GAIN * F.linear(tokens, weight), HEAD_GAIN * bias
 
     def lift(
-        self, maps: Tensor, guidance: Tensor, finish: Cosines | None = None, overlap: Overlap | None = None
-    ) -> Tensor:
+        self, maps: Tensor, guidance: Tensor, finish: Cosines | None = None, overlap: Overlap | None = None,
+        fused: Fused | None = None,
+    ) -> Tensor:  # fmt: skip
         """Maps (B, h, w, R) on the grid of the guidance (B, 3, H, W), without the head: (B, H, W, R).
 
         finish: see `JBU.forward`; applied to the last stage. overlap: what other windows of the scene left, for single
-        windows at inference.
+        windows at inference. fused: the GPU kernels, tried at inference on CUDA; None = PyTorch alone.
         """
         height, width = guidance.shape[-2:]
         h, w = maps.shape[1:3]
@@ -395,52 +119,20 @@ class Upsampler(nn.Module):
         steps = list(zip(jbus, [*grown, (height, width)][: self.stages], strict=True))
         for jbu, size in steps:
             jbu.check(size)
-        if steps and maps.is_cuda and not torch.is_grad_enabled() and not self.training:
-            lifted = fused.attempt(steps, maps, guidance, finish, _stepwise)
+        if fused is not None and steps and maps.is_cuda and not torch.is_grad_enabled() and not self.training:
+            lifted = fused.attempt(steps, maps, guidance, finish, stepwise)
             if lifted is not None:
                 return lifted
-        return _stepwise(steps, maps, guidance, finish, overlap)
+        return stepwise(steps, maps, guidance, finish, overlap)
 
 
-def _stepwise(
+def stepwise(
     steps: Steps, maps: Tensor, guidance: Tensor, finish: Cosines | None, overlap: Overlap | None = None
 ) -> Tensor:
     """Maps through one JBU after the other; `finish` is applied to the last one's."""
     whole = guidance.shape[-2], guidance.shape[-1]
     for i, (jbu, size) in enumerate(steps, 1):
         pooled = guidance if size == whole else F.adaptive_avg_pool2d(guidance, size)
-        common = overlap and _common(overlap, size, whole)
+        common = overlap and common_blocks(overlap, size, whole)
         maps = jbu(maps, pooled, finish if i == len(steps) else None, common)
     return maps
-
-
-def _common(overlap: Overlap, size: tuple[int, int], whole: tuple[int, int]) -> Common | None:
-    """How a stage of `size` is cut, where windows of `whole` pixels have whole tiles of it in common."""
-    rows, cols = (overlap.runs(-(-n // TILE), n, pixels) for n, pixels in zip(size, whole, strict=True))
-    return Common(overlap, rows, cols) if rows and cols else None
-
-
-def _pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    return F.linear(x, conv.weight.flatten(1), conv.bias)
-
-
-def _convs(net: nn.Sequential) -> tuple[nn.Conv2d, nn.Conv2d]:
-    return cast(nn.Conv2d, net[0]), cast(nn.Conv2d, net[3])
-
-
-def _dropout2d_gain(net: nn.Sequential, guidance: Tensor) -> Tensor | None:
-    """What the Dropout2d of a net multiplies each hidden channel of each image by, (B, 1, K); None at inference."""
-    if not net.training:
-        return None
-    ones = guidance.new_ones(guidance.shape[0], _convs(net)[1].in_channels, 1, 1)
-    return cast(Tensor, net[2](ones)).flatten(1).unsqueeze(1)
-
-
-def _plus(x: Tensor, more: Tensor, weight: Tensor | None = None) -> Tensor:
-    """x + more, or x + more @ weight.T; in the place of x where no gradient is asked for."""
-    if torch.is_grad_enabled():
-        return x + (more if weight is None else F.linear(more, weight))
-    if weight is None:
-        return x.add_(more)
-    x.flatten(0, 1).addmm_(more.flatten(0, 1), weight.T)
-    return x

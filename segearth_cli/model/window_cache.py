@@ -17,11 +17,14 @@ from segearth_cli.model.tiles import TILE
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Tiles first..end-1 of an axis, whole or not at all in a window; `windows` along the axis have them."""
+    """Tiles of an axis that a window has whole or not at all."""
 
     first: int
+    """The first tile."""
     end: int
+    """The tile after the last."""
     windows: int
+    """How many windows along the axis have them."""
 
 
 def runs(tiles: int, step: int) -> list[Run]:
@@ -39,11 +42,14 @@ def runs(tiles: int, step: int) -> list[Run]:
 
 @dataclass(slots=True)
 class _Kept:
-    """A tensor, perhaps still being made, for `left` more windows; size: its bytes once it is there."""
+    """A tensor kept for other windows."""
 
     tensor: Future[Tensor]
+    """Perhaps still being made."""
     left: int
+    """How many windows are still to have it."""
     size: int = 0
+    """Its bytes; 0 while it is being made."""
 
 
 class Overlap:

@@ -55,10 +55,7 @@ def assembled_once(
 
     @cache
     def model() -> Assembled:
-        assembled = assemble(options, classes)
-        for line in assembled.notices:
-            notice(line)
-        return assembled
+        return assemble(options, classes, notice)
 
     return model
 

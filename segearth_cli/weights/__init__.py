@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
-    from segearth_cli.weights.assembly import Assembled, ModelOptions, assemble, pick_device, pick_precision
+    from segearth_cli.weights.assembly import Assembled, ModelOptions, assemble
     from segearth_cli.weights.catalogue import AUTHORS, CATALOGUE, PUBLISHED
     from segearth_cli.weights.downloads import download
     from segearth_cli.weights.load import Clip, load_clip, load_upsampler, save_upsampler
@@ -50,8 +50,6 @@ __all__ = [
     "load_clip",
     "load_upsampler",
     "phrase_embeddings",
-    "pick_device",
-    "pick_precision",
     "read_tensors",
     "save_upsampler",
     "weight_file",
@@ -60,7 +58,7 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
-        "assembly": "Assembled ModelOptions assemble pick_device pick_precision",
+        "assembly": "Assembled ModelOptions assemble",
         "catalogue": "AUTHORS CATALOGUE PUBLISHED",
         "downloads": "download",
         "load": "Clip load_clip load_upsampler save_upsampler",

@@ -2,47 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from segearth_cli.classes import ClassSet
-from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.files import cache_dir
-from segearth_cli.model import Attention, Encoder, Segmenter
+from segearth_cli.model import Attention, Encoder, Fused, Segmenter, pick_device, pick_precision
 from segearth_cli.weights.load import load_clip, load_upsampler
 from segearth_cli.weights.phrase_cache import phrase_embeddings, unknown_words
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """Which model, already resolved (`sources.choose`), and where it runs."""
+    """Which model, already resolved (`locate.choose`), and where it runs."""
 
     model: str
+    """A resolved --model."""
     upsampler: str = "none"
+    """A resolved --upsampler; none = logits of tokens, resized bilinearly."""
     attention: Attention = "segearth"
+    """Of the last block."""
     global_bias: float = 0.3
+    """Share of the global token's cosine taken from every pixel: lambda = -global_bias."""
     device: str = "auto"
+    """auto, cpu, cuda:N or mps."""
     precision: str = "auto"
+    """auto, fp32, bf16 or fp16."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """A segmenter on its device; facts: what a mask's provenance says of it; notices: lines the user should see."""
+    """A model ready to run, with what is to be said of it."""
 
     segmenter: Segmenter
+    """On its device, in eval mode."""
     device: torch.device
+    """Where it runs."""
     native: int
+    """Window side in pixels that the model was trained for."""
     facts: dict[str, Any]
-    notices: tuple[str, ...]
+    """What a mask's provenance says of it."""
 
 
-def assemble(options: ModelOptions, classes: ClassSet) -> Assembled:
+def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], None] = lambda _line: None) -> Assembled:
     """The model of the options for the phrases of the classes.
 
+    notice: told what the user should know of it, now and while it runs.
     Raises WeightsError when weights are absent or do not fit, UsageError for an unknown device or precision.
     """
     device = pick_device(options.device)
@@ -64,45 +72,9 @@ def assemble(options: ModelOptions, classes: ClassSet) -> Assembled:
         "global_bias": options.global_bias,
         "precision": str(precision).removeprefix("torch."),
     }
-    notices = []
     if clip.vocabulary is not None and (words := unknown_words(classes.queries, clip.vocabulary)):
-        notices.append(f"{clip.name} has never seen: {', '.join(words)}; its guess for them means little")
-    segmenter = Segmenter(encoder, upsampler, phrases, global_bias=options.global_bias, precision=precision)
-    return Assembled(segmenter.to(device), device, encoder.native, facts, tuple(notices))
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a --device. Raises UsageError for an unknown name, SegEarthError when it is not on this machine."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"--device {name}: choose auto, cpu, cuda:N or mps") from None
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"--device {name}: choose auto, cpu, cuda:N or mps")
-    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[device.type]
-    if (device.index or 0) >= here:
-        found = f"{torch.cuda.device_count()} CUDA devices" if device.type == "cuda" else "no MPS device"
-        raise SegEarthError(f"--device {name}: this machine has {found}; use --device auto or cpu")
-    return device
-
-
-def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of a --precision.
-
-    auto is float16 on CUDA (the inputs of its products are bounded by the norms before them, and it is eight times
-    closer to float32 than bfloat16), bfloat16 on CPUs that multiply it natively, else float32.
-    """
-    if name == "auto":
-        if device.type == "cuda":
-            return torch.float16
-        return torch.bfloat16 if device.type == "cpu" and _native_bfloat16() else torch.float32
-    if name not in PRECISIONS:
-        raise UsageError(f"--precision {name}: choose auto, {', '.join(PRECISIONS)}")
-    return PRECISIONS[name]
-
-
-def _native_bfloat16() -> bool:
-    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(known and known())
+        notice(f"{clip.name} has never seen: {', '.join(words)}; its guess for them means little")
+    segmenter = Segmenter(
+        encoder, upsampler, phrases, global_bias=options.global_bias, precision=precision, fused=Fused(notice)
+    )
+    return Assembled(segmenter.to(device), device, encoder.native, facts)

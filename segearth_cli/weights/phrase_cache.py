@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from segearth_cli.errors import SegEarthError
 from segearth_cli.files import replacing
-from segearth_cli.model import embed_phrases
+from segearth_cli.model import Shortened, embed_phrases
 
 Tokenizer = Callable[[list[str]], Tensor]
 
@@ -52,32 +52,7 @@ def unknown_words(phrases: Iterable[str], vocabulary: frozenset[str]) -> tuple[s
 def _embed(model: Any, tokenizer: Tokenizer, phrase: str) -> Tensor:
     from open_clip import OPENAI_IMAGENET_TEMPLATES
 
-    return embed_phrases(_Shortened(model), tokenizer, [phrase], OPENAI_IMAGENET_TEMPLATES)[0].cpu()
-
-
-class _Shortened(nn.Module):
-    """A CLIP whose text tower reads tokens up to the last end of text in a batch.
-
-    Under a causal mask later positions reach nothing before them, so the embeddings are the same, up to rounding; at
-    about 15 of 77 positions they cost a fifth.
-    """
-
-    def __init__(self, clip: Any):
-        super().__init__()
-        self.clip = clip
-
-    def encode_text(self, tokens: Tensor) -> Tensor:
-        """Embeddings (B, C) of tokens (B, N)."""
-        mask = getattr(self.clip, "attn_mask", None)
-        if mask is None or getattr(self.clip, "text_pool_type", "") != "argmax":
-            return self.clip.encode_text(tokens)  # type: ignore[no-any-return]
-        n = int(tokens.argmax(dim=-1).max()) + 1
-        short = {"clip.positional_embedding": self.clip.positional_embedding[:n], "clip.attn_mask": mask[:n, :n]}
-        return torch.func.functional_call(self, short, (tokens[:, :n],))  # type: ignore[no-any-return]
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """`functional_call` enters here, with the short tensors in place."""
-        return self.clip.encode_text(tokens)  # type: ignore[no-any-return]
+    return embed_phrases(Shortened(model), tokenizer, [phrase], OPENAI_IMAGENET_TEMPLATES)[0].cpu()
 
 
 def _fingerprint(sha256: str, model: Any) -> str:

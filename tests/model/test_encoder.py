@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from segearth_cli.errors import UsageError, WeightsError
-from segearth_cli.model.encoder import Encoder, embed_phrases, resize_positions
+from segearth_cli.model.encoder import Encoder, resize_positions
+from segearth_cli.model.phrases import embed_phrases
 
 PAIRS = {"segearth": ("qq", "kk", "vv"), "clearclip": ("qq",), "vanilla": ("qk",)}
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}  # float32, sums in another order

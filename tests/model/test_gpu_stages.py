@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from segearth_cli.model import gpu_stages as fused
-from segearth_cli.model.gpu_stages import Cosines
-from segearth_cli.model.upsampler import JBU, Upsampler, _stepwise
+from segearth_cli.model.cosines import Cosines
+from segearth_cli.model.jbu import JBU
+from segearth_cli.model.upsampler import Upsampler, stepwise
 
 pytest.importorskip("triton")
 
@@ -109,33 +110,34 @@ def test_a_window_does_not_see_how_many_are_taken_at_once(monkeypatch):
 
 
 @law
-def test_half_precision_stays_close_and_is_tried_first(capfd):
+def test_half_precision_stays_close_and_is_tried_first():
     net = randomised(Upsampler(4, 2, radius=5, keys=4))
     maps, guidance = torch.randn(2, 4, 4, 20), torch.randn(2, 3, 8, 8)
     exact = net.lift(maps, guidance)
-    found = fused.attempt(steps(net, 4, 4), maps.half(), guidance, None, lambda *_: exact[:1])
-    assert capfd.readouterr().err == ""
+    told = []
+    found = fused.Fused(told.append).attempt(steps(net, 4, 4), maps.half(), guidance, None, lambda *_: exact[:1])
+    assert told == []
     assert (found.float() - exact).abs().max() < 0.01 * exact.abs().max()  # 11 bits of mantissa, sums of 121 terms
 
 
 @compiled
-def test_a_machine_that_cannot_is_told_once(capfd, monkeypatch):
-    monkeypatch.setattr(fused, "_refused", [])
-    monkeypatch.setattr(fused, "_proven", set())
+def test_a_machine_that_cannot_is_told_once():
+    lines = []
+    kernels = fused.Fused(lines.append)
     net = randomised(Upsampler(4, 2, radius=3, keys=4))
-    arguments = steps(net, 4, 4), torch.randn(1, 4, 4, 5).half(), torch.randn(1, 3, 8, 8), None, _stepwise
-    assert fused.attempt(*arguments) is None  # tensors of a CPU are none that a card can read
-    assert fused.attempt(*arguments) is None
-    lines = capfd.readouterr().err.splitlines()
+    arguments = steps(net, 4, 4), torch.randn(1, 4, 4, 5).half(), torch.randn(1, 3, 8, 8), None, stepwise
+    assert kernels.attempt(*arguments) is None  # tensors of a CPU are none that a card can read
+    assert kernels.attempt(*arguments) is None
     assert len(lines) == 1
-    assert lines[0].startswith("segearth: the upsampler's GPU kernels do not run here (")
+    assert lines[0].startswith("the upsampler's GPU kernels do not run here (")
 
 
 @compiled
 def test_float32_and_wide_radii_are_left_to_torch():
     for radius, dtype in ((3, torch.float32), (6, torch.float16)):
         net = Upsampler(4, 2, radius=radius, keys=4).eval()
-        assert fused.attempt(steps(net, 4, 4), torch.zeros(1, 4, 4, 5, dtype=dtype), None, None, None) is None
+        maps = torch.zeros(1, 4, 4, 5, dtype=dtype)
+        assert fused.Fused().attempt(steps(net, 4, 4), maps, None, None, None) is None
 
 
 @compiled

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from segearth_cli.errors import WeightsError
-from segearth_cli.model.upsampler import JBU, Upsampler
+from segearth_cli.model.jbu import JBU
+from segearth_cli.model.upsampler import Upsampler
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}  # float64, sums in another order
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segearth_cli.model.upsampler import JBU
+from segearth_cli.model.jbu import JBU
 from segearth_cli.model.window_cache import Overlap, runs
 
 SIDE, WINDOW = 192, 96

@@ -8,7 +8,7 @@ import torch
 from conftest import SHARED
 from safetensors.torch import save_file
 
-from segearth_cli.model.encoder import embed_phrases
+from segearth_cli.model.phrases import embed_phrases
 from segearth_cli.weights.load import load_clip
 from segearth_cli.weights.phrase_cache import phrase_embeddings, unknown_words
 

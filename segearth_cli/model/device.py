@@ -1,0 +1,51 @@
+"""Where a model runs and in which precision: the one place that chooses."""
+
+from __future__ import annotations
+
+import torch
+
+from segearth_cli.errors import SegEarthError, UsageError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a --device. Raises UsageError for an unknown name, SegEarthError when it is not on this machine."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device {name}: choose auto, cpu, cuda:N or mps") from None
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"--device {name}: choose auto, cpu, cuda:N or mps")
+    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[device.type]
+    if (device.index or 0) >= here:
+        found = f"{torch.cuda.device_count()} CUDA devices" if device.type == "cuda" else "no MPS device"
+        raise SegEarthError(f"--device {name}: this machine has {found}; use --device auto or cpu")
+    return device
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of a --precision.
+
+    auto is float16 on CUDA (the inputs of its products are bounded by the norms before them, and it is eight times
+    closer to float32 than bfloat16), bfloat16 on CPUs that multiply it natively, else float32.
+    """
+    if name == "auto":
+        if device.type == "cuda":
+            return torch.float16
+        return torch.bfloat16 if device.type == "cpu" and _native_bfloat16() else torch.float32
+    if name not in PRECISIONS:
+        raise UsageError(f"--precision {name}: choose auto, {', '.join(PRECISIONS)}")
+    return PRECISIONS[name]
+
+
+def _native_bfloat16() -> bool:
+    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(known and known())
+
+
+def finer(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of products that bfloat16's 8 bits are too few for: float32 in its place, else `dtype` itself."""
+    return torch.float32 if dtype == torch.bfloat16 else dtype

@@ -14,7 +14,7 @@ from segearth_cli.commands.results import show
 from segearth_cli.errors import UsageError
 from segearth_cli.jobs import Entry, Outcome, read_manifest, summary_lines, write_summary
 
-TILE = 512  # pixels of a mask's tiles (masks.TILE, which would bring rasterio into --help)
+BLOCK = 512  # pixels of a mask's blocks (raster.BLOCK, which would bring rasterio into --help)
 
 if TYPE_CHECKING:
     from segearth_cli.jobs import Job, Session, Shard, Share
@@ -39,8 +39,8 @@ class Sharding:
     def __post_init__(self) -> None:
         if (self.index is None) != (self.count is None):
             raise UsageError("--shard-index and --shard-count go together, e.g. --shard-index 0 --shard-count 8")
-        if self.size < TILE or self.size % TILE:
-            raise UsageError(f"--shard-size {self.size}: need a multiple of {TILE} px, the mask's tiles")
+        if self.size < BLOCK or self.size % BLOCK:
+            raise UsageError(f"--shard-size {self.size}: need a multiple of {BLOCK} px, the mask's blocks")
         if self.index is not None and self.count is not None and not 0 <= self.index < self.count:
             raise UsageError(f"--shard-index {self.index}: must be 0 to {self.count - 1}, below --shard-count")
         if self.engine not in ("local", "dask"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,15 +11,14 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # the public errors leave out those of PROJ
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window
 
 from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, from_tag
 from segearth_cli.errors import ClassesError, RasterError
 from segearth_cli.evaluation.confusion import Confusion, confusion, empty
 from segearth_cli.presets import COLOUR
-from segearth_cli.raster import readable
+from segearth_cli.raster import Window, open_dataset
 
 IGNORED, UNKNOWN = -1, -2  # in place of a class code
 _CACHE_BYTES = 256 << 20  # a row of tiles of both rasters, so that full-width bands read each tile once
@@ -87,7 +85,7 @@ class Tally:
 def height(path: str) -> int:
     """Rows of a raster, 0 when it cannot be opened."""
     try:
-        with _open(path) as dataset:
+        with open_dataset(path) as dataset:
             return int(dataset.height)
     except RasterError:
         return 0
@@ -110,8 +108,8 @@ def compare(
     try:
         with ExitStack() as stack:
             stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES))
-            mask = stack.enter_context(_open(prediction))
-            truth = stack.enter_context(_open(label))
+            mask = stack.enter_context(open_dataset(prediction))
+            truth = stack.enter_context(open_dataset(label))
             targets = _mask_targets(mask, classes)
             _check_label(truth)
             aligned = _aligned(mask, truth, stack)
@@ -119,7 +117,7 @@ def compare(
                 codes, valid = _codes(aligned, window)
                 labelled |= bool(valid.any())
                 wanted, seen = _wanted(codes, valid, classes, options.codes, label)
-                found = _found(mask.read(1, window=window), targets, prediction, len(classes))
+                found = _found(mask.read(1, window=window.to_rasterio()), targets, prediction, len(classes))
                 total += _tally(wanted, found, len(classes), options) + Tally(empty(len(classes)), codes=seen)
                 advance(window.height)
     except RasterioError as e:
@@ -127,16 +125,6 @@ def compare(
     if not labelled:
         raise RasterError(f"{prediction}: does not overlap its label {label}, or the label holds no data there")
     return total
-
-
-def _open(path: str) -> rasterio.DatasetReader:
-    readable(path)
-    with warnings.catch_warnings():  # labels without georeferencing are the rule
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        try:
-            return rasterio.open(path)
-        except RasterioError as e:
-            raise RasterError(f"{path}: not a raster that can be read ({e})") from e
 
 
 def _mask_targets(mask: rasterio.DatasetReader, classes: ClassSet) -> NDArray[np.int16]:
@@ -215,16 +203,16 @@ def _bands(mask: rasterio.DatasetReader, pixels: int) -> Iterator[Window]:
     """Full-width windows of at most `pixels` pixels (one row at least): the reading order of every format."""
     rows = max(1, pixels // mask.width)
     for row in range(0, mask.height, rows):
-        yield Window(0, row, mask.width, min(rows, mask.height - row))
+        yield Window(row, 0, min(rows, mask.height - row), mask.width)
 
 
 def _codes(label: rasterio.DatasetReader, window: Window) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
     """Label codes and where they are valid; three bands are one code, COLOUR + 0xRRGGBB."""
-    valid = label.read_masks(1, window=window) > 0
+    valid = label.read_masks(1, window=window.to_rasterio()) > 0
     colours = len([c for c in label.colorinterp if c != ColorInterp.alpha]) >= 3
     if not colours:
-        return label.read(1, window=window), valid
-    red, green, blue = label.read((1, 2, 3), window=window).astype(np.int32)
+        return label.read(1, window=window.to_rasterio()), valid
+    red, green, blue = label.read((1, 2, 3), window=window.to_rasterio()).astype(np.int32)
     return COLOUR | red << 16 | green << 8 | blue, valid
 
 

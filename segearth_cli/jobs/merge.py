@@ -14,20 +14,21 @@ import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
-from rasterio.windows import Window as RasterWindow
 
 from segearth_cli.errors import RasterError, RunError
 from segearth_cli.files import replacing
 from segearth_cli.jobs.run_folder import COMPLETE, Found, Ledger, Shard, open_ledger
 from segearth_cli.prediction import run_tags
 from segearth_cli.raster import (
-    TILE,
+    BLOCK,
     Outputs,
     Rows,
     Window,
     environment,
     label,
     layouts,
+    open_dataset,
+    quietly,
     region_georeference,
     write_category_names,
     writing,
@@ -74,7 +75,7 @@ def write_cog(ledger: Ledger, outputs: Outputs) -> None:
             try:
                 with environment():
                     rasterio.shutil.copy(
-                        vrts[kind], temporary, driver="COG", compress="deflate", blocksize=TILE, sparse_ok=True,
+                        vrts[kind], temporary, driver="COG", compress="deflate", blocksize=BLOCK, sparse_ok=True,
                         bigtiff="if_safer", overview_resampling="mode" if kind == "mask" else "average", num_threads=2,
                     )  # fmt: skip
             except (RasterioError, OSError) as e:
@@ -107,7 +108,7 @@ def _empty_vrt(ledger: Ledger, kind: str) -> str:
     """A VRT with the georeference, colours and tags of an output; GDAL itself writes them down."""
     whole = ledger.frame
     count, dtype, nodata = layouts(ledger.classes)[kind]
-    with environment(), MemoryFile(ext=".tif") as template, MemoryFile(ext=".vrt") as copied:
+    with environment(), quietly(), MemoryFile(ext=".tif") as template, MemoryFile(ext=".vrt") as copied:
         with template.open(
             driver="GTiff", height=whole.height, width=whole.width, count=count, dtype=dtype, nodata=nodata, tiled=True,
             blockxsize=4096, blockysize=4096, sparse_ok=True,
@@ -125,7 +126,7 @@ def _source(path: Path, window: Window, band: int, dtype: str | None) -> ET.Elem
     name.text = f"{path.parent.name}/{path.name}"
     ET.SubElement(source, "SourceBand").text = str(band)
     size = {"RasterXSize": str(window.width), "RasterYSize": str(window.height)}
-    block = {"BlockXSize": str(TILE), "BlockYSize": str(TILE)}
+    block = {"BlockXSize": str(BLOCK), "BlockYSize": str(BLOCK)}
     ET.SubElement(source, "SourceProperties", {**size, "DataType": dtype or "Byte", **block})
     extent = {"xSize": str(window.width), "ySize": str(window.height)}
     ET.SubElement(source, "SrcRect", {"xOff": "0", "yOff": "0", **extent})
@@ -147,14 +148,14 @@ def _rows(ledger: Ledger, outputs: Outputs) -> Iterator[Rows]:
                 kind: [(s, _open(stack, path)) for s in shards if (path := ledger.outputs(s).by_kind()[kind]).is_file()]
                 for kind in outputs.by_kind()
             }
-            for row in range(0, first.height, TILE):
-                height = min(TILE, first.height - row)
+            for row in range(0, first.height, BLOCK):
+                height = min(BLOCK, first.height - row)
                 found: dict[str, NDArray[Any]] = {}
                 for kind, sources in files.items():
                     count, dtype, nodata = kinds[kind]
                     found[kind] = np.full((count, height, width), nodata, dtype)
                     for shard, ds in sources:
-                        box = RasterWindow(0, row, shard.window.width, height)
+                        box = Window(row, 0, height, shard.window.width).to_rasterio()
                         found[kind][:, :, shard.window.col : shard.window.right] = ds.read(window=box)
                 mask = found["mask"][0]
                 confidence = found["confidence"][0] if "confidence" in found else mask
@@ -162,4 +163,4 @@ def _rows(ledger: Ledger, outputs: Outputs) -> Iterator[Rows]:
 
 
 def _open(stack: ExitStack, path: Path) -> Any:
-    return stack.enter_context(rasterio.open(path))
+    return stack.enter_context(open_dataset(path))

@@ -155,7 +155,7 @@ def describe(
     scene: Georeferenced, identity: Mapping[str, Any], facts: Mapping[str, Any], classes: ClassSet,
     shard_size: int, kinds: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
-    """The content of run.json. identity: path, bytes, modified, fingerprint. shard_size: a multiple of masks.TILE."""
+    """The content of run.json. identity: path, bytes, modified, fingerprint. shard_size: a multiple of raster.BLOCK."""
     run: dict[str, Any] = {
         "format": FORMAT,
         "scene": dict(identity),

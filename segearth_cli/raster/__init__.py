@@ -5,6 +5,7 @@ not at all; readers give class codes in strips. Rasterio and GDAL are behind thi
 Knows no model, no class that is not in a file, and prints nothing.
 """
 
+from segearth_cli.raster.datasets import environment, open_dataset, quietly
 from segearth_cli.raster.fingerprint import identity, local_files
 from segearth_cli.raster.georeference import (
     Frame,
@@ -15,33 +16,25 @@ from segearth_cli.raster.georeference import (
 )
 from segearth_cli.raster.grid import Blend, Window, blocks, starts, touching, window_weights, windows, working_size
 from segearth_cli.raster.ground import Ground, Size, parse_area, parse_length
-from segearth_cli.raster.mask_reader import Mask, Recoding, is_result, mask_strips, read_mask
+from segearth_cli.raster.mask_reader import Mask, Recoding, is_result, mask_strips, read_mask, read_tags
 from segearth_cli.raster.mask_writer import (
-    TILE,
-    Outputs,
+    BLOCK,
     Rows,
     label,
     layouts,
-    read_tags,
     write_category_names,
     writing,
 )
+from segearth_cli.raster.open import open_scene, parse_bands
+from segearth_cli.raster.outputs import Outputs
 from segearth_cli.raster.paths import SUFFIXES, exists, local_folder, local_path, rasters_below, readable
-from segearth_cli.raster.scene import (
-    Chip,
-    ReadOptions,
-    Scene,
-    environment,
-    is_remote,
-    open_scene,
-    parse_bands,
-    parse_stretch,
-    stem,
-)
+from segearth_cli.raster.remote import is_remote
+from segearth_cli.raster.scene import Chip, ReadOptions, Scene, stem
+from segearth_cli.raster.stretch import parse_stretch
 
 __all__ = [
+    "BLOCK",
     "SUFFIXES",
-    "TILE",
     "Blend",
     "Chip",
     "Frame",
@@ -69,11 +62,13 @@ __all__ = [
     "local_folder",
     "local_path",
     "mask_strips",
+    "open_dataset",
     "open_scene",
     "parse_area",
     "parse_bands",
     "parse_length",
     "parse_stretch",
+    "quietly",
     "rasters_below",
     "read_mask",
     "read_tags",

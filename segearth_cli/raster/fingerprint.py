@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 
+from segearth_cli.raster.datasets import open_dataset
 from segearth_cli.raster.grid import Window
-from segearth_cli.raster.scene import Scene, environment
+from segearth_cli.raster.scene import Scene
 
 PIECE = 1 << 16  # bytes of each sample of a file
 PIECES = 32  # samples of a scene, over all its files
@@ -40,7 +40,7 @@ def identity(scene: Scene) -> dict[str, Any]:
 
 def local_files(scene: Scene) -> list[Path]:
     """The files of this machine that a scene is read from."""
-    with environment(scene.path), rasterio.open(scene.path) as ds:
+    with open_dataset(scene.path) as ds:
         names = [name for name in ds.files if not name.endswith(".aux.xml")]
     return [path for path in map(Path, names) if path.is_file()]
 

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.windows import Window as RasterioWindow
 
 from segearth_cli.errors import GridError
 
@@ -35,6 +36,14 @@ class Window(NamedTuple):
     def slices(self) -> tuple[slice, slice]:
         """Row and column slices of an array that starts at the grid's origin."""
         return slice(self.row, self.bottom), slice(self.col, self.right)
+
+    def to_rasterio(self) -> RasterioWindow:
+        """The same window for rasterio, whose order is column, row, width, height.
+
+        >>> Window(row=1, col=2, height=3, width=4).to_rasterio()
+        Window(col_off=2, row_off=1, width=4, height=3)
+        """
+        return RasterioWindow(self.col, self.row, self.width, self.height)
 
 
 def starts(length: int, size: int, stride: int) -> list[int]:

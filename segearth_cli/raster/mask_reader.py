@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,16 +11,14 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError
 from rasterio.enums import MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.windows import Window
+from rasterio.errors import RasterioError
 
 from segearth_cli.classes import CLASSES_TAG, RUN_TAG, Color, default_color, from_tag
 from segearth_cli.errors import ClassesError, RasterError, UsageError
-from segearth_cli.raster.paths import local_path, readable
-
-warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the command line tells it in one line
+from segearth_cli.raster.datasets import open_dataset
+from segearth_cli.raster.grid import Window
+from segearth_cli.raster.paths import local_path
 
 STRIP_PIXELS = 1 << 22
 _TALLEST_BLOCK = 1 << 25  # pixels of a row of internal blocks that are read at once
@@ -29,25 +26,34 @@ _TALLEST_BLOCK = 1 << 25  # pixels of a row of internal blocks that are read at 
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """A raster of class codes. names, colors: by code, what the file says; background: the code of no class, or None.
-
-    nodata: a code that the dtype can hold, or None. masked: an internal mask band or `valid`, a raster of the same
-    size, tells the pixels with data (not 0).
-    """
+    """A raster of class codes, and what its file says of them."""
 
     path: str
+    """The file it is read from, as the user gave it."""
     width: int
+    """Columns."""
     height: int
+    """Rows."""
     transform: tuple[float, ...]
+    """a, b, c, d, e, f: pixel corners (column, row) to map coordinates."""
     crs: str | None
+    """As WKT, None without one."""
     dtype: np.dtype[Any]
+    """Type of the codes, an integer."""
     nodata: int | None
+    """The code that means no data, None when there is none that the type can hold."""
     masked: bool
+    """Whether a mask band, or the raster `valid`, tells the pixels with data."""
     names: dict[int, str]
+    """Class names by code, as far as the file has them."""
     colors: dict[int, Color]
+    """Colours by code, as far as the file has them."""
     background: int | None
+    """The code of what is no class, or None."""
     block: int
+    """Rows of the file's blocks."""
     valid: Path | None = None
+    """A raster of the same size, not 0 where there is data, in place of the file's own mask band."""
 
     def name(self, code: int) -> str:
         """The class of a code; `class_7` for code 7 without a name."""
@@ -80,12 +86,17 @@ class Mask:
 
 def read_mask(path: str) -> Mask:
     """What a mask file says of itself. Raises RasterError when it is no single-band integer raster."""
-    readable(path)
+    with open_dataset(path) as ds:
+        return _describe(path, ds)
+
+
+def read_tags(path: Path) -> dict[str, str]:
+    """The tags of a raster; none when it cannot be read."""
     try:
-        with rasterio.open(path) as ds:
-            return _describe(path, ds)
-    except RasterioError as e:
-        raise RasterError(f"{path}: not a raster that can be read ({str(e).splitlines()[0]})") from e
+        with open_dataset(path) as ds:
+            return dict(ds.tags())
+    except RasterError:
+        return {}
 
 
 def _describe(path: str, ds: Any) -> Mask:
@@ -153,9 +164,9 @@ def is_result(name: str) -> bool:
     if local_path(name) is None:
         return False
     try:
-        with rasterio.open(readable(name)) as ds:
+        with open_dataset(name) as ds:
             return not {CLASSES_TAG, RUN_TAG}.isdisjoint(ds.tags())
-    except (RasterioError, CPLE_BaseError, RasterError, TypeError):  # whoever reads its pixels says what is wrong
+    except RasterError:  # whoever reads its pixels says what is wrong
         return False
 
 
@@ -170,11 +181,11 @@ def mask_strips(mask: Mask, rows: int) -> Iterator[tuple[NDArray[Any], NDArray[n
     # Opened without `with`: a generator may be closed by another thread than the one that runs it.
     files = []
     try:
-        files.append(rasterio.open(mask.path))
+        files.append(open_dataset(mask.path))
         if mask.valid:
-            files.append(rasterio.open(mask.valid))
+            files.append(open_dataset(mask.valid))
         for top in range(0, mask.height, step):
-            codes, data = _window(mask, files, Window(0, top, mask.width, min(step, mask.height - top)))
+            codes, data = _window(mask, files, Window(top, 0, min(step, mask.height - top), mask.width))
             even = -(-len(codes) // -(-len(codes) // rows))
             for part in (slice(row, row + even) for row in range(0, len(codes), even)):
                 yield codes[part], None if data is None else data[part]
@@ -188,17 +199,20 @@ def mask_strips(mask: Mask, rows: int) -> Iterator[tuple[NDArray[Any], NDArray[n
 def _window(mask: Mask, files: Sequence[Any], window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Codes of a window and where these are data; files: the mask, and the raster that tells so, if any."""
     with rasterio.Env(GDAL_CACHEMAX=64 << 20):
-        codes = files[0].read(1, window=window)
+        box = window.to_rasterio()
+        codes = files[0].read(1, window=box)
         data = None if mask.nodata is None else codes != mask.nodata
         if mask.masked:
-            band = files[1].read(1, window=window) if mask.valid else files[0].read_masks(1, window=window)
+            band = files[1].read(1, window=box) if mask.valid else files[0].read_masks(1, window=box)
             data = (band != 0) if data is None else data & (band != 0)
     return codes, data
 
 
 class Recoding:
-    """Codes of a mask as numbers from 1 on, 0 where nothing is to be drawn. `kept`: the codes drawn, None = all others
-    than background and nodata."""
+    """Codes of a mask as numbers from 1 on, 0 where nothing is to be drawn.
+
+    kept: the codes drawn, None = all others than background and nodata.
+    """
 
     def __init__(self, mask: Mask, kept: frozenset[int] | None) -> None:
         limits = np.iinfo(mask.dtype)

@@ -17,46 +17,31 @@ from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
-from rasterio.windows import Window as RasterWindow
 
 from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, to_tag
 from segearth_cli.errors import RasterError
 from segearth_cli.files import replacing
+from segearth_cli.raster.datasets import quietly
 from segearth_cli.raster.georeference import Georeferenced, region_georeference
 from segearth_cli.raster.grid import Window
+from segearth_cli.raster.outputs import Outputs
 
-TILE = 512  # pixels; rows are written in whole tiles, each one once
+BLOCK = 512  # pixels of a side of the blocks of a file; rows are written in whole blocks, each one once
 OVERVIEW_BELOW = 512  # overviews are added until the smallest is below this
 
 
 @dataclass(frozen=True, slots=True)
-class Outputs:
-    """Where the results of one scene go; None = not asked for."""
-
-    mask: Path
-    confidence: Path | None = None
-    scores: Path | None = None
-    vector: Path | None = None
-
-    def paths(self) -> list[Path]:
-        """The files that will exist."""
-        return [*self.by_kind().values(), *([self.vector] if self.vector is not None else [])]
-
-    def by_kind(self) -> dict[str, Path]:
-        """The rasters by what they hold: mask, confidence, scores."""
-        kinds = {"mask": self.mask, "confidence": self.confidence, "scores": self.scores}
-        return {kind: path for kind, path in kinds.items() if path is not None}
-
-
-@dataclass(frozen=True, slots=True)
 class Rows:
-    """Finished pixels: codes (H, W) uint8 with 255 = nodata, confidence (H, W) uint8 with 255 = nodata, scores
-    (K, H, W) float32 with nan = nodata, or None."""
+    """Finished pixels of a window that spans the whole region from left to right."""
 
     window: Window
+    """Where they lie on the scene's own grid."""
     codes: NDArray[np.uint8]
+    """(H, W) class codes, 255 = nodata."""
     confidence: NDArray[np.uint8]
+    """(H, W) probability of the winner times 254, 255 = nodata."""
     scores: NDArray[np.float32] | None
+    """(K, H, W) probabilities of the classes, nan = nodata; None when not asked for."""
 
 
 class Layer:
@@ -69,28 +54,29 @@ class Layer:
         self._held = 0
         self._next = 0
         self._empty = nodata
-        self.dataset = rasterio.open(
-            path, "w", driver="GTiff", height=region.height, width=region.width, count=count, dtype=dtype,
-            nodata=nodata, tiled=True, blockxsize=TILE, blockysize=TILE, compress="deflate", sparse_ok=True,
-            bigtiff="if_safer", interleave="band", num_threads=2, **region_georeference(scene, region),
-        )  # fmt: skip
+        with quietly():
+            self.dataset = rasterio.open(
+                path, "w", driver="GTiff", height=region.height, width=region.width, count=count, dtype=dtype,
+                nodata=nodata, tiled=True, blockxsize=BLOCK, blockysize=BLOCK, compress="deflate", sparse_ok=True,
+                bigtiff="if_safer", interleave="band", num_threads=2, **region_georeference(scene, region),
+            )  # fmt: skip
 
     def write(self, rows: NDArray[Any]) -> None:
         """Append rows (bands, n, W)."""
         self._rows.append(rows)
         self._held += rows.shape[1]
         last = self._next + self._held == self._region.height
-        if self._held >= TILE or last:
+        if self._held >= BLOCK or last:
             held = np.concatenate(self._rows, axis=1) if len(self._rows) > 1 else self._rows[0]
-            whole = self._held if last else self._held // TILE * TILE
-            for row in range(0, whole, TILE):  # one row of tiles at a time, so that all files have one order
-                self._flush(held[:, row : min(row + TILE, whole)])
+            whole = self._held if last else self._held // BLOCK * BLOCK
+            for row in range(0, whole, BLOCK):  # one row of tiles at a time, so that all files have one order
+                self._flush(held[:, row : min(row + BLOCK, whole)])
             self._rows, self._held = [held[:, whole:]], self._held - whole
 
     def _flush(self, rows: NDArray[Any]) -> None:
         empty = np.isnan(rows).all() if np.isnan(self._empty) else (rows == self._empty).all()
         if not empty:  # what is never written stays a hole that reads as nodata
-            self.dataset.write(rows, window=RasterWindow(0, self._next, rows.shape[2], rows.shape[1]))
+            self.dataset.write(rows, window=Window(self._next, 0, *rows.shape[1:]).to_rasterio())
         self._next += rows.shape[1]
 
 
@@ -165,18 +151,9 @@ def layouts(classes: ClassSet) -> dict[str, tuple[int, str, float]]:
     }
 
 
-def read_tags(path: Path) -> dict[str, str]:
-    """The tags of a raster; none when it cannot be read."""
-    try:
-        with rasterio.open(path) as ds:
-            return dict(ds.tags())
-    except (RasterioError, CPLE_BaseError):
-        return {}
-
-
 def label(kind: str, path: Path, classes: ClassSet, tags: Mapping[str, str]) -> None:
     """Gives a file just written its colours, descriptions and tags."""
-    with rasterio.open(path, "r+") as ds:
+    with quietly(), rasterio.open(path, "r+") as ds:
         ds.update_tags(TIFFTAG_SOFTWARE=f"segearth {tags.get('SEGEARTH_VERSION', '')}".strip(), **tags)
         if kind == "mask":
             ds.update_tags(**{CLASSES_TAG: to_tag(classes)})
@@ -193,7 +170,7 @@ def label(kind: str, path: Path, classes: ClassSet, tags: Mapping[str, str]) -> 
 
 
 def _build_overviews(kind: str, path: Path) -> None:
-    with rasterio.open(path, "r+") as ds:  # opened anew, so that GDAL knows the palette
+    with quietly(), rasterio.open(path, "r+") as ds:  # opened anew, so that GDAL knows the palette
         if factors := [2**i for i in range(1, 16) if max(ds.shape) / 2 ** (i - 1) > OVERVIEW_BELOW]:
             ds.build_overviews(factors, Resampling.mode if kind == "mask" else Resampling.average)
 

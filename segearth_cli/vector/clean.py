@@ -14,10 +14,9 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio import features
-from rasterio.windows import Window
 
 from segearth_cli.errors import RasterError
-from segearth_cli.raster import Mask, Recoding, mask_strips
+from segearth_cli.raster import Mask, Recoding, Window, mask_strips, open_dataset, quietly
 from segearth_cli.vector import polygons as shapes
 
 _SIEVED_TYPES = ("uint8", "uint16", "int16", "int32")
@@ -32,8 +31,8 @@ def sieved(mask: Mask, size: int, connectivity: int, folder: Path, rows: int) ->
     if mask.dtype.name not in _SIEVED_TYPES:
         raise RasterError(f"{mask.path}: {mask.dtype} codes cannot be sieved; leave --min-area out or convert to Int32")
     valid = _valid(mask, folder / "valid.tif", rows)
-    with rasterio.Env(GDAL_CACHEMAX=64 << 20), rasterio.open(mask.path) as ds:
-        where = rasterio.open(valid) if valid else None
+    with rasterio.Env(GDAL_CACHEMAX=64 << 20), open_dataset(mask.path) as ds:
+        where = open_dataset(valid) if valid else None
         clean = features.sieve(
             rasterio.band(ds, 1),
             size,
@@ -115,14 +114,14 @@ def _valid(mask: Mask, path: Path, rows: int) -> Path | None:
 def _raster(path: Path, mask: Mask, dtype: np.dtype[Any]) -> Iterator[Any]:
     """A function that appends rows to a new raster of the mask's size."""
     row = 0
-    with rasterio.Env(GDAL_CACHEMAX=64 << 20), rasterio.open(
+    with rasterio.Env(GDAL_CACHEMAX=64 << 20), quietly(), rasterio.open(
         path, "w", driver="GTiff", width=mask.width, height=mask.height, count=1, dtype=dtype, compress="lzw",
         blockysize=min(mask.height, 16), BIGTIFF="IF_SAFER",
     ) as ds:  # fmt: skip
 
         def write(pixels: NDArray[Any]) -> None:
             nonlocal row
-            ds.write(pixels, 1, window=Window(0, row, mask.width, len(pixels)))
+            ds.write(pixels, 1, window=Window(row, 0, len(pixels), mask.width).to_rasterio())
             row += len(pixels)
 
         yield write

@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import rasterio
 import shapely
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
-from rasterio.windows import Window
 
 from segearth_cli.console import note, progress
-from segearth_cli.errors import RasterError, UsageError
-from segearth_cli.raster import Ground, Mask, Recoding, Size, mask_strips, read_mask, readable, stem
+from segearth_cli.errors import UsageError
+from segearth_cli.raster import Ground, Mask, Recoding, Size, Window, mask_strips, open_dataset, read_mask, stem
 from segearth_cli.vector import clean as sieve
 from segearth_cli.vector import layers as vectors
 from segearth_cli.vector import polygons as shapes
@@ -195,20 +192,17 @@ def _count(counts: dict[str, int], names: NDArray[Any]) -> None:
 
 
 def _check_confidence(path: Path, mask: Mask) -> None:
-    try:
-        with rasterio.open(readable(str(path))) as ds:
-            size = (ds.width, ds.height) == (mask.width, mask.height)
-            same = size and np.allclose(tuple(ds.transform)[:6], mask.transform)
-            if not same or ds.count != 1:
-                raise UsageError(f"--confidence {path}: need one band on the same pixels as {mask.path}")
-    except RasterioError as e:
-        raise RasterError(f"{path}: not a raster that can be read ({str(e).splitlines()[0]})") from e
+    with open_dataset(path) as ds:
+        size = (ds.width, ds.height) == (mask.width, mask.height)
+        same = size and np.allclose(tuple(ds.transform)[:6], mask.transform)
+        if not same or ds.count != 1:
+            raise UsageError(f"--confidence {path}: need one band on the same pixels as {mask.path}")
 
 
 def _weights(path: Path, top: int, height: int) -> NDArray[np.float64]:
     """Confidence and 1 where there is some, (2, h, W), of rows from `top` on."""
-    with rasterio.open(path) as ds:
-        values = ds.read(1, window=Window(0, top, ds.width, height), masked=True)
+    with open_dataset(path) as ds:
+        values = ds.read(1, window=Window(top, 0, height, ds.width).to_rasterio(), masked=True)
     scale = CONFIDENCE_SCALE if values.dtype == np.uint8 else 1
     values = np.ma.masked_invalid(values.astype(np.float64) / scale, copy=False)
     return np.stack([values.filled(0), (~np.ma.getmaskarray(values)).astype(np.float64)])

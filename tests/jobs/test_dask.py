@@ -15,7 +15,7 @@ from segearth_cli.jobs.compute import Job, Share, finish, session  # noqa: E402
 from segearth_cli.jobs.dask import compute_with_dask  # noqa: E402
 from segearth_cli.prediction.plan import PredictOptions  # noqa: E402
 from segearth_cli.prediction.scene_to_mask import Predictor, RunOptions, predict_scene  # noqa: E402
-from segearth_cli.raster.mask_writer import Outputs  # noqa: E402
+from segearth_cli.raster import Outputs  # noqa: E402
 from segearth_cli.weights.assembly import ModelOptions, assemble  # noqa: E402
 
 CLASSES = parse("water,building,road")

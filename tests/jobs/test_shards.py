@@ -29,9 +29,7 @@ from segearth_cli.jobs.merge import mask_vrt
 from segearth_cli.jobs.run_folder import open_ledger
 from segearth_cli.prediction.plan import PredictOptions
 from segearth_cli.prediction.scene_to_mask import Predictor, RunOptions, assembled_once, predict_scene
-from segearth_cli.raster import frame_from_json, frame_to_json
-from segearth_cli.raster.mask_writer import Outputs
-from segearth_cli.raster.scene import ReadOptions, open_scene
+from segearth_cli.raster import Outputs, ReadOptions, frame_from_json, frame_to_json, open_scene
 from segearth_cli.weights.assembly import ModelOptions, assemble
 
 CLASSES = parse("water|river,building,road,forest")

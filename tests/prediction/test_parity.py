@@ -14,7 +14,7 @@ from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.plan import PredictOptions, make_plan
 from segearth_cli.prediction.schedule import Work
 from segearth_cli.prediction.segment import segmented_rows
-from segearth_cli.raster.scene import open_scene
+from segearth_cli.raster import open_scene
 from segearth_cli.weights.assembly import Assembled, ModelOptions, assemble
 
 CASES = Path(__file__).parents[1] / "parity"

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segearth_cli.prediction.pixels import Strips
-from segearth_cli.raster import grid
-from segearth_cli.raster.scene import Chip
+from segearth_cli.raster import Chip, grid
 
 HEIGHT, WIDTH = 90, 70
 IMAGE = np.random.default_rng(0).integers(0, 256, (3, HEIGHT, WIDTH)).astype(np.uint8)

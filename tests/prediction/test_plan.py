@@ -9,9 +9,8 @@ from rasterio.transform import Affine
 
 from segearth_cli.errors import GridError, RasterError, UsageError
 from segearth_cli.prediction.plan import Plan, PredictOptions, estimate, make_plan
-from segearth_cli.raster import grid
+from segearth_cli.raster import grid, open_scene
 from segearth_cli.raster.grid import Window
-from segearth_cli.raster.scene import open_scene
 
 SIDES = st.integers(1, 300)
 

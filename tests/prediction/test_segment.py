@@ -12,9 +12,8 @@ from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.plan import PredictOptions, make_plan
 from segearth_cli.prediction.schedule import Work, work_for
 from segearth_cli.prediction.segment import segmented_rows
-from segearth_cli.raster import grid
+from segearth_cli.raster import ReadOptions, grid, open_scene
 from segearth_cli.raster.grid import Window
-from segearth_cli.raster.scene import ReadOptions, open_scene
 
 CPU = torch.device("cpu")
 QUERIES = 3

@@ -10,9 +10,9 @@ import rasterio.shutil
 from flaky import serving
 
 from segearth_cli.errors import RasterError
+from segearth_cli.raster import open_scene
 from segearth_cli.raster.fingerprint import identity
 from segearth_cli.raster.grid import Window
-from segearth_cli.raster.scene import open_scene
 
 ROWS = [Window(row, 0, 100, 700) for row in range(0, 800, 100)]
 

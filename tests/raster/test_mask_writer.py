@@ -15,9 +15,8 @@ from rasterio.transform import Affine
 from segearth_cli import classes as class_lists
 from segearth_cli.classes import NODATA
 from segearth_cli.errors import RasterError, SegEarthError
+from segearth_cli.raster import Outputs, Rows, open_scene, writing
 from segearth_cli.raster.grid import Window
-from segearth_cli.raster.mask_writer import Outputs, Rows, writing
-from segearth_cli.raster.scene import open_scene
 
 CLASSES = class_lists.with_background(class_lists.parse("water|river,building & roof,Straße"), "none")
 GDALINFO = shutil.which("gdalinfo")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import rasterio
 
+from segearth_cli.raster import open_scene
 from segearth_cli.raster.grid import Window
-from segearth_cli.raster.scene import open_scene
 
 TILES = Path(__file__).parents[2] / "sample_tiles"
 NAMES = ["utm", "geographic", "uint16", "nodata"]

@@ -16,8 +16,9 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import Affine, from_gcps
 
 from segearth_cli.errors import RasterError, UsageError
+from segearth_cli.raster import ReadOptions, open_scene, parse_bands, parse_stretch
 from segearth_cli.raster.grid import Window
-from segearth_cli.raster.scene import ReadOptions, open_scene, parse_bands, parse_stretch, resampling
+from segearth_cli.raster.resample import resampling
 
 C = ColorInterp
 

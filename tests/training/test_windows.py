@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from segearth_cli.errors import TrainingError
+from segearth_cli.raster import ReadOptions, open_scene
 from segearth_cli.raster.grid import Window
-from segearth_cli.raster.scene import ReadOptions, open_scene
 from segearth_cli.training.windows import Windows, batches, collate, collect, held_out, positions
 
 READ = ReadOptions()

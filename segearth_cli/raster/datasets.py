@@ -1,0 +1,86 @@
+"""Datasets of GDAL: opened quietly, with settings for one thread of work, and told in one line when they cannot be."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning
+
+from segearth_cli.errors import RasterError
+from segearth_cli.raster.paths import readable
+from segearth_cli.raster.remote import UNREADABLE, network_settings, patiently, reason
+
+CACHE_MB = 256  # of decoded blocks, for all threads together
+
+
+def environment(path: str = "") -> rasterio.Env:
+    """GDAL's settings for one thread of work: a bounded cache, its messages to Python's logging instead of stderr.
+
+    For a remote path also those that cloud-optimised GeoTIFFs want; what the user's environment sets stays.
+    """
+    settings = network_settings(path)
+    return rasterio.Env(GDAL_CACHEMAX=CACHE_MB, COMPRESS_OVERVIEW="DEFLATE", SPARSE_OK_OVERVIEW="TRUE", **settings)
+
+
+def open_dataset(path: str | Path, **options: Any) -> Any:
+    """A dataset of rasterio open for reading, in patience over the network.
+
+    Raises RasterError when the file is absent or GDAL cannot read it.
+    """
+    name = str(path)
+
+    def act() -> Any:
+        with environment(name), quietly():
+            return rasterio.open(name, **options)
+
+    readable(name)
+    try:
+        return patiently(name, act)
+    except (*UNREADABLE, TypeError) as e:
+        raise RasterError(f"{name}: not a raster that GDAL can read ({reason(e)})") from e
+
+
+class _Quiet:
+    """Warnings about rasters without a place on the ground left out while anyone is inside.
+
+    Python keeps one list of warning filters for all threads: the first to come in changes it, the last to leave puts
+    it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._filters = warnings.catch_warnings()
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._filters.__exit__(None, None, None)
+
+
+_quiet = _Quiet()
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """No warnings of rasterio about a missing geotransform: commands tell it in one line."""
+    _quiet.enter()
+    try:
+        yield
+    finally:
+        _quiet.leave()

@@ -1,0 +1,29 @@
+"""Where the results of a scene go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where the results of one scene go; None = not asked for."""
+
+    mask: Path
+    """GeoTIFF of class codes."""
+    confidence: Path | None = None
+    """GeoTIFF of the winner's probability times 254."""
+    scores: Path | None = None
+    """GeoTIFF with a band of probabilities for each class."""
+    vector: Path | None = None
+    """Vector layer of the mask's polygons."""
+
+    def paths(self) -> list[Path]:
+        """The files that will exist."""
+        return [*self.by_kind().values(), *([self.vector] if self.vector is not None else [])]
+
+    def by_kind(self) -> dict[str, Path]:
+        """The rasters by what they hold: mask, confidence, scores."""
+        kinds = {"mask": self.mask, "confidence": self.confidence, "scores": self.scores}
+        return {kind: path for kind, path in kinds.items() if path is not None}

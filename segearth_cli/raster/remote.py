@@ -1,0 +1,81 @@
+"""Rasters over the network: how GDAL is to read them, and trying again after errors that may pass."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import rasterio
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
+
+T = TypeVar("T")
+
+REMOTE = ("curl", "s3", "gs", "az", "adls", "oss", "swift", "hdfs", "webhdfs")  # of GDAL's virtual file systems
+CLOUD = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_HTTP_MAX_RETRY": "5",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_LOW_SPEED_TIME": "15",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+    "GDAL_HTTP_TIMEOUT": "120",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "VSI_CACHE": "FALSE",  # gives zeros, which read as holes, for what could not be fetched
+    "GTIFF_USE_DEFER_STRILE_LOADING": "NO",  # an index of tiles that did not arrive reads as holes too
+}
+PAUSES = (2, 6, 18)  # times GDAL_HTTP_RETRY_DELAY, before reading over the network is given up
+UNREADABLE = (RasterioError, CPLE_BaseError, OSError, ValueError)  # what rasterio raises
+LASTING = ("HTTP response code: 40", "HTTP error code : 40")
+
+
+def network_settings(path: str) -> dict[str, str]:
+    """GDAL's settings for a path read over the network, none for another; what the user's environment sets stays."""
+    return {name: value for name, value in CLOUD.items() if name not in os.environ} if is_remote(path) else {}
+
+
+def is_remote(path: str) -> bool:
+    """Whether GDAL reads a path over the network.
+
+    >>> is_remote("https://host/x.tif"), is_remote("/vsizip//vsicurl/http://host/x.zip"), is_remote("x.tif")
+    (True, True, False)
+    """
+    scheme = urlsplit(path).scheme if "://" in path else ""
+    return scheme not in ("", "file", "zip", "tar") or any(f"/vsi{kind}" in path for kind in REMOTE)
+
+
+def patiently(path: str, act: Callable[[], T]) -> T:
+    """What `act` returns; over the network it is tried again after errors that may pass, later each time.
+
+    GDAL's own retries come first; these are for what it does not count as passing, such as an answer cut short.
+    """
+    unit = float(os.environ.get("GDAL_HTTP_RETRY_DELAY", CLOUD["GDAL_HTTP_RETRY_DELAY"]))
+    for pause in PAUSES if is_remote(path) else ():
+        try:
+            return act()
+        except UNREADABLE as e:
+            if any(sign in reason(e) for sign in LASTING):
+                raise
+            time.sleep(pause * unit * random.uniform(0.8, 1.2))
+            _forget(path)
+    return act()
+
+
+def _forget(path: str) -> None:
+    """Drops what GDAL keeps of a remote file, in case an answer was cut short."""
+    everything = ":".join(f"/vsi{kind}/" for kind in REMOTE)
+    settings = network_settings(path) | {"CPL_VSIL_CURL_NON_CACHED": everything}
+    with rasterio.Env(**settings), suppress(*UNREADABLE):
+        rasterio.open(path).close()
+
+
+def reason(error: BaseException) -> str:
+    """The innermost reason that GDAL gives."""
+    while error.__cause__ is not None and str(error.__cause__):
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__

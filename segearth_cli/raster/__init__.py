@@ -27,7 +27,7 @@ from segearth_cli.raster.mask_writer import (
 )
 from segearth_cli.raster.open import open_scene, parse_bands
 from segearth_cli.raster.outputs import Outputs
-from segearth_cli.raster.paths import SUFFIXES, exists, local_folder, local_path, rasters_below, readable
+from segearth_cli.raster.paths import SUFFIXES, exists, local_folder, local_path, rasters_below
 from segearth_cli.raster.remote import is_remote
 from segearth_cli.raster.scene import Chip, ReadOptions, Scene, stem
 from segearth_cli.raster.stretch import parse_stretch
@@ -72,7 +72,6 @@ __all__ = [
     "rasters_below",
     "read_mask",
     "read_tags",
-    "readable",
     "region_georeference",
     "starts",
     "stem",

@@ -16,7 +16,7 @@ from segearth_cli import presets
 from segearth_cli.classes import ClassSet
 from segearth_cli.commands.arguments import INPUTS, inputs, is_one, mask_raster, masks_in
 from segearth_cli.commands.many import Tried, each, raise_failed
-from segearth_cli.console import note, progress
+from segearth_cli.console import answer, note, progress
 from segearth_cli.errors import ClassesError, SomeFailedError, UsageError
 from segearth_cli.evaluation import Pairing, pair
 from segearth_cli.files import refuse_existing, replacing
@@ -57,7 +57,7 @@ def evaluate(
     Pixels are summed over the whole set before dividing, as mmsegmentation does. Labels on another grid are warped
     to the mask's. Pixels where the mask has no data are left out unless --count-nodata.
     """
-    from segearth_cli.evaluation import EvaluateOptions, as_csv, figures, tables, write_png
+    from segearth_cli.evaluation import EvaluateOptions, as_csv, figures, label_figures, tables, write_png
 
     chosen, setting = _classes(classes, classes_file, preset)
     options = EvaluateOptions(_codes(setting, ignore or [], label_map, label_offset, len(chosen)), count_nodata)
@@ -80,6 +80,7 @@ def evaluate(
         "unscored": failed + missing,
         "pixels_ignored": tally.ignored,
         "pixels_nodata": tally.nodata,
+        "labels": label_figures(chosen, tally),
     }
     text = json.dumps(found, indent=2, ensure_ascii=False)
     if json_file and json_file != "-":
@@ -89,7 +90,7 @@ def evaluate(
     if png:
         with replacing(png) as temporary:
             write_png(temporary, chosen, tally.confusion)
-    print(text if json_file == "-" else tables(chosen, tally.confusion).rstrip())
+    answer(text if json_file == "-" else tables(chosen, tally.confusion).rstrip())
     if allow_missing:
         return
     raise_failed(tried, "pairs")
@@ -184,7 +185,13 @@ def _remarks(
     tally: Tally, classes: ClassSet, options: EvaluateOptions, setting: presets.Preset | None
 ) -> Iterator[str]:
     """What a reader of the figures must know."""
+    from segearth_cli.evaluation import audit, code_text
+
     confusion, codes = tally.confusion, options.codes
+    yield audit(classes, tally)
+    for what, code, target in sorted(tally.kept):
+        mend = f" (--ignore {code_text(code)} leaves it out)" if what == "label" else ""
+        yield f"code {code_text(code)}, nodata by the file of a {what}, counts as {classes.names[target]}{mend}"
     absent = [name for name, iou in zip(classes.names, confusion.iou, strict=True) if isnan(iou)]
     if absent:
         yield f"in no label and no mask, left out of the mean: {', '.join(absent)}"

@@ -4,10 +4,10 @@ Counts add up over any number of files; scores are read from the sums.
 Knows no model; reads masks and labels as rasters and prints nothing.
 """
 
-from segearth_cli.evaluation.compare import EvaluateOptions, LabelCodes, Tally, compare, height
+from segearth_cli.evaluation.compare import EvaluateOptions, LabelCodes, Tally, code_text, compare, height
 from segearth_cli.evaluation.confusion import Confusion, empty
 from segearth_cli.evaluation.pairing import Pairing, pair
-from segearth_cli.evaluation.report import as_csv, figures, tables, write_png
+from segearth_cli.evaluation.report import as_csv, audit, figures, label_figures, tables, write_png
 
 __all__ = [
     "Confusion",
@@ -16,10 +16,13 @@ __all__ = [
     "Pairing",
     "Tally",
     "as_csv",
+    "audit",
+    "code_text",
     "compare",
     "empty",
     "figures",
     "height",
+    "label_figures",
     "pair",
     "tables",
     "write_png",

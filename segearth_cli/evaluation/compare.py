@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # the public errors leave out those of PROJ
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 
@@ -20,7 +21,7 @@ from segearth_cli.evaluation.confusion import Confusion, confusion, empty
 from segearth_cli.presets import COLOUR
 from segearth_cli.raster import Window, open_dataset
 
-IGNORED, UNKNOWN = -1, -2  # in place of a class code
+IGNORED, UNKNOWN, UNFILLED = -1, -2, -3  # in place of a class code; the last is a label's own nodata value
 _CACHE_BYTES = 256 << 20  # a row of tiles of both rasters, so that full-width bands read each tile once
 
 
@@ -28,58 +29,77 @@ _CACHE_BYTES = 256 << 20  # a row of tiles of both rasters, so that full-width b
 class LabelCodes:
     """How the codes of labels become class codes.
 
-    mapping: label code -> class code. ignored: label codes left out; `mapping` wins. offset: added to every code
-    that neither names, unless its result is a class that `mapping` already gives to another code. The code of a
-    pixel in a label of three bands is COLOUR + 0xRRGGBB.
+    The code of a pixel in a label of three bands is COLOUR + 0xRRGGBB.
     """
 
     mapping: Mapping[int, int] = field(default_factory=dict)
+    """Label code -> class code; wins over all else."""
     ignored: frozenset[int] = frozenset({NODATA})
+    """Label codes left out."""
     offset: int = 0
+    """Added to every code that neither names, unless `mapping` gives the resulting class to another code."""
 
-    def target(self, code: int, classes: int) -> int:
-        """The class of a label code, IGNORED or UNKNOWN."""
+    def target(self, code: int, classes: int, nodata: int | None = None) -> int:
+        """The class of a label code, IGNORED, UNFILLED or UNKNOWN.
+
+        nodata: the code that the label's file says to be no data. It is so only where nothing names a class for it:
+        many tools write 0 there, which is a class as often as not.
+        """
         if code in self.mapping:
             return self.mapping[code]
         if code in self.ignored:
             return IGNORED
         target = code + self.offset
-        return target if 0 <= target < classes and target not in self.mapping.values() else UNKNOWN
+        if 0 <= target < classes and target not in self.mapping.values():
+            return target
+        return UNFILLED if code == nodata else UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateOptions:
-    """Settings of an evaluation.
-
-    codes: what label codes mean. count_nodata: whether labelled pixels without data in the mask count as missed;
-    else they are left out. block_pixels: pixels held at a time.
-    """
+    """Settings of an evaluation."""
 
     codes: LabelCodes = field(default_factory=LabelCodes)
+    """What label codes mean."""
     count_nodata: bool = False
+    """Whether labelled pixels without data in the mask count as missed; else they are left out."""
     block_pixels: int = 1 << 20
+    """Pixels held at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The confusion of some pixels, and what was left out of it; tallies are added with `+`.
-
-    ignored: pixels without a label (ignored codes, nodata of the label, outside of it). nodata: labelled pixels
-    without data in the mask. codes: the label codes seen, ignored ones included.
-    """
+    """The confusion of some pixels, and what was left out of it; tallies are added with `+`."""
 
     confusion: Confusion
-    ignored: int = 0
+    """Of all pixels that count."""
     nodata: int = 0
-    codes: frozenset[int] = frozenset()
+    """Labelled pixels without data in the mask."""
+    labels: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    """Pixels by label code and what it means: a class, IGNORED or UNFILLED."""
+    outside: int = 0
+    """Pixels of the mask that no pixel of the label lies on, or one that is masked or transparent."""
+    kept: frozenset[tuple[str, int, int]] = frozenset()
+    """("label" or "mask", code, class) of nodata values that count, as the class list or a map names them."""
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
             self.confusion + other.confusion,
-            self.ignored + other.ignored,
             self.nodata + other.nodata,
-            self.codes | other.codes,
+            dict(Counter(self.labels) + Counter(other.labels)),
+            self.outside + other.outside,
+            self.kept | other.kept,
         )
+
+    @property
+    def codes(self) -> frozenset[int]:
+        """The label codes seen, those left out included."""
+        return frozenset(code for code, _ in self.labels)
+
+    @property
+    def ignored(self) -> int:
+        """Pixels without a label: left out by their code, or outside."""
+        return self.outside + sum(pixels for (_, target), pixels in self.labels.items() if target < 0)
 
 
 def height(path: str) -> int:
@@ -112,13 +132,18 @@ def compare(
             truth = stack.enter_context(open_dataset(label))
             targets = _mask_targets(mask, classes)
             _check_label(truth)
-            aligned = _aligned(mask, truth, stack)
+            aligned, nodata = _aligned(mask, truth, stack), _nodata_code(truth)
+            if (own := _nodata_code(mask)) is not None and own in range(256) and 0 <= targets[own] < len(classes):
+                total += Tally(empty(len(classes)), kept=frozenset({("mask", own, int(targets[own]))}))
             for window in _bands(mask, options.block_pixels):
                 codes, valid = _codes(aligned, window)
                 labelled |= bool(valid.any())
-                wanted, seen = _wanted(codes, valid, classes, options.codes, label)
-                found = _found(mask.read(1, window=window.to_rasterio()), targets, prediction, len(classes))
-                total += _tally(wanted, found, len(classes), options) + Tally(empty(len(classes)), codes=seen)
+                wanted, seen = _wanted(codes, valid, classes, options.codes, nodata, label)
+                found = _found(mask, window, targets, len(classes))
+                outside = int(valid.size - np.count_nonzero(valid))
+                kept = frozenset(("label", code, target) for code, target in seen if code == nodata and target >= 0)
+                total += _tally(wanted, found, len(classes), options)
+                total += Tally(empty(len(classes)), labels=seen, outside=outside, kept=kept)
                 advance(window.height)
     except RasterioError as e:
         raise RasterError(f"{prediction}, {label}: cannot be read or brought to one grid ({e})") from e
@@ -147,7 +172,9 @@ def _mask_targets(mask: rasterio.DatasetReader, classes: ClassSet) -> NDArray[np
                 "give the list it was made with by --classes-file"
             )
         targets[: len(own)] = [code_of.get(name.casefold(), len(classes)) for name in own.names]
-    targets[int(mask.nodata) if mask.nodata in range(256) else NODATA] = IGNORED
+    nodata = int(mask.nodata) if mask.nodata in range(256) else NODATA
+    if targets[nodata] == UNKNOWN:  # the class list wins over the file's nodata, as for labels
+        targets[nodata] = IGNORED
     return targets
 
 
@@ -184,6 +211,7 @@ def _warped(mask: rasterio.DatasetReader, label: rasterio.DatasetReader) -> Warp
             width=mask.width,
             height=mask.height,
             resampling=Resampling.nearest,
+            src_nodata=None,  # its code is looked at like all others
             add_alpha=ColorInterp.alpha not in label.colorinterp,
         )
     except CPLE_BaseError as e:
@@ -207,8 +235,8 @@ def _bands(mask: rasterio.DatasetReader, pixels: int) -> Iterator[Window]:
 
 
 def _codes(label: rasterio.DatasetReader, window: Window) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
-    """Label codes and where they are valid; three bands are one code, COLOUR + 0xRRGGBB."""
-    valid = label.read_masks(1, window=window.to_rasterio()) > 0
+    """Label codes and where the label has pixels; three bands are one code, COLOUR + 0xRRGGBB."""
+    valid = _unmasked(label, window)
     colours = len([c for c in label.colorinterp if c != ColorInterp.alpha]) >= 3
     if not colours:
         return label.read(1, window=window.to_rasterio()), valid
@@ -216,27 +244,63 @@ def _codes(label: rasterio.DatasetReader, window: Window) -> tuple[NDArray[np.in
     return COLOUR | red << 16 | green << 8 | blue, valid
 
 
+def _unmasked(dataset: rasterio.DatasetReader, window: Window) -> NDArray[np.bool_]:
+    """Where a raster has pixels by its mask band or alpha; a nodata value is a code like any other here."""
+    if MaskFlags.per_dataset not in dataset.mask_flag_enums[0]:
+        return np.ones((window.height, window.width), bool)
+    return np.asarray(dataset.read_masks(1, window=window.to_rasterio()) > 0)
+
+
+def _nodata_code(label: rasterio.DatasetReader) -> int | None:
+    """The code that a label's nodata value stands for, None without one that a pixel can have."""
+    value = label.nodata
+    if value is None or not np.isfinite(value) or value != int(value):
+        return None
+    code = int(value)
+    return COLOUR | code << 16 | code << 8 | code if label.count >= 3 and 0 <= code < 256 else code
+
+
 def _wanted(
-    codes: NDArray[np.integer], valid: NDArray[np.bool_], classes: ClassSet, meaning: LabelCodes, label: str
-) -> tuple[NDArray[np.int16], frozenset[int]]:
-    """Class of each label pixel or IGNORED, and the codes seen."""
+    codes: NDArray[np.integer],
+    valid: NDArray[np.bool_],
+    classes: ClassSet,
+    meaning: LabelCodes,
+    nodata: int | None,
+    label: str,
+) -> tuple[NDArray[np.int16], dict[tuple[int, int], int]]:
+    """Class of each label pixel or below 0, and pixels by code and what it means."""
     if codes.dtype == np.uint8:
-        values = np.flatnonzero(np.bincount(codes[valid], minlength=256))
-        targets = np.full(256, IGNORED, np.int16)
-        targets[values] = [meaning.target(int(value), len(classes)) for value in values]
-        wanted = targets[codes]
+        every = np.bincount(codes[valid], minlength=256)
+        values = np.flatnonzero(every)
+        pixels = every[values]
     else:
-        values, inverse = np.unique(codes, return_inverse=True)
-        targets = np.array([meaning.target(int(value), len(classes)) for value in values], np.int16)
-        wanted = targets[inverse.reshape(codes.shape)]
+        values, pixels = np.unique(codes[valid], return_counts=True)
+    targets = np.array([meaning.target(int(value), len(classes), nodata) for value in values], np.int16)
+    if unknown := [int(value) for value in values[targets == UNKNOWN]]:
+        raise ClassesError(_unknown_line(label, unknown, classes))
+    if codes.dtype == np.uint8:
+        table = np.full(256, IGNORED, np.int16)
+        table[values] = targets
+        wanted = table[codes]
+    else:
+        places = np.searchsorted(values, codes).clip(max=max(len(values) - 1, 0))
+        wanted = targets[places] if len(values) else np.full(codes.shape, IGNORED, np.int16)
     wanted[~valid] = IGNORED
-    if (unknown := wanted == UNKNOWN).any():
-        raise ClassesError(_unknown_line(label, np.unique(codes[unknown]), classes))
-    return wanted, frozenset(map(int, values))
+    seen = zip(map(int, values), map(int, targets), strict=True)
+    return wanted, dict(zip(seen, map(int, pixels), strict=True))
 
 
-def _unknown_line(label: str, codes: Sequence[int] | NDArray[np.integer], classes: ClassSet) -> str:
-    shown = [f"'#{code - COLOUR:06x}'" if code >= COLOUR else str(code) for code in map(int, codes[:6])]
+def code_text(code: int) -> str:
+    """A label code as the options take it: a number, or a colour in quotes.
+
+    >>> code_text(7), code_text(COLOUR | 0xFF00FF)
+    ('7', "'#ff00ff'")
+    """
+    return f"'#{code - COLOUR:06x}'" if code >= COLOUR else str(code)
+
+
+def _unknown_line(label: str, codes: Sequence[int], classes: ClassSet) -> str:
+    shown = [code_text(code) for code in codes[:6]]
     more = f" and {len(codes) - 6} more" if len(codes) > 6 else ""
     return (
         f"{label}: label code {', '.join(shown)}{more} is none of the {len(classes)} classes "
@@ -245,23 +309,24 @@ def _unknown_line(label: str, codes: Sequence[int] | NDArray[np.integer], classe
     )
 
 
-def _found(codes: NDArray[np.uint8], targets: NDArray[np.int16], prediction: str, classes: int) -> NDArray[np.int16]:
+def _found(mask: rasterio.DatasetReader, window: Window, targets: NDArray[np.int16], classes: int) -> NDArray[np.int16]:
     """Class of each mask pixel, K for none of the classes, IGNORED for nodata."""
-    found = targets[codes]
+    codes = mask.read(1, window=window.to_rasterio())
+    found = np.where(_unmasked(mask, window), targets[codes], np.int16(IGNORED))
     if (unknown := found == UNKNOWN).any():
         raise ClassesError(
-            f"{prediction}: mask code {int(codes[unknown].max())} is none of the {classes} classes "
+            f"{mask.name}: mask code {int(codes[unknown].max())} is none of the {classes} classes "
             f"(0-{classes - 1}); give the class list that the mask was made with"
         )
     return found
 
 
 def _tally(wanted: NDArray[np.int16], found: NDArray[np.int16], classes: int, options: EvaluateOptions) -> Tally:
-    labelled = wanted != IGNORED
+    labelled = wanted >= 0
     without = labelled & (found == IGNORED)
     if options.count_nodata:
         found = np.where(found == IGNORED, classes, found)
         counted = labelled
     else:
         counted = labelled & ~without
-    return Tally(confusion(wanted[counted], found[counted], classes), int((~labelled).sum()), int(without.sum()))
+    return Tally(confusion(wanted[counted], found[counted], classes), int(without.sum()))

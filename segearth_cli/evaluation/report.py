@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from segearth_cli.classes import ClassSet
+from segearth_cli.evaluation.compare import IGNORED, UNFILLED, Tally, code_text
 from segearth_cli.evaluation.confusion import Confusion
 
 OTHER = "(none of them)"
+_AUDITED = 40  # label codes told in one line
 _NUMBERED = 24  # classes up to which the picture carries figures
 
 
@@ -51,6 +53,38 @@ def figures(classes: ClassSet, confusion: Confusion) -> dict[str, Any]:
             "counts": confusion.counts.tolist(),
         },
     }
+
+
+def label_figures(classes: ClassSet, tally: Tally) -> list[dict[str, Any]]:
+    """JSON-ready rows of what became of the label pixels: code, pixels, the class they count as or why they do not.
+
+    Sorted by code; the last row, without a code, is of pixels that no label lies on.
+    """
+    why = {IGNORED: "ignored", UNFILLED: "nodata of the label"}
+    rows: list[dict[str, Any]] = [
+        {
+            "code": code_text(code).strip("'"),
+            "pixels": pixels,
+            "class": classes.names[target] if target >= 0 else None,
+            "left_out": why.get(target),
+        }
+        for (code, target), pixels in sorted(tally.labels.items())
+    ]
+    if tally.outside:
+        rows.append({"code": None, "pixels": tally.outside, "class": None, "left_out": "no label, or a masked one"})
+    return rows
+
+
+def audit(classes: ClassSet, tally: Tally) -> str:
+    """The same as a line of text, the commonest codes first."""
+    rows = sorted(label_figures(classes, tally), key=lambda row: -row["pixels"])
+    told = [
+        f"{row['pixels']:,} px {'' if row['code'] is None else row['code'] + ' '}"
+        f"({row['class'] or 'left out: ' + row['left_out']})"
+        for row in rows
+    ]
+    more = [f"{len(told) - _AUDITED} codes more"] if len(told) > _AUDITED else []
+    return f"label pixels by code: {', '.join(told[:_AUDITED] + more)}"
 
 
 def as_csv(classes: ClassSet, confusion: Confusion) -> str:

@@ -7,7 +7,7 @@ import pytest
 from segearth_cli.errors import UsageError
 from segearth_cli.presets import COLOUR, PRESETS, get
 
-# Thresholds and figures as design/method.md 5.6 and 7 give them.
+# Thresholds and figures as docs/method.md 5.6 and 7 give them.
 PUBLISHED = {
     "OpenEarthMap": (0.1, 40.3),
     "LoveDA": (0.3, 36.9),

@@ -156,6 +156,7 @@ class Downsampler(nn.Module):
         self.b = nn.Parameter(0.01 * torch.randn(patch, patch))
 
     def forward(self, maps: Tensor, mix: Tensor, constant: Tensor) -> Tensor:
+        """Features of patches (h, w, C) from those of every pixel, given as in `Dense`."""
         p, (height, width) = self.patch, maps.shape[:2]
         scores = self.score(torch.matmul(maps, mix) + constant).view(height // p, p, width // p, p).transpose(1, 2)
         if self.training:  # a patch whose scores are dropped is pooled by w and b alone
@@ -177,6 +178,7 @@ class Uncertainty(nn.Module):
             self.net.bias.mul_(0.1)
 
     def forward(self, features: Tensor) -> Tensor:
+        """The deviation (..., 1) that is expected of features (..., C)."""
         return torch.exp(0.1 * self.net(features) + 0.1).clamp(min=1e-4)
 
 
@@ -189,6 +191,7 @@ class Decoder(nn.Module):
         self.rest = nn.Sequential(nn.LayerNorm(channels, eps=1e-6), nn.GELU(), nn.Linear(channels, 3), nn.Tanh())
 
     def forward(self, maps: Tensor, mix: Tensor, constant: Tensor) -> Tensor:
+        """The image (..., 3) that features tell of, in -1 to 1."""
         hidden = torch.matmul(maps, F.linear(mix, self.first.weight)) + self.first(constant)
         return cast(Tensor, self.rest(hidden))
 

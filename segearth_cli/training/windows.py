@@ -56,6 +56,7 @@ class Place:
     window: Window
 
     def overlaps(self, other: Place) -> bool:
+        """Whether both are of one picture and have a pixel in common."""
         a, b = self.window, other.window
         rows = a.row < b.bottom and b.row < a.bottom
         return self.picture == other.picture and rows and a.col < b.right and b.col < a.right

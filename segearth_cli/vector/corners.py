@@ -66,6 +66,7 @@ class Links:
 
     @property
     def first_corner(self) -> int:
+        """Number of the first item that is a corner: those that enter at the top come before."""
         return self.down_in + self.up_out
 
     @property

@@ -12,6 +12,7 @@ from segearth_cli.raster import Blend, ReadOptions, Scene, Window, touching, wor
 
 KEPT_BYTES = 1 << 29  # that windows leave for their neighbours; at 224 px every 112, enough for 7,000 px of width
 MAX_SIDE = 10_000_000  # pixels of a working grid; more is a typing error
+SAME_GSD = 2e-3  # a scene this close to --gsd keeps its grid: UTM stretches half a metre by less within a zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,8 @@ def _factor(scene: Scene, options: PredictOptions) -> float:
         metres = scene.pixel_metres()
         if not metres > 0:
             raise RasterError(f"{scene.path}: pixels without size, so --gsd has no meaning here; use --scale")
-        return metres / options.gsd
+        factor = metres / options.gsd
+        return 1.0 if abs(factor - 1) < SAME_GSD else factor
     return 1.0
 
 

@@ -1,14 +1,17 @@
-"""Where a mask lies on the ground, kept as JSON so that shards can be joined without the scene."""
+"""Where scenes and masks lie: by a geotransform, by ground control points or by rational polynomials."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.rpc import RPC
-from rasterio.transform import Affine
+from rasterio.transform import Affine, GCPTransformer, RPCTransformer
 
 from segearth_cli.raster.grid import Window
 
@@ -35,11 +38,81 @@ class Frame:
     """Size in pixels and georeference of a mask, as rasterio gives them."""
 
     height: int
+    """Rows."""
     width: int
+    """Columns."""
     crs: Any
+    """CRS of the geotransform, or None."""
     transform: Any
+    """From column and row, whole numbers at corners of pixels, to map coordinates; the identity = unknown."""
     gcps: tuple[list[Any], Any]
+    """Ground control points and their CRS; no points = none."""
     rpcs: Any
+    """Rational polynomial coefficients, or None."""
+
+
+class Placement:
+    """From pixel coordinates (column, row; whole numbers at corners of pixels) of a scene to map coordinates.
+
+    As GDAL does: by the geotransform where there is one, else by a polynomial through the ground control points, else
+    by the rational polynomials at their mean height.
+    """
+
+    def __init__(self, scene: Georeferenced) -> None:
+        self._transform = scene.transform
+        self._middle = np.array([scene.width, scene.height]) / 2
+        self._by: Any = None
+        self.kind = placed_by(scene)
+        if self.kind == "gcps":
+            self.crs, self._by = scene.gcps[1], GCPTransformer(scene.gcps[0])
+        elif self.kind == "rpcs":
+            self.crs = CRS.from_epsg(4326)
+            self._by = RPCTransformer(scene.rpcs, RPC_HEIGHT=scene.rpcs.height_off)
+        else:
+            self.crs = scene.crs
+
+    @property
+    def straight(self) -> bool:
+        """True when straight lines of the raster are straight on the map."""
+        return self._by is None
+
+    def move(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Pixel coordinates (n, 2), column and row, as map coordinates."""
+        if self._by is None:
+            a, b, c, d, e, f = self._transform[:6]
+            x, y = xy[:, 0], xy[:, 1]
+            return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+        if not len(xy):
+            return np.empty((0, 2))
+        return np.stack(self._by.xy(xy[:, 1], xy[:, 0], offset="ul"), axis=1)
+
+    @cached_property
+    def middle(self) -> NDArray[np.float64]:
+        """Map coordinates (2,) of the raster's middle."""
+        return np.asarray(self.move(self._middle[None])[0])
+
+    @cached_property
+    def pixel(self) -> NDArray[np.float64]:
+        """Map coordinates of a step of one column and of one row, (2, 2), in the middle of the raster."""
+        reach = np.maximum(self._middle / 4, 0.5)
+        ends = self._middle + np.array([[1, 0], [-1, 0], [0, 1], [0, -1]]) * reach
+        right, left, below, above = self.move(ends)
+        return np.stack([(right - left) / (2 * reach[0]), (below - above) / (2 * reach[1])])
+
+    @property
+    def mirrors(self) -> bool:
+        """True when clockwise on screen, rows growing downwards, is clockwise on the map."""
+        return bool(np.linalg.det(self.pixel) < 0)
+
+
+def placed_by(scene: Georeferenced) -> str:
+    """`transform`, `gcps` or `rpcs`: what tells where a scene lies; `transform`, the identity, when nothing does."""
+    known = scene.crs is not None and not scene.transform.is_identity
+    if scene.gcps[0] and not known:
+        return "gcps"
+    if scene.rpcs is not None and scene.crs is None and scene.transform.is_identity:
+        return "rpcs"
+    return "transform"
 
 
 def frame_to_json(scene: Georeferenced) -> dict[str, Any]:
@@ -71,7 +144,7 @@ def frame_from_json(values: dict[str, Any]) -> Frame:
 def region_georeference(scene: Georeferenced, region: Window) -> dict[str, Any]:
     """CRS and transform, GCPs and RPCs of a region, as far as the scene has them."""
     found: dict[str, Any] = {}
-    if scene.gcps[0]:
+    if placed_by(scene) == "gcps":
         found = {"crs": scene.gcps[1], "gcps": _gcps(scene, region)}
     elif scene.crs is not None or not scene.transform.is_identity:
         t = scene.transform

@@ -17,6 +17,7 @@ from rasterio.errors import RasterioError
 from segearth_cli.classes import CLASSES_TAG, RUN_TAG, Color, default_color, from_tag
 from segearth_cli.errors import ClassesError, RasterError, UsageError
 from segearth_cli.raster.datasets import open_dataset
+from segearth_cli.raster.georeference import Frame
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.paths import local_path
 
@@ -30,14 +31,8 @@ class Mask:
 
     path: str
     """The file it is read from, as the user gave it."""
-    width: int
-    """Columns."""
-    height: int
-    """Rows."""
-    transform: tuple[float, ...]
-    """a, b, c, d, e, f: pixel corners (column, row) to map coordinates."""
-    crs: str | None
-    """As WKT, None without one."""
+    frame: Frame
+    """Its size, and where it lies."""
     dtype: np.dtype[Any]
     """Type of the codes, an integer."""
     nodata: int | None
@@ -54,6 +49,16 @@ class Mask:
     """Rows of the file's blocks."""
     valid: Path | None = None
     """A raster of the same size, not 0 where there is data, in place of the file's own mask band."""
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.frame.width
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.frame.height
 
     def name(self, code: int) -> str:
         """The class of a code; `class_7` for code 7 without a name."""
@@ -108,10 +113,7 @@ def _describe(path: str, ds: Any) -> Mask:
     names, colors, background = _classes(path, ds)
     return Mask(
         path,
-        ds.width,
-        ds.height,
-        tuple(ds.transform)[:6],
-        ds.crs.to_wkt() if ds.crs else None,
+        Frame(ds.height, ds.width, ds.crs, ds.transform, ds.gcps, ds.rpcs),
         dtype,
         _code(ds.nodata, dtype),
         MaskFlags.per_dataset in ds.mask_flag_enums[0],

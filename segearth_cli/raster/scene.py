@@ -11,18 +11,16 @@ from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.errors import CRSError
-from rasterio.transform import from_gcps
 
 from segearth_cli.errors import RasterError
 from segearth_cli.raster.datasets import environment, open_dataset
 from segearth_cli.raster.grid import Window
+from segearth_cli.raster.ground import Ground
 from segearth_cli.raster.remote import UNREADABLE, patiently, reason
 from segearth_cli.raster.resample import resampling
 
 SOME_DATA = 1e-6  # share of a resampled pixel that must be data
 TIE = 2**-20  # lifts means of exactly .5, common where sizes have a simple ratio, out of reach of rounding errors
-METRES_PER_DEGREE = 111_319.490793  # on the equator of WGS 84
 
 
 def stem(path: str) -> str:
@@ -115,25 +113,16 @@ class Scene:
         return self.alpha is None and self.nodata is None and not self.masked and self.palette is None and not floating
 
     def pixel_metres(self) -> float:
-        """Side of a pixel in metres, at the scene's centre for geographic CRSs.
+        """Side of a pixel in metres on the ground, in the middle of the scene.
 
-        Raises RasterError without a CRS, a geotransform or a unit of length.
+        Raises RasterError where nothing tells it: no CRS, no geotransform, points or polynomials.
         """
-        crs, t = self.crs, self.transform
-        if self.gcps[0] and (crs is None or t.is_identity):
-            crs, t = self.gcps[1], from_gcps(self.gcps[0])
-        if crs is None or t.is_identity:
+        ground = Ground(self)
+        if ground.crs is None or (ground.placement.straight and self.transform.is_identity):
             raise RasterError(f"{self.path}: no CRS, so --gsd has no meaning here; use --scale or --long-side")
-        sizes = np.array([math.hypot(t.a, t.d), math.hypot(t.b, t.e)])
-        if crs.is_geographic:
-            latitude = t.f + t.d * self.width / 2 + t.e * self.height / 2
-            sizes = sizes * METRES_PER_DEGREE * np.array([math.cos(math.radians(latitude)), 1.0])
-        else:
-            try:
-                sizes = sizes * crs.linear_units_factor[1]
-            except CRSError:
-                raise RasterError(f"{self.path}: a CRS without a unit of length; use --scale or --long-side") from None
-        return float(np.sqrt(sizes.prod()))
+        if not math.isfinite(ground.pixel_area):
+            raise RasterError(f"{self.path}: its middle is no place on the ground; use --scale or --long-side")
+        return math.sqrt(ground.pixel_area)
 
     def read(self, window: Window, size: tuple[int, int] | None = None) -> Chip:
         """The pixels of a window on the scene's grid resampled to `size` (height, width); the scene's own by default.

@@ -72,13 +72,13 @@ def vectorize(path: str | Path, out: Path, options: Options | None = None) -> Su
     kept = None if options.classes is None else mask.codes(options.classes)
     if options.confidence:
         _check_confidence(options.confidence, mask)
-    ground = Ground(mask.transform, mask.crs, mask.width / 2, mask.height / 2)
-    _notes(mask, out, options)
+    ground = Ground(mask.frame)
+    _notes(mask, ground, out, options)
     counts: dict[str, int] = {}
     with tempfile.TemporaryDirectory(prefix="segearth-") as folder:
         mask = _cleaned(mask, kept, ground, options, Path(folder))
         drawn = ahead(_drawn(mask, kept, ground, options, label=stem(str(path))))
-        layer = _layer(mask, kept, out, options)
+        layer = _layer(mask, kept, ground, out, options)
         with vectors.writing(out, layer) as write, closing(drawn):
             for batch in drawn:
                 if len(batch):
@@ -89,11 +89,14 @@ def vectorize(path: str | Path, out: Path, options: Options | None = None) -> Su
     return Summary(out, counts, time.monotonic() - started)
 
 
-def _notes(mask: Mask, out: Path, options: Options) -> None:
+def _notes(mask: Mask, ground: Ground, out: Path, options: Options) -> None:
     if options.quiet:
         return
-    if mask.crs is None:
+    if ground.crs is None:
         note(f"{mask.path}: no CRS; coordinates, areas and lengths are in the units of its transform")
+    if not ground.placement.straight:
+        by = {"gcps": "ground control points", "rpcs": "rational polynomials"}[ground.placement.kind]
+        note(f"{mask.path}: polygons are placed by its {by}; gdalwarp the mask first for another way")
     if out.suffix.casefold() == ".shp":
         note(f"{out}: Shapefile names have ten characters at most: perimeter_m is called perim_m")
 
@@ -123,10 +126,11 @@ def _drawn(mask: Mask, kept: frozenset[int] | None, ground: Ground, options: Opt
                 yield recode(codes, data), weights
                 done(len(codes))
 
-        smoother = borders.smoothed if options.smooth else borders.kept if options.simplify else None
+        bent = not ground.placement.straight  # a border that bends on the map needs points where others branch off
+        smoother = borders.smoothed if options.smooth else borders.kept if options.simplify or bent else None
         weights = 2 if options.confidence else 0
         in_pixels = bool(options.simplify or options.regularize)
-        place = None if in_pixels else ground
+        place = None if in_pixels else ground.placement
         batches: Iterable[Shapes] = shapes.polygons(
             strips(), mask.width, recode.dtype, weights=weights, smoother=smoother, place=place
         )
@@ -149,14 +153,14 @@ def _steps(ground: Ground, options: Options) -> Iterator[Step]:
         yield shapes.joined_diagonally
 
 
-def _layer(mask: Mask, kept: frozenset[int] | None, out: Path, options: Options) -> vectors.Layer:
+def _layer(mask: Mask, kept: frozenset[int] | None, ground: Ground, out: Path, options: Options) -> vectors.Layer:
     fields = tuple(name for name in vectors.FIELDS if name != "confidence" or options.confidence)
     multi = options.dissolve or options.connectivity == 8
     codes = sorted(kept if kept is not None else mask.names.keys() - {mask.background, mask.nodata})
     colors = {mask.name(code): mask.color(code) for code in codes}
-    a, b, _, d, e, _ = mask.transform
-    pixel = float(np.sqrt(abs(a * e - b * d)))
-    return vectors.Layer(out.stem, mask.crs, "MultiPolygon" if multi else "Polygon", fields, colors, pixel)
+    pixel = float(np.sqrt(abs(np.linalg.det(ground.placement.pixel))))
+    crs = ground.placement.crs.to_wkt() if ground.placement.crs else None
+    return vectors.Layer(out.stem, crs, "MultiPolygon" if multi else "Polygon", fields, colors, pixel)
 
 
 def _features(batch: Shapes, mask: Mask, ground: Ground, options: Options) -> vectors.Features:
@@ -194,7 +198,7 @@ def _count(counts: dict[str, int], names: NDArray[Any]) -> None:
 def _check_confidence(path: Path, mask: Mask) -> None:
     with open_dataset(path) as ds:
         size = (ds.width, ds.height) == (mask.width, mask.height)
-        same = size and np.allclose(tuple(ds.transform)[:6], mask.transform)
+        same = size and np.allclose(ds.transform, mask.frame.transform)
         if not same or ds.count != 1:
             raise UsageError(f"--confidence {path}: need one band on the same pixels as {mask.path}")
 

@@ -43,6 +43,14 @@ def test_metres_of_a_geographic_scene_are_those_at_its_centre(write_raster, nois
     assert make_plan(scene, PredictOptions(gsd=2 * side), 224).size == (60, 100)
 
 
+def test_a_scene_at_the_gsd_asked_for_keeps_its_grid(write_raster, noise):
+    """UTM stretches: a pixel of 0.5 m on the map is 0.50013 m on the ground here, which is no reason to resample."""
+    east = Affine(0.5, 0, 356_000, 0, -0.5, 5_645_000)
+    scene = open_scene(write_raster("wide.tif", noise(3, 4, 20_000), transform=east))
+    assert scene.pixel_metres() != 0.5
+    assert make_plan(scene, PredictOptions(gsd=0.5), 224).size == (4, 20_000)
+
+
 def test_windows_are_the_models_own_with_half_overlap_unless_told(scene):
     assert (lambda p: (p.window, p.stride))(make_plan(scene, PredictOptions(), 225)) == (225, 112)
     assert (lambda p: (p.window, p.stride))(make_plan(scene, PredictOptions(window=1), 225)) == (1, 1)

@@ -8,6 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from rasterio.control import GroundControlPoint
 from rasterio.rpc import RPC
 from rasterio.transform import Affine
@@ -122,6 +123,22 @@ def test_ground_control_points_are_carried_and_shifted(write_raster, tmp_path):
         assert [(p.row + row, p.col + col, p.x, p.y, p.z) for p in found] == [
             (p.row, p.col, p.x, p.y, p.z) for p in points
         ]
+
+
+def test_a_geotransform_beside_control_points_is_the_masks(write_raster, tmp_path):
+    path = write_raster("placed.tif", np.zeros((3, 60, 90), np.uint8))
+    points = "".join(f'<GCP Pixel="{c}" Line="{r}" X="{9 + c}" Y="{50 - r}"/>' for r, c in ((0, 0), (0, 90), (60, 0)))
+    with rasterio.open(path) as ds:
+        transform, crs = ds.transform, ds.crs
+    rasterio.shutil.copy(path, tmp_path / "both.vrt", driver="VRT")
+    text = (tmp_path / "both.vrt").read_text()
+    at = text.index("<VRTRasterBand")
+    points = f'<GCPList Projection="EPSG:4326">{points}</GCPList>'
+    (tmp_path / "both.vrt").write_text(text[:at] + points + text[at:])
+    scene = open_scene(str(tmp_path / "both.vrt"))
+    assert len(scene.gcps[0]) == 3
+    with rasterio.open(write(scene, np.zeros((60, 90), np.uint8), tmp_path).mask) as ds:
+        assert (ds.transform, ds.crs) == (transform, crs)
 
 
 def test_rational_polynomials_are_carried_and_shifted(write_raster, tmp_path):

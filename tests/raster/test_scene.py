@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pyproj
 import pytest
 import rasterio
 import torch
@@ -303,18 +304,21 @@ def test_an_internal_mask_holds_on_overviews(write_raster, noise):
 
 
 @pytest.mark.parametrize(
-    ("crs", "transform", "metres"),
+    ("crs", "transform", "side"),
     [
         ("EPSG:32632", Affine(0.5, 0, 356000, 0, -0.5, 5645000), 0.5),
-        ("EPSG:32632", Affine(0.3, 0.4, 0, 0.4, -0.3, 0), 0.5),  # rotated
-        ("EPSG:32632", Affine(0.5, 0, 0, 0, 0.5, 0), 0.5),  # south-up
-        ("EPSG:2263", Affine(3, 0, 0, 0, -3, 0), 3 * 1200 / 3937),  # US survey feet
-        ("EPSG:4326", Affine(1e-5, 0, 10, 0, -1e-5, 60.0001), 111_319.49 * 1e-5 * np.sqrt(0.5)),  # cos 60 degrees
+        ("EPSG:32632", Affine(0.3, 0.4, 356000, 0.4, -0.3, 5645000), 0.5),  # rotated
+        ("EPSG:32632", Affine(0.5, 0, 356000, 0, 0.5, 5645000), 0.5),  # south-up
+        ("EPSG:2263", Affine(3, 0, 9e5, 0, -3, 2e5), 3 * 1200 / 3937),  # US survey feet
+        ("EPSG:3395", Affine(0.5, 0, 1490000, 0, -0.5, 6890000), 0.5),
     ],
 )
-def test_the_side_of_a_pixel_in_metres(write_raster, noise, crs, transform, metres):
+def test_the_side_of_a_pixel_in_metres_on_the_ground(write_raster, noise, crs, transform, side):
     scene = open_scene(write_raster("placed.tif", noise(3, 20, 20), crs=crs, transform=transform))
-    assert scene.pixel_metres() == pytest.approx(metres, rel=1e-4)
+    back = pyproj.Transformer.from_crs(crs, pyproj.CRS(crs).geodetic_crs, always_xy=True)
+    place = back.transform(*(transform @ (10, 10)))
+    expected = side / np.sqrt(pyproj.Proj(crs).get_factors(*place).areal_scale)
+    assert scene.pixel_metres() == pytest.approx(expected, rel=1e-4)
 
 
 def test_metres_without_a_crs_are_told(write_raster, noise):

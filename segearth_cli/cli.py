@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from segearth_cli import __version__
-from segearth_cli.commands import evaluate, merge, models, predict, train, vectorize
+from segearth_cli.commands import evaluate, flags, merge, models, predict, train, vectorize
 from segearth_cli.console import note
 from segearth_cli.errors import SegEarthError
 
@@ -26,10 +26,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("evaluate")(evaluate.evaluate)
 app.command("merge")(merge.merge)
-app.command("predict")(predict.predict)
+app.command("predict", cls=flags.PanelCommand)(predict.predict)
 app.command("train-upsampler")(train.train_upsampler)
 app.command("vectorize")(vectorize.vectorize)
 app.command("models")(models.models)

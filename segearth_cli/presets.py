@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from segearth_cli.classes import ClassSet, parse, with_background
 from segearth_cli.errors import UsageError
@@ -22,8 +23,8 @@ class Preset:
 
     rows: a class each, its phrases separated by commas. threshold: probability in 0..1 below which a pixel falls to
     `background`, the name of a class. long_side: pixels the longer side of a scene is resampled to. global_bias:
-    lambda, the weight of the global token (0 = none). published: per cent, mIoU or, for one-class sets, the IoU of
-    the one class. label_codes, label_ignored: how the public labels are coded; empty = class codes, 255 ignored.
+    lambda, the share of the global token taken away (0 = none). published: per cent, mIoU or, for one-class sets, the
+    IoU of the one class. label_codes, label_ignored: how the public labels are coded; empty = class codes, 255 ignored.
     """
 
     id: str
@@ -33,13 +34,24 @@ class Preset:
     published: float
     background: str = "background"
     long_side: int = 448
-    global_bias: float = -0.3
+    global_bias: float = 0.3
     label_codes: Codes = field(default_factory=dict, hash=False)
     label_ignored: frozenset[int] = frozenset({255})
 
     def classes(self) -> ClassSet:
         """The classes with their phrases and background, in the order of the published label codes."""
         return with_background(parse(",".join(row.replace(",", "|") for row in self.rows)), self.background)
+
+    def settings(self) -> dict[str, Any]:
+        """What the published setting says beside classes, by keyword of `predict`."""
+        return {
+            "threshold": self.threshold,
+            "long_side": self.long_side,
+            "global_bias": self.global_bias,
+            "attention": "segearth",
+            "blend": "mean",
+            "antialias": False,
+        }
 
     @property
     def metric(self) -> str:

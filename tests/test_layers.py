@@ -22,7 +22,7 @@ ORDER = (
     "model",
     "raster",
     "presets faces",
-    "classes console files",
+    "classes console files options",
     "errors __init__",
 )
 FLOOR = {name: -floor for floor, names in enumerate(ORDER) for name in names.split()}

@@ -39,7 +39,7 @@ def test_a_preset_is_a_class_list_with_its_background(preset):
     assert len(classes) == len(preset.rows)
     assert classes.names[classes.background] == preset.background
     assert preset.long_side == 448
-    assert preset.global_bias == (0.0 if preset.id == "xbd" else -0.3)
+    assert preset.global_bias == (0.0 if preset.id == "xbd" else 0.3)
     assert preset.metric == ("foreground IoU" if len(classes) == 2 else "mIoU")
 
 

@@ -18,11 +18,10 @@ from segearth_cli.commands.arguments import INPUTS, inputs, is_one, mask_raster,
 from segearth_cli.commands.many import Tried, each, raise_failed
 from segearth_cli.console import answer, note, progress
 from segearth_cli.errors import ClassesError, SomeFailedError, UsageError
-from segearth_cli.evaluation import Pairing, pair
 from segearth_cli.files import refuse_existing, replacing
 
 if TYPE_CHECKING:
-    from segearth_cli.evaluation import EvaluateOptions, LabelCodes, Tally
+    from segearth_cli.evaluation import EvaluateOptions, LabelCodes, Pairing, Tally
 
 _SHOWN = 3  # unpaired files named one by one
 
@@ -100,6 +99,8 @@ def evaluate(
 
 def _pairing(predictions: str, labels: str, prediction_suffix: str, label_suffix: str) -> Pairing:
     """Two files as one pair whatever their names; folders, patterns and lists by stem."""
+    from segearth_cli.evaluation import Pairing, pair
+
     if predictions == labels == "-":
         raise UsageError("masks and labels: only one of them can come from stdin")
     masks, truths = inputs([predictions], masks_in), inputs([labels], masks_in)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +13,9 @@ from segearth_cli.commands.many import Tried, each_twice, raise_failed
 from segearth_cli.commands.results import show
 from segearth_cli.errors import UsageError
 from segearth_cli.jobs import Entry, Outcome, read_manifest, summary_lines, write_summary
+from segearth_cli.options import build, option, validate
 
+Engine = Literal["local", "dask"]
 BLOCK = 512  # pixels of a mask's blocks (raster.BLOCK, which would bring rasterio into --help)
 
 if TYPE_CHECKING:
@@ -23,28 +25,66 @@ if TYPE_CHECKING:
     from segearth_cli.weights import ModelOptions
 
 
+def parse_devices(text: str) -> tuple[str, ...]:
+    """Devices from `cuda:0,cuda:1`. Raises UsageError when one is empty."""
+    named = tuple(part.strip() for part in text.split(","))
+    if not all(named):
+        raise UsageError(f"--devices {text}: need devices separated by commas, e.g. cuda:0,cuda:1")
+    return named
+
+
 @dataclass(frozen=True, slots=True)
 class Sharding:
-    """The options of long jobs, checked to go together. index, count: the share to compute, or None for all."""
+    """The options of long jobs, checked to go together."""
 
-    work: Path | None = None
-    size: int = 4096
-    resume: bool = False
-    index: int | None = None
-    count: int | None = None
-    engine: str = "local"
-    scheduler: str | None = None
-    devices: tuple[str, ...] = ()
+    work: Path | None = option(
+        None,
+        help="Keep finished parts of the mask in this folder, to go on from and to share.",
+        panel="Long jobs",
+        unit="folder",
+    )
+    """The folder of the run; None = all at once."""
+    size: int = option(4096, "--shard-size", help="Side of the parts that --work keeps.", panel="Long jobs", unit="px")
+    """Side of a shard in pixels of the scene, a multiple of `BLOCK`."""
+    resume: bool = option(
+        False, help="Go on where the run in --work stopped; skip scenes that are done.", panel="Long jobs"
+    )
+    """Join a run that is there."""
+    index: int | None = option(
+        None,
+        "--shard-index",
+        help="Compute one share of the parts only, counted from 0.",
+        panel="Long jobs",
+        unit="number",
+    )
+    """The share to compute, below `count`; None = all of them."""
+    count: int | None = option(
+        None, "--shard-count", help="Into how many shares the parts are dealt.", panel="Long jobs", unit="number"
+    )
+    """Shares in all; None = one."""
+    engine: Engine = option("local", help="Where parts are computed.", panel="Long jobs")
+    """What hands shards out."""
+    scheduler: str | None = option(
+        None,
+        help="Address of a Dask scheduler.",
+        panel="Long jobs",
+        unit="address",
+        shown="a cluster on this machine",
+    )
+    """Address of a Dask scheduler; None = a cluster on this machine."""
+    devices: tuple[str, ...] = option(
+        (), help="One process a device, e.g. cuda:0,cuda:1.", panel="Long jobs", unit="names", parse=parse_devices
+    )
+    """A process for each; empty = this one."""
 
     def __post_init__(self) -> None:
+        validate(self)
         if (self.index is None) != (self.count is None):
             raise UsageError("--shard-index and --shard-count go together, e.g. --shard-index 0 --shard-count 8")
         if self.size < BLOCK or self.size % BLOCK:
             raise UsageError(f"--shard-size {self.size}: need a multiple of {BLOCK} px, the mask's blocks")
         if self.index is not None and self.count is not None and not 0 <= self.index < self.count:
             raise UsageError(f"--shard-index {self.index}: must be 0 to {self.count - 1}, below --shard-count")
-        if self.engine not in ("local", "dask"):
-            raise UsageError(f"--engine {self.engine}: choose local or dask")
         if self.scheduler is not None and self.engine != "dask":
             raise UsageError("--scheduler: is for --engine dask")
         needing = {
@@ -60,6 +100,11 @@ class Sharding:
     def partial(self) -> bool:
         """Whether only a share is computed, which joins no mask."""
         return self.index is not None
+
+    @property
+    def own_device(self) -> dict[str, str]:
+        """The device of this process by keyword, where --devices names it."""
+        return {"device": self.devices[0]} if self.devices else {}
 
     @property
     def share(self) -> Share:
@@ -79,20 +124,14 @@ class Sharding:
         return jobs.compute_share(work, share)
 
 
-def sharding_options(
-    work: Path | None, size: int, resume: bool, index: int | None, count: int | None, engine: str,
-    scheduler: str | None, devices: str | None, device: str, precision: str,
-) -> tuple[Sharding, str]:  # fmt: skip
-    """The options of long jobs, and the device of this process. Raises UsageError where they do not go together."""
-    named = tuple(part.strip() for part in devices.split(",")) if devices is not None else ()
-    if not all(named):
-        raise UsageError(f"--devices {devices}: need devices separated by commas, e.g. cuda:0,cuda:1")
-    if named and device != "auto":
+def sharding_options(given: Mapping[str, Any]) -> Sharding:
+    """The options of long jobs. Raises UsageError where they do not go together, or not with those of the model."""
+    sharding = build(Sharding, given)
+    if sharding.devices and given.get("device", "auto") != "auto":
         raise UsageError("--device and --devices: choose one of them")
-    if scheduler is not None and precision == "auto":
+    if sharding.scheduler is not None and given.get("precision", "auto") == "auto":
         raise UsageError("--scheduler: name the workers' --precision too, fp32, fp16 or bf16; auto is for one machine")
-    sharding = Sharding(work, size, resume, index, count, engine, scheduler, named)
-    return sharding, named[0] if named else device
+    return sharding
 
 
 def scene_entries(scenes: Sequence[str], manifest: Path | None) -> list[Entry]:

@@ -11,13 +11,13 @@ from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
     from segearth_cli.prediction.decision import Decider, Decision
-    from segearth_cli.prediction.plan import KEPT_BYTES, Plan, PredictOptions, estimate, make_plan
+    from segearth_cli.prediction.options import ClassOptions, PredictOptions, RunOptions, untold
+    from segearth_cli.prediction.plan import KEPT_BYTES, Plan, estimate, make_plan
     from segearth_cli.prediction.provenance import run_tags
     from segearth_cli.prediction.scene_to_mask import (
         Measured,
         Predictor,
         Prepared,
-        RunOptions,
         Summary,
         as_json,
         assembled_once,
@@ -31,9 +31,12 @@ if TYPE_CHECKING:
     )
     from segearth_cli.prediction.schedule import Model, Work, work_for
     from segearth_cli.prediction.segment import segmented_rows
+    from segearth_cli.prediction.settings import ADVISED, Settings, defaults_now, resolve_settings
 
 __all__ = [
+    "ADVISED",
     "KEPT_BYTES",
+    "ClassOptions",
     "Decider",
     "Decision",
     "Measured",
@@ -43,19 +46,23 @@ __all__ = [
     "Predictor",
     "Prepared",
     "RunOptions",
+    "Settings",
     "Summary",
     "Work",
     "as_json",
     "assembled_once",
+    "defaults_now",
     "estimate",
     "make_plan",
     "predict_scene",
     "prepared",
+    "resolve_settings",
     "run_tags",
     "segmented_rows",
     "summarise",
     "there_already",
     "together",
+    "untold",
     "work_for",
     "write_polygons",
     "write_region",
@@ -65,13 +72,15 @@ __getattr__ = lazy_face(
     __name__,
     {
         "decision": "Decider Decision",
-        "plan": "KEPT_BYTES Plan PredictOptions estimate make_plan",
+        "options": "ClassOptions PredictOptions RunOptions untold",
+        "plan": "KEPT_BYTES Plan estimate make_plan",
         "provenance": "run_tags",
         "scene_to_mask": (
-            "Measured Predictor Prepared RunOptions Summary as_json assembled_once predict_scene prepared summarise "
+            "Measured Predictor Prepared Summary as_json assembled_once predict_scene prepared summarise "
             "there_already together write_polygons write_region"
         ),
         "schedule": "Model Work work_for",
         "segment": "segmented_rows",
+        "settings": "ADVISED Settings defaults_now resolve_settings",
     },
 )

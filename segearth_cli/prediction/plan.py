@@ -1,55 +1,17 @@
-"""How a scene will be cut and at which resolution: options, the plan made of them, and what it will cost."""
+"""How a scene will be cut and at which resolution: the plan made of the options, and what it will cost."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import get_args
+from dataclasses import dataclass
 
-from segearth_cli.errors import GridError, RasterError, UsageError
-from segearth_cli.model import Attention
-from segearth_cli.raster import Blend, ReadOptions, Scene, Window, touching, working_size
+from segearth_cli.errors import GridError, RasterError
+from segearth_cli.prediction.options import PredictOptions
+from segearth_cli.raster import Blend, Scene, Window, touching, working_size
 
 KEPT_BYTES = 1 << 29  # that windows leave for their neighbours; at 224 px every 112, enough for 7,000 px of width
 MAX_SIDE = 10_000_000  # pixels of a working grid; more is a typing error
 SAME_GSD = 2e-3  # a scene this close to --gsd keeps its grid: UTM stretches half a metre by less within a zone
-
-
-@dataclass(frozen=True, slots=True)
-class PredictOptions:
-    """Every choice that changes a pixel of the mask, but for the model and the classes.
-
-    window, stride: pixels of the working grid; None = the model's native window and half of it. scale, gsd (metres),
-    long_side (pixels): at most one of them; the working grid is the scene's own without. threshold: winners with a
-    lower probability fall to the background. global_bias: lambda of the method, taken away.
-    """
-
-    window: int | None = None
-    stride: int | None = None
-    blend: Blend = "mean"
-    scale: float | None = None
-    gsd: float | None = None
-    long_side: int | None = None
-    threshold: float = 0.0
-    attention: Attention = "segearth"
-    global_bias: float = 0.3
-    read: ReadOptions = field(default_factory=ReadOptions)
-
-    def __post_init__(self) -> None:
-        given = [name for name in ("scale", "gsd", "long_side") if getattr(self, name) is not None]
-        if len(given) > 1:
-            flags = " and ".join("--" + name.replace("_", "-") for name in given)
-            raise UsageError(f"{flags} together: choose one resolution")
-        for name in given + ["window"] * (self.window is not None):
-            if not getattr(self, name) > 0 or not math.isfinite(getattr(self, name)):
-                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be above 0")
-        if not 0 <= self.threshold <= 1:
-            raise UsageError(f"--threshold {self.threshold}: must be a probability, 0 to 1")
-        for name, known in (("blend", get_args(Blend)), ("attention", get_args(Attention))):
-            if getattr(self, name) not in known:
-                raise UsageError(f"--{name} {getattr(self, name)}: choose one of {', '.join(known)}")
-        if not math.isfinite(self.global_bias):
-            raise UsageError(f"--global-bias {self.global_bias}: must be a number")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from typing import Any
 from segearth_cli import __version__
 from segearth_cli.classes import CLASSES_TAG, ClassSet, to_tag
 from segearth_cli.errors import UsageError
-from segearth_cli.prediction.plan import Plan, PredictOptions
+from segearth_cli.prediction.options import PredictOptions
+from segearth_cli.prediction.plan import Plan
 from segearth_cli.raster import Outputs, Scene, local_files, read_tags
 
 

@@ -18,34 +18,13 @@ from numpy.typing import NDArray
 from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.console import Progress, progress
 from segearth_cli.prediction.decision import Decider
-from segearth_cli.prediction.plan import Plan, PredictOptions, make_plan
+from segearth_cli.prediction.options import PredictOptions, RunOptions, untold
+from segearth_cli.prediction.plan import Plan, make_plan
 from segearth_cli.prediction.provenance import done_before, run_facts, run_tags
 from segearth_cli.prediction.schedule import work_for
 from segearth_cli.prediction.segment import segmented_rows
 from segearth_cli.raster import Outputs, Scene, Window, environment, identity, open_scene, writing
 from segearth_cli.weights import Assembled, ModelOptions, assemble
-
-
-def untold(_line: str) -> None:
-    """Tells the user nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How scenes are computed; none of it changes a pixel."""
-
-    batch: int | None = None
-    """Windows computed together; None = chosen by the device."""
-    threads: int = 2
-    """Threads that read ahead of the model."""
-    quiet: bool = False
-    """No progress, and no notes of the vector writer."""
-    skip: bool = False
-    """Leave scenes alone whose files are there from the same run, refuse to replace those of another one."""
-    overwrite: bool = False
-    """With `skip`, replace what another run has written."""
-    notice: Callable[[str], None] = untold
-    """Called with each line that the user should see."""
 
 
 def assembled_once(

@@ -5,32 +5,30 @@ not at all; readers give class codes in strips. Rasterio and GDAL are behind thi
 Knows no model, no class that is not in a file, and prints nothing.
 """
 
-from segearth_cli.raster.datasets import environment, open_dataset, quietly
-from segearth_cli.raster.fingerprint import identity, local_files
-from segearth_cli.raster.georeference import (
-    Frame,
-    Georeferenced,
-    frame_from_json,
-    frame_to_json,
-    region_georeference,
-)
-from segearth_cli.raster.grid import Blend, Window, blocks, starts, touching, window_weights, windows, working_size
-from segearth_cli.raster.ground import Ground, Size, parse_area, parse_length
-from segearth_cli.raster.mask_reader import Mask, Recoding, is_result, mask_strips, read_mask, read_tags
-from segearth_cli.raster.mask_writer import (
-    BLOCK,
-    Rows,
-    label,
-    layouts,
-    write_category_names,
-    writing,
-)
-from segearth_cli.raster.open import open_scene, parse_bands
-from segearth_cli.raster.outputs import Outputs
-from segearth_cli.raster.paths import SUFFIXES, exists, local_folder, local_path, rasters_below
-from segearth_cli.raster.remote import is_remote
-from segearth_cli.raster.scene import Chip, ReadOptions, Scene, stem
-from segearth_cli.raster.stretch import parse_stretch
+from typing import TYPE_CHECKING
+
+from segearth_cli.faces import lazy_face
+
+if TYPE_CHECKING:
+    from segearth_cli.raster.datasets import environment, open_dataset, quietly
+    from segearth_cli.raster.fingerprint import identity, local_files
+    from segearth_cli.raster.georeference import (
+        Frame,
+        Georeferenced,
+        frame_from_json,
+        frame_to_json,
+        region_georeference,
+    )
+    from segearth_cli.raster.grid import Window, blocks, starts, touching, window_weights, windows, working_size
+    from segearth_cli.raster.ground import Ground, Size, parse_area, parse_length
+    from segearth_cli.raster.mask_reader import Mask, Recoding, is_result, mask_strips, read_mask, read_tags
+    from segearth_cli.raster.mask_writer import BLOCK, Rows, label, layouts, write_category_names, writing
+    from segearth_cli.raster.open import open_scene
+    from segearth_cli.raster.options import Blend, ReadOptions, parse_bands, parse_stretch
+    from segearth_cli.raster.outputs import Outputs
+    from segearth_cli.raster.paths import SUFFIXES, exists, local_folder, local_path, rasters_below
+    from segearth_cli.raster.remote import is_remote
+    from segearth_cli.raster.scene import Chip, Scene, stem
 
 __all__ = [
     "BLOCK",
@@ -82,3 +80,22 @@ __all__ = [
     "write_category_names",
     "writing",
 ]
+
+__getattr__ = lazy_face(
+    __name__,
+    {
+        "datasets": "environment open_dataset quietly",
+        "fingerprint": "identity local_files",
+        "georeference": "Frame Georeferenced frame_from_json frame_to_json region_georeference",
+        "grid": "Window blocks starts touching window_weights windows working_size",
+        "ground": "Ground Size parse_area parse_length",
+        "mask_reader": "Mask Recoding is_result mask_strips read_mask read_tags",
+        "mask_writer": "BLOCK Rows label layouts write_category_names writing",
+        "open": "open_scene",
+        "options": "Blend ReadOptions parse_bands parse_stretch",
+        "outputs": "Outputs",
+        "paths": "SUFFIXES exists local_folder local_path rasters_below",
+        "remote": "is_remote",
+        "scene": "Chip Scene stem",
+    },
+)

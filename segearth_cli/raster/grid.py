@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
 
 from segearth_cli.errors import GridError
-
-Blend = Literal["mean", "taper"]
+from segearth_cli.raster.options import Blend
 
 
 class Window(NamedTuple):

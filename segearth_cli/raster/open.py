@@ -11,8 +11,9 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from segearth_cli.errors import RasterError, UsageError
 from segearth_cli.raster.datasets import open_dataset
+from segearth_cli.raster.options import ReadOptions
 from segearth_cli.raster.remote import is_remote
-from segearth_cli.raster.scene import ReadOptions, Scene
+from segearth_cli.raster.scene import Scene
 from segearth_cli.raster.stretch import with_stretch
 
 
@@ -62,16 +63,6 @@ def open_scene(path: str, options: ReadOptions | None = None) -> Scene:
             notices=tuple(notices),
         )
     return with_stretch(scene, options.stretch)
-
-
-def parse_bands(text: str | None) -> tuple[int, ...] | None:
-    """Band numbers from `4,3,2`. Raises UsageError when they are no numbers."""
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--bands {text}: need band numbers from 1 separated by commas, e.g. 4,3,2") from None
 
 
 def _choose_bands(ds: Any, path: str, asked: Sequence[int] | None) -> tuple[tuple[int, ...], list[str]]:

@@ -46,18 +46,6 @@ class Chip:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadOptions:
-    """How pixels become 8-bit RGB."""
-
-    bands: tuple[int, ...] | None = None
-    """Three band numbers from 1 or one; None = by colour interpretation."""
-    stretch: str = "auto"
-    """`MIN,MAX` in the scene's own values, percentiles such as `P2,P98`, or `auto`: P2,P98, and none for 8-bit."""
-    antialias: bool = True
-    """Average what a coarser pixel covers (as GDAL's bilinear does); off: the two nearest an axis, as published."""
-
-
-@dataclass(frozen=True, slots=True)
 class Scene:
     """A raster opened for segmentation; safe to read from several threads."""
 

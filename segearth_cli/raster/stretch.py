@@ -8,31 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segearth_cli.errors import UsageError
 from segearth_cli.raster.grid import Window
+from segearth_cli.raster.options import parse_stretch
 from segearth_cli.raster.scene import Scene
 
 STRETCH_SAMPLE = 1024  # longest side, in pixels, of the decimated read that a stretch is computed from
 STRETCH_PIXELS = 100_000_000  # rasters above this are sampled in blocks
-
-
-def parse_stretch(rule: str) -> tuple[tuple[float, float], tuple[float, float] | None]:
-    """Percentiles, and limits when the rule names values. Raises UsageError for anything else.
-
-    >>> parse_stretch("P1,P99"), parse_stretch("0,3000")
-    (((1.0, 99.0), None), ((2.0, 98.0), (0.0, 3000.0)))
-    """
-    if rule == "auto":
-        return (2.0, 98.0), None
-    try:
-        low, high = rule.split(",")
-        percent = low[:1] in "pP" and high[:1] in "pP"
-        pair = (float(low[1:]), float(high[1:])) if percent else (float(low), float(high))
-    except ValueError:
-        pair, percent = (1.0, 0.0), False
-    if not pair[0] < pair[1] or (percent and (pair[0] < 0 or pair[1] > 100)):
-        raise UsageError(f"--stretch {rule}: need auto, MIN,MAX or two percentiles such as P2,P98")
-    return (pair, None) if percent else ((2.0, 98.0), pair)
 
 
 def with_stretch(scene: Scene, rule: str) -> Scene:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
-    from segearth_cli.weights.assembly import Assembled, ModelOptions, assemble
+    from segearth_cli.weights.assembly import Assembled, assemble
     from segearth_cli.weights.catalogue import AUTHORS, CATALOGUE, PUBLISHED
     from segearth_cli.weights.downloads import download
     from segearth_cli.weights.load import Clip, load_clip, load_upsampler, save_upsampler
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         MINI,
         SETTINGS,
         UPSAMPLER,
+        Choice,
         advice,
         choose,
         here,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         kept,
         weight_file,
     )
+    from segearth_cli.weights.options import ModelOptions, Precision
     from segearth_cli.weights.phrase_cache import phrase_embeddings
     from segearth_cli.weights.tensors import read_tensors
 
@@ -38,8 +40,10 @@ __all__ = [
     "SETTINGS",
     "UPSAMPLER",
     "Assembled",
+    "Choice",
     "Clip",
     "ModelOptions",
+    "Precision",
     "advice",
     "assemble",
     "choose",
@@ -58,11 +62,12 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
-        "assembly": "Assembled ModelOptions assemble",
+        "assembly": "Assembled assemble",
         "catalogue": "AUTHORS CATALOGUE PUBLISHED",
         "downloads": "download",
         "load": "Clip load_clip load_upsampler save_upsampler",
-        "locate": "CONFIG MINI SETTINGS UPSAMPLER advice choose here image_facts kept weight_file",
+        "locate": "CONFIG MINI SETTINGS UPSAMPLER Choice advice choose here image_facts kept weight_file",
+        "options": "ModelOptions Precision",
         "phrase_cache": "phrase_embeddings",
         "tensors": "read_tensors",
     },

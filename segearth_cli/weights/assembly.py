@@ -10,27 +10,10 @@ import torch
 
 from segearth_cli.classes import ClassSet
 from segearth_cli.files import cache_dir
-from segearth_cli.model import Attention, Encoder, Fused, Segmenter, pick_device, pick_precision
+from segearth_cli.model import Encoder, Fused, Segmenter, pick_device, pick_precision
 from segearth_cli.weights.load import load_clip, load_upsampler
+from segearth_cli.weights.options import ModelOptions
 from segearth_cli.weights.phrase_cache import phrase_embeddings, unknown_words
-
-
-@dataclass(frozen=True, slots=True)
-class ModelOptions:
-    """Which model, already resolved (`locate.choose`), and where it runs."""
-
-    model: str
-    """A resolved --model."""
-    upsampler: str = "none"
-    """A resolved --upsampler; none = logits of tokens, resized bilinearly."""
-    attention: Attention = "segearth"
-    """Of the last block."""
-    global_bias: float = 0.3
-    """Share of the global token's cosine taken from every pixel: lambda = -global_bias."""
-    device: str = "auto"
-    """auto, cpu, cuda:N or mps."""
-    precision: str = "auto"
-    """auto, fp32, bf16 or fp16."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from rasterio.transform import Affine
 
 from segearth_cli.errors import GridError, RasterError, UsageError
-from segearth_cli.prediction.plan import Plan, PredictOptions, estimate, make_plan
+from segearth_cli.prediction import PredictOptions
+from segearth_cli.prediction.plan import Plan, estimate, make_plan
 from segearth_cli.raster import grid, open_scene
 from segearth_cli.raster.grid import Window
+from segearth_cli.weights import ModelOptions
 
 SIDES = st.integers(1, 300)
 
@@ -76,13 +78,27 @@ def test_a_stride_that_does_not_tile_is_told(scene, stride):
         ({"threshold": 1.1}, "--threshold 1.1: must be a probability, 0 to 1"),
         ({"threshold": math.nan}, "--threshold nan: must be a probability, 0 to 1"),
         ({"blend": "max"}, "--blend max: choose one of mean, taper"),
-        ({"attention": "x"}, "--attention x: choose one of segearth, clearclip, vanilla"),
-        ({"global_bias": math.inf}, "--global-bias inf: must be a number"),
+        ({"threshold": "high"}, "--threshold 'high': need a number"),
+        ({"window": 2.5}, "--window 2.5: need a whole number"),
     ],
 )
 def test_options_that_cannot_be_meant_are_told(options, line):
     with pytest.raises(UsageError) as caught:
         PredictOptions(**options)
+    assert str(caught.value) == line
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"attention": "x"}, "--attention x: choose one of segearth, clearclip, vanilla"),
+        ({"precision": "fp8"}, "--precision fp8: choose one of auto, fp32, bf16, fp16"),
+        ({"global_bias": math.inf}, "--global-bias inf: must be a number"),
+    ],
+)
+def test_options_of_the_model_that_cannot_be_meant_are_told(options, line):
+    with pytest.raises(UsageError) as caught:
+        ModelOptions("mini", **options)
     assert str(caught.value) == line
 
 

@@ -1,0 +1,55 @@
+"""Writes README's table of the options of `segearth predict`, and the page of all others, from what options tell.
+
+python scripts/option_table.py
+"""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from segearth_cli import cli
+from segearth_cli.commands.predict import predict
+from segearth_cli.options import table
+from segearth_cli.weights import advice
+
+ROOT = Path(__file__).parent.parent
+README, OTHERS = ROOT / "README.md", ROOT / "docs" / "options.md"
+START, END = "<!-- options: scripts/option_table.py -->\n", "<!-- end of options -->\n"
+HEAD = """# Options of the other commands
+
+Those of `segearth predict` stand in the [README](../README.md). Written by `scripts/option_table.py`; every command
+takes `-h` and `--help`.
+"""
+
+
+def with_table(text: str) -> str:
+    """README's text with the table as it should be."""
+    before, rest = text.split(START)
+    _, after = rest.split(END)
+    return before + START + "\n" + table(predict.options, advice("mini"), "mini") + "\n" + END + after
+
+
+def reference() -> str:
+    """The page of the options of all commands but predict."""
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    parts = [HEAD]
+    for name, command in sorted(commands.items()):
+        if name == "predict":
+            continue
+        options = [param for param in command.params if param.param_type_name == "option"]
+        rows = ["| option | meaning | default |", "|-|-|-|", *map(_row, options)]
+        parts.append(f"\n## `segearth {name}`\n\n{command.help.splitlines()[0]}\n\n" + "\n".join(rows) + "\n")
+    return "".join(parts)
+
+
+def _row(param: Any) -> str:
+    flags = ", ".join(f"`{flag}`" for flag in sorted(param.opts, key=lambda flag: not flag.startswith("--")))
+    default = "" if param.default in (None, False, "") else str(param.default)
+    help_text = param.help.replace("|", "\\|")
+    return f"| {flags} | {help_text} | {default} |".replace("  |", " |")
+
+
+if __name__ == "__main__":
+    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    OTHERS.write_text(reference(), encoding="utf-8")

@@ -1,0 +1,88 @@
+"""Commands whose flags are the options that dataclasses declare; their help, by panels, with the defaults of now."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from segearth_cli.options import Option, default_text, options_of, value_text
+
+Command = Callable[..., Any]
+Values = Mapping[str, Any]
+
+_METAVARS = {int: "number", float: "number", str: "text"}
+
+
+def flags_of(*owners: type, defaults: Callable[[], Values] = dict) -> Callable[[Command], Command]:
+    """For a command `f(argument, ..., **given)`: its flags are the options of the dataclasses, those given in `given`.
+
+    defaults: values that stand in for the options' own, by keyword; called when somebody asks for help.
+    """
+    told = all_options(*owners)
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def called(**values: Any) -> Any:
+            return command(**{name: value for name, value in values.items() if value is not None or name in own})
+
+        signature = inspect.signature(command, eval_str=True)
+        own = {name: p for name, p in signature.parameters.items() if p.kind is not p.VAR_KEYWORD}
+        flags = [_parameter(one) for one in told]
+        parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in own.values()] + flags
+        called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {p.name: p.annotation for p in parameters}
+        called.options = told  # type: ignore[attr-defined]
+        called.defaults = defaults  # type: ignore[attr-defined]
+        return called
+
+    return decorate
+
+
+def all_options(*owners: type) -> tuple[Option, ...]:
+    """The options of several dataclasses, those of a panel side by side, panels in the order they are first named."""
+    told = [one for owner in owners for one in options_of(owner)]
+    panels = list(dict.fromkeys(one.panel for one in told))
+    return tuple(sorted(told, key=lambda one: panels.index(one.panel)))
+
+
+class PanelCommand(TyperCommand):
+    """A command that lists its options by panel, each with the default that would count now."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Writes arguments and options into the help page."""
+        told: dict[str, Option] = {one.name: one for one in getattr(self.callback, "options", ())}
+        now: Values = getattr(self.callback, "defaults", dict)()
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is None:
+                continue
+            option = told.get(param.name or "")
+            heading = "Arguments" if param.param_type_name == "argument" else option.panel if option else ""
+            sections.setdefault(heading or "Options", []).append((record[0], record[1] + _default(option, now)))
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def _default(option: Option | None, now: Values) -> str:
+    if option is None:
+        return ""
+    text = value_text(now[option.name]) if option.name in now else default_text(option)
+    return f" [default: {text}]" if text else ""
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    """An option as Typer reads it; None when it is not given."""
+    kind: Any = str if option.parse else list[str] if option.kind is tuple else option.kind
+    choices = "|".join(map(str, option.choices))
+    metavar = None if option.kind is bool else choices or option.unit or _METAVARS.get(option.kind)
+    declared = typer.Option(*option.flags, help=option.help, metavar=metavar, show_default=False)
+    return inspect.Parameter(
+        option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, declared]
+    )

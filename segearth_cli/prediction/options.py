@@ -1,0 +1,160 @@
+"""What the user can say of a mask and of how it is computed; without torch, so that a command line can use it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from segearth_cli.errors import UsageError
+from segearth_cli.options import option, validate
+from segearth_cli.raster import Blend, ReadOptions
+
+RESOLUTIONS = ("scale", "gsd", "long_side")  # at most one of them is given
+
+
+def untold(_line: str) -> None:
+    """Tells the user nothing."""
+
+
+def parse_batch(text: str) -> int | None:
+    """Windows at once from the text of a flag, None for `auto`. Raises UsageError for anything else."""
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"--batch-size {text}: need auto or a number from 1")
+    return int(text)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassOptions:
+    """Which classes a mask has, in words; one of the first three."""
+
+    classes: str | None = option(
+        None,
+        "--classes",
+        "-c",
+        help="Classes by comma, synonyms by bar: 'water|river|lake,building|roof'.",
+        panel="Classes",
+        unit="words",
+    )
+    """Classes separated by commas, their synonyms by bars."""
+    classes_file: Path | None = option(
+        None,
+        help="One class a line: phrases by comma, the first its name; #RRGGBB colour; # comment.",
+        panel="Classes",
+        unit="file",
+    )
+    """A class file."""
+    preset: str | None = option(
+        None,
+        help="A published setting, e.g. loveda: classes, background, threshold, resolution, lambda.",
+        panel="Classes",
+        unit="name",
+    )
+    """Id or name of a published setting."""
+    background: str | None = option(
+        None,
+        help="Class that low confidence falls to, put first when missing; or none.",
+        panel="Classes",
+        unit="name",
+        shown="background",
+    )
+    """Name of the class that low confidence falls to; None = `background`, or the preset's."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """Every choice that changes a pixel of the mask, but for the model and the classes."""
+
+    threshold: float = option(
+        0.0,
+        "--threshold",
+        "-t",
+        help="Winners below this probability become background.",
+        panel="Classes",
+        advised=True,
+    )
+    """Probability, 0 to 1; winners below it fall to the background."""
+    window: int | None = option(
+        None, help="Window side.", panel="Windows", unit="px", shown="the model's", advised=True
+    )
+    """Side in pixels of the working grid; None = the model's native window."""
+    stride: int | None = option(
+        None, help="Window step.", panel="Windows", unit="px", shown="half the window", advised=True
+    )
+    """Step in pixels of the working grid, 1 to `window`; None = half of it."""
+    blend: Blend = option(
+        "mean",
+        help="Overlapping windows: mean as published, taper hides block edges.",
+        panel="Windows",
+        advised=True,
+    )
+    """How windows weigh where they overlap."""
+    scale: float | None = option(
+        None,
+        help="Resample the scene by this factor for the model; the mask keeps its grid.",
+        panel="Resolution",
+        unit="factor",
+        advised=True,
+    )
+    """Working pixels for each of the scene's, along a side; above 0."""
+    gsd: float | None = option(
+        None,
+        help="Resample the scene to this size of a pixel, for the model.",
+        panel="Resolution",
+        unit="metres",
+        advised=True,
+    )
+    """Metres a working pixel, above 0."""
+    long_side: int | None = option(
+        None, help="Resample the scene to this long side, for the model.", panel="Resolution", unit="px", advised=True
+    )
+    """Pixels of the working grid's longer side, above 0."""
+    read: ReadOptions = field(default_factory=ReadOptions)
+    """How the scene becomes 8-bit RGB."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+        given = [name for name in RESOLUTIONS if getattr(self, name) is not None]
+        if len(given) > 1:
+            flags = " and ".join("--" + name.replace("_", "-") for name in given)
+            raise UsageError(f"{flags} together: choose one resolution")
+        for name in given + ["window"] * (self.window is not None):
+            if not getattr(self, name) > 0 or not math.isfinite(getattr(self, name)):
+                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be above 0")
+        if not 0 <= self.threshold <= 1:
+            raise UsageError(f"--threshold {self.threshold}: must be a probability, 0 to 1")
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How scenes are computed; none of it changes a pixel."""
+
+    batch: int | None = option(
+        None,
+        "--batch-size",
+        help="Windows at once: auto or a number; halved when memory runs out.",
+        panel="Machine",
+        unit="number",
+        shown="auto",
+        parse=parse_batch,
+    )
+    """Windows computed together, from 1; None = chosen by the device."""
+    threads: int = option(2, "--workers", help="Threads that read ahead.", panel="Machine", unit="number")
+    """Threads that read ahead of the model, from 1."""
+    quiet: bool = option(False, "--quiet", "-q", help="Errors only.", panel="Messages")
+    """No progress, and no notes of the vector writer."""
+    skip: bool = False
+    """Leave scenes alone whose files are there from the same run, refuse to replace those of another one."""
+    overwrite: bool = option(False, help="Replace files that exist.", panel="Outputs")
+    """With `skip`, replace what another run has written."""
+    notice: Callable[[str], None] = untold
+    """Called with each line that the user should see."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+        for flag, number in (("--batch-size", self.batch), ("--workers", self.threads)):
+            if number is not None and number < 1:
+                raise UsageError(f"{flag} {number}: need a number from 1")

@@ -1,0 +1,104 @@
+"""From what the user gave to what a run is made of: the one order in which defaults, advice, preset and flags count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segearth_cli import classes as class_lists
+from segearth_cli.classes import ClassSet
+from segearth_cli.errors import UsageError, WeightsError
+from segearth_cli.options import Option, build, options_of, refuse_unknown, taken
+from segearth_cli.prediction.options import RESOLUTIONS, ClassOptions, PredictOptions
+from segearth_cli.presets import Preset, get
+from segearth_cli.weights import SETTINGS, ModelOptions, advice, choose
+
+ADVISED: dict[str, Option] = {
+    told.name: told for owner in (PredictOptions, ModelOptions) for told in options_of(owner) if told.advised
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that decides the value of a pixel, but the scene."""
+
+    classes: ClassSet
+    """The classes of the mask."""
+    model: ModelOptions
+    """Which model, its upsampler resolved."""
+    options: PredictOptions
+    """Every other choice."""
+    note: str | None
+    """One line for the user on the model that was taken, None where it was named."""
+
+
+def resolve_settings(given: Mapping[str, Any], classes: ClassSet | None = None) -> Settings:
+    """The settings of a run: defaults, below the model's advice, below the preset's, below what is given.
+
+    given: values by keyword (`options.Option.name`), None = not given; keywords of other dataclasses are left alone.
+    classes: in place of a list in words. Raises UsageError for what cannot be meant, WeightsError for a model that is
+    absent or whose advice is damaged.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    listed, preset = _classes(build(ClassOptions, given), classes)
+    choice = choose(given.get("model", "auto"), given.get("upsampler"))
+    named = {"model": choice.model, "upsampler": choice.upsampler}
+    layers = [advised(choice.model), preset.settings() if preset else {}, given]
+    settings = stacked(layers) | named
+    return Settings(listed, build(ModelOptions, settings), build(PredictOptions, settings), choice.note)
+
+
+def stacked(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several layers as one, later ones before earlier; one resolution replaces another.
+
+    >>> stacked([{"scale": 0.5, "blend": "taper"}, {"gsd": 1.0}])
+    {'blend': 'taper', 'gsd': 1.0}
+    """
+    settings: dict[str, Any] = {}
+    for layer in layers:
+        if layer.keys() & set(RESOLUTIONS):
+            settings = {name: value for name, value in settings.items() if name not in RESOLUTIONS}
+        settings |= layer
+    return settings
+
+
+def advised(model: str) -> dict[str, Any]:
+    """A model's own advice, checked. Raises WeightsError where it names what is no setting, or a value that is none."""
+    settings = advice(model)
+    try:
+        refuse_unknown(settings, ADVISED.values(), "setting")
+        return {name: taken(ADVISED[name], value) for name, value in settings.items()}
+    except UsageError as e:
+        raise WeightsError(f"{model}: {SETTINGS}: {e}") from None
+
+
+def defaults_now() -> dict[str, Any]:
+    """For `--help`: what stands in for the defaults when `auto` chooses the model, by keyword; none without a model."""
+    from segearth_cli.errors import SegEarthError
+    from segearth_cli.weights import image_facts
+
+    try:
+        choice = choose("auto", None)
+        native = image_facts(choice.model).native
+        told = {"model": f"auto: {choice.model}", "upsampler": choice.upsampler, "window": native}
+        return told | advised(choice.model)
+    except SegEarthError:
+        return {}
+
+
+def _classes(asked: ClassOptions, listed: ClassSet | None) -> tuple[ClassSet, Preset | None]:
+    """The classes of a run, and the preset that brings more than classes with it."""
+    words = (asked.classes, asked.classes_file, asked.preset)
+    if sum(given is not None for given in (*words, listed)) != 1:
+        raise UsageError("name the classes with one of --classes, --classes-file and --preset")
+    if asked.preset is not None:
+        preset = get(asked.preset)
+        classes = preset.classes()
+        return class_lists.with_background(classes, asked.background) if asked.background else classes, preset
+    if listed is None:
+        read = asked.classes is None
+        listed = class_lists.read(asked.classes_file or Path()) if read else class_lists.parse(asked.classes or "")
+        return class_lists.with_background(listed, asked.background or "background"), None
+    return class_lists.with_background(listed, asked.background) if asked.background else listed, None

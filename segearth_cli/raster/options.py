@@ -1,0 +1,73 @@
+"""How a raster is read, as the user says it; without rasterio, so that a command line can be built from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from segearth_cli.errors import UsageError
+from segearth_cli.options import option, validate
+
+Blend = Literal["mean", "taper"]
+
+
+def parse_bands(text: str | None) -> tuple[int, ...] | None:
+    """Band numbers from `4,3,2`. Raises UsageError when they are no numbers."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--bands {text}: need band numbers from 1 separated by commas, e.g. 4,3,2") from None
+
+
+def parse_stretch(rule: str) -> tuple[tuple[float, float], tuple[float, float] | None]:
+    """Percentiles, and limits when the rule names values. Raises UsageError for anything else.
+
+    >>> parse_stretch("P1,P99"), parse_stretch("0,3000")
+    (((1.0, 99.0), None), ((2.0, 98.0), (0.0, 3000.0)))
+    """
+    if rule == "auto":
+        return (2.0, 98.0), None
+    try:
+        low, high = rule.split(",")
+        percent = low[:1] in "pP" and high[:1] in "pP"
+        pair = (float(low[1:]), float(high[1:])) if percent else (float(low), float(high))
+    except ValueError:
+        pair, percent = (1.0, 0.0), False
+    if not pair[0] < pair[1] or (percent and (pair[0] < 0 or pair[1] > 100)):
+        raise UsageError(f"--stretch {rule}: need auto, MIN,MAX or two percentiles such as P2,P98")
+    return (pair, None) if percent else ((2.0, 98.0), pair)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How pixels become 8-bit RGB."""
+
+    bands: tuple[int, ...] | None = option(
+        None,
+        "--bands",
+        "-b",
+        help="Bands for red, green, blue, e.g. 4,3,2; one for grey.",
+        panel="Pixels",
+        unit="numbers",
+        shown="by colour interpretation",
+        parse=parse_bands,
+    )
+    """Three band numbers from 1 or one; None = by colour interpretation."""
+    stretch: str = option(
+        "auto", help="To 8 bits: auto, MIN,MAX or percentiles P2,P98; once a scene.", panel="Pixels", unit="rule"
+    )
+    """`MIN,MAX` in the scene's own values, percentiles such as `P2,P98`, or `auto`: P2,P98, and none for 8-bit."""
+    antialias: bool = option(
+        True,
+        "--antialias/--no-antialias",
+        help="Average what a coarser pixel covers; off: resample as the published settings.",
+        panel="Resolution",
+        advised=True,
+    )
+    """Average what a coarser pixel covers (as GDAL's bilinear does); off: the two nearest an axis, as published."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+        parse_stretch(self.stretch)

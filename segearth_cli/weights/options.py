@@ -1,0 +1,52 @@
+"""Which model runs and where, as the user says it; without torch, so that a command line can be built from it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import MISSING, dataclass
+from typing import Literal
+
+from segearth_cli.errors import UsageError
+from segearth_cli.model import Attention
+from segearth_cli.options import option, validate
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """Which model, already resolved (`choose`), and where it runs."""
+
+    model: str = option(
+        MISSING,
+        "--model",
+        "-m",
+        help="auto, a name of `segearth models`, local-dir:FOLDER, NAME:TAG, NAME:FILE, hf-hub:ORG/NAME.",
+        panel="Model",
+        unit="name",
+        shown="auto",
+    )
+    """Name of the catalogue, `local-dir:FOLDER`, `NAME:TAG`, `NAME:FILE` or `hf-hub:ORG/NAME`."""
+    upsampler: str = option(
+        "none",
+        help="SimFeatUp weights (.safetensors, .ckpt, .pt), or none: softer edges, faster.",
+        panel="Model",
+        unit="file",
+        shown="the model's own",
+    )
+    """File of SimFeatUp weights, `mini` for the embedded ones, or `none`."""
+    attention: Attention = option("segearth", help="What the last block attends to.", panel="Model", advised=True)
+    """Of the last block of the tower."""
+    global_bias: float = option(
+        0.3, help="Share of the global token taken away from every pixel, lambda.", panel="Model", advised=True
+    )
+    """Lambda of the method, any finite number: this much of the global token's cosine is taken away."""
+    device: str = option("auto", "--device", "-d", help="auto, cpu, cuda:N or mps.", panel="Machine", unit="device")
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
+    precision: Precision = option("auto", help="Of the model's products; auto goes by the device.", panel="Machine")
+    """Of the products of the tower and SimFeatUp; `auto` goes by the device."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if not math.isfinite(self.global_bias):
+            raise UsageError(f"--global-bias {self.global_bias}: must be a number")

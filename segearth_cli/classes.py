@@ -53,16 +53,16 @@ _CONVENTIONS: Mapping[str, Color] = {
 
 @dataclass(frozen=True, slots=True)
 class ClassSet:
-    """Classes of one run; the code of a class is its position.
-
-    names: K class names. phrases: for each class, one or more query texts. colors: K RGB triples, 0-255.
-    background: code of the class that low confidence falls to, or None for a forced choice.
-    """
+    """Classes of one run; the code of a class in a mask is its position."""
 
     names: tuple[str, ...]
+    """K names, told apart whatever their case."""
     phrases: tuple[tuple[str, ...], ...]
+    """One or more query texts of each class."""
     colors: tuple[Color, ...]
+    """K RGB triples, each 0-255."""
     background: int | None = None
+    """Code of the class that low confidence falls to; None = a forced choice."""
 
     def __len__(self) -> int:
         return len(self.names)

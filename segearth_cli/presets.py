@@ -19,24 +19,28 @@ Codes = Mapping[int, int]  # code in a public label -> code of the class
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One published setting.
-
-    rows: a class each, its phrases separated by commas. threshold: probability in 0..1 below which a pixel falls to
-    `background`, the name of a class. long_side: pixels the longer side of a scene is resampled to. global_bias:
-    lambda, the share of the global token taken away (0 = none). published: per cent, mIoU or, for one-class sets, the
-    IoU of the one class. label_codes, label_ignored: how the public labels are coded; empty = class codes, 255 ignored.
-    """
+    """One published setting: what `--preset` stands for."""
 
     id: str
+    """What the user types."""
     name: str
+    """The data set, as its authors write it."""
     rows: tuple[str, ...]
+    """A row a class: its phrases, separated by commas, the first one its name."""
     threshold: float
+    """Probability, 0 to 1, below which a pixel falls to the background."""
     published: float
+    """The figure to reach in per cent: mIoU, or the IoU of the one class of a one-class set."""
     background: str = "background"
+    """Name of the class that low probabilities fall to."""
     long_side: int = 448
+    """Pixels that the longer side of a scene is resampled to."""
     global_bias: float = 0.3
+    """Share of the global token's cosine taken from every pixel: lambda = -global_bias."""
     label_codes: Codes = field(default_factory=dict, hash=False)
+    """Code of a public label -> class code; empty = they are class codes."""
     label_ignored: frozenset[int] = frozenset({255})
+    """Codes of public labels that are left out."""
 
     def classes(self) -> ClassSet:
         """The classes with their phrases and background, in the order of the published label codes."""

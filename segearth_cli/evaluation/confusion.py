@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 class Confusion:
     """Pixel counts of K classes over any number of scenes; matrices of disjoint pixels are added with `+`.
 
-    counts: (K, K + 1) int64, row = class of the label, column = class of the prediction; the last column holds
-    labelled pixels that were predicted as none of the K classes.
-
-    Scores follow mmsegmentation: intersection and union are summed over the whole set before they are divided, and a
-    mean runs over the classes that occur, background included. A score without pixels to divide by is nan.
+    Scores follow mmsegmentation: intersection and union are summed over the whole set before they are divided, and
+    a mean runs over the classes that occur, background included. A score without pixels to divide by is nan.
     """
 
     counts: NDArray[np.int64]
+    """(K, K + 1): a row for each class of the label, a column for each class of the mask, and a last one for pixels
+    that the mask puts into none of the K.
+    """
 
     def __add__(self, other: Confusion) -> Confusion:
         return Confusion(self.counts + other.counts)

@@ -39,18 +39,22 @@ Notice = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Where a run puts its results, and what it runs on.
-
-    out: the upsampler. folder: checkpoint, log and pictures. resume: go on from the folder's checkpoint.
-    """
+    """Where a run puts its results, and what it runs on."""
 
     out: Path
+    """The upsampler, as safetensors."""
     folder: Path
+    """For checkpoint, log and pictures."""
     device: torch.device
+    """What this process computes on."""
     precision: torch.dtype
+    """Of the frozen CLIP."""
     peers: Peers = field(default_factory=Peers)
+    """The devices that share each step."""
     resume: bool = False
+    """Whether to go on from the folder's checkpoint."""
     notice: Notice = lambda _line: None
+    """Gets each line that the user should see."""
 
     @property
     def checkpoint(self) -> Path:
@@ -88,12 +92,16 @@ def train(clip: Clip, collection: Collection, recipe: Recipe, job: Job) -> Upsam
 
 @dataclass(frozen=True, slots=True)
 class Upsampled:
-    """The result: the file, its steps, held-out losses of the upsampler and of bilinear features, unreadable files."""
+    """What a run came to."""
 
     out: Path
+    """The upsampler's file."""
     steps: int
+    """Steps it was trained for."""
     held_out: tuple[Figures, Figures]
+    """Losses on held-out windows: of the upsampler, and of bilinear features."""
     unreadable: tuple[str, ...]
+    """A line for each file that could not be read."""
 
 
 class Run:

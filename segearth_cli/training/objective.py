@@ -26,12 +26,16 @@ BLUR = 1.0  # sigma in pixels of the 5-tap Gaussian
 
 @dataclass(frozen=True, slots=True)
 class Jitter:
-    """A random view of a crop: reflected by MARGIN, zoomed, cut back to its own size at (top, left), mirrored."""
+    """A random view of a crop: reflected by MARGIN, zoomed, cut back to its own size, mirrored."""
 
     top: int
+    """First row of the cut, in pixels of the zoomed crop."""
     left: int
+    """Its first column."""
     zoom: float = 1.0
+    """Factor of the zoom, 1 to 2."""
     flip: bool = False
+    """Whether left and right change places."""
 
     @classmethod
     def draw(cls, height: int, width: int, rng: random.Random) -> Jitter:
@@ -83,21 +87,25 @@ class View:
     """A jittered batch, what the encoder says of it, and the dimensions in which the two sides are compared."""
 
     operators: Operators
-    image: Tensor  # (B, 3, H, W), normalised, jittered
-    tokens: Tensor  # (B, C, h, w), the encoder's features of `image`
-    projection: Tensor  # (C, 30)
+    """The jitter as matrices, one for the rows and one for the columns."""
+    image: Tensor
+    """(B, 3, H, W): normalised, jittered."""
+    tokens: Tensor
+    """(B, C, h, w): the encoder's features of `image`."""
+    projection: Tensor
+    """(C, 30): columns of unit length, drawn for each jitter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """The two terms of one jitter, each a scalar mean over the batch, before weights and the number of jitters.
-
-    error: the squared error within `features`, which no uncertainty excuses; to look at, without a gradient.
-    """
+    """The two terms of one jitter, each a mean over the batch, before weights and the number of jitters."""
 
     features: Tensor
+    """Features brought down against the encoder's, a scalar."""
     image: Tensor
+    """The image seen in the features against the real one, a scalar."""
     error: Tensor
+    """The squared error within `features`, which no uncertainty excuses; to look at, without a gradient."""
 
 
 class Objective(nn.Module):

@@ -17,16 +17,18 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One held-out window: its pixels and what is made of them.
-
-    image, reconstruction: (H, W, 3), 0-1. tokens: (h, w, C). features, bilinear: (H, W, C).
-    """
+    """One held-out window: its pixels and what is made of them."""
 
     image: Array
+    """(H, W, 3), 0 to 1."""
     tokens: Array
+    """(h, w, C): the encoder's."""
     features: Array
+    """(H, W, C): upsampled."""
     bilinear: Array
+    """(H, W, C): the tokens resized, to compare."""
     reconstruction: Array
+    """(H, W, 3), 0 to 1: the image seen in the features."""
 
 
 def save_looks(looks: Sequence[Look], path: Path, title: str) -> None:

@@ -22,32 +22,42 @@ FREE = frozenset({"steps", "epochs", "workers", "save_every", "validate_every"})
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How an upsampler is trained.
-
-    steps: optimiser steps; epochs: in place of steps, times through the images. batch_size: windows a step, over all
-    devices. crop: side of a window in pixels. jitters: views of a batch, each with a backward pass of its own. radius:
-    reach of the upsampler's kernels in pixels. image_loss: weight of the reconstruction of the image. save_every,
-    validate_every: steps. held_out: windows kept for validation. init: an
-    upsampler to start from. bands, stretch: of `predict`.
-    """
+    """How an upsampler is trained; the defaults are the published run."""
 
     steps: int = 2000
+    """Optimiser steps."""
     epochs: float | None = None
+    """Times through the images, in place of steps."""
     batch_size: int = 8
+    """Windows a step, over all devices."""
     crop: int = 224
+    """Side of a window in pixels."""
     lr: float = 1e-3
+    """Learning rate of NAdam."""
     jitters: int = 5
+    """Views of a batch, each with a backward pass of its own."""
     radius: int = 5
+    """Reach of the upsampler's kernels, in pixels."""
     image_loss: float = 0.1
+    """Weight of the reconstruction of the image."""
     seed: int = 0
+    """Of all that is drawn at random."""
     workers: int = 2
+    """Threads that read windows ahead; 0 = each is read when it is needed."""
     precision: str = "fp32"
+    """Of the frozen CLIP: auto, fp32, bf16 or fp16."""
     save_every: int = 100
+    """Steps from one checkpoint to the next."""
     validate_every: int = 100
+    """Steps from one look at the held-out windows to the next."""
     held_out: int = 8
+    """Windows kept for validation."""
     init: str | None = None
+    """An upsampler to start from; None = a new one."""
     bands: str | None = None
+    """As of `predict`; None = by colour interpretation."""
     stretch: str = "auto"
+    """As of `predict`."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "crop", "jitters", "save_every", "validate_every", "held_out"):

@@ -26,10 +26,12 @@ VIEWS = 3  # jitters of a held-out window, the same at every look
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """The devices that share a step: this one's number, and how many there are."""
+    """The devices that share a step."""
 
     rank: int = 0
+    """This one's number, from 0."""
     world: int = 1
+    """How many there are."""
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of a tensor over all devices, in place."""
@@ -44,8 +46,11 @@ class Figures:
     """Losses of a step or of held-out windows, as plain numbers; see `Losses`."""
 
     features: float
+    """Of features brought down."""
     image: float
+    """Of the reconstructed image."""
     error: float
+    """The squared error within `features`."""
 
     @property
     def finite(self) -> bool:

@@ -32,28 +32,36 @@ AHEAD = 2  # batches read ahead
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image of the collection: its name for the user, its path for GDAL, its size in pixels."""
+    """An image of the collection."""
 
     name: str
+    """As the user knows it."""
     path: str
+    """For GDAL."""
     height: int
+    """In pixels."""
     width: int
+    """In pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """What was found: readable pictures, and a line for each file that is not."""
+    """What was found among the files given."""
 
     pictures: tuple[Picture, ...]
+    """Those that can be read."""
     unreadable: tuple[str, ...]
+    """A line for each file that cannot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A window of one picture of the collection, by number."""
+    """A window of one picture."""
 
     picture: int
+    """Its number in the collection."""
     window: Window
+    """Where it lies, in pixels of the picture."""
 
     def overlaps(self, other: Place) -> bool:
         """Whether both are of one picture and have a pixel in common."""
@@ -64,11 +72,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Windows (B, 3, S, S) uint8 RGB, valid (B, S, S) True = data, and a line for each file that could not be read."""
+    """The windows of one step."""
 
     images: Tensor
+    """(B, 3, S, S), uint8 RGB."""
     valid: Tensor
+    """(B, S, S), True = data."""
     unreadable: tuple[str, ...]
+    """A line for each file that could not be read."""
 
 
 Sample = tuple[Chip | None, tuple[str, ...]]  # a window, and a line for each file that could not be read

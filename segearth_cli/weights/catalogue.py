@@ -11,20 +11,26 @@ PUBLISHED = "vit-b16"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One model or upsampler.
-
-    architecture: open_clip's name, empty for an upsampler; tag: open_clip's name of the weights, if it has one.
-    """
+    """One model or upsampler with a name of its own."""
 
     name: str
+    """What the user types."""
     licence: str
+    """Of the weights, as their authors state it."""
     note: str
+    """What it is good for, in some words."""
     architecture: str = ""
+    """open_clip's name; empty for an upsampler."""
     tag: str = ""
-    hub: str = ""  # repository on the Hugging Face hub
-    size: int | None = None  # bytes, of what is fetched; None = unknown
-    git_blob: str = ""  # SHA-1 of the git blob, checked before use
-    origin: str = ""  # where people get the file; empty for what `segearth download` fetches by itself
+    """open_clip's name of the weights, if it has one."""
+    hub: str = ""
+    """Repository on the Hugging Face hub."""
+    size: int | None = None
+    """Bytes of what is fetched; None = not known."""
+    git_blob: str = ""
+    """SHA-1 of the git blob, checked before use."""
+    origin: str = ""
+    """Where people get the file; empty for what `segearth download` fetches by itself."""
 
     @property
     def is_model(self) -> bool:

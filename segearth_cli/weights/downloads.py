@@ -40,8 +40,11 @@ class Fetched:
     """Weights that are on this machine, checked."""
 
     path: Path
+    """Of the weight file, or of the folder in the hub's cache."""
     sha256: str
-    fetched: bool  # False = they were here already
+    """Of the weight file."""
+    fetched: bool
+    """False = they were here already."""
 
 
 def download(

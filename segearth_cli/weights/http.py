@@ -29,10 +29,14 @@ _CHUNK = 1 << 18
 class Patience:
     """When to give up. Tries that brought the file forward do not count."""
 
-    timeout: float = 30.0  # seconds without a byte
+    timeout: float = 30.0
+    """Seconds without a byte after which a try has failed."""
     tries: int = 5
-    pause: float = 1.0  # seconds before the second try; doubles from try to try
-    longest: float = 30.0  # seconds
+    """How many in a row may bring nothing."""
+    pause: float = 1.0
+    """Seconds before the second try; they double from try to try."""
+    longest: float = 30.0
+    """Seconds that a pause grows to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,11 @@ class Origin:
     """What a partial file is a part of, kept beside it."""
 
     url: str
-    validator: str  # ETag or Last-Modified; empty = the server gave none
+    """Where it comes from."""
+    validator: str
+    """The server's ETag or Last-Modified; empty = it gave none."""
     total: int | None
+    """Bytes of the whole file; None = the server did not say."""
 
 
 class _TryFailedError(Exception):

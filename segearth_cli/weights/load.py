@@ -49,13 +49,20 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 class Clip:
     """An open_clip model with what belongs to it."""
 
-    model: Any  # open_clip's, eval mode, float32, on the CPU
+    model: Any
+    """open_clip's, in eval mode, float32, on the CPU."""
     tokenizer: Callable[[list[str]], Tensor]
-    mean: tuple[float, float, float]  # RGB, 0-1
+    """Texts -> token numbers (N, context length)."""
+    mean: tuple[float, float, float]
+    """Of R, G and B, each 0 to 1, for normalising."""
     std: tuple[float, float, float]
-    name: str  # the resolved --model
-    sha256: str  # of the weight file
-    vocabulary: frozenset[str] | None  # words it was trained on; None = not known
+    """Likewise."""
+    name: str
+    """The resolved `--model`."""
+    sha256: str
+    """Of the weight file."""
+    vocabulary: frozenset[str] | None
+    """Words it was trained on; None = not known."""
 
 
 def load_clip(spec: str) -> Clip:

@@ -27,18 +27,24 @@ RECORD = "weights.json"
 class Choice:
     """What --model and --upsampler come to."""
 
-    model: str  # for `find`
-    upsampler: str  # for `upsampler_file`, or "none"
-    note: str | None  # one line for stderr
+    model: str
+    """A name for `find`."""
+    upsampler: str
+    """A name for `upsampler_file`, or `none`."""
+    note: str | None
+    """One line for the user, if there is something to say."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What a tiling needs to know of a model, in pixels; channels is C."""
+    """What a tiling needs to know of a model."""
 
     patch: int
+    """Side of a patch in pixels."""
     native: int
+    """Side of the image it was trained on, in pixels."""
     channels: int
+    """C, the length of an embedding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +52,15 @@ class Source:
     """A resolved --model: a folder in open_clip's layout, or an open_clip name with a tag or a checkpoint file."""
 
     name: str
+    """As it is shown and stored."""
     folder: Path | None = None
+    """In open_clip's layout; None = an open_clip name."""
     architecture: str = ""
+    """open_clip's name of it."""
     tag: str = ""
+    """open_clip's name of published weights."""
     checkpoint: Path | None = None
+    """A weight file in their place."""
 
 
 def choose(model: str, upsampler: str | None) -> Choice:

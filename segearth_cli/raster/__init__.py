@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         region_georeference,
     )
     from segearth_cli.raster.grid import Window, blocks, starts, touching, window_weights, windows, working_size
-    from segearth_cli.raster.ground import Ground, Size, parse_area, parse_length
+    from segearth_cli.raster.ground import Ground, Size, densified, parse_area, parse_length
     from segearth_cli.raster.mask_reader import Mask, Recoding, is_result, mask_strips, read_mask, read_tags
     from segearth_cli.raster.mask_writer import BLOCK, Rows, label, layouts, write_category_names, writing
     from segearth_cli.raster.open import open_scene
@@ -47,6 +47,7 @@ __all__ = [
     "Size",
     "Window",
     "blocks",
+    "densified",
     "environment",
     "exists",
     "frame_from_json",
@@ -88,7 +89,7 @@ __getattr__ = lazy_face(
         "fingerprint": "identity local_files",
         "georeference": "Frame Georeferenced frame_from_json frame_to_json region_georeference",
         "grid": "Window blocks starts touching window_weights windows working_size",
-        "ground": "Ground Size parse_area parse_length",
+        "ground": "Ground Size densified parse_area parse_length",
         "mask_reader": "Mask Recoding is_result mask_strips read_mask read_tags",
         "mask_writer": "BLOCK Rows label layouts write_category_names writing",
         "open": "open_scene",

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from segearth_cli.classes import Color
 from segearth_cli.errors import UsageError, VectorError
 from segearth_cli.files import replacing
+from segearth_cli.vector.antimeridian import cut
 from segearth_cli.vector.geopackage import fill, style
 from segearth_cli.vector.wkb import wkb
 
@@ -188,7 +189,7 @@ def _geojson(path: Path, layer: Layer) -> Iterator[Write]:
 
 
 def _to_wgs84(layer: Layer) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Geometries moved to rounded longitude and latitude; left where they are without a CRS."""
+    """Geometries moved to rounded longitude and latitude, cut at the antimeridian; left alone without a CRS."""
     if layer.crs is None:
         return lambda geometry: geometry
     crs = pyproj.CRS.from_wkt(layer.crs)
@@ -196,8 +197,9 @@ def _to_wgs84(layer: Layer) -> Callable[[NDArray[Any]], NDArray[Any]]:
         transformer = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
     except pyproj.exceptions.ProjError as e:
         raise VectorError(f"GeoJSON is in WGS 84, which {crs.name} cannot be converted to; write .gpkg instead") from e
-    degrees = layer.pixel if crs.is_geographic else layer.pixel * crs.axis_info[0].unit_conversion_factor / 111_000
-    digits = int(np.clip(np.ceil(-np.log10(degrees)) + 2, 7, 12))
+    unit = crs.axis_info[0].unit_conversion_factor
+    degrees = np.degrees(unit) if crs.is_geographic else unit / 111_000
+    digits = int(np.clip(np.ceil(-np.log10(layer.pixel * degrees)) + 2, 7, 12))
 
     def move(xy: NDArray[np.float64]) -> NDArray[np.float64]:
         moved = np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1)
@@ -205,7 +207,10 @@ def _to_wgs84(layer: Layer) -> Callable[[NDArray[Any]], NDArray[Any]]:
             raise VectorError("GeoJSON is in WGS 84, where some places have no coordinates; write .gpkg instead")
         return np.round(moved, digits)
 
-    return lambda geometry: np.asarray(shapely.orient_polygons(shapely.transform(geometry, move)), object)
+    def to_wgs84(geometry: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(shapely.orient_polygons(cut(geometry, move, 0.1 / degrees)), object)
+
+    return to_wgs84
 
 
 @contextmanager

@@ -96,6 +96,65 @@ def test_geojson_follows_its_rfc(tmp_path):
         assert back.hausdorff_distance(square) < 0.01  # 7 digits of a degree are 1 cm
 
 
+def geojson(tmp_path, crs, *polygons):
+    """Polygons given on a map, as read from a GeoJSON file."""
+    columns = {"class_id": [1], "class": ["water"], "area_m2": [1.0], "perimeter_m": [1.0]}
+    columns = {name: np.array(values * len(polygons), object) for name, values in columns.items()}
+    given = Features(np.array([shapely.orient_polygons(polygon) for polygon in polygons], object), columns)
+    write(tmp_path / "scene.geojson", given, crs=pyproj.CRS(crs).to_wkt())
+    found = [shape for shape, _ in read(tmp_path / "scene.geojson")]
+    for shape in found:
+        assert shape.is_valid
+        assert -180 <= shape.bounds[0] <= shape.bounds[2] <= 180
+        assert all(part.exterior.is_ccw for part in shapely.get_parts(shape))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("crs", "box"),
+    [
+        ("EPSG:4326", (179, 10, 181, 11)),  # a map that goes on behind 180
+        ("EPSG:4326", (-181, 10, -179, 11)),
+        ("EPSG:3832", (3228366, 1111475, 3451005, 1223457)),  # Pacific Mercator, central meridian 150
+        ("EPSG:32660", (719000, 1105000, 937000, 1217000)),
+    ],
+)
+def test_geojson_is_cut_at_the_antimeridian(tmp_path, crs, box):
+    hole = shapely.box(
+        *(np.array([0.3, 0.3, 0.7, 0.7]) * (np.tile(box[2:], 2) - np.tile(box[:2], 2)) + np.tile(box[:2], 2))
+    )
+    (found,) = geojson(tmp_path, crs, shapely.box(*box).difference(hole))
+    west, east = sorted(shapely.get_parts(found), key=lambda part: part.bounds[0])
+    assert (west.bounds[0], east.bounds[2]) == (-180, 180)
+    assert found.area == pytest.approx(2 * 0.84, rel=0.02)
+    assert west.area == pytest.approx(east.area, rel=0.05)
+
+
+def test_a_polygon_around_a_pole_reaches_it_in_geojson(tmp_path):
+    ring = shapely.Point(0, 0).buffer(1e6, 64)
+    cap, belt = geojson(tmp_path, "EPSG:3031", ring, ring.difference(shapely.Point(0, 0).buffer(5e5, 64)))
+    assert cap.bounds[:2] == (-180, -90)
+    assert cap.bounds[2] == 180
+    assert belt.bounds[1] > -86
+    to_map = pyproj.Transformer.from_crs("OGC:CRS84", "EPSG:3031", always_xy=True)
+    for lon in (-179.9, -60, 0, 77, 179.9):
+        at_pole, within = (shapely.Point(lon, lat) for lat in (-89.9, -82.5))
+        assert cap.covers(at_pole)
+        assert not belt.covers(at_pole)
+        assert cap.covers(within)
+        assert belt.covers(within)
+    assert 5e5 < np.hypot(*to_map.transform(77, -82.5)) < 1e6
+
+
+def test_a_polygon_wide_as_the_globe_stays_whole_in_geojson(tmp_path):
+    half, whole = geojson(
+        tmp_path, "EPSG:3857", shapely.box(-1.5e7, -1e6, 1.5e7, 1e6), shapely.box(-2e7, -1e6, 2e7, 1e6)
+    )
+    assert (half.geom_type, whole.geom_type) == ("Polygon", "Polygon")
+    assert half.bounds[2] == pytest.approx(np.degrees(1.5e7 / 6378137))
+    assert whole.area == pytest.approx(2 * np.degrees(2e7 / 6378137) * 2 * half.bounds[3])
+
+
 def test_a_geopackage_opens_coloured(tmp_path):
     write(tmp_path / "scene.gpkg", squares(3))
     db = sqlite3.connect(tmp_path / "scene.gpkg")

@@ -46,12 +46,7 @@ UNDOCUMENTED = {
     "raster/mask_reader",
     "raster/mask_writer",
     "raster/scene",
-    "vector/chains",
-    "vector/corners",
     "vector/layers",
-    "vector/polygons",
-    "vector/rings",
-    "vector/strips",
     "vector/vectorize",
     "weights/assembly",
 }

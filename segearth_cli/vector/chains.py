@@ -1,4 +1,4 @@
-"""Pieces: the borders within one strip, in the order they are walked, and the region each belongs to."""
+"""Chains: borders within one strip, in the order they are walked, and the region each belongs to."""
 
 from __future__ import annotations
 
@@ -46,37 +46,42 @@ def kinds(points: Points) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True, slots=True)
-class Pieces:
-    """Borders within one strip: first the `open` ones, in the order of `Links.starts`, then closed rings.
-
-    row: the strip's first lattice row. points: of all pieces, one after another. offsets (N + 1). code (N,): 0 for a
-    piece without corners. first (N,): the first point in row-major order. last (open,): the item an open piece ends at.
-    sums (N, n): of the weights. owner: for each item its piece.
-    """
+class Chains:
+    """The N borders within one strip: first the open ones, in the order of `Links.starts`, then closed rings."""
 
     links: Links
+    """Of the strip's corners."""
     row: int
+    """The strip's first lattice row, counted from the top of the raster."""
     open: int
+    """How many of the chains are open."""
     points: Points
+    """Of all chains, one after another."""
     offsets: NDArray[np.int64]
+    """(N + 1,): where the points of each chain begin, and where the last one's end."""
     code: Codes
+    """(N,): of the region on the right hand; 0 for a chain without corners."""
     first: Points
+    """(N,): the first point in row-major order."""
     last: NDArray[np.int64]
+    """(open,): the item that each open chain ends at."""
     sums: NDArray[np.float64]
+    """(N, n): of the n weights over what each chain encloses."""
     owner: NDArray[np.int64]
+    """For each item of `links` the number of its chain."""
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Points of each piece."""
+        """Points of each chain."""
         return np.diff(self.offsets)
 
     @classmethod
-    def of(cls, found: Corners, links: Links, row: int, shares: NDArray[np.float64]) -> Pieces:
-        """The pieces of a strip whose first lattice row is `row`; shares (corners, n) are summed for each piece."""
+    def of(cls, found: Corners, links: Links, row: int, shares: NDArray[np.float64]) -> Chains:
+        """The chains of a strip whose first lattice row is `row`; shares (corners, n) are summed for each chain."""
         order, ends, opened = _walk(found, links)
         owner = np.empty(len(links.follow), np.int64)
         owner[order] = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
-        ports = np.concatenate([ends[:opened], ends[1 : opened + 1] - 1])  # an open piece has one at each end
+        ports = np.concatenate([ends[:opened], ends[1 : opened + 1] - 1])  # an open chain has one at each end
         inner = np.delete(order[: ends[opened]], ports)
         index = np.concatenate([inner, order[ends[opened] :]]) - links.first_corner
         offsets = ends - 2 * np.minimum(np.arange(len(ends)), opened)
@@ -101,11 +106,11 @@ class Pieces:
         )
 
     def gathered(self, chosen: NDArray[np.int64]) -> Points:
-        """The points of the chosen pieces, one after another."""
+        """The points of the chosen chains, one after another."""
         return self.points.take(spans(self.offsets[chosen], self.lengths[chosen]))
 
     def roots(self, padded: Codes) -> NDArray[np.int64]:
-        """For each piece, one of the same region: for a closed one an outer ring or an open piece.
+        """For each chain, one of the same region: for a closed one an outer ring or an open chain.
 
         The first corner of a hole has its region to the upper left. The next border to the left in that row of pixels
         is one of the same region, so each hole points to a border that begins higher up, and in the end to no hole.
@@ -123,7 +128,7 @@ class Pieces:
         return root
 
     def _to_the_left(self, padded: Codes, first: Points) -> NDArray[np.int64]:
-        """The pieces that pass upwards next to the left of the pixels to the upper left of the points."""
+        """The chains that pass upwards next to the left of the pixels to the upper left of the points."""
         width = padded.shape[1] - 1
         borders = np.flatnonzero(padded[:-1, :-1] != padded[:-1, 1:])
         row, col = rows(first) - self.row, columns(first)
@@ -142,7 +147,7 @@ def spans(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.i
 
 
 def _walk(found: Corners, links: Links) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """Items in walking order, the offsets of the pieces, and how many of these are open."""
+    """Items in walking order, the offsets of the chains, and how many of these are open."""
     first = links.first_corner + cn.tops(found, links)
     squares = cn.squares(links.follow, first)
     first = np.setdiff1d(first, squares[:, 0], assume_unique=True)

@@ -29,17 +29,18 @@ TOUCH, NODE = 1, 2  # flags: two corners of one code meet at this point; at leas
 
 @dataclass(frozen=True, slots=True)
 class Corners:
-    """The n corners of a strip in row-major order.
-
-    row, col: lattice position, row counted from the strip's first lattice row. kind: index into ENTERS and LEAVES.
-    code: of the region on the right hand. flags: sum of TOUCH and NODE.
-    """
+    """The n corners of a strip in row-major order."""
 
     row: NDArray[np.int32]
+    """(n,): lattice rows, counted from the strip's first."""
     col: NDArray[np.int32]
+    """(n,): lattice columns."""
     kind: NDArray[np.int8]
+    """(n,): indices into ENTERS and LEAVES."""
     code: Codes
+    """(n,): of the region on the right hand."""
     flags: NDArray[np.uint8]
+    """(n,): sums of TOUCH and NODE."""
 
     def __len__(self) -> int:
         return len(self.row)
@@ -50,19 +51,27 @@ class Links:
     """Which corner follows which, with the ports where borders cross the strip's first and last line.
 
     Items are numbered: downward borders entering at the top, upward borders leaving at the top, corners, downward
-    borders leaving at the bottom, upward borders entering at the bottom. follow: the next item, or n behind a border
-    that leaves. up: the items that upward runs start from, by column, then row; up_key: column * height + row.
+    borders leaving at the bottom, upward borders entering at the bottom.
     """
 
     follow: NDArray[np.int64]
+    """For each of the n items the next one, or n behind a border that leaves."""
     down_in: int
+    """Borders that enter at the top."""
     up_out: int
+    """Borders that leave at the top."""
     corners: int
+    """Corners of the strip."""
     down_out: int
+    """Borders that leave at the bottom."""
     up_in: int
+    """Borders that enter at the bottom."""
     up: NDArray[np.int64]
+    """The items from which borders run upwards, by column, then row."""
     up_key: NDArray[np.int64]
+    """For each of `up` its column * height + row."""
     height: int
+    """Lattice rows of the strip and its two lines."""
 
     @property
     def first_corner(self) -> int:

@@ -31,15 +31,18 @@ class Place(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outlines:
-    """P polygons as their rings, sorted by polygon, the outer one first and clockwise on screen, holes the other way.
-
-    xy (N, 2): column, row. flags (N,): of `corners`. lengths (R,): points of a ring. rings (P,): rings of a polygon.
+    """P polygons as their R rings, sorted by polygon, the outer one first and clockwise on screen, holes the other
+    way.
     """
 
     xy: NDArray[np.float64]
+    """(N, 2): column and row of every point."""
     flags: NDArray[np.uint8]
+    """(N,): sums of the flags of `corners`."""
     lengths: NDArray[np.int64]
+    """(R,): points of each ring."""
     rings: NDArray[np.int64]
+    """(P,): rings of each polygon."""
 
     def polygons(self, place: Place | None = None) -> Geometries:
         """The polygons (P,) of shapely, in pixel coordinates or where `place` puts them."""
@@ -59,11 +62,14 @@ class Outlines:
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """P polygons or multipolygons: geometry (P,), code (P,), sums (P, n) of the weights over their pixels."""
+    """P polygons or multipolygons of one code each."""
 
     geometry: Geometries
+    """(P,): of shapely."""
     code: Codes
+    """(P,): the class of each."""
     sums: NDArray[np.float64]
+    """(P, n): of the n weights over its pixels."""
 
     def __len__(self) -> int:
         return len(self.geometry)

@@ -1,7 +1,7 @@
 """Rings: strips of codes, fed from top to bottom, to the closed borders of equal-code regions, joined over the seams.
 
-What is held between two strips is what the seam cuts: at most two open chains for each column, and the holes found so
-far of the regions these chains belong to. A region is given out with the strip that closes its outer ring.
+What is held between two strips is what the seam cuts: at most two open borders for each column, and the holes found so
+far of the regions these borders belong to. A region is given out with the strip that closes its outer ring.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segearth_cli.vector import corners as cn
-from segearth_cli.vector.chains import Pieces, Points, kinds
+from segearth_cli.vector.chains import Chains, Points, kinds
 from segearth_cli.vector.corners import Codes
 from segearth_cli.vector.strips import Prepared
 
 
 @dataclass(frozen=True, slots=True)
 class Rings:
-    """Closed rings of P regions of 4-connected pixels, sorted by region, the outer ring first.
-
-    points: of all rings, one after another, not closed by repetition; an outer ring runs clockwise on screen.
-    lengths (R,): points of each ring. region (R,): its region. code (P,). sums (P, n): of the weights fed.
-    """
+    """R closed rings of P regions of 4-connected pixels, sorted by region, the outer ring first."""
 
     points: Points
+    """Of all rings, one after another, not closed by repetition; an outer ring runs clockwise on screen."""
     lengths: NDArray[np.int64]
+    """(R,): points of each ring."""
     region: NDArray[np.int64]
+    """(R,): number of its region."""
     code: Codes
+    """(P,): of each region."""
     sums: NDArray[np.float64]
+    """(P, n): of the n weights over each region."""
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ class _Region:
 
 
 @dataclass(slots=True)
-class _Chain:
+class _Border:
     """An open border: nested lists of points, the first of them in row-major order, its region."""
 
     parts: list[Any]
@@ -59,69 +60,69 @@ class Tracer:
 
     def __init__(self) -> None:
         self._row = 0
-        self._up: list[_Chain] = []  # by the column where the chain's start waits at the seam
+        self._up: list[_Border] = []  # by the column where the border's start waits at the seam
         self._parent: dict[int, int] = {}
         self._regions: dict[int, _Region] = {}
         self._next = 0
 
     def feed(self, strip: Prepared) -> Rings:
         """Regions finished within the next strip or closed by it."""
-        pieces = Pieces.of(strip.found, strip.links, self._row, strip.shares)
+        chains = Chains.of(strip.found, strip.links, self._row, strip.shares)
         self._row += len(strip.padded) - 1
-        return self._close(pieces, pieces.roots(strip.padded))
+        return self._close(chains, chains.roots(strip.padded))
 
-    def _close(self, pieces: Pieces, roots: NDArray[np.int64]) -> Rings:
-        """Join the open pieces with the chains of earlier strips; collect what is closed."""
-        fragments = self._fragments(pieces)
-        region_of = [chain.region for chain in fragments]
-        for piece, root in enumerate(roots[: len(fragments)].tolist()):
-            self._unite(region_of[piece], region_of[root])
-        closed = self._join(fragments, pieces)
-        self._keep_holes(pieces, roots, region_of)
-        outer: list[_Chain] = []
-        for chain in closed:
-            if kinds(np.asarray(chain.first)) == cn.HOLE:
-                points = _flat(chain.parts)
-                region = self._regions[self._find(chain.region)]
+    def _close(self, chains: Chains, roots: NDArray[np.int64]) -> Rings:
+        """Join the open chains with the borders of earlier strips; collect what is closed."""
+        fragments = self._fragments(chains)
+        region_of = [border.region for border in fragments]
+        for chain, root in enumerate(roots[: len(fragments)].tolist()):
+            self._unite(region_of[chain], region_of[root])
+        closed = self._join(fragments, chains)
+        self._keep_holes(chains, roots, region_of)
+        outer: list[_Border] = []
+        for border in closed:
+            if kinds(np.asarray(border.first)) == cn.HOLE:
+                points = _flat(border.parts)
+                region = self._regions[self._find(border.region)]
                 region.holes.append((points, np.array([len(points)])))
-                region.sums = region.sums + chain.sums
+                region.sums = region.sums + border.sums
             else:
-                outer.append(chain)
-        soup = _Soup(pieces, roots)
-        for chain in outer:
-            region = self._regions.pop(self._find(chain.region))
-            points = _flat(chain.parts)
-            soup.add([(points, np.array([len(points)])), *region.holes], chain.code, chain.sums + region.sums)
+                outer.append(border)
+        soup = _Soup(chains, roots)
+        for border in outer:
+            region = self._regions.pop(self._find(border.region))
+            points = _flat(border.parts)
+            soup.add([(points, np.array([len(points)])), *region.holes], border.code, border.sums + region.sums)
         self._forget()
         return soup.rings()
 
-    def _fragments(self, pieces: Pieces) -> list[_Chain]:
-        """The pieces of border that end at ports, each with a region of its own."""
-        chains = []
-        ends = pieces.offsets[1 : pieces.open + 1].tolist()
-        points = np.split(pieces.points[: ends[-1]].copy(), ends[:-1]) if ends else []  # a copy frees the other pieces
+    def _fragments(self, chains: Chains) -> list[_Border]:
+        """The chains of border that end at ports, each with a region of its own."""
+        borders = []
+        ends = chains.offsets[1 : chains.open + 1].tolist()
+        points = np.split(chains.points[: ends[-1]].copy(), ends[:-1]) if ends else []  # a copy frees the other chains
         for i, inner in enumerate(points):
             self._parent[self._next] = self._next
             self._regions[self._next] = _Region()
             part = [inner] if len(inner) else []
-            chains.append(_Chain(part, int(pieces.code[i]), pieces.first[i], self._next, pieces.sums[i]))
+            borders.append(_Border(part, int(chains.code[i]), chains.first[i], self._next, chains.sums[i]))
             self._next += 1
-        return chains
+        return borders
 
-    def _join(self, fragments: Sequence[_Chain], pieces: Pieces) -> list[_Chain]:
+    def _join(self, fragments: Sequence[_Border], chains: Chains) -> list[_Border]:
         """Chains closed by this strip; those still open take the places of the former ones."""
-        links = pieces.links
+        links = chains.links
         n_down, behind = links.down_in, links.first_corner + links.corners
-        up: list[_Chain] = []
+        up: list[_Border] = []
         passed = [False] * len(fragments)
 
-        def follow(i: int) -> tuple[_Chain, int]:
-            """The chain from fragment `i` on and the port below where it ends, -1 when it closes."""
-            run: list[_Chain] = []
+        def follow(i: int) -> tuple[_Border, int]:
+            """The border from fragment `i` on and the port below where it ends, -1 when it closes."""
+            run: list[_Border] = []
             while not passed[i]:
                 passed[i] = True
                 run.append(fragments[i])
-                port = int(pieces.last[i])
+                port = int(chains.last[i])
                 if port >= behind:
                     return self._merge(run), port - behind
                 before = self._up[port - n_down]
@@ -130,31 +131,31 @@ class Tracer:
             return self._merge(run), -1
 
         for i in range(n_down, len(fragments)):
-            chain, end = follow(i)
-            chain.end = end
-            up.append(chain)
+            border, end = follow(i)
+            border.end = end
+            up.append(border)
         closed = [follow(i)[0] for i in range(n_down) if not passed[i]]
         self._up = up
         return closed
 
-    def _merge(self, run: Sequence[_Chain]) -> _Chain:
-        """One chain of several that follow each other."""
-        for chain in run[1:]:
-            self._unite(run[0].region, chain.region)
-        held = [chain.parts for chain in run if chain.parts]
-        first = min(chain.first for chain in run)
-        code = max(chain.code for chain in run)
-        return _Chain(held[0] if len(held) == 1 else held, code, first, run[0].region, sum(c.sums for c in run))
+    def _merge(self, run: Sequence[_Border]) -> _Border:
+        """One border of several that follow each other."""
+        for border in run[1:]:
+            self._unite(run[0].region, border.region)
+        held = [border.parts for border in run if border.parts]
+        first = min(border.first for border in run)
+        code = max(border.code for border in run)
+        return _Border(held[0] if len(held) == 1 else held, code, first, run[0].region, sum(c.sums for c in run))
 
-    def _keep_holes(self, pieces: Pieces, roots: NDArray[np.int64], region_of: Sequence[int]) -> None:
-        """Give closed holes to the open regions they lie in, in one piece for each region."""
-        holes = pieces.open + np.flatnonzero(roots[pieces.open :] < pieces.open)
+    def _keep_holes(self, chains: Chains, roots: NDArray[np.int64], region_of: Sequence[int]) -> None:
+        """Give closed holes to the open regions they lie in, those of a region at once."""
+        holes = chains.open + np.flatnonzero(roots[chains.open :] < chains.open)
         holes = holes[np.argsort(roots[holes], kind="stable")]
         owners, starts = np.unique(roots[holes], return_index=True)
         for owner, own in zip(owners.tolist(), np.split(holes, starts[1:]), strict=False):
             region = self._regions[self._find(region_of[owner])]
-            region.holes.append((pieces.gathered(own), pieces.lengths[own]))
-            region.sums = region.sums + pieces.sums[own].sum(axis=0)
+            region.holes.append((chains.gathered(own), chains.lengths[own]))
+            region.sums = region.sums + chains.sums[own].sum(axis=0)
 
     def _find(self, region: int) -> int:
         while (parent := self._parent[region]) != region:
@@ -175,10 +176,10 @@ class Tracer:
         self._parent[other] = one
 
     def _forget(self) -> None:
-        """Drop the regions that no open chain belongs to."""
-        for chain in self._up:
-            chain.region = self._find(chain.region)
-        live = {chain.region for chain in self._up}
+        """Drop the regions that no open border belongs to."""
+        for border in self._up:
+            border.region = self._find(border.region)
+        live = {border.region for border in self._up}
         self._parent = {region: region for region in live}
         self._regions = {region: self._regions[region] for region in live}
 
@@ -199,19 +200,19 @@ def _flat(parts: list[Any]) -> Points:
 class _Soup:
     """Rings of finished regions, gathered."""
 
-    def __init__(self, pieces: Pieces, roots: NDArray[np.int64]) -> None:
-        closed = pieces.open + np.flatnonzero(roots[pieces.open :] >= pieces.open)
+    def __init__(self, chains: Chains, roots: NDArray[np.int64]) -> None:
+        closed = chains.open + np.flatnonzero(roots[chains.open :] >= chains.open)
         inside = roots[closed] != closed
         outer = closed[~inside]
         place = np.zeros(len(roots), np.int64)
         place[outer] = np.arange(len(outer))
         closed = closed[np.argsort(2 * roots[closed] + inside, kind="stable")]
-        self._points = [pieces.gathered(closed)]
-        self._lengths = [pieces.lengths[closed]]
+        self._points = [chains.gathered(closed)]
+        self._lengths = [chains.lengths[closed]]
         self._region = [place[roots[closed]]]
-        self._code = [pieces.code[outer]]
-        sums = np.zeros((len(outer), pieces.sums.shape[1]))
-        np.add.at(sums, self._region[0], pieces.sums[closed])
+        self._code = [chains.code[outer]]
+        sums = np.zeros((len(outer), chains.sums.shape[1]))
+        np.add.at(sums, self._region[0], chains.sums[closed])
         self._sums = [sums]
         self._n = len(outer)
 

@@ -18,13 +18,16 @@ Strip = tuple[Codes, NDArray[np.float64] | None]  # codes (h, W), 0 = nothing; w
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The corners of a strip, linked. padded (h + 1, W + 2): its codes below the last row of the strip above. shares
-    (corners, n): of each corner in the sums of the weights over its region."""
+    """The corners of a strip, linked."""
 
     padded: Codes
+    """(h + 1, W + 2): the strip's codes below the last row of the strip above, with nothing to the left and right."""
     found: Corners
+    """Its n corners."""
     links: Links
+    """Which of them follows which."""
     shares: NDArray[np.float64]
+    """(n, weights): of each corner in the sums of the weights over its region."""
 
 
 def prepared(

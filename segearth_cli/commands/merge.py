@@ -9,6 +9,7 @@ import typer
 
 from segearth_cli.commands.arguments import geotiff
 from segearth_cli.commands.results import show
+from segearth_cli.console import note
 from segearth_cli.errors import UsageError
 from segearth_cli.files import refuse_existing
 
@@ -21,10 +22,13 @@ def merge(
     confidence: Annotated[Path | None, Opt(help="Also write the confidence, where the run has it.")] = None,
     scores: Annotated[Path | None, Opt(help="Also write the scores, where the run has them.")] = None,
     file_format: Annotated[str, Opt("--format", help="geotiff or cog.")] = "geotiff",
+    allow_missing: Annotated[
+        bool, Opt("--allow-missing", help="Join what is there; nodata, told where, for parts that are not.")
+    ] = False,
     overwrite: Annotated[bool, Opt("--overwrite", help="Replace files that exist.")] = False,
     as_json: Annotated[bool, Opt("--json", help="Print a JSON object instead of the mask's path.")] = False,
 ) -> None:
-    """Join the parts of a run that is complete; prints the path of the mask, or says what is missing."""
+    """Join the parts of a run; prints the path of the mask, or says what is missing."""
     from segearth_cli.jobs import complete, open_ledger, write_cog, write_geotiff, write_vrts
     from segearth_cli.raster import Outputs
 
@@ -41,12 +45,16 @@ def merge(
     for kind, path in given.items():
         geotiff(path, "--out" if kind == "mask" else f"--{kind}", several=False)
     refuse_existing(given.values(), overwrite=overwrite)
-    found = complete(ledger)
-    vrts = write_vrts(ledger)
+    found = complete(ledger, allow_missing=allow_missing)
+    for line in found.missing_lines():
+        note(line)
+    vrts = write_vrts(ledger, found)
     if out is not None:
         write = write_cog if file_format == "cog" else write_geotiff
-        write(ledger, Outputs(**given))  # type: ignore[arg-type]
+        write(ledger, found, Outputs(**given))  # type: ignore[arg-type]
     places = {kind: str(path) for kind, path in (given or vrts).items()}
-    empty = sum(look.state == "empty" for _, look in found)
-    facts = {"work": str(folder), "shards": len(found), "empty_shards": empty, **places}
+    empty = sum(record.state == "empty" for record in found.records.values())
+    facts = {"work": str(folder), "shards": len(ledger.shards), "empty_shards": empty, **places}
+    if allow_missing:
+        facts["missing_shards"] = [shard.name for shard in found.missing]
     show(places["mask"], facts, as_json=as_json)

@@ -13,7 +13,7 @@ import numpy as np
 
 from segearth_cli.classes import ClassSet
 from segearth_cli.console import progress
-from segearth_cli.errors import RunError, SegEarthError
+from segearth_cli.errors import RasterError, RunError, SegEarthError
 from segearth_cli.jobs.merge import complete, write_geotiff
 from segearth_cli.jobs.run_folder import COMPLETE, Ledger, Shard, State, describe, start
 from segearth_cli.prediction import (
@@ -34,7 +34,7 @@ from segearth_cli.prediction import (
 from segearth_cli.raster import Outputs, environment, layouts
 from segearth_cli.weights import ModelOptions
 
-FAILURES = 3  # in a row, after which a run stops: what ails them ails the rest
+FAILURES = 3  # in a row that are no fault of the scene, after which a run stops: what ails them ails the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def session(job: Job, predictor: Predictor, *, join: bool) -> Iterator[Session]:
     """
     with prepared(job.scene, predictor) as ready:
         described = describe(
-            ready.scene, {"path": job.scene, **ready.identity}, ready.facts, job.classes, job.shard_size, job.kinds
+            ready.scene, job.scene, ready.identity, ready.facts, job.classes, job.shard_size, job.kinds
         )
         yield Session(job, ready, start(job.folder, described, join=join))
 
@@ -147,7 +147,7 @@ def session(job: Job, predictor: Predictor, *, join: bool) -> Iterator[Session]:
 def compute_share(work: Session, share: Share) -> list[Shard]:
     """Computes the shards of a share that are not complete, waiting in the end for those that others are at.
 
-    Returns the shards of the share. Raises RunError when some failed; three in a row end it at once.
+    Returns the shards of the share. Raises RunError when some failed, once all others are computed.
     """
     shards = share.of(work.ledger.shards)
     todo = outstanding(work, shards)
@@ -165,15 +165,19 @@ def compute_share(work: Session, share: Share) -> list[Shard]:
 
 
 def outstanding(work: Session, shards: list[Shard]) -> list[Shard]:
-    """Those of the shards that are not complete; how many are is told."""
-    left = [shard for shard in shards if work.ledger.look(shard).state not in COMPLETE]
+    """Those of the shards that are not complete, the ones that failed before last; how many are done is told."""
+    states = {shard: work.ledger.look(shard).state for shard in shards}
+    left = [shard for shard in shards if states[shard] not in COMPLETE]
     if len(left) < len(shards):
         work.run.notice(f"{work.job.folder}: {len(shards) - len(left)} of {len(shards)} shards are done already")
-    return left
+    return sorted(left, key=lambda shard: states[shard] == "failed")
 
 
 class Failures:
-    """Shards that could not be computed, and when there are enough of them."""
+    """Shards that could not be computed, and when there are enough of them.
+
+    What the scene is at fault for, such as blocks that cannot be read, stops no other shard.
+    """
 
     def __init__(self, folder: Path, total: int):
         self.shards: dict[Shard, str] = {}
@@ -186,15 +190,15 @@ class Failures:
         try:
             state = compute(shard)
         except SegEarthError as e:
-            self.add(shard, str(e))
+            self.add(shard, e)
             return None
         self._in_a_row = 0
         return state
 
-    def add(self, shard: Shard, error: str) -> None:
-        """Counts a failure."""
-        self.shards[shard] = error
-        self._in_a_row += 1
+    def add(self, shard: Shard, error: BaseException | None) -> None:
+        """Counts a failure; error: None for a shard that was given up without one."""
+        self.shards[shard] = str(error or "cancelled")
+        self._in_a_row += not isinstance(error, RasterError)
         if self._in_a_row >= FAILURES:
             self.report()
 
@@ -213,9 +217,9 @@ def finish(work: Session, outputs: Outputs, started: float) -> Summary:
 
     started: by `time.perf_counter`. Raises RunError when shards are missing, RasterError when a file cannot be written.
     """
-    found = complete(work.ledger)
-    write_geotiff(work.ledger, outputs)
-    measured = together((look.measured for _, look in found), time.perf_counter() - started)
+    shards = complete(work.ledger)
+    write_geotiff(work.ledger, shards, outputs)
+    measured = together((record.measured for record in shards.records.values()), time.perf_counter() - started)
     write_polygons(outputs, quiet=work.run.quiet)
     return summarise(work.prepared, outputs, measured)
 

@@ -66,7 +66,7 @@ def _compute(client: Any, work: Session, shards: Sequence[Shard], failures: Fail
                 futures[again] = shard
                 pool.add(again)
             else:
-                failures.add(shard, str(error or "cancelled"))
+                failures.add(shard, error)
     finally:
         client.cancel(list(futures))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -17,7 +18,8 @@ from rasterio.io import MemoryFile
 
 from segearth_cli.errors import RasterError, RunError
 from segearth_cli.files import replacing
-from segearth_cli.jobs.run_folder import COMPLETE, Found, Ledger, Shard, open_ledger
+from segearth_cli.jobs.documents import Record
+from segearth_cli.jobs.run_folder import COMPLETE, Ledger, Shard, open_ledger
 from segearth_cli.prediction import run_tags
 from segearth_cli.raster import (
     BLOCK,
@@ -35,6 +37,31 @@ from segearth_cli.raster import (
 )
 
 NAMED = 8  # shards told by name when some are missing
+TOLD = 20  # shards told on a line of their own when missing ones are allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Joinable:
+    """The shards of a run that can be joined, and those that cannot."""
+
+    records: Mapping[Shard, Record]
+    """The record of each shard that is complete, row-major."""
+    missing: Mapping[Shard, str]
+    """Why each of the others is not."""
+
+    def has_files(self, shard: Shard) -> bool:
+        """Whether a shard holds data that can be joined."""
+        return shard in self.records and bool(self.records[shard].files)
+
+    def missing_lines(self) -> list[str]:
+        """Where the joined files have no data because shards are missing: a line for each of the first ones."""
+        lines = [
+            f"{shard.name}: nodata in rows {w.row}-{w.bottom - 1}, columns {w.col}-{w.right - 1} ({reason})"
+            for shard, reason in [*self.missing.items()][:TOLD]
+            for w in [shard.window]
+        ]
+        more = len(self.missing) - len(lines)
+        return lines + ([f"{more} more shards are missing"] if more else [])
 
 
 def mask_vrt(folder: Path) -> Path:
@@ -43,33 +70,43 @@ def mask_vrt(folder: Path) -> Path:
     Raises RunError when the folder holds no run or shards are missing.
     """
     ledger = open_ledger(folder)
-    complete(ledger)
-    return write_vrts(ledger)["mask"]
+    return write_vrts(ledger, complete(ledger))["mask"]
 
 
-def complete(ledger: Ledger) -> list[tuple[Shard, Found]]:
-    """All shards and their records. Raises RunError that names those which are missing, failed or damaged."""
-    found = [(shard, ledger.look(shard)) for shard in ledger.shards]
-    lacking = [f"{shard.name} ({look.reason})" for shard, look in found if look.state not in COMPLETE]
-    if lacking:
+def complete(ledger: Ledger, *, allow_missing: bool = False) -> Joinable:
+    """All shards of a run, checked.
+
+    Raises RunError that names those which are missing, failed or damaged, with `allow_missing` only when all are.
+    """
+    found = {shard: ledger.look(shard) for shard in ledger.shards}
+    records = {shard: look.record for shard, look in found.items() if look.state in COMPLETE and look.record}
+    missing = {shard: look.reason for shard, look in found.items() if shard not in records}
+    if missing and (not allow_missing or not records):
+        lacking = [f"{shard.name} ({reason})" for shard, reason in missing.items()]
         more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
         raise RunError(
             f"{ledger.folder}: {len(lacking)} of {len(found)} shards are missing: {', '.join(lacking[:NAMED])}{more}; "
             "compute them with the same `segearth predict` and --resume"
         )
-    return found
+    return Joinable(records, missing)
 
 
-def write_geotiff(ledger: Ledger, outputs: Outputs) -> None:
-    """The joined files, the same to the byte as those of a run without shards."""
-    with environment(), writing(outputs, ledger.frame, ledger.classes, run_tags(ledger.run["facts"])) as writer:
-        for rows in _rows(ledger, outputs):
+def write_geotiff(ledger: Ledger, joinable: Joinable, outputs: Outputs) -> None:
+    """The joined files, of all shards the same to the byte as those of a run without shards."""
+    with environment(), writing(outputs, ledger.frame, ledger.classes, _tags(ledger, joinable)) as writer:
+        for rows in _rows(ledger, joinable, outputs):
             writer.write(rows)
 
 
-def write_cog(ledger: Ledger, outputs: Outputs) -> None:
+def _tags(ledger: Ledger, joinable: Joinable) -> dict[str, str]:
+    """The tags of the joined files; without some of the shards they are not those of the run, whose mask it is not."""
+    missing = {"missing_shards": [shard.name for shard in joinable.missing]} if joinable.missing else {}
+    return run_tags({**ledger.run.facts, **missing})
+
+
+def write_cog(ledger: Ledger, joinable: Joinable, outputs: Outputs) -> None:
     """The joined files as cloud-optimised GeoTIFFs. Raises RasterError when they cannot be written."""
-    vrts = write_vrts(ledger)
+    vrts = write_vrts(ledger, joinable)
     for kind, path in outputs.by_kind().items():
         with replacing(path) as temporary:
             try:
@@ -83,12 +120,12 @@ def write_cog(ledger: Ledger, outputs: Outputs) -> None:
     write_category_names(outputs.mask, ledger.classes)
 
 
-def write_vrts(ledger: Ledger) -> dict[str, Path]:
+def write_vrts(ledger: Ledger, joinable: Joinable) -> dict[str, Path]:
     """One VRT a kind over the shards that hold data, in the run's folder, with paths relative to it."""
-    present = [shard for shard in ledger.shards if ledger.outputs(shard).mask.is_file()]
+    present = [shard for shard in ledger.shards if joinable.has_files(shard)]
     paths = {}
     for kind in ledger.kinds:
-        root = ET.fromstring(_empty_vrt(ledger, kind))
+        root = ET.fromstring(_empty_vrt(ledger, joinable, kind))
         for number, band in enumerate(root.iter("VRTRasterBand"), start=1):
             for source in [*band.findall("SimpleSource"), *band.findall("ComplexSource")]:
                 band.remove(source)
@@ -104,7 +141,7 @@ def write_vrts(ledger: Ledger) -> dict[str, Path]:
     return paths
 
 
-def _empty_vrt(ledger: Ledger, kind: str) -> str:
+def _empty_vrt(ledger: Ledger, joinable: Joinable, kind: str) -> str:
     """A VRT with the georeference, colours and tags of an output; GDAL itself writes them down."""
     whole = ledger.frame
     count, dtype, nodata = layouts(ledger.classes)[kind]
@@ -115,7 +152,7 @@ def _empty_vrt(ledger: Ledger, kind: str) -> str:
             **region_georeference(whole, Window(0, 0, whole.height, whole.width)),
         ):  # fmt: skip
             pass
-        label(kind, Path(template.name), ledger.classes, run_tags(ledger.run["facts"]))
+        label(kind, Path(template.name), ledger.classes, _tags(ledger, joinable))
         rasterio.shutil.copy(template.name, copied.name, driver="VRT")
         return bytes(copied.getbuffer()).decode()
 
@@ -134,7 +171,7 @@ def _source(path: Path, window: Window, band: int, dtype: str | None) -> ET.Elem
     return source
 
 
-def _rows(ledger: Ledger, outputs: Outputs) -> Iterator[Rows]:
+def _rows(ledger: Ledger, joinable: Joinable, outputs: Outputs) -> Iterator[Rows]:
     """The rows of the whole output, one row of tiles at a time."""
     width = ledger.frame.width
     across: dict[int, list[Shard]] = {}
@@ -143,9 +180,10 @@ def _rows(ledger: Ledger, outputs: Outputs) -> Iterator[Rows]:
     kinds = layouts(ledger.classes)
     for shards in across.values():
         first = shards[0].window
+        present = [shard for shard in shards if joinable.has_files(shard)]
         with ExitStack() as stack:
             files = {
-                kind: [(s, _open(stack, path)) for s in shards if (path := ledger.outputs(s).by_kind()[kind]).is_file()]
+                kind: [(s, _open(stack, ledger.outputs(s).by_kind()[kind])) for s in present]
                 for kind in outputs.by_kind()
             }
             for row in range(0, first.height, BLOCK):

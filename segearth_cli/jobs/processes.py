@@ -16,7 +16,7 @@ from typing import NoReturn
 from segearth_cli.console import note, progress
 from segearth_cli.errors import RunError, SegEarthError
 from segearth_cli.jobs.compute import Job, Session, Share, compute_part, predictor_of
-from segearth_cli.jobs.run_folder import Shard
+from segearth_cli.jobs.run_folder import COMPLETE, Shard
 from segearth_cli.prediction import RunOptions
 
 POLL = 0.5  # seconds between looks at the folder
@@ -54,11 +54,11 @@ def compute_on(work: Session, share: Share, devices: Sequence[str]) -> list[Shar
 
 def _follow(work: Session, shards: list[Shard], processes: Sequence[BaseProcess]) -> None:
     """Shows progress until all processes have ended."""
-    left = {shard for shard in shards if not work.ledger.recorded(shard)}
+    left = {shard for shard in shards if work.ledger.told(shard).state not in COMPLETE}
     with progress(work.prepared.scene.stem, len(left), unit="shard", quiet=work.run.quiet) as advance:
         while True:
             alive = any(process.is_alive() for process in processes)
-            done = {shard for shard in left if work.ledger.recorded(shard)}
+            done = {shard for shard in left if work.ledger.told(shard).state in COMPLETE}
             left -= done
             if done:
                 advance(len(done))

@@ -1,88 +1,89 @@
 """What a sharded run is, and which of its shards are done: a folder that many processes may work in at once.
 
 `run.json` says what is computed; `shards/` holds for each shard its GeoTIFFs and then a JSON record that vouches for
-them by their SHA-256. All of it appears under its name when it is complete. A lock of the kernel on a small file keeps
-two processes from computing one shard; it goes with the process that holds it.
+them by their SHA-256. Both are sealed by a hash of their own content. All of it appears under its name when it is
+complete. A lock of the kernel on a small file keeps two processes from computing one shard; it goes with the process
+that holds it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from segearth_cli.classes import ClassSet, from_tag, to_tag
+from segearth_cli.console import without_secrets
 from segearth_cli.errors import RasterError, RunError
 from segearth_cli.files import replacing, sha256
+from segearth_cli.jobs import typed
+from segearth_cli.jobs.documents import FORMAT, Record, Run, SceneFile, differences
 from segearth_cli.jobs.lock import claim
 from segearth_cli.prediction import Measured
 from segearth_cli.raster import Frame, Georeferenced, Outputs, Window, blocks, frame_from_json, frame_to_json
 
-FORMAT = 1
 State = Literal["done", "empty", "failed", "missing", "damaged"]
 COMPLETE: tuple[State, ...] = ("done", "empty")
-_NOT_COMPARED = ("run", "scene.path")
 
 
 class Shard(NamedTuple):
-    """A rectangle of the output, computed and kept apart; name: its place in the grid of shards."""
+    """A rectangle of the output, computed and kept apart."""
 
     name: str
+    """Its place in the grid of shards, e.g. r00002c00000."""
     window: Window
+    """Its pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the folder says of a shard. reason: why it is not complete. record: its JSON."""
+    """What the folder says of a shard."""
 
     state: State
-    reason: str
-    record: Mapping[str, Any]
-
-    @property
-    def measured(self) -> Measured:
-        """What a shard that is complete took and gave."""
-        record = self.record
-        pixels = {int(code): n for code, n in record["pixels"].items()}
-        return Measured(pixels, record["computed_windows"], record["seconds"], record["waited_seconds"])
+    """done or empty when it is complete; damaged when what is there cannot be vouched for."""
+    reason: str = ""
+    """Why it is not complete."""
+    record: Record | None = None
+    """Its record, where that can be believed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """A run's folder. run: the content of its run.json."""
+    """A run's folder."""
 
     folder: Path
-    run: Mapping[str, Any]
+    """Where it is."""
+    run: Run
+    """The content of its run.json."""
 
     @property
     def hash(self) -> str:
         """SHA-256 of everything that makes this run what it is."""
-        return str(self.run["run"])
+        return self.run.run
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """What is written of each shard: mask, and confidence and scores where asked for."""
-        return tuple(self.run["outputs"])
+        return self.run.outputs
 
     @property
     def classes(self) -> ClassSet:
         """The classes of the run."""
-        return from_tag(json.dumps(self.run["classes"]))
+        return from_tag(json.dumps(self.run.classes))
 
     @property
     def frame(self) -> Frame:
         """Size and georeference of the joined mask."""
-        return frame_from_json(self.run["frame"])
+        return frame_from_json(dict(self.run.frame))
 
     @property
     def shards(self) -> list[Shard]:
         """All shards, row-major."""
-        size, whole = self.run["shard_size"], Window(0, 0, self.run["frame"]["height"], self.run["frame"]["width"])
+        size, whole = self.run.shard_size, Window(0, 0, self.run.frame["height"], self.run.frame["width"])
         return [Shard(f"r{w.row // size:05d}c{w.col // size:05d}", w) for w in blocks(whole, size, size)]
 
     def outputs(self, shard: Shard) -> Outputs:
@@ -92,48 +93,52 @@ class Ledger:
 
     def look(self, shard: Shard) -> Found:
         """What is known of a shard, its files checked against the SHA-256 of its record."""
+        found = self.told(shard)
+        if found.record is None or found.state != "done":
+            return found
+        for name, digest in found.record.files.items():
+            tiff = self._record(shard).with_name(name)
+            if not tiff.is_file():
+                return Found("damaged", f"{name} is gone")
+            if sha256(tiff) != digest:
+                return Found("damaged", f"{name} has changed since it was written")
+        return found
+
+    def told(self, shard: Shard) -> Found:
+        """What the record of a shard says, checked against itself; its files are not looked at."""
         path = self._record(shard)
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            state, run, files = record["state"], record["run"], record["files"]
+            record = typed.parse(Record, path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return Found("missing", "not computed yet", {})
-        except (OSError, ValueError, KeyError, TypeError) as e:
-            return Found("damaged", f"{path.name} cannot be read ({e})", {})
-        if run != self.hash:
-            return Found("damaged", f"{path.name} belongs to another run", {})
-        if state not in COMPLETE:
-            return Found("failed", str(record.get("error")), record)
-        for name, digest in files.items():
-            tiff = path.with_name(name)
-            if not tiff.is_file():
-                return Found("damaged", f"{name} is gone", record)
-            if sha256(tiff) != digest:
-                return Found("damaged", f"{name} has changed since it was written", record)
-        return Found(state, "", record)
-
-    def recorded(self, shard: Shard) -> bool:
-        """Whether a shard is recorded as complete, its files not looked at."""
-        try:
-            record = json.loads(self._record(shard).read_text(encoding="utf-8"))
-            return record["state"] in COMPLETE and record["run"] == self.hash
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+            return Found("missing", "not computed yet")
+        except (OSError, ValueError) as e:
+            return Found("damaged", f"{path.name} cannot be read ({e})")
+        if record.run != self.hash:
+            return Found("damaged", f"{path.name} belongs to another run")
+        if record != record.sealed() or (record.shard, record.window) != (shard.name, shard.window):
+            return Found("damaged", f"{path.name} has changed since it was written")
+        files = [place.name for place in self.outputs(shard).paths()] if record.state == "done" else []
+        if sorted(record.files) != sorted(files):
+            return Found("damaged", f"{path.name} vouches for other files than a shard has")
+        return Found(record.state, record.error or "", record)
 
     def write(self, shard: Shard, measured: Measured) -> State:
         """Records a shard as done or empty, which it returns; the files of a done one must be there."""
-        state: State = "empty" if measured.empty else "done"
-        facts = asdict(measured) | {"pixels": {str(code): n for code, n in measured.pixels.items()}}
-        self._write(shard, state, [] if measured.empty else self.outputs(shard).paths(), facts)
+        state: Literal["done", "empty"] = "empty" if measured.empty else "done"
+        files = {} if measured.empty else {path.name: sha256(path) for path in self.outputs(shard).paths()}
+        self._write(Record(
+            shard.name, self.hash, state, shard.window, files, {str(code): n for code, n in measured.pixels.items()},
+            measured.computed_windows, measured.seconds, measured.waited_seconds,
+        ))  # fmt: skip
         return state
 
     def write_failure(self, shard: Shard, error: str) -> None:
         """Records a shard that could not be computed, and why."""
-        self._write(shard, "failed", [], {"error": error})
+        error = without_secrets(error)
+        self._write(Record(shard.name, self.hash, "failed", shard.window, {}, {}, 0, 0.0, 0.0, error))
 
-    def _write(self, shard: Shard, state: State, files: Sequence[Path], facts: Mapping[str, Any]) -> None:
-        record = {"shard": shard.name, "run": self.hash, "state": state, "window": list(shard.window)}
-        _write_json(self._record(shard), record | {"files": {path.name: sha256(path) for path in files}} | dict(facts))
+    def _write(self, record: Record) -> None:
+        _write_json(self.folder / "shards" / f"{record.shard}.json", typed.write(record.sealed()))
 
     @contextmanager
     def claim(self, shard: Shard, *, wait: bool = False) -> Iterator[bool]:
@@ -152,101 +157,79 @@ class Ledger:
 
 
 def describe(
-    scene: Georeferenced, identity: Mapping[str, Any], facts: Mapping[str, Any], classes: ClassSet,
+    scene: Georeferenced, path: str, identity: Mapping[str, Any], facts: Mapping[str, Any], classes: ClassSet,
     shard_size: int, kinds: Sequence[str],
-) -> dict[str, Any]:  # fmt: skip
-    """The content of run.json. identity: path, bytes, modified, fingerprint. shard_size: a multiple of raster.BLOCK."""
-    run: dict[str, Any] = {
+) -> Run:  # fmt: skip
+    """The content of run.json. identity: bytes, modified, fingerprint. shard_size: a multiple of a mask's tiles."""
+    values = {
         "format": FORMAT,
-        "scene": dict(identity),
-        "facts": dict(facts),
+        "scene": SceneFile(path=without_secrets(path), **identity),
+        "facts": facts,
         "classes": json.loads(to_tag(classes)),
         "shard_size": shard_size,
-        "outputs": list(kinds),
+        "outputs": kinds,
         "frame": frame_to_json(scene),
+        "run": "",
     }
-    run = json.loads(json.dumps(run))
-    compared = {key: value for key, value in _flat(run).items() if key not in _NOT_COMPARED}
-    run["run"] = hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()
-    return run
+    return typed.parse(Run, typed.write(values)).sealed()
 
 
-def start(folder: Path, run: Mapping[str, Any], *, join: bool) -> Ledger:
+def start(folder: Path, run: Run, *, join: bool) -> Ledger:
     """The folder of a run, made, or joined where it holds the same run.
 
-    Raises RunError when it holds a run and `join` is off, or another run, with every difference on a line.
+    Raises RunError when it holds a run and `join` is off, or another run, with every difference.
     """
     try:
         (folder / "shards").mkdir(parents=True, exist_ok=True)
-        created = _create_json(folder / "run.json", run)
+        created = _create_json(folder / "run.json", typed.write(run))
     except OSError as e:
         raise RunError(f"--work {folder}: cannot be written: {e.strerror or e}; choose another folder") from e
     ledger = open_ledger(folder)
     if created:
         return ledger
-    if differences := compare(ledger.run, run):
-        lines = "".join(f"\n  {line}" for line in differences)
-        raise RunError(f"--work {folder}: holds another run; take its options or another folder. What differs:{lines}")
+    if found := differences(ledger.run, run):
+        raise RunError(
+            f"--work {folder}: holds another run; take its options or another folder. What differs: {'; '.join(found)}"
+        )
     if not join:
         raise RunError(f"--work {folder}: holds this run already; go on with --resume, or choose another folder")
     return ledger
 
 
 def open_ledger(folder: Path) -> Ledger:
-    """The run that a folder holds. Raises RunError when it holds none, or one that cannot be read."""
+    """The run that a folder holds. Raises RunError when it holds none, or one that cannot be read or was changed."""
     path = folder / "run.json"
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-        known = run["format"] == FORMAT and {"run", "facts", "classes", "shard_size", "outputs", "frame"} <= run.keys()
+        text = path.read_text(encoding="utf-8")
+        if (values := json.loads(text)) and isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
+            raise RunError(f"{path}: written by another version of segearth; start anew in another --work folder")
+        run = typed.parse(Run, text)
     except FileNotFoundError:
         raise RunError(f"{folder}: holds no run.json; name the --work folder of a `segearth predict`") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise RunError(f"{path}: cannot be read ({e}); start anew in another --work folder") from None
-    if not known:
-        raise RunError(f"{path}: written by another version of segearth; start anew in another --work folder")
+    if run != run.sealed():
+        raise RunError(f"{path}: was changed since it was written (its hash says so); start anew in another folder")
     return Ledger(folder, run)
 
 
-def compare(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A line for each value that differs between two run.json, but for those that tell nothing.
-
-    >>> compare({"facts": {"threshold": 0.0}}, {"facts": {"threshold": 0.3}})
-    ['threshold: 0.0 there, 0.3 now']
-    """
-    a, b = _flat(there), _flat(now)
-    keys = [key for key in dict.fromkeys([*a, *b]) if key not in _NOT_COMPARED and a.get(key) != b.get(key)]
-    return [f"{key.removeprefix('facts.')}: {_short(a.get(key))} there, {_short(b.get(key))} now" for key in keys]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return found
-
-
-def _short(value: Any) -> str:
-    text = "none" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 200 else text[:197] + "..."
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+def _write_json(path: Path, text: str) -> None:
     try:
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
     except OSError as e:
         if isinstance(e, RasterError):
             raise
         raise RunError(f"{path}: cannot write: {e.strerror or e}") from e
 
 
-def _create_json(path: Path, values: Mapping[str, Any]) -> bool:
+def _create_json(path: Path, text: str) -> bool:
     """Writes a file that is not there yet, whole; whether it was this process that did."""
     if path.exists():
         return False
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(3).hex()}.part")
     try:
-        temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         try:
             os.link(temporary, path)
         except FileExistsError:

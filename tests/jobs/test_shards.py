@@ -290,17 +290,18 @@ def test_two_runs_in_one_folder_share_the_work(tmp_path, model, scene, expected)
     assert list((tmp_path / "work" / "shards").glob(".*")) == []
 
 
-def test_another_run_is_refused_with_every_difference_on_a_line(tmp_path, model, assembled, scene):
+def test_another_run_is_refused_with_every_difference(tmp_path, model, assembled, scene):
     sharded(job(scene, tmp_path / "work", model), tmp_path, assembled, Share(0, 20))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*")}
     run = ("predict", scene, "-o", tmp_path / "mask.tif", "--work", tmp_path / "work", "--resume")
     code, errors = command(tmp_path, model, *run, "--shard-size", 1024, "-t", 0.3, "--confidence", tmp_path / "c.tif")
     assert code == 1
-    first, *lines = errors.splitlines()
-    assert first.endswith("holds another run; take its options or another folder. What differs:")
-    assert [line.strip() for line in lines][:1] == ["threshold: 0.0 there, 0.3 now"]
-    assert "  shard_size: 512 there, 1024 now" in lines
-    assert '  outputs: ["mask"] there, ["mask", "confidence"] now' in lines
+    first, _, told = errors.strip().partition(" What differs: ")
+    assert first.endswith("holds another run; take its options or another folder.")
+    assert told.split("; ") == [
+        *("threshold: 0.0 there, 0.3 now", "shard_size: 512 there, 1024 now"),
+        'outputs: ["mask"] there, ["mask", "confidence"] now',
+    ]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*")} == before
 
 
@@ -312,7 +313,8 @@ def test_a_scene_replaced_between_runs_is_refused(tmp_path, model, assembled):
         tmp_path, model, "predict", scene, "--work", tmp_path / "work", "--shard-size", 512, "--resume"
     )
     assert code == 1
-    assert [line.split(":")[0].strip() for line in errors.splitlines()[1:]] == [
+    told = errors.partition(" What differs: ")[2]
+    assert [difference.split(":")[0] for difference in told.split("; ")] == [
         *("scene.modified", "scene.fingerprint", "scene_fingerprint")
     ]  # fmt: skip
 

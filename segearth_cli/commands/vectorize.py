@@ -71,7 +71,7 @@ def vectorize(
     if format is not None and format.casefold().lstrip(".") not in FORMATS:
         raise UsageError(f"--format {format}: unknown; use one of {', '.join(FORMATS)}")
     options = Options(
-        classes=None if classes is None else tuple(name.strip() for name in classes.split(",") if name.strip()),
+        classes=None if classes is None else _names(classes),
         min_area=parse_area(min_area, "--min-area") if min_area else None,
         fill_holes=parse_area(fill_holes, "--fill-holes") if fill_holes else None,
         simplify=parse_length(simplify, "--simplify") if simplify else None,
@@ -96,6 +96,16 @@ def vectorize(
         answer(str(summary.path))
         if not quiet:
             total, kinds = sum(summary.polygons.values()), len(summary.polygons)
-            note(f"{name}: {total} polygons of {kinds} classes in {summary.seconds:.1f} s")
+            found = f"{total} polygon{'s'[: total != 1]} of {kinds} class{'es' * (kinds != 1)}"
+            note(f"{name}: {found} in {summary.seconds:.1f} s")
 
     raise_failed(each(names, list(zip(names, outs, strict=True)), act, faults=(SegEarthError,)), "masks")
+
+
+def _names(classes: str) -> tuple[str, ...]:
+    from segearth_cli.errors import UsageError
+
+    names = tuple(name.strip() for name in classes.split(","))
+    if not all(names):
+        raise UsageError(f"--classes {classes}: a name is empty; separate names by single commas, e.g. water,building")
+    return names

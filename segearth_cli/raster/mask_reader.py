@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import xml.etree.ElementTree as ET
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
@@ -20,6 +22,7 @@ from segearth_cli.raster.datasets import open_dataset
 from segearth_cli.raster.georeference import Frame
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.paths import local_path
+from segearth_cli.raster.remote import UNREADABLE
 
 STRIP_PIXELS = 1 << 22
 _TALLEST_BLOCK = 1 << 25  # pixels of a row of internal blocks that are read at once
@@ -84,9 +87,15 @@ class Mask:
             elif number.removeprefix("-").isdigit() and (int(number) in self.names or not self.names):
                 found.add(int(number))
             else:
-                has = ", ".join(self.names.values()) or "no class names; give codes"
-                raise UsageError(f"--classes {name}: {self.path} has no such class, it has {has}")
+                raise UsageError(f"--classes {name}: {self.path} has no such class{self._instead(name)}")
         return frozenset(found)
+
+    def _instead(self, name: str) -> str:
+        """The end of a line that says that there is no class of this name."""
+        names = list(self.names.values())
+        near = difflib.get_close_matches(name.casefold(), [known.casefold() for known in names], n=1)
+        hint = next((f"; did you mean {known}?" for known in names if [known.casefold()] == near), "")
+        return f", it has {', '.join(names) or 'no class names; give codes'}{hint}"
 
 
 def read_mask(path: str) -> Mask:
@@ -140,24 +149,29 @@ def _classes(path: str, ds: Any) -> tuple[dict[int, str], dict[int, Color], int 
         except ClassesError as e:
             raise RasterError(f"{path}: {e}") from e
         return dict(enumerate(classes.names)), dict(enumerate(classes.colors)), classes.background
-    names = _categories(Path(path))
+    names = _categories(ds)
     background = next((code for code, name in names.items() if name.casefold() == "background"), None)
+    return names, _colors(ds), background
+
+
+def _colors(ds: Any) -> dict[int, Color]:
+    """The colour table by code; none when all of it is black, as GDAL fills what no one has set."""
     try:
-        colors = {code: color[:3] for code, color in ds.colormap(1).items() if any(color[:3])}
+        table = {code: color[:3] for code, color in ds.colormap(1).items()}
     except ValueError:
-        colors = {}
-    return names, colors, background
-
-
-def _categories(path: Path) -> dict[int, str]:
-    """GDAL's category names by code, from the `.aux.xml` beside a raster or from a VRT itself."""
-    source = path if path.suffix.casefold() == ".vrt" else path.with_name(f"{path.name}.aux.xml")
-    try:
-        root = ET.parse(source).getroot()
-    except (OSError, ET.ParseError):
         return {}
-    found = root.find(".//CategoryNames")
-    rows = [] if found is None else [(row.text or "").strip() for row in found.findall("Category")]
+    return table if any(map(any, table.values())) else {}
+
+
+def _categories(ds: Any) -> dict[int, str]:
+    """GDAL's category names by code, in whatever format: rasterio shows none, but GDAL writes them into a VRT."""
+    with rasterio.MemoryFile(ext=".vrt") as memory:
+        try:
+            rasterio.shutil.copy(ds, memory.name, driver="VRT")
+            root = ET.fromstring(memory.read().decode("utf-8", "replace"))
+        except (*UNREADABLE, ET.ParseError):
+            return {}
+    rows = [(row.text or "").strip() for row in root.findall("VRTRasterBand[@band='1']/CategoryNames/Category")]
     return {code: name for code, name in enumerate(rows) if name}
 
 

@@ -21,6 +21,10 @@ from segearth_cli.vector.wkb import wkb
 Statement = tuple[str, tuple[Any, ...]]
 _LITTLE_ENDIAN_WITH_ENVELOPE = 0b011  # flags of a geometry's header, OGC 12-128 2.1.3
 
+_SIGNS = "`~!@#$%^&*()+-={}|[]\\:\";'<>?,./"  # not allowed in front by GDAL's GeoPackage driver
+_RESERVED = ("gpkg", "sqlite_", "rtree", "ogr_empty")  # beginnings of names
+_TABLES = ("layer_styles",)  # of QGIS
+
 
 class Insert:
     """Appends features to the layer `name` of an open GeoPackage, within one transaction."""
@@ -91,6 +95,17 @@ def fill(path: Path, name: str, fields: Sequence[str]) -> Iterator[Insert]:
         connection.execute("COMMIT")
     finally:
         connection.close()
+
+
+def table_name(name: str) -> str:
+    """A name that GDAL takes for a layer: none of SQLite's and the format's own, no sign in front, Unicode.
+
+    >>> table_name("(1)"), table_name("gpkg_x"), table_name("two words")
+    ('1)', 'layer_gpkg_x', 'two words')
+    """
+    name = name.encode("utf-8", "replace").decode().lstrip(_SIGNS) or "layer"
+    own = name.casefold().startswith(_RESERVED) or name.casefold() in _TABLES
+    return f"layer_{name}" if own else name
 
 
 def style(name: str, colors: Mapping[str, Color]) -> list[Statement]:

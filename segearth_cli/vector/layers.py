@@ -7,7 +7,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from segearth_cli.classes import Color
 from segearth_cli.errors import UsageError, VectorError
 from segearth_cli.files import replacing
 from segearth_cli.vector.antimeridian import cut
-from segearth_cli.vector.geopackage import fill, style
+from segearth_cli.vector.geopackage import fill, style, table_name
 from segearth_cli.vector.wkb import wkb
 
 FIELDS = {"class_id": "int", "class": "str", "area_m2": "float", "perimeter_m": "float", "confidence": "float"}
@@ -157,15 +157,16 @@ def _shapefile(path: Path, layer: Layer) -> Iterator[Write]:
 @contextmanager
 def _geopackage(path: Path, layer: Layer) -> Iterator[Write]:
     """A layer that GDAL makes and SQLite fills, in one transaction: several times faster than feature by feature."""
-    with _fiona(path, layer, "GPKG", {}):
+    name = table_name(layer.name)
+    with _fiona(path, replace(layer, name=name), "GPKG", {}):
         pass
-    with fill(path, layer.name, layer.fields) as insert:
+    with fill(path, name, layer.fields) as insert:
 
         def write(features: Features) -> None:
             insert(features.geometry, _rows(features))
 
         yield write
-        insert.run(style(layer.name, layer.colors))
+        insert.run(style(name, layer.colors))
 
 
 @contextmanager

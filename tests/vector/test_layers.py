@@ -20,8 +20,8 @@ COLORS = {"water": (46, 120, 210), "bare <soil> & 'sand'": (190, 150, 105)}
 FORMATS = ["gpkg", "geojson", "fgb", "shp", "parquet"]
 
 
-def layer(crs=UTM, geometry="Polygon"):
-    return Layer("scene", crs, geometry, FIELDS, COLORS, 0.5)
+def layer(crs=UTM, geometry="Polygon", name="scene"):
+    return Layer(name, crs, geometry, FIELDS, COLORS, 0.5)
 
 
 def squares(n):
@@ -182,6 +182,33 @@ def test_the_spatial_index_of_a_geopackage_finds_what_lies_in_a_window(tmp_path,
         assert found.bounds == pytest.approx(shapely.total_bounds(features.geometry))
         got = {f.id for f in found.filter(bbox=window)}
     assert len(got) == shapely.intersects(features.geometry, shapely.box(*window)).sum()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "(1)",
+        ".hidden",
+        "-x",
+        "~",
+        "1a",
+        "two words",
+        "gpkg_x",
+        "GPKG",
+        "sqlite_x",
+        "rtree",
+        "layer_styles",
+        "a'b\"c",
+        "é",
+    ],
+)
+def test_every_file_name_becomes_a_layer_of_a_geopackage(tmp_path, name):
+    write(tmp_path / f"{name}.gpkg", squares(3), name=name)
+    (layer,) = set(fiona.listlayers(tmp_path / f"{name}.gpkg")) - {"layer_styles"}
+    with fiona.open(tmp_path / f"{name}.gpkg", layer=layer) as found:
+        assert len(list(found)) == 3
+    db = sqlite3.connect(tmp_path / f"{name}.gpkg")
+    assert db.execute("SELECT f_table_name FROM layer_styles").fetchall() == [(layer,)]
 
 
 def test_a_geopackage_can_be_edited_afterwards(tmp_path):

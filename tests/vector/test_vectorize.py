@@ -9,6 +9,7 @@ import numpy as np
 import pyproj
 import pytest
 import rasterio
+import rasterio.shutil
 import shapely
 from rasterio import features
 from rasterio.control import GroundControlPoint
@@ -151,6 +152,34 @@ def test_gdal_category_names_name_the_classes(tmp_path):
     assert {row["class"] for _, row in run(path, tmp_path / "m.gpkg")} == {"sea", "ville d'été"}
 
 
+@pytest.mark.parametrize(("driver", "name"), [("ENVI", "m"), ("RST", "m.rst"), ("VRT", "m.vrt"), ("GTiff", "n.tif")])
+def test_every_format_with_category_names_names_the_classes(tmp_path, driver, name):
+    save(tmp_path / "m.tif", blobs(), tag=None, nodata=None)
+    names = "".join(f"<Category>{name}</Category>" for name in ("Background", "sea", "roof &amp; wall"))
+    text = f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{names}</CategoryNames></PAMRasterBand></PAMDataset>'
+    (tmp_path / "m.tif.aux.xml").write_text(text, encoding="utf-8")
+    rasterio.shutil.copy(tmp_path / "m.tif", tmp_path / name, driver=driver)
+    assert {row["class"] for _, row in run(tmp_path / name, tmp_path / "m.gpkg")} == {"sea", "roof & wall"}
+
+
+def colours_of(path):
+    """Colours of classes in the style of a GeoPackage, by class name."""
+    ((qml,),) = sqlite3.connect(path).execute("SELECT styleQML FROM layer_styles").fetchall()
+    root = ET.fromstring(qml)
+    symbols = {s.get("name"): s.find(".//Option[@name='color']").get("value") for s in root.iter("symbol")}
+    return {c.get("value"): symbols[c.get("symbol")] for c in root.iter("category")}
+
+
+def test_a_black_class_stays_black_and_an_unset_table_is_no_colour(tmp_path):
+    for name, table in (("set", {0: (255, 255, 255, 255), 1: (0, 0, 0, 255)}), ("unset", {0: (0, 0, 0, 255)})):
+        path = save(tmp_path / f"{name}.tif", blobs(codes=2), tag=None)
+        with rasterio.open(path, "r+") as ds:
+            ds.write_colormap(1, table)
+        run(path, tmp_path / f"{name}.gpkg")
+    assert colours_of(tmp_path / "set.gpkg") == {"class_0": "255,255,255,255", "class_1": "0,0,0,255"}
+    assert "0,0,0,255" not in colours_of(tmp_path / "unset.gpkg").values()
+
+
 def test_classes_without_a_name_are_coloured_too(tmp_path):
     run(save(tmp_path / "m.tif", blobs(), tag=None), tmp_path / "m.gpkg")
     ((qml,),) = sqlite3.connect(tmp_path / "m.gpkg").execute("SELECT styleQML FROM layer_styles").fetchall()
@@ -161,7 +190,7 @@ def test_classes_without_a_name_are_coloured_too(tmp_path):
 def test_chosen_classes_alone_are_drawn_and_unknown_ones_named(tmp_path):
     path = save(tmp_path / "m.tif", blobs())
     assert {row["class"] for _, row in run(path, tmp_path / "m.gpkg", classes=("Building",))} == {"building"}
-    with pytest.raises(UsageError, match=r"watr.*water, building"):
+    with pytest.raises(UsageError, match=r"watr.*water, building; did you mean water\?"):
         run(path, tmp_path / "n.gpkg", classes=("watr",))
 
 
@@ -284,3 +313,17 @@ def test_a_bad_value_is_one_line_that_shows_what_is_accepted(vectorize_here, tmp
     assert done.code == 2
     assert len(done.lines) == 1
     assert flags[0] in done.err
+
+
+def test_one_polygon_of_one_class_is_said_so(vectorize_here, tmp_path):
+    save(tmp_path / "m.tif", np.ones((4, 5), np.uint8))
+    assert "1 polygon of 1 class in" in vectorize_here("m.tif").err
+    save(tmp_path / "n.tif", np.array([[1, 2]], np.uint8))
+    assert "2 polygons of 2 classes in" in vectorize_here("n.tif").err
+
+
+def test_an_empty_class_name_is_refused(vectorize_here, tmp_path):
+    save(tmp_path / "m.tif", blobs())
+    done = vectorize_here("m.tif", "--classes", "water,,building")
+    assert done.code == 2
+    assert "a name is empty" in done.err

@@ -50,7 +50,7 @@ UNDOCUMENTED = {
     "vector/vectorize",
     "weights/assembly",
 }
-TAKES_PRIVATE_NAMES = {"test_gpu_stages.py", "test_window_cache.py"}  # to be empty
+TAKES_PRIVATE_NAMES = {"test_gpu_stages.py"}  # to be empty
 
 
 def place(path):

@@ -15,7 +15,7 @@ from segearth_cli.vector.corners import TOUCH, Codes, walk
 from segearth_cli.vector.read_ahead import ahead
 from segearth_cli.vector.right_angles import regularized as right_angled
 from segearth_cli.vector.rings import Rings, Tracer
-from segearth_cli.vector.strips import Strip, prepared
+from segearth_cli.vector.strips import Strip, linked
 
 Geometries = NDArray[Any]  # of shapely geometries
 
@@ -97,7 +97,7 @@ def polygons(
     does not depend on the height of the strips. A smoother gets the points where three regions meet as well.
     """
     tracer = Tracer()
-    for strip in ahead(prepared(strips, width, dtype, weights=weights, nodes=smoother is not None)):
+    for strip in ahead(linked(strips, width, dtype, weights=weights, nodes=smoother is not None)):
         found = tracer.feed(strip)
         rings = outlines(found)
         if smoother is not None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from segearth_cli.vector import corners as cn
 from segearth_cli.vector.chains import Chains, Points, kinds
 from segearth_cli.vector.corners import Codes
-from segearth_cli.vector.strips import Prepared
+from segearth_cli.vector.strips import LinkedStrip
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Tracer:
         self._regions: dict[int, _Region] = {}
         self._next = 0
 
-    def feed(self, strip: Prepared) -> Rings:
+    def feed(self, strip: LinkedStrip) -> Rings:
         """Regions finished within the next strip or closed by it."""
         chains = Chains.of(strip.found, strip.links, self._row, strip.shares)
         self._row += len(strip.padded) - 1

@@ -17,7 +17,7 @@ Strip = tuple[Codes, NDArray[np.float64] | None]  # codes (h, W), 0 = nothing; w
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class LinkedStrip:
     """The corners of a strip, linked."""
 
     padded: Codes
@@ -30,9 +30,9 @@ class Prepared:
     """(n, weights): of each corner in the sums of the weights over its region."""
 
 
-def prepared(
+def linked(
     strips: Iterable[Strip], width: int, dtype: np.dtype[Any], *, weights: int = 0, nodes: bool = False
-) -> Iterator[Prepared]:
+) -> Iterator[LinkedStrip]:
     """The corners of each strip, and last those of an empty row below, which closes what is still open."""
     last = np.zeros((1, width + 2), dtype)  # the row of pixels above the strip to come
     above = np.zeros((weights, width + 1))  # sums of the weights above and left of each lattice point
@@ -45,7 +45,7 @@ def prepared(
         shares = np.zeros((len(found), weights))
         if values is not None:
             above = _share(found, values, above, shares)
-        yield Prepared(padded, found, cn.link(found, padded), shares)
+        yield LinkedStrip(padded, found, cn.link(found, padded), shares)
 
 
 def _share(

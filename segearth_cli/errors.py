@@ -25,6 +25,10 @@ class RasterError(SegEarthError, OSError):
     """A raster that cannot be read as a scene or written as a mask."""
 
 
+class SceneChangedError(RasterError):
+    """A scene that changed while it was read."""
+
+
 class VectorError(SegEarthError, OSError):
     """A vector layer that cannot be written."""
 

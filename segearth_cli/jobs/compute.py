@@ -13,7 +13,7 @@ import numpy as np
 
 from segearth_cli.classes import ClassSet
 from segearth_cli.console import progress
-from segearth_cli.errors import RasterError, RunError, SegEarthError
+from segearth_cli.errors import RasterError, RunError, SceneChangedError, SegEarthError
 from segearth_cli.jobs.merge import complete, write_geotiff
 from segearth_cli.jobs.run_folder import COMPLETE, Ledger, Shard, State, describe, start
 from segearth_cli.prediction import (
@@ -196,7 +196,12 @@ class Failures:
         return state
 
     def add(self, shard: Shard, error: BaseException | None) -> None:
-        """Counts a failure; error: None for a shard that was given up without one."""
+        """Counts a failure; error: None for a shard that was given up without one.
+
+        Raises RunError when too many failed in a row, and a SceneChangedError itself, which all others would meet.
+        """
+        if isinstance(error, SceneChangedError):
+            raise error
         self.shards[shard] = str(error or "cancelled")
         self._in_a_row += not isinstance(error, RasterError)
         if self._in_a_row >= FAILURES:

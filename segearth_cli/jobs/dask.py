@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
 from segearth_cli.console import progress
-from segearth_cli.errors import RunError
+from segearth_cli.errors import RunError, SceneChangedError
 from segearth_cli.jobs.compute import Failures, Job, Session, Share, outstanding, predictor_of, session
 from segearth_cli.jobs.run_folder import Shard
 from segearth_cli.prediction import RunOptions
@@ -60,7 +60,7 @@ def _compute(client: Any, work: Session, shards: Sequence[Shard], failures: Fail
             error = future.exception() if future.status == "error" else None
             if future.status == "finished" and error is None:
                 advance(1)
-            elif attempts[shard] <= RETRIES:
+            elif attempts[shard] <= RETRIES and not isinstance(error, SceneChangedError):
                 attempts[shard] += 1
                 again = submit(shard)
                 futures[again] = shard

@@ -9,6 +9,7 @@ from typing import Any
 
 from segearth_cli import __version__
 from segearth_cli.classes import CLASSES_TAG, ClassSet, to_tag
+from segearth_cli.console import without_secrets
 from segearth_cli.errors import UsageError
 from segearth_cli.prediction.options import PredictOptions
 from segearth_cli.prediction.plan import Plan
@@ -24,7 +25,7 @@ def run_facts(
     """
     return {
         "segearth": __version__,
-        "scene": Path(scene.path).name,
+        "scene": Path(without_secrets(scene.path)).name,
         "scene_fingerprint": fingerprint,
         "classes": [list(phrases) for phrases in classes.phrases],
         "background": None if classes.background is None else classes.names[classes.background],

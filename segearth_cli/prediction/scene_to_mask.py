@@ -16,14 +16,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segearth_cli.classes import NODATA, ClassSet
-from segearth_cli.console import Progress, progress
+from segearth_cli.console import Progress, progress, without_secrets
 from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.options import PredictOptions, RunOptions, untold
 from segearth_cli.prediction.plan import Plan, make_plan
 from segearth_cli.prediction.provenance import done_before, run_facts, run_tags
 from segearth_cli.prediction.schedule import work_for
 from segearth_cli.prediction.segment import segmented_rows
-from segearth_cli.raster import Outputs, Scene, Window, environment, identity, open_scene, writing
+from segearth_cli.raster import (
+    Outputs,
+    Scene,
+    Seal,
+    Window,
+    check_unchanged,
+    environment,
+    identity,
+    open_scene,
+    take_seal,
+    writing,
+)
 from segearth_cli.weights import Assembled, ModelOptions, assemble
 
 
@@ -61,6 +72,8 @@ class Prepared:
     """The scene as it was named."""
     scene: Scene
     """The scene, open."""
+    seal: Seal
+    """How its files looked before it was read."""
     plan: Plan
     """How it is cut."""
     identity: Mapping[str, Any]
@@ -78,6 +91,7 @@ def prepared(path: str, predictor: Predictor) -> Iterator[Prepared]:
     Raises RasterError when it cannot be read, UsageError for a resolution that cannot be meant, WeightsError.
     """
     with environment(path):
+        seal = take_seal(path)
         scene = open_scene(path, predictor.options.read)
     try:
         for line in scene.notices:
@@ -87,7 +101,7 @@ def prepared(path: str, predictor: Predictor) -> Iterator[Prepared]:
             plan = make_plan(scene, predictor.options, assembled.native)
             known = identity(scene)
         facts = run_facts(scene, plan, assembled.facts, predictor.classes, predictor.options, known["fingerprint"])
-        yield Prepared(path, scene, plan, known, facts, predictor)
+        yield Prepared(path, scene, seal, plan, known, facts, predictor)
     finally:
         scene.close()
 
@@ -133,11 +147,13 @@ def write_region(
     """Writes mask, and confidence and scores where asked for, of a region; they appear when all are complete.
 
     advance: called with numbers of windows. part: of files that will be joined: without overviews, and none at all
-    where no pixel is data. Raises RasterError when the scene cannot be read or a file cannot be written.
+    where no pixel is data. Raises RasterError when the scene cannot be read or a file cannot be written,
+    SceneChangedError when the scene has changed since it was prepared.
     """
     started = time.perf_counter()
     scene, plan, predictor = prepared.scene, prepared.plan, prepared.predictor
     if part and scene.hole(region):
+        check_unchanged(scene, prepared.seal, prepared.identity["fingerprint"])
         advance(plan.window_count(region))
         return Measured({NODATA: region.height * region.width}, 0, 0.0, 0.0)
     classes, run, assembled = predictor.classes, predictor.run, predictor.model()
@@ -155,6 +171,7 @@ def write_region(
         for rows in finished:
             writer.write(rows)
             counts += np.bincount(rows.codes.ravel(), minlength=256)
+        check_unchanged(scene, prepared.seal, prepared.identity["fingerprint"])
         if part and not counts[:NODATA].any():
             raise _NothingToKeep
     pixels = {code: int(n) for code, n in enumerate(counts) if n}
@@ -166,7 +183,7 @@ class Summary:
     """What one scene took and gave; the fields are those of `--json`."""
 
     scene: str
-    """The scene as it was named."""
+    """The scene as it was named, without secrets of URLs."""
     mask: str
     """Path of the mask."""
     confidence: str | None
@@ -236,7 +253,7 @@ def summarise(prepared: Prepared, outputs: Outputs, measured: Measured | None) -
     places = {kind: str(place) for kind, place in outputs.by_kind().items()}
     codes = [*enumerate(prepared.predictor.classes.names), (NODATA, "nodata")]
     return Summary(
-        scene=prepared.path,
+        scene=without_secrets(prepared.path),
         mask=places["mask"],
         confidence=places.get("confidence"),
         scores=places.get("scores"),

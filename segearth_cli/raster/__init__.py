@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.paths import SUFFIXES, exists, local_folder, local_path, rasters_below
     from segearth_cli.raster.remote import is_remote
     from segearth_cli.raster.scene import Chip, Scene, stem
+    from segearth_cli.raster.seal import Seal, check_unchanged, take_seal
 
 __all__ = [
     "BLOCK",
@@ -44,9 +45,11 @@ __all__ = [
     "Recoding",
     "Rows",
     "Scene",
+    "Seal",
     "Size",
     "Window",
     "blocks",
+    "check_unchanged",
     "densified",
     "environment",
     "exists",
@@ -74,6 +77,7 @@ __all__ = [
     "region_georeference",
     "starts",
     "stem",
+    "take_seal",
     "touching",
     "window_weights",
     "windows",
@@ -98,5 +102,6 @@ __getattr__ = lazy_face(
         "paths": "SUFFIXES exists local_folder local_path rasters_below",
         "remote": "is_remote",
         "scene": "Chip Scene stem",
+        "seal": "Seal check_unchanged take_seal",
     },
 )

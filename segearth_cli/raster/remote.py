@@ -62,11 +62,11 @@ def patiently(path: str, act: Callable[[], T]) -> T:
             if any(sign in reason(e) for sign in LASTING):
                 raise
             time.sleep(pause * unit * random.uniform(0.8, 1.2))
-            _forget(path)
+            forget(path)
     return act()
 
 
-def _forget(path: str) -> None:
+def forget(path: str) -> None:
     """Drops what GDAL keeps of a remote file, in case an answer was cut short."""
     everything = ":".join(f"/vsi{kind}/" for kind in REMOTE)
     settings = network_settings(path) | {"CPL_VSIL_CURL_NON_CACHED": everything}

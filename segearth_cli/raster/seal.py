@@ -1,0 +1,113 @@
+"""Whether a scene is still what it was: how its files looked before it was read, compared when it has been read."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from segearth_cli.errors import SceneChangedError
+from segearth_cli.raster.datasets import open_dataset
+from segearth_cli.raster.fingerprint import identity
+from segearth_cli.raster.remote import forget
+from segearth_cli.raster.scene import Scene
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """How a file looked."""
+
+    size: int
+    """Bytes."""
+    modified: int
+    """Time of change, in nanoseconds since 1970."""
+    inode: int
+    """Which file has the name: another one after it was replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What a scene was read from, as it looked at first."""
+
+    files: Mapping[Path, FileState | None]
+    """Every file of this machine: side files, sources of VRTs in VRTs, the archive a scene lies in. None = absent."""
+
+    def changes(self) -> list[str]:
+        """What is no longer the same, a phrase for each file."""
+        states = [(path, then, _state(path)) for path, then in self.files.items()]
+        return [f"{path.name}: {_change(then, now)}" for path, then, now in states if then != now]
+
+
+def take_seal(path: str) -> Seal:
+    """The seal of a scene that is about to be read. Raises RasterError when it cannot be opened."""
+    return Seal({file: _state(file) for file in _sources(path)})
+
+
+def check_unchanged(scene: Scene, sealed: Seal, fingerprint: str) -> None:
+    """Raises SceneChangedError that tells what differs when a scene has changed since it was sealed.
+
+    fingerprint: as `identity` gave it. Over the network, where GDAL tells no time of change, samples of pixels are
+    fetched again and compared with it.
+    """
+    changes = sealed.changes()
+    if not sealed.files:
+        forget(scene.path)
+        again = replace(scene, _local=threading.local())
+        try:
+            if identity(again)["fingerprint"] != fingerprint:
+                changes = ["other pixels"]
+        finally:
+            again.close()
+    if changes:
+        raise SceneChangedError(
+            f"{scene.path}: changed while it was read ({'; '.join(changes)}); nothing was written of it, "
+            "run again when nothing writes to it"
+        )
+
+
+def _sources(path: str) -> Iterator[Path]:
+    """The files of this machine that GDAL reads a raster from, each once; its own statistics do not count."""
+    known: set[str] = set()
+    todo = [path]
+    while todo:
+        with open_dataset(todo.pop()) as ds:
+            names = [name for name in ds.files if not name.endswith(".aux.xml") and name not in known]
+        known.update(names)
+        for name in names:
+            if place := _on_disk(name):
+                yield place
+                todo += [name] if name.lower().endswith(".vrt") and name != path else []
+
+
+def _on_disk(name: str) -> Path | None:
+    """The file that has a name of GDAL's: itself, or the archive it lies in; None for what is no file here."""
+    while name.startswith("/vsi"):  # /vsizip/, /vsizip//vsigzip/, ...
+        name = name[1:].partition("/")[2]
+    place = Path(name)
+    return next((path for path in (place, *place.parents) if path.is_file()), None)
+
+
+def _state(path: Path) -> FileState | None:
+    try:
+        seen = path.stat()
+    except OSError:
+        return None
+    return FileState(seen.st_size, seen.st_mtime_ns, seen.st_ino)
+
+
+def _change(then: FileState | None, now: FileState | None) -> str:
+    """The first thing that tells two states of a file apart."""
+    if then is None or now is None:
+        return "gone" if now is None else "new"
+    if then.size != now.size:
+        return f"{then.size} bytes before, {now.size} now"
+    if then.inode != now.inode:
+        return "another file has its name now"
+    return f"of {_time(then.modified)} before, of {_time(now.modified)} now"
+
+
+def _time(nanoseconds: int) -> str:
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%S}.{rest:09d} UTC"

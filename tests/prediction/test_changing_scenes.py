@@ -1,0 +1,139 @@
+"""A scene that changes while it is read gives no mask, whatever it is made of; one whose signature is renewed does."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import rasterio
+import rasterio.shutil
+import torch
+from flaky import serving
+
+from segearth_cli.classes import parse
+from segearth_cli.errors import SceneChangedError
+from segearth_cli.jobs.compute import Job, predict_in_shards
+from segearth_cli.prediction import PredictOptions, Predictor, RunOptions, predict_scene
+from segearth_cli.raster import Outputs
+from segearth_cli.weights import ModelOptions
+
+CLASSES = parse("water,roof,tree")
+
+
+def predictor(when_read=lambda: None, **run):
+    """A predictor with a model of pixels' colours, which calls `when_read` when it gets the first window."""
+    calls = []
+
+    def segmenter(chips, valid=None, overlap=None):
+        if not calls:
+            when_read()
+        calls.append(1)
+        return chips.float() / 2550
+
+    facts = {"model": "colours", "upsampler": "none", "precision": "float32"}
+    model = SimpleNamespace(segmenter=segmenter, device=torch.device("cpu"), native=32, facts=facts, notices=())
+    return Predictor(lambda: model, CLASSES, PredictOptions(window=32), RunOptions(quiet=True, **run))
+
+
+def vrt(path, source):
+    rasterio.shutil.copy(source, path, driver="VRT")
+    return path
+
+
+@pytest.fixture
+def made(write_raster, noise):
+    """Scenes of each kind over one file, which comes second: a name of a scene -> (scene, file)."""
+    values = noise(3, 70, 90)
+
+    def make(kind):
+        source = Path(write_raster("source.tif", values))
+        folder = source.parent
+        if kind == "mask beside it":
+            with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="NO"), rasterio.open(source, "r+") as ds:
+                ds.write_mask(values[0] > 9)
+            return source, folder / "source.tif.msk"
+        if kind == "archive":
+            packed = shutil.make_archive(str(folder / "packed"), "zip", folder, source.name)
+            return f"/vsizip/{packed}/source.tif", Path(packed)
+        scene = source if kind == "file" else vrt(folder / "outer.vrt", source)
+        if kind == "VRT of a VRT":
+            scene = vrt(folder / "outer.vrt", vrt(folder / "inner.vrt", source))
+        return scene, source
+
+    return make
+
+
+def touched(path):
+    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 1))
+
+
+def longer(path):
+    with path.open("ab") as f:
+        f.write(b"\0")
+
+
+def replaced(path):
+    seen = path.stat()
+    other = path.with_suffix(".other")
+    other.write_bytes(path.read_bytes())
+    os.utime(other, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    other.replace(path)
+
+
+CHANGES = {touched: " before, of ", longer: " bytes before, ", replaced: "another file has its name now"}
+KINDS = ["file", "mask beside it", "archive", "VRT", "VRT of a VRT"]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_scene_that_changes_while_it_is_read_gives_nothing(tmp_path, made, kind, change):
+    scene, file = made(kind)
+    (tmp_path / "out").mkdir()
+    out = Outputs(tmp_path / "out" / "mask.tif", tmp_path / "out" / "c.tif", vector=tmp_path / "out" / "v.gpkg")
+    with pytest.raises(SceneChangedError) as caught:
+        predict_scene(str(scene), out, predictor(lambda: change(file)))
+    assert f"{scene}: changed while it was read ({file.name}: " in str(caught.value)
+    assert CHANGES[change] in str(caught.value)
+    assert list((tmp_path / "out").iterdir()) == []
+    assert predict_scene(str(scene), out, predictor()).mask == str(out.mask)
+
+
+def test_a_scene_that_changes_ends_a_sharded_run_at_once(tmp_path, write_raster, noise):
+    scene = Path(write_raster("scene.tif", noise(3, 40, 1500)))  # three shards
+    job = Job(str(scene), tmp_path / "work", ("mask",), 512, ModelOptions("x"), PredictOptions(), CLASSES)
+    with pytest.raises(SceneChangedError, match=r"scene.tif: changed while it was read"):
+        predict_in_shards(job, predictor(lambda: touched(scene)), Outputs(tmp_path / "mask.tif"), join=False)
+    records = [json.loads(path.read_text()) for path in (tmp_path / "work" / "shards").glob("*.json")]
+    assert [record["state"] for record in records] == ["failed"]
+    assert not list(tmp_path.rglob("*mask.tif"))
+
+
+def test_a_scene_replaced_on_its_server_gives_nothing(tmp_path, write_raster, noise):
+    write_raster("scene.tif", noise(3, 70, 90))
+    with serving(tmp_path) as url, pytest.raises(SceneChangedError, match="scene.tif: changed while it was read"):
+        predict_scene(
+            f"{url}/scene.tif", Outputs(tmp_path / "mask.tif"),
+            predictor(lambda: write_raster("scene.tif", noise(3, 70, 90))),
+        )  # fmt: skip
+    assert not (tmp_path / "mask.tif").exists()
+
+
+def test_a_renewed_signature_is_the_same_run_and_stands_nowhere(tmp_path, write_raster, noise):
+    write_raster("scene.tif", noise(3, 40, 600))
+    (tmp_path / "out").mkdir()
+    lines = []
+    with serving(tmp_path) as url:
+        for number, signature in enumerate(("sig=SECRET1", "sig=SECRET2&more=a/SECRET")):
+            scene = f"{url}/scene.tif?{signature}"
+            out = Outputs(tmp_path / "out" / "mask.tif")
+            job = Job(scene, tmp_path / "work", ("mask",), 512, ModelOptions("x"), PredictOptions(), CLASSES)
+            run = predictor(skip=True, notice=lines.append)
+            lines.append(json.dumps(predict_in_shards(job, run, out, join=True).run))
+            summary = predict_scene(scene, Outputs(tmp_path / "out" / "direct.tif"), run)
+            assert summary.skipped == (number == 1)
+            lines.append(f"{summary}")
+    for path in [*(tmp_path / "work").rglob("*"), *(tmp_path / "out").iterdir()]:
+        assert path.is_dir() or b"SECRET" not in path.read_bytes()
+    assert "SECRET" not in "".join(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -27,7 +27,7 @@ _NAMED = 10  # unreadable files told one by one
 
 def train_upsampler(
     context: typer.Context,
-    images: Annotated[list[str] | None, typer.Argument(help=f"Images, or .tar archives of some: {INPUTS}.")] = None,
+    images: Annotated[list[str] | None, typer.Argument(help=f"Images, .tar or .zip archives: {INPUTS}.")] = None,
     tar: Annotated[list[str] | None, Opt(help="Tar archive of images, read in place; repeatable.")] = None,
     out: Annotated[Path, Opt("--out", "-o", help="The upsampler; OUT.train/ beside it gets log and pictures.")] = Path(
         "upsampler.safetensors"
@@ -121,6 +121,8 @@ def _run(names: list[str], tars: list[str], recipe: Recipe, out: Path, place: _P
         if choice.note:
             notice(choice.note)
         collection = collect(names, tars, ReadOptions(parse_bands(recipe.bands), recipe.stretch))
+        for line in collection.left_out:
+            notice(line)
         unreadable = f", {len(collection.unreadable)} unreadable" if collection.unreadable else ""
         notice(f"{len(collection.pictures)} images{unreadable}")
         clip = load_clip(choice.model)
@@ -133,7 +135,7 @@ def _peers(device: str) -> Iterator[tuple[Peers, str]]:
     """The devices that torchrun started together, connected, and the name of this one; a single one without it."""
     from segearth_cli.training import Peers
 
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = _world(os.environ)
     if world == 1:
         yield Peers(), device
         return
@@ -149,6 +151,13 @@ def _peers(device: str) -> Iterator[tuple[Peers, str]]:
         yield Peers(distributed.get_rank(), world), own
     finally:
         distributed.destroy_process_group()
+
+
+def _world(environment: Mapping[str, str]) -> int:
+    """Processes that torchrun started; 1 where the variables are not all there, as schedulers set some of them too."""
+    numbers = [environment.get(name, "") for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT")]
+    whole = all(number.isdecimal() for number in numbers) and environment.get("MASTER_ADDR")
+    return max(1, int(numbers[0])) if whole else 1
 
 
 def _recipe(context: typer.Context, config: Path | None) -> Recipe:

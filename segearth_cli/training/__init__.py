@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
+    from segearth_cli.training.collection import collect
     from segearth_cli.training.loop import Job, Upsampled, export_ckpt, train
     from segearth_cli.training.pictures import save_looks
     from segearth_cli.training.recipe import Recipe, combined, from_toml
     from segearth_cli.training.step import Learner, Peers
-    from segearth_cli.training.windows import collect
 
 __all__ = [
     "Job",
@@ -32,10 +32,10 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
+        "collection": "collect",
         "loop": "Job Upsampled export_ckpt train",
         "pictures": "save_looks",
         "recipe": "Recipe combined from_toml",
         "step": "Learner Peers",
-        "windows": "collect",
     },
 )

@@ -20,10 +20,11 @@ from segearth_cli.files import replacing
 from segearth_cli.model import Encoder, Upsampler
 from segearth_cli.raster import ReadOptions, parse_bands
 from segearth_cli.training import checkpoint
+from segearth_cli.training.collection import Collection
 from segearth_cli.training.pictures import save_curves, save_looks
 from segearth_cli.training.recipe import FREE, Recipe
 from segearth_cli.training.step import Figures, Learner, Peers
-from segearth_cli.training.windows import Batch, Collection, Windows, batches, collate, held_out, positions
+from segearth_cli.training.windows import Batch, Windows, batches, collate, held_out, positions
 from segearth_cli.weights import Clip, load_upsampler, read_tensors, save_upsampler
 
 LOG = (

@@ -2,56 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import tarfile
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import rasterio
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segearth_cli.errors import SegEarthError, TrainingError
+from segearth_cli.errors import SegEarthError
 from segearth_cli.raster import Chip, ReadOptions, Scene, Window, open_scene
+from segearth_cli.training.collection import Picture, quick_opening
 
-SUFFIXES = frozenset({".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 TRIES = 20  # windows read before one with much nodata is taken
 DRAWS = 400  # windows drawn to find as many outside of what is held out
 ENOUGH = 0.9  # share of valid pixels at which a window is taken at once
 OPEN = 64  # images kept open by each thread
 AHEAD = 2  # batches read ahead
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """An image of the collection."""
-
-    name: str
-    """As the user knows it."""
-    path: str
-    """For GDAL."""
-    height: int
-    """In pixels."""
-    width: int
-    """In pixels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Collection:
-    """What was found among the files given."""
-
-    pictures: tuple[Picture, ...]
-    """Those that can be read."""
-    unreadable: tuple[str, ...]
-    """A line for each file that cannot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,54 +54,6 @@ class Batch:
 
 
 Sample = tuple[Chip | None, tuple[str, ...]]  # a window, and a line for each file that could not be read
-
-
-def collect(names: Sequence[str], tars: Sequence[str], read: ReadOptions) -> Collection:
-    """The pictures of folders (recursively), files and tar archives, in a fixed order.
-
-    read: of GeoTIFFs, as for predict. Raises TrainingError when no file can be read.
-    """
-    pictures: list[Picture] = []
-    unreadable: list[str] = []
-    for name, path in _candidates(names, tars, unreadable):
-        try:
-            with _quick_opening():
-                scene = open_scene(path, read)
-            scene.close()
-            pictures.append(Picture(name, path, scene.height, scene.width))
-        except SegEarthError as e:
-            unreadable.append(str(e).replace(path, name))
-    if not pictures:
-        first = f"; the first: {unreadable[0]}" if unreadable else ""
-        raise TrainingError(f"{', '.join([*names, *tars])}: no readable images ({len(unreadable)} unreadable{first})")
-    return Collection(tuple(pictures), tuple(unreadable))
-
-
-def _candidates(names: Sequence[str], tars: Sequence[str], unreadable: list[str]) -> Iterator[tuple[str, str]]:
-    """Name and GDAL path of every file that may be an image."""
-    for name in names:
-        path = Path(name).expanduser()
-        if path.is_dir():
-            found = (Path(folder) / file for folder, _, files in os.walk(path) for file in files)
-            yield from ((str(p), str(p)) for p in sorted(found) if p.suffix.lower() in SUFFIXES)
-        elif path.suffix.lower() == ".tar":
-            yield from _members(path, unreadable)
-        else:
-            yield name, str(path)
-    for name in tars:
-        yield from _members(Path(name).expanduser(), unreadable)
-
-
-def _members(path: Path, unreadable: list[str]) -> Iterator[tuple[str, str]]:
-    """The images of a tar archive, each as the part of the file where its bytes lie; nothing is unpacked."""
-    try:
-        with tarfile.open(path, "r:") as archive:
-            for member in archive:
-                if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES:
-                    yield f"{path}:{member.name}", f"/vsisubfile/{member.offset_data}_{member.size},{path}"
-    except (tarfile.TarError, OSError) as e:
-        why = getattr(e, "strerror", None) or "not an uncompressed tar archive; decompress it first"
-        unreadable.append(f"{path}: {why}")
 
 
 class Windows:
@@ -185,7 +108,7 @@ class Windows:
 
     def read_place(self, place: Place) -> Chip:
         """The pixels of a place, reflected to crop x crop. Raises RasterError."""
-        with _quick_opening():
+        with quick_opening():
             return _filled(self._scene(self.pictures[place.picture]).read(place.window), self.crop)
 
     def _place(self, number: int, attempt: int, rng: np.random.Generator) -> Place:
@@ -289,8 +212,3 @@ def _filled(chip: Chip, side: int) -> Chip:
     missing = [side - size for size in chip.valid.shape]
     pad = [(m // 2, m - m // 2) for m in missing]
     return Chip(np.pad(chip.image, [(0, 0), *pad], mode="reflect"), np.pad(chip.valid, pad, mode="reflect"))
-
-
-def _quick_opening() -> Any:
-    """GDAL without a listing of the whole folder for every file that is opened."""
-    return rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE")

@@ -347,3 +347,21 @@ def test_torchrun_trains_and_writes_once(model_dir, images, tmp_path):
     assert done.stdout == f"{out}\n"
     assert [step for (step,) in logged(out, "step")] == ["0", "1", "2", "3"]
     assert all(torch.isfinite(value).all() for value in load_file(out).values())
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"WORLD_SIZE": "4"},
+        {"WORLD_SIZE": "many"},
+        {"WORLD_SIZE": "4", "RANK": "1", "LOCAL_RANK": "1", "MASTER_PORT": "29500"},
+    ],
+)
+def test_a_number_of_processes_that_torchrun_did_not_give_is_ignored(
+    here, model_dir, images, tmp_path, monkeypatch, foreign
+):
+    for name, value in foreign.items():
+        monkeypatch.setenv(name, value)
+    out = tmp_path / "up.safetensors"
+    done = here(images, "-m", model_dir, "--out", out, *QUICK, "--steps", 1)
+    assert done.out == f"{out}\n"

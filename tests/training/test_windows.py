@@ -1,7 +1,6 @@
 """Windows of unlabelled images: seeded, complete, and never of what is held out or holds no data."""
 
 import io
-import tarfile
 
 import numpy as np
 import pytest
@@ -9,10 +8,10 @@ import rasterio
 import torch
 from PIL import Image
 
-from segearth_cli.errors import TrainingError
 from segearth_cli.raster import ReadOptions, open_scene
 from segearth_cli.raster.grid import Window
-from segearth_cli.training.windows import Windows, batches, collate, collect, held_out, positions
+from segearth_cli.training.collection import collect
+from segearth_cli.training.windows import Windows, batches, collate, held_out, positions
 
 READ = ReadOptions()
 
@@ -31,13 +30,6 @@ def geotiff(path, pixels, **profile):
     return path
 
 
-def tar_of(path, *files):
-    with tarfile.open(path, "w") as archive:
-        for file in files:
-            archive.add(file, f"inside/{file.name}")
-    return path
-
-
 @pytest.fixture
 def folder(tmp_path):
     for i in range(6):
@@ -52,35 +44,6 @@ def windows_of(*names, crop=16, seed=0, **more):
 
 def pixels(windows, numbers):
     return np.stack([windows[i][0].image for i in numbers])
-
-
-def test_folders_are_searched_recursively_and_other_files_passed_over(folder):
-    (folder / "notes.txt").write_text("not an image")
-    assert [p.name for p in collect([str(folder)], [], READ).pictures] == sorted(str(p) for p in folder.rglob("*.png"))
-
-
-def test_a_tar_gives_the_pixels_of_its_files(tmp_path, folder):
-    files = sorted(folder.rglob("*.png"))
-    archive = tar_of(tmp_path / "set.tar", *files)
-    packed = collect([], [str(archive)], READ).pictures
-    assert [(p.height, p.width) for p in packed] == [(p.height, p.width) for p in windows_of(*files).pictures]
-    inside = Windows(packed, 16, 0, READ)
-    np.testing.assert_array_equal(pixels(inside, range(20)), pixels(windows_of(*files), range(20)))
-
-
-def test_unreadable_files_are_named_and_do_not_stop_the_others(tmp_path, folder):
-    (folder / "broken.png").write_bytes(b"\x89PNG nothing more")
-    (tmp_path / "no.tar").write_bytes(b"no archive")
-    found = collect([str(folder), str(tmp_path / "absent.tif")], [str(tmp_path / "no.tar")], READ)
-    assert len(found.pictures) == 6
-    assert len(found.unreadable) == 3
-    for name in ("broken.png", "absent.tif", "no.tar"):
-        assert sum(name in line for line in found.unreadable) == 1
-
-
-def test_nothing_readable_is_an_error_that_says_where(tmp_path):
-    with pytest.raises(TrainingError, match=str(tmp_path)):
-        collect([str(tmp_path)], [], READ)
 
 
 def test_a_window_depends_on_seed_and_number_alone(folder):

@@ -12,7 +12,7 @@ from segearth_cli.errors import RunError
 
 @contextmanager
 def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Whether this process has the lock of a file now; with `wait`, when whoever has it is through.
+    """Whether this process holds the lock of a file; with `wait` it waits until the present holder is done.
 
     On a file system without locks everyone gets it, so what is done under it must bear being done twice.
     Raises RunError when the folder cannot be written.

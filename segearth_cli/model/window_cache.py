@@ -55,9 +55,9 @@ class _Kept:
 class Overlap:
     """Tensors that windows `stride` pixels apart need again, each until the last of them has had it.
 
-    Found by what they are made from, so a wrong guess of what recurs costs time and nothing else. Where `limit` bytes
-    do not hold all of them any may go, and not the oldest, which the next row of windows needs first. Windows may be
-    computed by several threads.
+    A tensor is found by a digest of what it is made from, so a wrong guess of what recurs costs time and nothing else.
+    When more than `limit` bytes are kept, some drawn at random go: the oldest would be the wrong ones, as the next
+    row of windows needs them first. Several threads may ask at once.
     """
 
     def __init__(self, stride: int, limit: int):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 LOGIT_SCALE = 50.0  # of the published settings
-LANES = 1024  # pixels; a CPU computes what is left over of its vectors with another rounding
+LANES = 1024  # pixels; a CPU rounds those differently that fill no whole vector
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Chains: borders within one strip, in the order they are walked, and the region each belongs to."""
+"""The borders within one strip, in the order they are walked, and the region each belongs to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sieve: masks without small pieces and without small holes, as temporary rasters of the same pixels."""
+"""Masks without small pieces and small holes, as temporary rasters of the same pixels."""
 
 from __future__ import annotations
 

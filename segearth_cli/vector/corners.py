@@ -1,4 +1,4 @@
-"""Corners: where the borders of equal-code regions turn, and which corner follows which. Integer arithmetic on a strip.
+"""Where the borders of equal-code regions turn, and which corner follows which. Integer arithmetic on a strip.
 
 A border runs along pixel edges with its region on the right hand (clockwise on screen, rows growing downwards), so
 each pixel edge between two codes is walked twice, once for each side. Lattice point (r, c) is the upper left corner

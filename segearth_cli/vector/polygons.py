@@ -1,4 +1,4 @@
-"""Shapes: strips of codes -> valid polygons in pixel coordinates (x = column, y = row), the same for any strips."""
+"""Strips of codes to valid polygons in pixel coordinates (x = column, y = row), the same for strips of any height."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def simplified(batches: Iterable[Shapes], tolerance: float) -> Iterator[Shapes]:
     """Polygons with simpler borders, each border once for both its sides: no gaps, no overlaps.
 
     Visvalingam-Whyatt on the coverage of all polygons (GEOS), which is held in memory; `tolerance` is the side of a
-    square as large as the largest triangle that is cut off. Needs the points where three regions meet (`borders`).
+    square as large as the largest triangle that is cut off. Needs the points where three regions meet (`reshape`).
     """
     every = gathered(batches)
     if len(every) and tolerance > 0:

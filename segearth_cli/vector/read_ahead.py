@@ -1,4 +1,4 @@
-"""Work ahead: an iterator that runs in a thread of its own while its results are used."""
+"""An iterator that runs in a thread of its own while its results are used."""
 
 from __future__ import annotations
 

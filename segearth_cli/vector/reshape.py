@@ -17,8 +17,8 @@ def kept(outlines: Outlines) -> Outlines:
 def smoothed(outlines: Outlines) -> Outlines:
     """Outlines with their corners cut off, half a pixel at most, then rounded once more (Chaikin 1974).
 
-    Points where three or more borders meet stay. Every border keeps to the squares of one pixel around its own
-    lattice points, which no other border enters elsewhere than at such points: so none can cross another.
+    Points where three or more borders meet stay. Every border keeps within half a pixel of its own lattice points, and
+    only where borders meet do two of them share one: so no border can cross another.
     """
     return _cut(_cut(outlines, share=0.5, at_most=0.5), share=0.25, at_most=0.5)
 

@@ -1,4 +1,4 @@
-"""Regularize: outlines of buildings with right angles."""
+"""Outlines of buildings with right angles."""
 
 from __future__ import annotations
 

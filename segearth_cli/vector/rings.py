@@ -1,4 +1,4 @@
-"""Rings: strips of codes, fed from top to bottom, to the closed borders of equal-code regions, joined over the seams.
+"""Strips of codes, fed from top to bottom, to rings: closed borders of equal-code regions, joined over the seams.
 
 What is held between two strips is what the seam cuts: at most two open borders for each column, and the holes found so
 far of the regions these borders belong to. A region is given out with the strip that closes its outer ring.

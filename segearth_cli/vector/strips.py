@@ -1,4 +1,4 @@
-"""Strips: a raster of codes from top to bottom, with the corners of its borders; no strip needs another one's state."""
+"""A raster of codes from top to bottom in strips, with the corners of its borders; no strip needs another's state."""
 
 from __future__ import annotations
 

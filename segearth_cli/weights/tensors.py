@@ -59,7 +59,7 @@ def filled(module: Any, tensors: Mapping[str, Tensor], path: Path) -> Any:
         faults = (("lacks", lacking), ("has unknown", unknown), ("has another shape of", misfits))
         listed = "; ".join(f"{what} {_few(names)}" for what, names in faults if names)
         raise WeightsError(f"{path}: does not fit the model: {listed}")
-    # copies: a mapped file may change under us, and lies so that products round otherwise than elsewhere
+    # copies: a mapped file may change while it is used, and where it lies in memory changes how products round
     values = {n: tensors[n].to(torch.float32, copy=True) if own[n].is_floating_point() else tensors[n] for n in own}
     broken = [name for name, value in values.items() if not _finite(value)]
     if broken:

@@ -10,7 +10,7 @@ from rasterio import features
 from segearth_cli.vector import corners
 from segearth_cli.vector import polygons as shapes
 from segearth_cli.vector import reshape as borders
-from segearth_cli.vector import strips as linked
+from segearth_cli.vector.strips import linked
 from segearth_cli.vector.wkb import wkb
 
 
@@ -194,7 +194,7 @@ def test_wkb_is_that_of_shapely(mask):
 @settings(max_examples=100, deadline=None)
 @given(masks(), st.booleans())
 def test_leaps_visit_the_same_items_as_a_walk(mask, nodes):
-    for strip in linked.prepared([(mask, None)], mask.shape[1], mask.dtype, nodes=nodes):
+    for strip in linked([(mask, None)], mask.shape[1], mask.dtype, nodes=nodes):
         follow, starts = strip.links.follow, strip.links.starts
         tops = strip.links.first_corner + corners.tops(strip.found, strip.links)
         leapt = corners.leap(follow, starts, tops)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from benchmarks import report
 from benchmarks.precision import NEON, chip
-from segearth_cli.model import JBU, Encoder, Overlap, Segmenter, Upsampler
+from segearth_cli.model import JBU, Encoder, Fused, Overlap, Segmenter, Upsampler
 from segearth_cli.prediction import KEPT_BYTES
 from segearth_cli.raster import starts
 
@@ -29,14 +29,14 @@ STRIDE = 112
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
-def build(precision: torch.dtype, phrases: int) -> tuple[Segmenter, Any]:
+def build(precision: torch.dtype, phrases: int, fused: Fused | None = None) -> tuple[Segmenter, Any]:
     """A segmenter of ViT-B/16 shapes in a precision, and a plain open_clip ViT in the same precision."""
     torch.manual_seed(0)
     clip = open_clip.create_model("ViT-B-16-quickgelu", pretrained=None).eval()
     plain = open_clip.create_model("ViT-B-16-quickgelu", pretrained=None).eval().visual.to(precision)
     upsampler = Upsampler(512, 16).eval()
     text = F.normalize(torch.randn(phrases, 512), dim=-1)
-    return Segmenter(Encoder(clip, MEAN, STD), upsampler, text, precision=precision), plain
+    return Segmenter(Encoder(clip, MEAN, STD), upsampler, text, precision=precision, fused=fused), plain
 
 
 def seconds(act: Callable[[], object], repeats: int) -> float:

@@ -64,6 +64,8 @@ class Option:
     """From the shell's text to the value; None = the kind says how."""
     advised: bool
     """Whether a model's `segearth.json` may set it."""
+    variable: str
+    """Environment variable that gives it where nothing else does, for jobs; empty = none."""
 
     @property
     def flag(self) -> str:
@@ -80,10 +82,12 @@ def option(
     shown: str | None = None,
     parse: Callable[[str], Any] | None = None,
     advised: bool = False,
+    variable: str = "",
 ) -> Any:
     """A dataclass field that is an option too; arguments as in `Option`. Without flags: the field's name, dashed."""
-    told = {"flags": flags, "help": help, "panel": panel, "unit": unit, "shown": shown}
-    return dataclasses.field(default=default, metadata={_KEY: told | {"parse": parse, "advised": advised}})
+    told: dict[str, Any] = {"flags": flags, "help": help, "panel": panel, "unit": unit, "shown": shown}
+    told |= {"parse": parse, "advised": advised, "variable": variable}
+    return dataclasses.field(default=default, metadata={_KEY: told})
 
 
 @cache
@@ -108,11 +112,17 @@ def build(owner: type[T], given: Mapping[str, Any], **others: Any) -> T:
     values = dict(others)
     for field in fields(owner):  # type: ignore[arg-type]
         told = known.get(field.name)
-        if told and given.get(told.name) is not None:
-            values[field.name] = taken(told, given[told.name])
+        if told and (value := _asked(told, given)) is not None:
+            values[field.name] = taken(told, value)
         elif not told and field.name not in others and is_dataclass(hints[field.name]):
             values[field.name] = build(hints[field.name], given)
     return owner(**values)
+
+
+def _asked(told: Option, given: Mapping[str, Any]) -> Any:
+    """What was asked of an option, here or by its environment variable; None for its default."""
+    value = given.get(told.name)
+    return os.environ.get(told.variable) or None if value is None and told.variable else value
 
 
 def validate(values: Any) -> None:

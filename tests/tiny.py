@@ -4,8 +4,11 @@ import json
 
 import open_clip
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 
+from segearth_cli.model.encoder import Encoder
+from segearth_cli.model.segmenter import Segmenter
 from segearth_cli.model.upsampler import Upsampler
 
 CHANNELS, PATCH, WINDOW = 32, 16, 64
@@ -47,3 +50,13 @@ def upsampler(*, seed=0, channels=CHANNELS, patch=PATCH, **options):
     for parameter in made.parameters():
         torch.nn.init.uniform_(parameter, 0.1, 0.4)
     return made
+
+
+def segmenter(*, phrases=3, patch=PATCH, radius=2, keys=4, **options):
+    """A segmenter of the tiny model and its upsampler for random phrases; options: of Segmenter."""
+    vision = CONFIG["model_cfg"]["vision_cfg"] | {"patch_size": patch, "image_size": 4 * patch}
+    preprocess = CONFIG["preprocess_cfg"]
+    encoder = Encoder(clip(vision_cfg=vision).eval(), preprocess["mean"], preprocess["std"])
+    text = F.normalize(torch.randn(phrases, CHANNELS, generator=torch.manual_seed(1)), dim=-1)
+    made = Segmenter(encoder, upsampler(patch=patch, radius=radius, keys=keys), text, **options)
+    return made.requires_grad_(False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
-    from segearth_cli.model.attention import Attention
+    from segearth_cli.model.choices import Attention, Kernels
     from segearth_cli.model.device import pick_device, pick_precision
     from segearth_cli.model.encoder import Encoder
     from segearth_cli.model.gpu_stages import Fused
@@ -26,6 +26,7 @@ __all__ = [
     "Dense",
     "Encoder",
     "Fused",
+    "Kernels",
     "Overlap",
     "Segmenter",
     "Shortened",
@@ -39,7 +40,7 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
-        "attention": "Attention",
+        "choices": "Attention Kernels",
         "device": "pick_device pick_precision",
         "encoder": "Encoder",
         "gpu_stages": "Fused",

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segearth_cli.errors import UsageError, WeightsError
-from segearth_cli.model.attention import Attention
+from segearth_cli.model.choices import Attention
 from segearth_cli.model.copies import own
 from segearth_cli.model.device import finer
 

@@ -66,10 +66,7 @@ class Segmenter(nn.Module):
         minimum = 1 if self.upsampler is None else self.upsampler.minimum
         x, crop = pad(self.encoder.normalise(chips, valid), self.encoder.patch, minimum)
         token, tokens = self.encoder(x)
-        if self.upsampler is None:
-            logits = self._bilinear(tokens, x)
-        else:
-            logits = self._upsampled(self.upsampler, tokens, x, overlap if x.device.type == "cpu" else None)
+        logits = self.cosines(tokens, x, overlap if x.device.type == "cpu" else None)
         bias = self.global_bias * (F.normalize(token, dim=-1) @ self.phrases.T)
         return logits[:, :, crop[0], crop[1]] - bias[:, :, None, None]
 
@@ -79,6 +76,12 @@ class Segmenter(nn.Module):
         minimum = 1 if self.upsampler is None else self.upsampler.minimum
         token: Tensor = self.encoder(pad(self.encoder.normalise(chips, valid), self.encoder.patch, minimum)[0])[0]
         return token
+
+    def cosines(self, tokens: Tensor, x: Tensor, overlap: Overlap | None = None) -> Tensor:
+        """Cosines (B, Q, H, W) of pixels with phrases, from tokens (B, C, h, w) and their normalised chips x."""
+        if self.upsampler is None:
+            return self._bilinear(tokens, x)
+        return self._upsampled(self.upsampler, tokens, x, overlap)
 
     def _bilinear(self, tokens: Tensor, x: Tensor) -> Tensor:
         cosines = torch.einsum("bchw,qc->bqhw", F.normalize(tokens, dim=1), self.phrases)

@@ -55,9 +55,12 @@ def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], N
         "global_bias": options.global_bias,
         "precision": str(precision).removeprefix("torch."),
     }
+    if options.kernels != "torch":
+        facts["kernels"] = options.kernels
     if clip.vocabulary is not None and (words := unknown_words(classes.queries, clip.vocabulary)):
         notice(f"{clip.name} has never seen: {', '.join(words)}; its guess for them means little")
+    fused = Fused(notice) if options.kernels == "triton" else None
     segmenter = Segmenter(
-        encoder, upsampler, phrases, global_bias=options.global_bias, precision=precision, fused=Fused(notice)
+        encoder, upsampler, phrases, global_bias=options.global_bias, precision=precision, fused=fused
     )
     return Assembled(segmenter.to(device), device, encoder.native, facts)

@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass
 from typing import Literal
 
 from segearth_cli.errors import UsageError
-from segearth_cli.model import Attention
+from segearth_cli.model import Attention, Kernels
 from segearth_cli.options import option, validate
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -45,6 +45,13 @@ class ModelOptions:
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
     precision: Precision = option("auto", help="Of the model's products; auto goes by the device.", panel="Machine")
     """Of the products of the tower and SimFeatUp; `auto` goes by the device."""
+    kernels: Kernels = option(
+        "torch",
+        help="What SimFeatUp runs by on CUDA in half precision; triton is unmeasured. Or SEGEARTH_KERNELS.",
+        panel="Machine",
+        variable="SEGEARTH_KERNELS",
+    )
+    """PyTorch, or Triton kernels that no card has run yet."""
 
     def __post_init__(self) -> None:
         validate(self)

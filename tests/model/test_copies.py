@@ -1,10 +1,8 @@
 """What the model is given stays as it was, to the bit."""
 
-import open_clip
 import pytest
 import tiny
 import torch
-from conftest import CONFIG
 
 from segearth_cli.model.copies import own
 from segearth_cli.model.encoder import Encoder
@@ -38,8 +36,7 @@ def assert_same(before, after):
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_building_and_running_leaves_clip_encoder_and_upsampler_as_they_were(precision, monkeypatch):
     monkeypatch.setattr("segearth_cli.model.encoder.NARROW", 0)  # bfloat16 is used as in wide towers
-    torch.manual_seed(0)
-    clip = open_clip.CLIP(**CONFIG["model_cfg"]).train()
+    clip = tiny.clip().train()
     upsampler = tiny.upsampler(channels=32, patch=16, radius=2, keys=4).train()
     before = state(clip, upsampler)
     encoder = Encoder(clip, MEAN, STD)
@@ -53,8 +50,7 @@ def test_building_and_running_leaves_clip_encoder_and_upsampler_as_they_were(pre
 
 def test_an_encoder_in_another_precision_is_another_one(monkeypatch):
     monkeypatch.setattr("segearth_cli.model.encoder.NARROW", 0)
-    torch.manual_seed(0)
-    encoder = Encoder(open_clip.CLIP(**CONFIG["model_cfg"]).eval(), MEAN, STD)
+    encoder = Encoder(tiny.clip().eval(), MEAN, STD)
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         before = encoder(x)[1]

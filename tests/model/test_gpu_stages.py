@@ -10,6 +10,7 @@ from pathlib import Path
 
 import plain
 import pytest
+import tiny
 import torch
 
 from segearth_cli.model import gpu_stages as fused
@@ -109,13 +110,45 @@ def test_a_window_does_not_see_how_many_are_taken_at_once(monkeypatch):
     torch.testing.assert_close(fused.lift(steps(net, 4, 4), maps, guidance, finish), whole, **CLOSE)
 
 
+def off_by(share):
+    """A path of PyTorch's whose first window lies `share` of its largest value away from what the kernels make."""
+    return lambda *arguments: (1 + share) * stepwise(*arguments)
+
+
+@law
+@pytest.mark.parametrize(("share", "refused"), [(0.0, False), (0.001, False), (0.02, True), (float("nan"), True)])
+def test_a_first_window_off_by_more_than_rounding_is_refused(share, refused):
+    net, told = randomised(Upsampler(4, 2, radius=3, keys=4)), []
+    maps, guidance = torch.randn(1, 4, 4, 5).half(), torch.randn(1, 3, 8, 8)
+    kernels = fused.Fused(told.append)
+    assert (kernels.attempt(steps(net, 4, 4), maps, guidance, None, off_by(share)) is None) == refused
+    assert len(told) == refused
+
+
+@law
+@pytest.mark.parametrize(("share", "refused"), [(0.0, False), (0.0025, True)])
+def test_a_first_window_of_other_winners_is_refused(share, refused):
+    net = randomised(Upsampler(4, 2, radius=3, keys=4))
+    maps, guidance = torch.randn(1, 20, 20, 6).half(), torch.randn(1, 3, 40, 40)
+    finish = Cosines(4, torch.randn(1, 1, 6), None)
+
+    def favouring(*arguments):  # the first phrase, by less than four roundings, which are 0.0039
+        exact = stepwise(*arguments)
+        return exact + share * exact.abs().max() * torch.tensor([1.0, 0.0])
+
+    kernels = fused.Fused()
+    found = kernels.attempt(steps(net, 20, 20), maps, guidance, finish, favouring)
+    assert (found is None) == refused
+    assert kernels.refused is None or "another best phrase" in kernels.refused
+
+
 @law
 def test_half_precision_stays_close_and_is_tried_first():
     net = randomised(Upsampler(4, 2, radius=5, keys=4))
     maps, guidance = torch.randn(2, 4, 4, 20), torch.randn(2, 3, 8, 8)
     exact = net.lift(maps, guidance)
     told = []
-    found = fused.Fused(told.append).attempt(steps(net, 4, 4), maps.half(), guidance, None, lambda *_: exact[:1])
+    found = fused.Fused(told.append).attempt(steps(net, 4, 4), maps.half(), guidance, None, stepwise)
     assert told == []
     assert (found.float() - exact).abs().max() < 0.01 * exact.abs().max()  # 11 bits of mantissa, sums of 121 terms
 
@@ -149,3 +182,21 @@ def test_every_kernel_compiles_and_fits_a_consumer_card(capability, precision, t
     gpu_kernels = pytest.importorskip("benchmarks.gpu_kernels")  # not in the source distribution
     for kernel in gpu_kernels.compile_all(capability, precision, radius=5):
         assert kernel.shared_bytes <= 99 * 1024, kernel
+
+
+@compiled
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no card")
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    ("patch", "radius", "phrases", "same"), [(16, 5, 3, 0.999), (16, 5, 70, 0.99), (14, 3, 3, 0.999)], ids=str
+)  # of 70 random phrases more lie closer together than rounding
+def test_on_a_card_the_kernels_give_the_masks_of_torch(precision, patch, radius, phrases, same):
+    options = {"patch": patch, "radius": radius, "phrases": phrases, "precision": precision}
+    images = torch.randint(0, 256, (5, 3, 4 * patch, 3 * patch), dtype=torch.uint8, device="cuda")
+    kernels = fused.Fused()
+    found = tiny.segmenter(**options, fused=kernels).cuda()(images)
+    plain_ = tiny.segmenter(**options).cuda()(images)
+    assert kernels.refused is None
+    assert (found - plain_).abs().max() <= 2 * fused.ROUNDINGS * torch.finfo(torch.float16).eps * plain_.abs().max()
+    assert (found.argmax(dim=1) == plain_.argmax(dim=1)).float().mean() >= same

@@ -1,0 +1,8 @@
+"""The names that options of the model may take, known without torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Attention = Literal["segearth", "clearclip", "vanilla"]  # of the last block
+Kernels = Literal["torch", "triton"]  # what upsamples on CUDA in half precision

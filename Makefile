@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/python scripts/demo.py
+	$(BIN)/python -m scripts.demo
 
 # A file of tests stays on one worker, so that what its tests share is made once.
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile

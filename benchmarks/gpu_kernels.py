@@ -70,7 +70,7 @@ def _compiled(
         source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps, "num_stages": stages}
     )
     told = _ptxas(made.asm["ptx"])
-    registers, spilled = (int(re.search(pattern, told)[1]) for pattern in (r"Used (\d+) reg", r"(\d+) bytes spill st"))
+    registers, spilled = (int(_found(pattern, told)) for pattern in (r"Used (\d+) reg", r"(\d+) bytes spill st"))
     name = f"{kernel.fn.__name__} " + " ".join(f"{key}={value}" for key, value in fixed.items())
     return Compiled(name, capability, registers, spilled, made.metadata.shared)
 
@@ -80,12 +80,18 @@ def _ptxas(ptx: str) -> str:
     import triton
 
     assembler = Path(triton.__file__).parent / "backends/nvidia/bin/ptxas"
-    architecture = re.search(r"\.target (\w+)", ptx)[1]
+    architecture = _found(r"\.target (\w+)", ptx)
     with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
         file.write(ptx)
         file.flush()
         command = [str(assembler), "-v", f"-arch={architecture}", file.name, "-o", "/dev/null"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stderr
+
+
+def _found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    assert match is not None, f"{pattern} is not in what the compiler wrote"
+    return match[1]
 
 
 def main() -> None:

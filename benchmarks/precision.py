@@ -18,7 +18,16 @@ from scripts.mini.score import files, places
 from segearth_cli import classes as class_lists
 from segearth_cli.model import Encoder, Segmenter
 from segearth_cli.prediction import Decider, PredictOptions
-from segearth_cli.weights import MINI, UPSAMPLER, ModelOptions, assemble, load_clip, load_upsampler, phrase_embeddings
+from segearth_cli.weights import (
+    MINI,
+    UPSAMPLER,
+    ModelOptions,
+    Precision,
+    assemble,
+    load_clip,
+    load_upsampler,
+    phrase_embeddings,
+)
 
 PARITY = Path(__file__).parents[1] / "tests" / "parity"
 NEON = Path(__file__).parents[1] / "sample_tiles" / "neon_osbs_01m.tif"
@@ -39,7 +48,8 @@ def logits(
         sizes = {"channels": encoder.channels, "patch": encoder.patch}
         lift, _ = load_upsampler(upsampler, **sizes, model_sha256=clip.sha256)
     text = phrase_embeddings(clip.sha256, clip.model, clip.tokenizer, phrases, None)
-    return Segmenter(encoder, lift, text, precision=precision)(chips)
+    made: Tensor = Segmenter(encoder, lift, text, precision=precision)(chips)
+    return made
 
 
 def compare(model: str, upsampler: str | None, phrases: tuple[str, ...], chips: Tensor) -> dict[str, dict[str, float]]:
@@ -66,13 +76,14 @@ def chip(path: Path) -> Tensor:
 
 def labelled(upsampler: str) -> dict[str, dict[str, float]]:
     """Over labelled images: the largest differences, and other pixels of masks on average and in the worst image."""
-    found: dict[str, list[tuple[float, float]]] = {"bf16": [], "fp16": []}
+    found: dict[Precision, list[tuple[float, float]]] = {"bf16": [], "fp16": []}
     for folder in places(LABELLED):
         classes = class_lists.read(folder / "classes.txt")
         images, queries = files(folder, "held-out")[:3], len(classes.queries)
         decide = Decider(classes.query_class, 0.0, None)
         exact = []
-        for precision in ("fp32", *found):
+        every_precision: tuple[Precision, ...] = ("fp32", *found)
+        for precision in every_precision:
             options = ModelOptions("mini", upsampler, precision=precision, global_bias=GLOBAL_BIAS)
             assembled = assemble(options, classes)
             every = [stitched(image, assembled.segmenter, assembled, OPTIONS, queries) for image in images]

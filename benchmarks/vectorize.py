@@ -97,7 +97,7 @@ def main() -> None:
             apart = multiprocessing.Process(target=make, args=(mask, size, noise))  # a child inherits its parent's peak
             apart.start()
             apart.join()
-        runs = {side: [] for side in SIDES}
+        runs: dict[str, list[tuple[float, float, float]]] = {side: [] for side in SIDES}
         for _ in range(arguments.repeat):
             for side, command in SIDES.items():
                 runs[side].append(measure(command, mask, arguments.folder / "bench.gpkg"))

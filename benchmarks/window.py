@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +126,11 @@ def main() -> None:
     facts: dict[str, Any] = {"threads": torch.get_num_threads(), "cpu": report.cpu_name()}
     for name, precision in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         segmenter, visual = build(precision, 8)
-        above = peak_above(lambda segmenter=segmenter: segmenter(chips))
+        above = peak_above(partial(segmenter, chips))
         x = segmenter.encoder.normalise(chips).to(precision)
         with torch.inference_mode():
-            forward = seconds(lambda x=x, visual=visual: visual(x), arguments.repeats)
-        window, noisy = (
-            seconds(lambda segmenter=segmenter, image=image: segmenter(image), arguments.repeats)
-            for image in (chips, noise)
-        )
+            forward = seconds(partial(visual, x), arguments.repeats)
+        window, noisy = (seconds(partial(segmenter, image), arguments.repeats) for image in (chips, noise))
         facts[name] = {
             "vit_ms": forward * 1e3,
             "window_ms": window * 1e3,
@@ -145,7 +143,7 @@ def main() -> None:
     facts["phrases_ms"] = {}
     for count in (4, 16, 64, 256):
         segmenter, _ = build(torch.float32, count)
-        facts["phrases_ms"][count] = seconds(lambda segmenter=segmenter: segmenter(chips), 2) * 1e3
+        facts["phrases_ms"][count] = seconds(partial(segmenter, chips), 2) * 1e3
     if arguments.plain:
         segmenter, _ = build(torch.float32, 8)
         started = time.perf_counter()

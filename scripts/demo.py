@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from overlay import overlay
+from scripts.overlay import overlay
 
 ROOT = Path(__file__).parent.parent
 SCENE = ROOT / "sample_tiles" / "bahamas_landsat.tif"

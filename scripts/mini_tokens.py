@@ -1,6 +1,6 @@
 """Draw the training canvases of `mini` and compute their frozen tokens once.
 
-python scripts/mini_tokens.py SDIST TRAIN LABELLED OUT, as in train_mini.py. Needs the package onnx too.
+python -m scripts.mini_tokens SDIST TRAIN LABELLED OUT, as in train_mini.py. Needs the package onnx too.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from mini import labelled, tower, trunk, views
 from numpy.typing import NDArray
+
+from scripts.mini import labelled, tower, trunk, views
 
 SEED = 20261
 BATCH = 48
@@ -39,7 +40,7 @@ def main() -> None:
     images = views.photos(options.train)
     rows = views.plan(images, rng)[: options.canvases]
     drawn = views.batches(images, rows, rng, BATCH)
-    write(options.out / "captioned", visual, drawn, [[int(i) for i in members] for _, members in rows], views.GRID)
+    write(options.out / "captioned", visual, drawn, [[int(i) for i in members] for _, members in rows], trunk.GRID)
 
 
 def write(

@@ -27,7 +27,8 @@ def with_table(text: str) -> str:
     """README's text with the table as it should be."""
     before, rest = text.split(START)
     _, after = rest.split(END)
-    return before + START + "\n" + table(predict.options, advice("mini"), "mini") + "\n" + END + after
+    written = table(predict.options, advice("mini"), "mini")  # type: ignore[attr-defined]
+    return before + START + "\n" + written + "\n" + END + after
 
 
 def reference() -> str:

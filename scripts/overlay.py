@@ -33,7 +33,7 @@ def overlay(scene_path: str, mask_path: str, out: Path, *, bands: str | None = N
         axis.imshow(picture, interpolation="nearest")
         axis.set_axis_off()
     present = [code for code in range(len(classes)) if (mask == code).any()]
-    handles = [Patch(color=np.array(classes.colors[c]) / 255, label=classes.names[c]) for c in present]
+    handles = [Patch(color=tuple(np.array(classes.colors[c]) / 255), label=classes.names[c]) for c in present]
     figure.legend(handles=handles, loc="lower center", ncols=8, frameon=False)
     figure.subplots_adjust(left=0.005, right=0.995, top=0.99, bottom=0.6 / (size[0] / 100 + 0.6), wspace=0.01)
     figure.savefig(out)

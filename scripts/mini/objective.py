@@ -41,7 +41,8 @@ def regions(grid: Tensor, members: list[list[int]], known: Tensor) -> tuple[Regi
     members: images of each canvas. known: (images, W).
     """
     patch = torch.full_like(grid, -1, dtype=torch.long)
-    canvas, image = [], []
+    canvas: list[int] = []
+    image: list[int] = []
     for b, row in enumerate(members):
         for n, member in enumerate(row):
             where = grid[b] == n

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import tower
 from .objective import SCALE, calibrated
@@ -57,7 +58,7 @@ def starts(length: int) -> list[int]:
     return [*range(0, max(length - WINDOW, 0), STRIDE), max(length - WINDOW, 0)]
 
 
-def read(folder: Path, visual: nn.Module, part: str) -> list[Set]:
+def read(folder: Path, visual: Any, part: str) -> list[Set]:
     """All sets that have such files, see `files`; visual in bfloat16."""
     sets = []
     for place in places(folder):
@@ -67,7 +68,7 @@ def read(folder: Path, visual: nn.Module, part: str) -> list[Set]:
     return [s for s in sets if s.scenes]
 
 
-def _scene(image: Path, mask: Path, visual: nn.Module) -> Scene:
+def _scene(image: Path, mask: Path, visual: Any) -> Scene:
     picture = Image.open(image).convert("RGB")
     factor = LONG / max(picture.size)
     width, height = (int(n * factor + 0.5) for n in picture.size)
@@ -81,7 +82,7 @@ def _scene(image: Path, mask: Path, visual: nn.Module) -> Scene:
 
 
 @torch.inference_mode()
-def logits(visual: nn.Module, scene: Scene, text: Tensor, *, bias: bool = True) -> Tensor:
+def logits(visual: Any, scene: Scene, text: Tensor, *, bias: bool = True) -> Tensor:
     """Logits (Q, H, W) of a scene on its own label grid; text (Q, C)."""
     tokens = tower.end(visual, scene.tokens.to(visual.proj.dtype))
     unit = F.normalize(tokens.float(), dim=-1)[:, 1:]
@@ -98,7 +99,7 @@ def logits(visual: nn.Module, scene: Scene, text: Tensor, *, bias: bool = True) 
     return F.interpolate(mean[None], size=scene.labels.shape, mode="bilinear", align_corners=False)[0]
 
 
-def confusion(visual: nn.Module, labelled: Set, embed: dict[str, Tensor], *, bias: bool = True) -> NDArray[np.int64]:
+def confusion(visual: Any, labelled: Set, embed: dict[str, Tensor], *, bias: bool = True) -> NDArray[np.int64]:
     """Confusion matrix (label, prediction) of a set."""
     owner = torch.tensor([k for k, phrases in enumerate(labelled.classes) for _ in phrases])
     text = torch.stack([embed[p.strip()] for phrases in labelled.classes for p in phrases])
@@ -119,8 +120,6 @@ def iou(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
         return 100 * matrix.diagonal() / np.where(union == 0, np.nan, union)
 
 
-def report(
-    visual: nn.Module, sets: list[Set], embed: dict[str, Tensor], *, bias: bool = True
-) -> dict[str, list[float]]:
+def report(visual: Any, sets: list[Set], embed: dict[str, Tensor], *, bias: bool = True) -> dict[str, list[float]]:
     """IoU per class of every set."""
     return {s.name: [round(float(v), 1) for v in iou(confusion(visual, s, embed, bias=bias))] for s in sets}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any, cast
 
 import torch
 from open_clip import OPENAI_IMAGENET_TEMPLATES, SimpleTokenizer
@@ -41,10 +42,10 @@ class Texts:
         """Sentences of known words -> rows of small ids."""
         return torch.searchsorted(self.used, self.tokenizer(sentences))
 
-    def shrink(self, model: nn.Module) -> None:
+    def shrink(self, model: Any) -> None:
         """Keep the embedding rows in use."""
         rows = model.token_embedding.weight.data[self.used]
-        model.token_embedding = nn.Embedding.from_pretrained(rows.clone(), freeze=False)
+        model.token_embedding = nn.Embedding.from_pretrained(rows.clone(), freeze=False)  # type: ignore[no-untyped-call]
 
     def grow(self, weight: Tensor, size: int) -> Tensor:
         """The full embedding: rows never used are zero. The inverse of `shrink` on the rows in use."""
@@ -58,16 +59,16 @@ def caption(photo: Photo, rng: random.Random) -> str:
     if not photo.satellite:
         return rng.choice(photo.captions)
     phrase = rng.choice(words.WORDS[_EUROSAT[photo.stem]].phrases)
-    return rng.choice([f"a Sentinel-2 image of {phrase}.", rng.choice(OPENAI_IMAGENET_TEMPLATES)(phrase)])
+    return str(rng.choice([f"a Sentinel-2 image of {phrase}.", rng.choice(OPENAI_IMAGENET_TEMPLATES)(phrase)]))
 
 
-def encode(model: nn.Module, rows: Tensor) -> Tensor:
+def encode(model: Any, rows: Tensor) -> Tensor:
     """Same as open_clip's encode_text, on rows cut to the longest sentence."""
     length = int((rows != 0).sum(dim=1).max())
     rows = rows[:, :length]
     x = model.token_embedding(rows) + model.positional_embedding[:length]
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
-    return x[torch.arange(len(rows)), rows.argmax(dim=1)] @ model.text_projection
+    return cast(Tensor, x[torch.arange(len(rows)), rows.argmax(dim=1)] @ model.text_projection)
 
 
 def phrases(rng: random.Random) -> list[str]:

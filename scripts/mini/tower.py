@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as DINOv2
 BLOCKS, FROZEN, WIDTH, EMBEDDING = 10, 8, 384, 256
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "embed_dim": EMBEDDING,
     "vision_cfg": {
         "image_size": 224,
@@ -30,7 +31,7 @@ PREPROCESS = {"mean": list(MEAN), "std": list(STD)}
 
 
 @torch.inference_mode()
-def frozen_tokens(visual: nn.Module, canvases: NDArray[np.uint8]) -> Tensor:
+def frozen_tokens(visual: Any, canvases: NDArray[np.uint8]) -> Tensor:
     """Canvases (B, 224, 224, 3) -> tokens after the frozen blocks, (B, 197, D), bfloat16; visual is in bfloat16."""
     x = torch.from_numpy(canvases).permute(0, 3, 1, 2).float()
     x = (x / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
@@ -41,7 +42,7 @@ def frozen_tokens(visual: nn.Module, canvases: NDArray[np.uint8]) -> Tensor:
     return x
 
 
-def end(visual: nn.Module, x: Tensor) -> Tensor:
+def end(visual: Any, x: Tensor) -> Tensor:
     """Tokens after the frozen blocks -> global token and patch tokens (B, 197, C), out of the modulated last block."""
     *plain, last = visual.transformer.resblocks[FROZEN:]
     for block in plain:
@@ -49,11 +50,11 @@ def end(visual: nn.Module, x: Tensor) -> Tensor:
     q, k, v = _heads(last, x)
     attended = _attend(q, q, v) + _attend(k, k, v) + _attend(v, v, v)
     x = last.attn.out_proj(attended.transpose(1, 2).flatten(2))
-    return visual.ln_post(x) @ visual.proj
+    return cast(Tensor, visual.ln_post(x) @ visual.proj)
 
 
 @torch.no_grad()
-def whiten(visual: nn.Module, x: Tensor) -> None:
+def whiten(visual: Any, x: Tensor) -> None:
     """Start ln_post and the projection with patch tokens centred, of like variance, and a constant last channel.
 
     x: frozen tokens (B, 197, D) in float32. As they come, a few directions hold nearly all variance of the modulated
@@ -62,7 +63,7 @@ def whiten(visual: nn.Module, x: Tensor) -> None:
     visual.ln_post.weight.fill_(1)
     visual.ln_post.bias.zero_()
     projection, visual.proj.data = visual.proj.data, torch.eye(WIDTH)
-    tokens = torch.cat([end(visual, part)[:, 1:].flatten(0, 1) for part in x.split(32)])
+    tokens = torch.cat([end(visual, part)[:, 1:].flatten(0, 1) for part in torch.split(x, 32)])
     visual.proj.data = projection
     mean = tokens.mean(dim=0)
     values, vectors = torch.linalg.eigh((tokens - mean).T @ (tokens - mean) / len(tokens))
@@ -73,7 +74,7 @@ def whiten(visual: nn.Module, x: Tensor) -> None:
     visual.proj.copy_(torch.cat([white, torch.full((WIDTH, 1), 0.7 / WIDTH)], dim=1))
 
 
-def _heads(block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _heads(block: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     b, n, d = x.shape
     heads = block.attn.num_heads
     qkv = F.linear(block.ln_1(x), block.attn.in_proj_weight, block.attn.in_proj_bias)
@@ -84,17 +85,18 @@ def _heads(block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Plain attention; on a CPU its backward pass takes half the time of the fused one in bfloat16."""
     with torch.autocast("cpu", enabled=False):
-        return ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).softmax(dim=-1) @ v
+        weights: Tensor = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).softmax(dim=-1)
+        return weights @ v
 
 
-def _block(block: nn.Module, x: Tensor) -> Tensor:
+def _block(block: Any, x: Tensor) -> Tensor:
     """The same as open_clip's block; written out because nn.MultiheadAttention is slow in bfloat16 on a CPU."""
     out = _attend(*_heads(block, x))
     x = x + block.ls_1(block.attn.out_proj(out.transpose(1, 2).flatten(2)))
-    return x + block.ls_2(block.mlp(block.ln_2(x)))
+    return cast(Tensor, x + block.ls_2(block.mlp(block.ln_2(x))))
 
 
-def new_model(state: dict[str, Tensor]) -> nn.Module:
+def new_model(state: dict[str, Tensor]) -> Any:
     """An open_clip model whose image tower starts from the DINOv2 tensors; text tower and projection are new."""
     from open_clip.model import CLIP
 
@@ -105,6 +107,6 @@ def new_model(state: dict[str, Tensor]) -> nn.Module:
     return model
 
 
-def memmap(path: Path, count: int, mode: str = "r+") -> NDArray[np.int16]:
+def memmap(path: Path, count: int, mode: Literal["r", "r+", "w+"] = "r+") -> NDArray[np.int16]:
     """Tokens (count, 197, D), bfloat16 stored as their 16 bits."""
-    return np.memmap(path, np.int16, mode, shape=(count, 197, WIDTH))
+    return np.memmap(path, np.dtype(np.int16), mode, shape=(count, 197, WIDTH))

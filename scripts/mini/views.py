@@ -109,7 +109,7 @@ def _view(photo: Photo, height: int, width: int, rng: np.random.Generator, small
     share, aspect = rng.uniform(smallest, 1) ** 0.5, rng.uniform(0.85, 1.18) ** 0.5
     ch, cw = min(h, int(h * share * aspect)), min(w, int(w * share / aspect))
     top, left = rng.integers(0, h - ch + 1), rng.integers(0, w - cw + 1)
-    crop = np.rot90(photo.pixels[top : top + ch, left : left + cw], rng.integers(4))
+    crop = np.rot90(photo.pixels[top : top + ch, left : left + cw], int(rng.integers(4)))
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
     crop = np.ascontiguousarray(crop)
@@ -131,8 +131,8 @@ def recoloured(x: NDArray[np.float32], rng: np.random.Generator, strength: float
     x = grey + (x - grey) * rng.uniform(1 - 0.35 * strength, 1 + 0.35 * strength)
     mean = x.mean()
     x = (x - mean) * rng.uniform(1 - 0.3 * strength, 1 + 0.4 * strength) + mean
-    x = x * rng.uniform(1 - 0.08 * strength, 1 + 0.08 * strength, 3) + rng.uniform(-28, 28) * strength
-    return np.clip(x, 0, 255).astype(np.uint8)
+    tinted = x * rng.uniform(1 - 0.08 * strength, 1 + 0.08 * strength, 3) + rng.uniform(-28, 28) * strength
+    return np.clip(tinted, 0, 255).astype(np.uint8)
 
 
 def _blob(rng: np.random.Generator) -> NDArray[np.float32]:
@@ -140,15 +140,16 @@ def _blob(rng: np.random.Generator) -> NDArray[np.float32]:
     noise = torch.from_numpy(rng.normal(size=(1, 1, 5, 5)).astype(np.float32))
     fine = torch.from_numpy(rng.normal(size=(1, 1, 14, 14)).astype(np.float32))
     smooth = F.interpolate(noise, size=(SIDE, SIDE), mode="bicubic", align_corners=False)
-    smooth = (smooth + 0.25 * F.interpolate(fine, size=(SIDE, SIDE), mode="bicubic", align_corners=False))[0, 0].numpy()
-    return smooth - np.quantile(smooth, 1 - rng.uniform(0.2, 0.6))
+    smooth = smooth + 0.25 * F.interpolate(fine, size=(SIDE, SIDE), mode="bicubic", align_corners=False)
+    field: NDArray[np.float32] = smooth[0, 0].numpy()
+    return np.asarray(field - np.quantile(field, 1 - rng.uniform(0.2, 0.6)))
 
 
 def _outside(rng: np.random.Generator) -> NDArray[np.bool_]:
     """Where a tilted scene does not reach: beyond a random line near the border."""
     y, x = np.mgrid[:SIDE, :SIDE] / SIDE - 0.5
     angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.4 else rng.integers(4) * np.pi / 2 + rng.normal(0, 0.12)
-    return np.cos(angle) * x + np.sin(angle) * y > rng.uniform(0.22, 0.45)
+    return np.asarray(np.cos(angle) * x + np.sin(angle) * y > rng.uniform(0.22, 0.45))
 
 
 def _per_patch(region: NDArray[np.int8]) -> NDArray[np.int8]:

@@ -38,9 +38,11 @@ def reference() -> str:
     for name, command in sorted(commands.items()):
         if name == "predict":
             continue
-        options = [param for param in command.params if param.param_type_name == "option"]
-        rows = ["| option | meaning | default |", "|-|-|-|", *map(_row, options)]
-        parts.append(f"\n## `segearth {name}`\n\n{command.help.splitlines()[0]}\n\n" + "\n".join(rows) + "\n")
+        told = getattr(command.callback, "options", ())
+        own = [p for p in command.params if p.param_type_name == "option" and p.name not in {o.name for o in told}]
+        rows = ["| option | meaning | default |", "|-|-|-|", *map(_row, own)]
+        text = "\n".join(rows) + "\n" + "".join(table(told, {}, "").splitlines(keepends=True)[2:])
+        parts.append(f"\n## `segearth {name}`\n\n{command.help.splitlines()[0]}\n\n{text}")
     return "".join(parts)
 
 

@@ -31,7 +31,7 @@ app = typer.Typer(
 app.command("evaluate")(evaluate.evaluate)
 app.command("merge")(merge.merge)
 app.command("predict", cls=flags.PanelCommand)(predict.predict)
-app.command("train-upsampler")(train.train_upsampler)
+app.command("train-upsampler", cls=flags.PanelCommand)(train.train_upsampler)
 app.command("vectorize")(vectorize.vectorize)
 app.command("models")(models.models)
 app.command("download")(models.download)

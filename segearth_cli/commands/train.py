@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segearth_cli import console
 from segearth_cli.commands.arguments import INPUTS, inputs, itself
+from segearth_cli.commands.flags import flags_of
 from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.files import refuse_existing
 from segearth_cli.training import Recipe, combined, from_toml
@@ -21,12 +22,11 @@ if TYPE_CHECKING:
     from segearth_cli.training import Peers, Upsampled
 
 Opt = typer.Option
-_DEFAULT = Recipe()
 _NAMED = 10  # unreadable files told one by one
 
 
+@flags_of(Recipe)
 def train_upsampler(
-    context: typer.Context,
     images: Annotated[list[str] | None, typer.Argument(help=f"Images, .tar or .zip archives: {INPUTS}.")] = None,
     tar: Annotated[list[str] | None, Opt(help="Tar archive of images, read in place; repeatable.")] = None,
     out: Annotated[Path, Opt("--out", "-o", help="The upsampler; OUT.train/ beside it gets log and pictures.")] = Path(
@@ -35,41 +35,19 @@ def train_upsampler(
     export_ckpt: Annotated[Path | None, Opt(help="Also write the published key layout (.ckpt).")] = None,
     config: Annotated[Path | None, Opt(help="TOML file of settings named as these options, which win.")] = None,
     model: Annotated[str, Opt("--model", "-m", help="The CLIP to train for, as for predict.")] = "auto",
-    steps: Annotated[int, Opt(help="Optimiser steps.")] = _DEFAULT.steps,
-    epochs: Annotated[float | None, Opt(help="In place of --steps: times through the images.")] = _DEFAULT.epochs,
-    batch_size: Annotated[int, Opt(help="Windows a step, over all devices.")] = _DEFAULT.batch_size,
-    crop: Annotated[int, Opt(help="Side of a window in pixels, a multiple of the patch.")] = _DEFAULT.crop,
-    lr: Annotated[float, Opt(help="Learning rate of NAdam.")] = _DEFAULT.lr,
-    jitters: Annotated[int, Opt(help="Views of each batch.")] = _DEFAULT.jitters,
-    radius: Annotated[int, Opt(help="Reach of the kernels in pixels.")] = _DEFAULT.radius,
-    image_loss: Annotated[float, Opt(help="Weight of the image's reconstruction.")] = _DEFAULT.image_loss,
-    seed: Annotated[int, Opt(help="Decides all that is random.")] = _DEFAULT.seed,
-    workers: Annotated[int, Opt(help="Threads that read windows ahead.")] = _DEFAULT.workers,
     device: Annotated[
         str, Opt("--device", "-d", help="auto, cpu, cuda:N or mps; torchrun gives each its own.")
     ] = "auto",
-    precision: Annotated[str, Opt(help="Of the frozen CLIP: auto, fp32, bf16 or fp16.")] = _DEFAULT.precision,
-    save_every: Annotated[int, Opt(help="Steps between checkpoints.")] = _DEFAULT.save_every,
-    validate_every: Annotated[int, Opt(help="Steps between looks at held-out windows.")] = _DEFAULT.validate_every,
-    held_out: Annotated[int, Opt(help="Windows kept for validation.")] = _DEFAULT.held_out,
-    init: Annotated[str | None, Opt(help="Upsampler to start from, also of another model of as many channels.")] = (
-        _DEFAULT.init
-    ),
-    bands: Annotated[
-        str | None, Opt("--bands", "-b", help="Bands for red, green, blue, e.g. 4,3,2; one for grey.")
-    ] = _DEFAULT.bands,
-    stretch: Annotated[str, Opt(help="To 8 bits: auto, MIN,MAX or percentiles P2,P98; once a scene.")] = (
-        _DEFAULT.stretch
-    ),
     resume: Annotated[bool, Opt("--resume", help="Go on from the last checkpoint in OUT.train/.")] = False,
     overwrite: Annotated[bool, Opt("--overwrite", help="Replace files that exist.")] = False,
     quiet: Annotated[bool, Opt("--quiet", "-q", help="Errors only.")] = False,
+    **given: Any,
 ) -> int:
     """Train SimFeatUp for a model on unlabelled images; prints the path of the upsampler.
 
     Several GPUs: torchrun --nproc-per-node N -m segearth_cli train-upsampler ...
     """
-    recipe = _recipe(context, config)
+    recipe = combined(from_toml(config) if config else {}, given)
     folder = out.with_name(f"{out.stem}.train")
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out}: need a name that ends in .safetensors")
@@ -158,11 +136,3 @@ def _world(environment: Mapping[str, str]) -> int:
     numbers = [environment.get(name, "") for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT")]
     whole = all(number.isdecimal() for number in numbers) and environment.get("MASTER_ADDR")
     return max(1, int(numbers[0])) if whole else 1
-
-
-def _recipe(context: typer.Context, config: Path | None) -> Recipe:
-    """The settings of the file, with those given on the command line in their place."""
-    names = [field.name for field in fields(Recipe)]
-    sources = {name: context.get_parameter_source(name) for name in names}
-    given = {name: context.params[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"}
-    return combined(from_toml(config) if config else {}, given)

@@ -106,12 +106,11 @@ class Sharding:
         """The device of this process by keyword, where --devices names it."""
         return {"device": self.devices[0]} if self.devices else {}
 
-    @property
-    def share(self) -> Share:
-        """The share to compute."""
+    def share(self, scene: int) -> Share:
+        """The share to compute of the scene of this number."""
         from segearth_cli.jobs import Share
 
-        return Share(self.index or 0, self.count or 1)
+        return Share(self.index or 0, self.count or 1, scene)
 
     def compute(self, work: Session, share: Share) -> list[Shard]:
         """Computes a share of shards, which it returns, with the engine asked for."""
@@ -166,7 +165,8 @@ def each_reported(
     """Acts on every scene, on those that fail once more in the end, and reports what became of each."""
     jobs = list(zip(names, outputs, strict=True))
     tried = each_twice(names, jobs, lambda job: act(*job), quiet=quiet)
-    outcomes = [_outcome(one, output) for one, output in zip(tried, outputs, strict=True)]
+    found = [_outcome(one, output) for one, output in zip(tried, outputs, strict=True)]
+    outcomes = [outcome for outcome in found if outcome is not None]
     if summary is not None:
         write_summary(summary, outcomes)
     if not quiet or any(one.error for one in tried):
@@ -175,14 +175,15 @@ def each_reported(
     raise_failed(tried, "scenes")
 
 
-def _outcome(one: Tried[Summary | None], output: Outputs) -> Outcome:
-    found = one.result
+def _outcome(one: Tried[Summary | list[Shard]], output: Outputs) -> Outcome | None:
+    """What became of a scene; None for one without a shard in the share that was computed."""
+    scene, found = console.without_secrets(one.name), one.result
     if one.error is not None:
-        return Outcome(one.name, str(output.mask), "failed", error=str(one.error))
-    if found is None:
-        return Outcome(one.name, str(output.mask), "done")
+        return Outcome(scene, str(output.mask), "failed", error=console.without_secrets(str(one.error)))
+    if found is None or isinstance(found, list):
+        return Outcome(scene, "", "part") if found else None
     state: Literal["skipped", "done"] = "skipped" if found.skipped else "done"
-    return Outcome(one.name, found.mask, state, found.computed_windows, found.seconds)
+    return Outcome(scene, found.mask, state, found.computed_windows, found.seconds)
 
 
 @dataclass
@@ -195,17 +196,22 @@ class Sharded:
     predictor: Predictor
     as_json: bool
 
-    def __call__(self, scene: str, outputs: Outputs) -> Summary | None:
-        """Computes a share of a scene's shards or, where that is all of them, its files."""
+    def __post_init__(self) -> None:
+        self._numbers = {scene: number for number, scene in enumerate(self.folders)}
+
+    def __call__(self, scene: str, outputs: Outputs) -> Summary | list[Shard]:
+        """Computes a share of a scene's shards, which it returns, or, where that is all of them, its files."""
         from segearth_cli.jobs import compute_part, predict_in_shards
         from segearth_cli.prediction import as_json
 
         sharding, job = self.sharding, self._job(scene, outputs)
         if sharding.partial:
-            shards = compute_part(job, self.predictor, sharding.share, sharding.compute)
-            facts = {"scene": scene, "work": str(job.folder), "shards": [shard.name for shard in shards]}
-            show(job.folder, facts, as_json=self.as_json)
-            return None
+            share = sharding.share(self._numbers[scene])
+            shards = compute_part(job, self.predictor, share, sharding.compute)
+            if shards or len(self.folders) == 1:
+                facts = {"scene": scene, "work": str(job.folder), "shards": [shard.name for shard in shards]}
+                show(job.folder, facts, as_json=self.as_json)
+            return shards
         summary = predict_in_shards(job, self.predictor, outputs, join=sharding.resume, engine=sharding.compute)
         show(summary.mask, as_json(summary), as_json=self.as_json)
         return summary

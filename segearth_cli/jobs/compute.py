@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -31,8 +32,10 @@ from segearth_cli.prediction import (
     write_polygons,
     write_region,
 )
-from segearth_cli.raster import Outputs, environment, layouts
+from segearth_cli.raster import Outputs, Window, blocks, environment, layouts, open_dataset
 from segearth_cli.weights import ModelOptions
+
+T = TypeVar("T")
 
 FAILURES = 3  # in a row that are no fault of the scene, after which a run stops: what ails them ails the rest
 
@@ -64,16 +67,26 @@ def predictor_of(job: Job, run: RunOptions) -> Predictor:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Every count-th shard from the index-th on: what one of several processes takes."""
+    """What one of several processes takes of a flat list of shards, those of many scenes among them.
+
+    Shard j of scene i goes to share (i + j) mod count: dealt round, and no share needs to know how many shards the
+    scenes before have, so that one which cannot be opened shifts no other.
+    """
 
     index: int = 0
     """Which share, from 0."""
     count: int = 1
     """Into how many shares the shards are dealt."""
+    scene: int = 0
+    """Which scene of several the shards are of, from 0."""
 
-    def of(self, shards: list[Shard]) -> list[Shard]:
-        """The shards of this share."""
-        return shards[self.index :: self.count]
+    def of(self, shards: Sequence[T]) -> list[T]:
+        """Those of a scene's shards that this share takes.
+
+        >>> Share(1, 3).of("abcdef"), Share(1, 3, scene=2).of("abcdef")
+        (['b', 'e'], ['c', 'f'])
+        """
+        return list(shards[(self.index - self.scene) % self.count :: self.count])
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +246,18 @@ Engine = Callable[[Session, Share], list[Shard]]  # computes a share of shards, 
 
 
 def compute_part(job: Job, predictor: Predictor, share: Share, engine: Engine = compute_share) -> list[Shard]:
-    """Computes a share of a scene's shards, which it returns; no mask is joined."""
+    """Computes a share of a scene's shards, which it returns; no mask is joined.
+
+    A scene without a shard in this share is left alone, one that cannot be opened to the share of its first shard.
+    """
+    try:
+        with open_dataset(job.scene) as ds:
+            whole = Window(0, 0, ds.height, ds.width)
+        parts = sum(1 for _ in blocks(whole, job.shard_size, job.shard_size))
+    except RasterError:
+        parts = 1
+    if not share.of(range(parts)):
+        return []
     with session(job, predictor, join=True) as work:
         return engine(work, share)
 

@@ -19,21 +19,31 @@ class Entry:
     """A scene and where its files go; None = as the command line says."""
 
     scene: str
+    """Its path."""
     out: Path | None = None
+    """Its mask."""
     confidence: Path | None = None
+    """Its confidence."""
     scores: Path | None = None
+    """Its scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a scene; seconds and windows are 0 when it was skipped or failed."""
+    """What became of a scene: a row of the table."""
 
     scene: str
+    """As it was named, without secrets of URLs."""
     mask: str
-    state: Literal["done", "skipped", "failed"]
+    """Path of the mask; nothing where only a share of its shards was computed."""
+    state: Literal["done", "skipped", "part", "failed"]
+    """skipped: there already, from the same run. part: a share of its shards was computed."""
     windows: int = 0
+    """Windows that the model ran; 0 unless it is done."""
     seconds: float = 0.0
+    """Time on the clock; 0 unless it is done."""
     error: str = ""
+    """Why it failed."""
 
 
 def read_manifest(path: Path) -> list[Entry]:
@@ -81,12 +91,16 @@ def write_summary(path: Path, outcomes: Iterable[Outcome]) -> None:
 def summary_lines(outcomes: list[Outcome]) -> list[str]:
     """The table of outcomes as text: failures first, the rest as far as it fits, and the numbers of each state."""
     ordered = sorted(outcomes, key=lambda outcome: outcome.state != "failed")
-    failed = sum(outcome.state == "failed" for outcome in outcomes)
-    shown = ordered[: max(SHOWN, failed)]
-    wide = max(len(outcome.scene) for outcome in shown)
-    lines = [f"{o.state:8}{o.scene:{wide}}  {o.error or f'{o.mask}  {o.seconds:.1f} s'}" for o in shown]
+    numbers = {state: sum(o.state == state for o in outcomes) for state in ("done", "skipped", "part", "failed")}
+    shown = ordered[: max(SHOWN, numbers["failed"])]
+    wide = max((len(outcome.scene) for outcome in shown), default=0)
+    lines = [f"{o.state:8}{o.scene:{wide}}  {_told(o)}".rstrip() for o in shown]
     if len(shown) < len(ordered):
         lines.append(f"... and {len(ordered) - len(shown)} more")
-    numbers = [(state, sum(o.state == state for o in outcomes)) for state in ("done", "skipped", "failed")]
-    lines.append(f"{len(outcomes)} scenes: " + ", ".join(f"{n} {state}" for state, n in numbers))
+    told = [f"{n} {state}" for state, n in numbers.items() if n or state != "part"]
+    lines.append(f"{len(outcomes)} scenes: " + ", ".join(told))
     return lines
+
+
+def _told(outcome: Outcome) -> str:
+    return outcome.error or (f"{outcome.mask}  {outcome.seconds:.1f} s" if outcome.mask else "")

@@ -37,6 +37,7 @@ def run_facts(
         "bands": list(scene.bands),
         "stretch": None if scene.stretch is None else [list(pair) for pair in scene.stretch],
         "antialias": scene.antialias,
+        **options.read.validity_facts(),
         **model,
     }
 

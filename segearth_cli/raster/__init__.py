@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.mask_reader import Mask, Recoding, is_result, mask_strips, read_mask, read_tags
     from segearth_cli.raster.mask_writer import BLOCK, Rows, label, layouts, write_category_names, writing
     from segearth_cli.raster.open import open_scene
-    from segearth_cli.raster.options import Blend, ReadOptions, parse_bands, parse_stretch
+    from segearth_cli.raster.options import Blend, ReadOptions, parse_bands, parse_nodata, parse_stretch
     from segearth_cli.raster.outputs import Outputs
     from segearth_cli.raster.paths import SUFFIXES, exists, local_folder, local_path, rasters_below
     from segearth_cli.raster.remote import is_remote
@@ -69,6 +69,7 @@ __all__ = [
     "parse_area",
     "parse_bands",
     "parse_length",
+    "parse_nodata",
     "parse_stretch",
     "quietly",
     "rasters_below",
@@ -97,7 +98,7 @@ __getattr__ = lazy_face(
         "mask_reader": "Mask Recoding is_result mask_strips read_mask read_tags",
         "mask_writer": "BLOCK Rows label layouts write_category_names writing",
         "open": "open_scene",
-        "options": "Blend ReadOptions parse_bands parse_stretch",
+        "options": "Blend ReadOptions parse_bands parse_nodata parse_stretch",
         "outputs": "Outputs",
         "paths": "SUFFIXES exists local_folder local_path rasters_below",
         "remote": "is_remote",

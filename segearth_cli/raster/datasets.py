@@ -14,36 +14,55 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from segearth_cli.errors import RasterError
 from segearth_cli.raster.paths import readable
-from segearth_cli.raster.remote import UNREADABLE, network_settings, patiently, reason
+from segearth_cli.raster.remote import UNREADABLE, is_remote, network_settings, patiently, reason
 
 CACHE_MB = 256  # of decoded blocks, for all threads together
 
 
-def environment(path: str = "") -> rasterio.Env:
+def environment(path: str = "", *, remote: bool = False) -> rasterio.Env:
     """GDAL's settings for one thread of work: a bounded cache, its messages to Python's logging instead of stderr.
 
-    For a remote path also those that cloud-optimised GeoTIFFs want; what the user's environment sets stays.
+    Where the path, or what it refers to (`remote`), lies on the network also those that cloud-optimised GeoTIFFs want.
     """
-    settings = network_settings(path)
+    settings = network_settings() if remote or is_remote(path) else {}
     return rasterio.Env(GDAL_CACHEMAX=CACHE_MB, COMPRESS_OVERVIEW="DEFLATE", SPARSE_OK_OVERVIEW="TRUE", **settings)
 
 
-def open_dataset(path: str | Path, **options: Any) -> Any:
+def open_dataset(path: str | Path, *, remote: bool = False, **options: Any) -> Any:
     """A dataset of rasterio open for reading, in patience over the network.
+
+    remote: whether files that it refers to are known to lie there; `reads_network` tells.
 
     Raises RasterError when the file is absent or GDAL cannot read it.
     """
     name = str(path)
 
     def act() -> Any:
-        with environment(name), quietly():
+        with environment(name, remote=remote), quietly():
             return rasterio.open(name, **options)
 
     readable(name)
     try:
-        return patiently(name, act)
+        return patiently(name, act, remote=remote or is_remote(name))
     except (*UNREADABLE, TypeError) as e:
         raise RasterError(f"{name}: not a raster that GDAL can read ({reason(e)})") from e
+
+
+def reads_network(dataset: Any) -> bool:
+    """Whether a dataset or one of the files that it refers to, such as a source of a VRT, lies on the network."""
+    return is_remote(dataset.name) or any(_leads_there(name, {dataset.name}) for name in dataset.files)
+
+
+def _leads_there(name: str, seen: set[str]) -> bool:
+    """Whether a file lies on the network, or is a VRT that leads there; seen: names that were asked already."""
+    if is_remote(name) or name in seen or not name.casefold().endswith(".vrt"):
+        return is_remote(name)
+    seen.add(name)
+    try:
+        with open_dataset(name) as inner:
+            return any(_leads_there(source, seen) for source in inner.files)
+    except RasterError:  # told when its pixels are asked for
+        return False
 
 
 class _Quiet:

@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp
 
 from segearth_cli.errors import RasterError, UsageError
-from segearth_cli.raster.datasets import open_dataset
+from segearth_cli.raster.complete import is_cut_short
+from segearth_cli.raster.datasets import open_dataset, reads_network
+from segearth_cli.raster.grid import Window
 from segearth_cli.raster.options import ReadOptions
-from segearth_cli.raster.remote import is_remote
+from segearth_cli.raster.paths import local_path
+from segearth_cli.raster.remote import UNREADABLE, is_remote
 from segearth_cli.raster.scene import Scene
-from segearth_cli.raster.stretch import with_stretch
+from segearth_cli.raster.stretch import Unit, with_stretch
+from segearth_cli.raster.validity import Validity, validity
+
+SAMPLE = (32, 256)  # rows and columns of each of nine pieces that an alpha band is known by
+MANY = 16  # values between transparent and opaque; soft edges take many too, but few pixels
+SOME = 0.05  # share of pixels
 
 
 def open_scene(path: str, options: ReadOptions | None = None) -> Scene:
     """A raster as a scene, its stretch computed once from a decimated read.
 
-    Raises RasterError when the raster is absent, unreadable, empty, complex, or its bands cannot be told.
+    Raises RasterError when the raster is absent, unreadable, empty, complex, cut short, or its bands cannot be told.
     """
     options = options or ReadOptions()
     with open_dataset(path) as ds:
-        if ds.count == 0:
-            raise RasterError(
-                f"{path}: no bands" + (f"; name a subdataset: {ds.subdatasets[0]}" if ds.subdatasets else "")
-            )
-        bands, notices = _choose_bands(ds, path, options.bands)
+        _check(ds, path)
+        bands = _chosen_bands(ds, path, options.bands)
         dtype = ds.dtypes[bands[0] - 1]
         if "complex" in dtype:
             raise RasterError(f"{path}: complex values ({dtype}); need real ones, e.g. gdal_calc.py --calc 'abs(A)'")
-        alpha = next(
-            (i + 1 for i, c in enumerate(ds.colorinterp) if c == ColorInterp.alpha and i + 1 not in bands), None
-        )
-        palette = _palette(ds, bands)
-        if palette is None and len(bands) == 1 and options.bands is None:
-            notices.append(f"{path}: one band, read as grey")
-        if ds.crs is None and not ds.gcps[0] and ds.rpcs is None:
-            notices.append(f"{path}: no CRS, the mask will have none either")
-        flags = ds.mask_flag_enums[bands[0] - 1]
+        rule, palette = validity(ds, bands, options), _palette(ds, bands)
+        grey = len(bands) == 1 and palette is None
         scene = Scene(
             path=path,
             height=ds.height,
@@ -50,38 +49,90 @@ def open_scene(path: str, options: ReadOptions | None = None) -> Scene:
             gcps=ds.gcps,
             rpcs=ds.rpcs,
             bands=bands,
-            alpha=alpha,
-            nodata=ds.nodatavals[bands[0] - 1],
-            masked=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
+            validity=rule,
             palette=palette,
             stretch=None,
+            inverted=grey and ds.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES",
             dtype=dtype,
-            overviews=tuple(ds.overviews(bands[0])),
+            overviews=_overviews(ds, bands, rule),
             block=ds.block_shapes[bands[0] - 1],
-            sparse=_may_be_sparse(ds, alpha, bands),
+            sparse=_may_be_sparse(ds, bands, rule),
             antialias=options.antialias,
-            notices=tuple(notices),
+            remote=reads_network(ds),
+            notices=(),
         )
-    return with_stretch(scene, options.stretch)
+        notices = tuple(_notices(ds, scene, options))
+        units = [Unit(ds.scales[band - 1], ds.offsets[band - 1]) for band in bands]
+        bits = min(int(ds.tags(band, ns="IMAGE_STRUCTURE").get("NBITS", 8)) for band in bands)
+    return with_stretch(replace(scene, notices=notices), options.stretch, units, bits)
 
 
-def _choose_bands(ds: Any, path: str, asked: Sequence[int] | None) -> tuple[tuple[int, ...], list[str]]:
-    """Band numbers to read, three for RGB or one for grey, and notices about the choice."""
+def _check(ds: Any, path: str) -> None:
+    """Raises RasterError for a dataset without bands and for a picture that is not all there."""
+    if ds.count == 0:
+        raise RasterError(f"{path}: no bands" + (f"; name a subdataset: {ds.subdatasets[0]}" if ds.subdatasets else ""))
+    place = local_path(path)
+    if place is not None and place.is_file() and is_cut_short(place, ds.driver):
+        raise RasterError(f"{path}: cut short: the {ds.driver} ends before its picture does; copy or download it again")
+
+
+def _notices(ds: Any, scene: Scene, options: ReadOptions) -> Iterator[str]:
+    """Lines about choices made for the user."""
+    path, alpha = scene.path, scene.validity.alpha
+    if scene.palette is None and len(scene.bands) == 1 and options.bands is None:
+        yield f"{path}: one band, read as grey"
+    if scene.crs is None and not scene.gcps[0] and scene.rpcs is None:
+        yield f"{path}: no CRS, the mask will have none either"
+    if alpha is not None and (values := _values_between(ds, alpha)) > MANY:
+        yield (
+            f"{path}: band {alpha} is flagged as alpha, so its zeros are no data, but it takes many values "
+            f"({values} in a sample), as a band of an image does; if it is one, keep its pixels with --no-alpha"
+        )
+    if (turned := ds.tags().get("EXIF_Orientation", "1").strip()) not in ("", "0", "1"):
+        yield f"{path}: EXIF orientation {turned} is not applied, as in GDAL; the mask lies as the pixels are stored"
+
+
+def _values_between(ds: Any, band: int) -> int:
+    """How many values between transparent and opaque a sample of an alpha band takes, 0 where few pixels have one."""
+    rows, cols = (
+        sorted({(length - size) * i // 2 for i in range(3)})
+        for length, size in ((ds.height, min(SAMPLE[0], ds.height)), (ds.width, min(SAMPLE[1], ds.width)))
+    )
+    size = min(SAMPLE[0], ds.height), min(SAMPLE[1], ds.width)
+    windows = (Window(row, col, *size).to_rasterio() for row in rows for col in cols)
+    try:
+        values = np.concatenate([ds.read(band, window=window).ravel() for window in windows])
+    except UNREADABLE:  # told when its pixels are asked for
+        return 0
+    ends = (0, 255, np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1)
+    between = values[~np.isin(values, ends)]
+    return len(np.unique(between)) if len(between) > SOME * len(values) else 0
+
+
+def _overviews(ds: Any, bands: Sequence[int], rule: Validity) -> tuple[int, ...]:
+    """Factors of the overviews that all bands to be read have in common."""
+    read = [*bands, *([rule.alpha] if rule.alpha else [])]
+    factors = {tuple(ds.overviews(band)) for band in read}
+    return factors.pop() if len(factors) == 1 else ()
+
+
+def _chosen_bands(ds: Any, path: str, asked: Sequence[int] | None) -> tuple[int, ...]:
+    """Band numbers to read, three for RGB or one for grey."""
     if asked is not None:
         if len(asked) not in (1, 3):
             raise UsageError(f"--bands {','.join(map(str, asked))}: need three bands (red, green, blue) or one (grey)")
         if not all(1 <= b <= ds.count for b in asked):
             raise RasterError(f"{path}: --bands {','.join(map(str, asked))}: the scene has bands 1 to {ds.count}")
-        return tuple(asked), []
+        return tuple(asked)
     meanings = list(ds.colorinterp)
     rgb = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
     if all(m in meanings for m in rgb):
-        return tuple(meanings.index(m) + 1 for m in rgb), []
+        return tuple(meanings.index(m) + 1 for m in rgb)
     colour = [i + 1 for i, m in enumerate(meanings) if m != ColorInterp.alpha]
     if len(colour) == 1:
-        return (colour[0],), []
-    choice = "three with --bands, e.g. --bands 3,2,1" if ds.count > 2 else "one with --bands, e.g. --bands 1"
-    raise RasterError(f"{path}: {ds.count} bands, none marked as red, green and blue; choose {choice}")
+        return (colour[0],)
+    choice = "those with --bands RED,GREEN,BLUE, or one to read as grey" if ds.count > 2 else "one with --bands N"
+    raise RasterError(f"{path}: {ds.count} bands, none marked as red, green and blue; name {choice}")
 
 
 def _palette(ds: Any, bands: Sequence[int]) -> NDArray[np.uint8] | None:
@@ -95,8 +146,11 @@ def _palette(ds: Any, bands: Sequence[int]) -> NDArray[np.uint8] | None:
     return table
 
 
-def _may_be_sparse(ds: Any, alpha: int | None, bands: Sequence[int]) -> bool:
+def _may_be_sparse(ds: Any, bands: Sequence[int], rule: Validity) -> bool:
     """Whether blocks that were never written read as pixels without data."""
-    if is_remote(ds.name):  # an index of blocks that did not arrive looks like holes
+    if ds.driver != "GTiff" or rule.masks or is_remote(ds.name):  # an index that did not arrive looks like holes
         return False
-    return ds.driver == "GTiff" and (alpha is not None or ds.nodatavals[bands[0] - 1] is not None)
+    fills = [0 if ds.nodatavals[band - 1] is None else ds.nodatavals[band - 1] for band in bands]
+    if rule.alpha:
+        return not ds.nodatavals[rule.alpha - 1]
+    return None not in rule.nodata and np.array_equal(np.array(rule.nodata, float), fills, equal_nan=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from segearth_cli.errors import UsageError
 from segearth_cli.options import option, validate
@@ -40,9 +40,23 @@ def parse_stretch(rule: str) -> tuple[tuple[float, float], tuple[float, float] |
     return (pair, None) if percent else ((2.0, 98.0), pair)
 
 
+def parse_nodata(text: str) -> float | None:
+    """The value that means no data, None for `none`. Raises UsageError for anything else.
+
+    >>> parse_nodata("-9999"), parse_nodata("none"), parse_nodata("nan")
+    (-9999.0, None, nan)
+    """
+    if text.strip().casefold() == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--nodata {text}: need a number, nan or none") from None
+
+
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How pixels become 8-bit RGB."""
+    """How pixels become 8-bit RGB, and which of them are data."""
 
     bands: tuple[int, ...] | None = option(
         None,
@@ -58,7 +72,24 @@ class ReadOptions:
     stretch: str = option(
         "auto", help="To 8 bits: auto, MIN,MAX or percentiles P2,P98; once a scene.", panel="Pixels", unit="rule"
     )
-    """`MIN,MAX` in the scene's own values, percentiles such as `P2,P98`, or `auto`: P2,P98, and none for 8-bit."""
+    """`MIN,MAX` in the scene's own units (scale and offset of its bands applied), percentiles such as `P2,P98`, or
+    `auto`: P2,P98, and none for 8-bit."""
+    nodata: str | None = option(
+        None,
+        help="Value of pixels without data, or none: every value is data.",
+        panel="Pixels",
+        unit="value",
+        shown="as the file says",
+    )
+    """A number, `nan` or `none`, for every band; None = as the file says."""
+    alpha: bool = option(
+        True, "--alpha/--no-alpha", help="Leave out where a band flagged as alpha is 0.", panel="Pixels"
+    )
+    """Whether a band flagged as alpha tells the pixels with data."""
+    mask: bool = option(
+        True, "--use-mask/--ignore-mask", help="Leave out what the file's own mask bands leave out.", panel="Pixels"
+    )
+    """Whether the file's mask bands tell the pixels with data."""
     antialias: bool = option(
         True,
         "--antialias/--no-antialias",
@@ -71,3 +102,10 @@ class ReadOptions:
     def __post_init__(self) -> None:
         validate(self)
         parse_stretch(self.stretch)
+        if self.nodata is not None:
+            parse_nodata(self.nodata)
+
+    def validity_facts(self) -> dict[str, Any]:
+        """The choices about what is data that differ from the file's own, for the provenance of a mask."""
+        chosen = {"nodata": self.nodata, "alpha": self.alpha, "mask": self.mask}
+        return {name: value for name, value in chosen.items() if value is not None and value is not True}

@@ -34,9 +34,9 @@ UNREADABLE = (RasterioError, CPLE_BaseError, OSError, ValueError)  # what raster
 LASTING = ("HTTP response code: 40", "HTTP error code : 40")
 
 
-def network_settings(path: str) -> dict[str, str]:
-    """GDAL's settings for a path read over the network, none for another; what the user's environment sets stays."""
-    return {name: value for name, value in CLOUD.items() if name not in os.environ} if is_remote(path) else {}
+def network_settings() -> dict[str, str]:
+    """GDAL's settings for what is read over the network; what the user's environment sets stays."""
+    return {name: value for name, value in CLOUD.items() if name not in os.environ}
 
 
 def is_remote(path: str) -> bool:
@@ -49,13 +49,14 @@ def is_remote(path: str) -> bool:
     return scheme not in ("", "file", "zip", "tar") or any(f"/vsi{kind}" in path for kind in REMOTE)
 
 
-def patiently(path: str, act: Callable[[], T]) -> T:
+def patiently(path: str, act: Callable[[], T], *, remote: bool) -> T:
     """What `act` returns; over the network it is tried again after errors that may pass, later each time.
 
-    GDAL's own retries come first; these are for what it does not count as passing, such as an answer cut short.
+    remote: whether `path` or what it refers to lies there. GDAL's own retries come first; these are for what it does
+    not count as passing, such as an answer cut short.
     """
     unit = float(os.environ.get("GDAL_HTTP_RETRY_DELAY", CLOUD["GDAL_HTTP_RETRY_DELAY"]))
-    for pause in PAUSES if is_remote(path) else ():
+    for pause in PAUSES if remote else ():
         try:
             return act()
         except UNREADABLE as e:
@@ -69,7 +70,7 @@ def patiently(path: str, act: Callable[[], T]) -> T:
 def forget(path: str) -> None:
     """Drops what GDAL keeps of a remote file, in case an answer was cut short."""
     everything = ":".join(f"/vsi{kind}/" for kind in REMOTE)
-    settings = network_settings(path) | {"CPL_VSIL_CURL_NON_CACHED": everything}
+    settings = network_settings() | {"CPL_VSIL_CURL_NON_CACHED": everything}
     with rasterio.Env(**settings), suppress(*UNREADABLE):
         rasterio.open(path).close()
 

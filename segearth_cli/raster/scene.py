@@ -18,9 +18,11 @@ from segearth_cli.raster.grid import Window
 from segearth_cli.raster.ground import Ground
 from segearth_cli.raster.remote import UNREADABLE, patiently, reason
 from segearth_cli.raster.resample import resampling
+from segearth_cli.raster.validity import Validity, coarse, pixels
 
 SOME_DATA = 1e-6  # share of a resampled pixel that must be data
 TIE = 2**-20  # lifts means of exactly .5, common where sizes have a simple ratio, out of reach of rounding errors
+FLAT = 1e-12  # of a stretch's span; less is taken for it
 
 
 def stem(path: str) -> str:
@@ -65,16 +67,14 @@ class Scene:
     """Rational polynomial coefficients of rasterio, or None."""
     bands: tuple[int, ...]
     """Band numbers from 1: three for red, green and blue, or one for grey or a palette."""
-    alpha: int | None
-    """The band whose zeros are no data, or None."""
-    nodata: float | None
-    """The value that means no data, or None."""
-    masked: bool
-    """Whether a mask band tells the pixels with data."""
+    validity: Validity
+    """What tells the pixels with data."""
     palette: NDArray[np.uint8] | None
     """Colours (N, 4) RGBA by code, N as many as the type can index; None without a palette."""
     stretch: tuple[tuple[float, float], ...] | None
     """(low, high) of each band, drawn as 0 and 255; None for 8-bit values as they are."""
+    inverted: bool
+    """Whether 0 is white (MINISWHITE)."""
     dtype: str
     """Type of the bands read."""
     overviews: tuple[int, ...]
@@ -85,6 +85,8 @@ class Scene:
     """Whether blocks that were never written read as no data."""
     antialias: bool
     """As in ReadOptions."""
+    remote: bool
+    """Whether any of its files is read over the network."""
     notices: tuple[str, ...]
     """Lines the user should see."""
     _local: threading.local = field(default_factory=threading.local, repr=False, compare=False)
@@ -97,8 +99,7 @@ class Scene:
     @property
     def always_valid(self) -> bool:
         """Whether every pixel is known to carry data."""
-        floating = np.issubdtype(np.dtype(self.dtype), np.floating)
-        return self.alpha is None and self.nodata is None and not self.masked and self.palette is None and not floating
+        return self.palette is None and self.validity.always(np.dtype(self.dtype))
 
     def pixel_metres(self) -> float:
         """Side of a pixel in metres on the ground, in the middle of the scene.
@@ -121,13 +122,16 @@ class Scene:
         """
         size = size or (self.height, self.width)
         if size == (self.height, self.width):
-            values, valid = self.values(window, None)
-            return Chip(self._to_rgb(values, valid), valid)
+            values, samples = self.values(window, None)
+            valid = pixels(samples)
+            return Chip(self._to_rgb(self._filled(values, samples), valid), valid)
         level, (rows, cols) = self.level(size)
         row_at, row_weights = resampling(rows, size[0], window.row, window.bottom, antialias=self.antialias)
         col_at, col_weights = resampling(cols, size[1], window.col, window.right, antialias=self.antialias)
         source = Window(row_at, col_at, row_weights.shape[1], col_weights.shape[1])
-        values, valid = self.values(source, level)
+        values, samples = self.values(source, level)
+        valid = pixels(samples)
+        values = self._filled(values, samples)
         weight = row_weights @ valid.astype(np.float64) @ col_weights.T
         sums = np.stack([row_weights @ np.where(valid, band, 0).astype(np.float64) @ col_weights.T for band in values])
         some = weight > SOME_DATA
@@ -143,7 +147,7 @@ class Scene:
             return np.ones((window.height, window.width), bool)
         if self.hole(window):
             return np.zeros((window.height, window.width), bool)
-        return self.values(window, None)[1]
+        return pixels(self.values(window, None)[1])
 
     def close(self) -> None:
         """Close this thread's datasets; those of other threads, which may be reading, close when their thread ends."""
@@ -154,8 +158,8 @@ class Scene:
         """This thread's dataset, at full resolution or at an overview level."""
         datasets: dict[int | None, Any] = self._local.__dict__.setdefault("datasets", {})
         if level not in datasets:
-            options = {} if level is None else {"overview_level": level}
-            datasets[level] = open_dataset(self.path, **options)
+            options: dict[str, Any] = {} if level is None else {"overview_level": level}
+            datasets[level] = open_dataset(self.path, remote=self.remote, **options)
         return datasets[level]
 
     def level(self, size: tuple[int, int]) -> tuple[int | None, tuple[int, int]]:
@@ -171,49 +175,65 @@ class Scene:
         return best
 
     def values(self, window: Window, level: int | None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Raw values (bands, H, W), palettes expanded, and where they are data (H, W)."""
+        """Raw values (bands, H, W), palettes expanded, and where these samples are data, (bands, H, W)."""
         if level is None and self.hole(window):
-            shape = window.height, window.width
-            return np.zeros((3 if self.palette is not None else len(self.bands), *shape), self.dtype), np.zeros(
-                shape, bool
-            )
+            shape = (3 if self.palette is not None else len(self.bands)), window.height, window.width
+            return np.zeros(shape, self.dtype), np.zeros(shape, bool)
         try:
-            values, masked = patiently(self.path, lambda: self._raw(window, level))
+            values, alpha, masks = patiently(self.path, lambda: self._raw(window, level), remote=self.remote)
         except UNREADABLE as e:
             raise RasterError(f"{self.path}: cannot read rows {window.row}-{window.bottom - 1}: {reason(e)}") from e
-        valid = np.ones(values.shape[1:], bool)
-        if self.alpha:
-            valid &= values[-1] > 0
-            values = values[:-1]
-        if masked is not None:
-            valid &= masked
-        if np.issubdtype(values.dtype, np.floating):
-            valid &= np.isfinite(values).all(axis=0)
-        if self.nodata is not None and not math.isnan(self.nodata):
-            valid &= (values != self.nodata).any(axis=0)
+        samples = self.validity.samples(values, alpha, masks)
         if self.palette is not None:
             colours = self.palette[values[0]]
-            return colours[..., :3].transpose(2, 0, 1), valid & (colours[..., 3] > 0)
-        return values, valid
+            shown = samples & (colours[..., 3] > 0)
+            return colours[..., :3].transpose(2, 0, 1), np.broadcast_to(shown, (3, *shown.shape[1:]))
+        return values, samples
 
-    def _raw(self, window: Window, level: int | None) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Values of the bands and alpha, and where the file's own mask has data; the dataset is let go if it fails."""
-        box = window.to_rasterio()
+    def _raw(
+        self, window: Window, level: int | None
+    ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[np.bool_] | None]:
+        """Values of the bands, of alpha and of the mask bands; the dataset is let go if it cannot be read."""
+        bands, alpha = list(self.bands), self.validity.alpha
+        at = level
         try:
-            with environment(self.path):
+            with environment(self.path, remote=self.remote):
                 ds = self._dataset(level)
-                values = ds.read([*self.bands, self.alpha] if self.alpha else list(self.bands), window=box)
-                return values, ds.read_masks(self.bands[0], window=box) > 0 if self.masked else None
+                values = ds.read([*bands, alpha] if alpha else bands, window=window.to_rasterio())
+                at = None
+                masks = self._masks(window, level, ds.shape) if self.validity.masks else None
         except UNREADABLE:
-            self._local.datasets.pop(level, None)
+            self._local.datasets.pop(at, None)
             raise
+        return (values[:-1], values[-1], masks) if alpha else (values, None, masks)
+
+    def _masks(self, window: Window, level: int | None, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """Where the mask bands have data, (bands or 1, H, W), in a window of an overview of `size`."""
+
+        def fine(part: Window) -> NDArray[np.bool_]:
+            read = self._dataset(None).read_masks(list(self.validity.masks), window=part.to_rasterio())
+            return np.asarray(read > 0)
+
+        return fine(window) if level is None else coarse(fine, window, size, (self.height, self.width))
+
+    def _filled(self, values: NDArray[Any], samples: NDArray[np.bool_]) -> NDArray[Any]:
+        """Values whose samples without data, in pixels that are data, lie within the stretch; NaN at its low end."""
+        gaps = pixels(samples) & ~samples
+        if self.stretch is None or not gaps.any():
+            return values
+        filled = values.copy()
+        for band, gap, (low, high) in zip(filled, gaps, self.stretch, strict=True):
+            ends = min(low, high), max(low, high)
+            kept = np.clip(np.where(np.isnan(band[gap]), low, band[gap].astype(np.float64)), *ends)
+            band[gap] = kept.astype(band.dtype)
+        return filled
 
     def _is_hole(self, window: Window) -> bool:
         """Whether no block of the window was ever written (sparse GeoTIFF)."""
         ds = self._dataset(None)
         rows = range(window.row // self.block[0], (window.bottom - 1) // self.block[0] + 1)
         cols = range(window.col // self.block[1], (window.right - 1) // self.block[1] + 1)
-        bands = [self.alpha] if self.alpha else self.bands
+        bands = [self.validity.alpha] if self.validity.alpha else self.bands
         blocks = ((f"BLOCK_OFFSET_{c}_{r}", band) for r in rows for c in cols for band in bands)
         return not any(ds.get_tag_item(name, "TIFF", bidx=band) for name, band in blocks)
 
@@ -221,7 +241,10 @@ class Scene:
         if self.stretch is not None:
             kind = np.promote_types(values.dtype, np.float32)
             low, high = (np.array(side, kind)[:, None, None] for side in zip(*self.stretch, strict=True))
-            values = (np.where(valid, values, 0).astype(kind) - low) / np.maximum(high - low, 1e-12) * 255
+            span = np.where(np.abs(high - low) < FLAT, FLAT, high - low).astype(kind)
+            values = (np.where(valid, values, 0).astype(kind) - low) / span * 255
         if values.dtype != np.uint8:
             values = np.clip(np.floor(values + (0.5 + TIE)), 0, 255).astype(np.uint8)
+        if self.inverted:
+            values = 255 - values
         return np.ascontiguousarray(np.broadcast_to(values, (3, *values.shape[1:])))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segearth_cli.raster.datasets import environment
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.options import parse_stretch
 from segearth_cli.raster.scene import Scene
@@ -16,24 +18,47 @@ STRETCH_SAMPLE = 1024  # longest side, in pixels, of the decimated read that a s
 STRETCH_PIXELS = 100_000_000  # rasters above this are sampled in blocks
 
 
-def with_stretch(scene: Scene, rule: str) -> Scene:
-    """The scene with its stretch settled: (low, high) a band, or None for 8-bit values and palettes left alone."""
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What the values of a band measure: physical value = raw value * scale + offset."""
+
+    scale: float = 1.0
+    """Physical units of one raw unit."""
+    offset: float = 0.0
+    """Physical value of raw 0."""
+
+    def raw(self, value: float) -> float:
+        """The raw value of a physical one.
+
+        >>> Unit(scale=0.5, offset=-100.0).raw(200.0)
+        600.0
+        """
+        return (value - self.offset) / self.scale if self.scale else value
+
+
+def with_stretch(scene: Scene, rule: str, units: Sequence[Unit], bits: int) -> Scene:
+    """The scene with its stretch settled: (low, high) a band, or None for 8-bit values and palettes left alone.
+
+    units: of each band, for limits that the user gives. bits: that values have; fewer than 8 are drawn over all 256.
+    """
     percentiles, limits = parse_stretch(rule)
-    if scene.palette is not None or (rule == "auto" and scene.dtype == "uint8"):
+    if scene.palette is not None or (rule == "auto" and scene.dtype == "uint8" and bits == 8):
         return scene
+    if rule == "auto" and scene.dtype == "uint8":
+        return replace(scene, stretch=((0.0, 2.0**bits - 1),) * len(scene.bands))
     if limits is not None:
-        return replace(scene, stretch=(limits,) * len(scene.bands))
+        return replace(scene, stretch=tuple((unit.raw(limits[0]), unit.raw(limits[1])) for unit in units))
     factor = min(1.0, STRETCH_SAMPLE / max(scene.height, scene.width))
     size = max(1, round(scene.height * factor)), max(1, round(scene.width * factor))
-    values, valid = _decimated(scene, size)
-    if not valid.any():
-        return replace(scene, stretch=((0.0, 1.0),) * len(scene.bands))
-    pairs = [np.percentile(band[valid].astype(np.float64), percentiles) for band in values]
+    pairs = [
+        np.percentile(band[data].astype(np.float64), percentiles) if data.any() else (0.0, 1.0)
+        for band, data in zip(*_decimated(scene, size), strict=True)
+    ]
     return replace(scene, stretch=tuple((float(low), float(high)) for low, high in pairs))
 
 
 def _decimated(scene: Scene, size: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """A sample of the scene's pixels, (bands, n) and (n,), at about `size` in all.
+    """A sample of the scene's pixels and where they are data, both (bands, n), at about `size` in all.
 
     Every n-th pixel of the coarsest overview that is large enough; where that would decode a huge raster whole, blocks
     spread evenly over it.
@@ -50,6 +75,10 @@ def _decimated(scene: Scene, size: tuple[int, int]) -> tuple[NDArray[Any], NDArr
             for col in range(0, max(1, cols - side), max(side, cols // 16))
         ]
         step_cols = 4
-    read = [scene.values(part, level) for part in parts]
-    values = np.concatenate([v[..., ::step_cols].reshape(len(v), -1) for v, _ in read], axis=1)
-    return values, np.concatenate([ok[..., ::step_cols].ravel() for _, ok in read])
+    with environment(scene.path, remote=scene.remote):  # one for all: leaving it may drop the blocks that it holds
+        read = [scene.values(part, level) for part in parts]
+    values, samples = (
+        np.concatenate([part[..., ::step_cols].reshape(len(part), -1) for part in parts], axis=1)
+        for parts in zip(*read, strict=True)
+    )
+    return values, samples

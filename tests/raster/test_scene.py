@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from conftest import SHARED
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from rasterio.enums import ColorInterp
 from rasterio.transform import Affine, from_gcps
 
@@ -22,6 +23,7 @@ from segearth_cli.raster.grid import Window
 from segearth_cli.raster.resample import resampling
 
 C = ColorInterp
+UNMARKED = "none marked as red, green and blue; name"
 
 
 def whole(scene, size=None):
@@ -63,8 +65,12 @@ def test_palettes_are_expanded(write_raster, noise):
 @pytest.mark.parametrize(
     ("bands", "asked", "line"),
     [
-        (5, None, "5 bands, none marked as red, green and blue; choose three with --bands, e.g. --bands 3,2,1"),
-        (2, None, "2 bands, none marked as red, green and blue; choose one with --bands, e.g. --bands 1"),
+        (
+            5,
+            None,
+            f"5 bands, {UNMARKED} those with --bands RED,GREEN,BLUE, or one to read as grey",
+        ),
+        (2, None, f"2 bands, {UNMARKED} one with --bands N"),
         (3, (1, 2, 7), "--bands 1,2,7: the scene has bands 1 to 3"),
         (3, (0, 1, 2), "--bands 0,1,2: the scene has bands 1 to 3"),
     ],
@@ -116,8 +122,8 @@ def test_alpha_and_internal_mask_and_nan(write_raster, noise):
     rgba = np.concatenate([noise(3, 30, 40), np.where(hole, 0, 255).astype(np.uint8)[None]])
     masked = noise(3, 30, 40)
     floating = noise(3, 30, 40).astype(np.float32)
-    floating[1, hole] = np.nan
-    floating[0, 0, 0] = np.inf
+    floating[:, hole] = np.nan
+    floating[:, 0, 0] = np.inf
     paths = [
         write_raster("rgba.tif", rgba, alpha="YES"),
         write_raster("mask.tif", masked, mask=np.where(hole, 0, 255).astype(np.uint8)),
@@ -420,3 +426,59 @@ def test_a_real_scene_gives_its_pixels_or_one_line(path):
     chip = scene.read(Window(0, 0, 1, 1), (7, 5))
     assert chip.image.shape == (3, 1, 1)
     scene.close()
+
+
+# what files mean by their numbers
+
+
+@pytest.mark.parametrize(("bits", "brightest"), [(1, 1), (2, 3), (4, 15), (7, 127), (8, 255)])
+@pytest.mark.parametrize("photometric", ["MINISBLACK", "MINISWHITE"])
+def test_grey_is_drawn_from_black_to_white_as_people_see_it(write_raster, bits, brightest, photometric):
+    values = np.array([[[0, brightest]]], np.uint8)
+    path = write_raster("grey.tif", values)
+    with rasterio.open(path, "w", driver="GTiff", count=1, height=1, width=2, dtype="uint8", nbits=bits,
+                       photometric=photometric) as ds:  # fmt: skip
+        ds.write(values)
+    shown = whole(open_scene(path)).image[0, 0].tolist()
+    assert shown == ([0, 255] if photometric == "MINISBLACK" else [255, 0])
+
+
+def test_limits_of_a_stretch_are_in_the_units_of_the_band(write_raster):
+    values = np.array([1000, 2000, 3000], np.uint16).reshape(1, 1, 3)
+    path = write_raster("reflectance.tif", values)
+    with rasterio.open(path, "r+") as ds:
+        ds.scales, ds.offsets = (0.0001,), (-0.1,)
+    scene = open_scene(path, ReadOptions(stretch="0,0.2"))  # reflectance 0 is 1000, 0.2 is 3000
+    assert whole(scene).image[0, 0].tolist() == [0, 128, 255]
+
+
+def test_a_negative_scale_turns_light_and_dark(write_raster):
+    path = write_raster("depth.tif", np.array([0, 50, 100], np.uint16).reshape(1, 1, 3))
+    with rasterio.open(path, "r+") as ds:
+        ds.scales = (-1.0,)
+    assert whole(open_scene(path, ReadOptions(stretch="-100,0"))).image[0, 0].tolist() == [255, 128, 0]
+
+
+@pytest.mark.parametrize(("driver", "options"), [("PNG", {}), ("JPEG", {}), ("JPEG", {"progressive": "ON"})])
+def test_a_picture_that_is_cut_short_is_one_line_and_a_whole_one_none(write_raster, noise, tmp_path, driver, options):
+    suffix = ".png" if driver == "PNG" else ".jpg"
+    path = Path(
+        write_raster(f"picture{suffix}", noise(3, 200, 200), driver=driver, crs=None, transform=None, **options)
+    )
+    content = path.read_bytes()
+    assert whole(open_scene(str(path))).valid.all()
+    path.write_bytes(content + b"\0" * 100)
+    assert whole(open_scene(str(path))).valid.all()  # padding behind the picture harms nothing
+    for share in (0.5, 0.9, 0.999):
+        path.write_bytes(content[: int(len(content) * share)])
+        assert "cut short" in one_line(path)
+
+
+def test_an_orientation_that_is_not_applied_is_told(tmp_path, noise):
+    image = Image.fromarray(noise(20, 30, 3))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    scene = open_scene(str(tmp_path / "turned.jpg"))
+    assert any("EXIF orientation 6 is not applied" in line for line in scene.notices)
+    assert (scene.height, scene.width) == (20, 30)

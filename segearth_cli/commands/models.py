@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from segearth_cli.console import Progress, note, progress
+from segearth_cli.commands.many import each, raise_failed
+from segearth_cli.console import Progress, answer, note, progress
+from segearth_cli.errors import UsageError, WeightsError
 from segearth_cli.weights import AUTHORS, CATALOGUE, PUBLISHED
 
 
@@ -36,12 +38,34 @@ def download(
         str, typer.Argument(help="A name of `segearth models`, NAME:TAG of open_clip, or hf-hub:ORG/NAME.")
     ],
     origin: Annotated[
-        str | None, typer.Option("--from", metavar="URL|FILE", help="Take the weights from here, not from the hub.")
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="URL|FILE",
+            help=f"Take the weights from here; for {PUBLISHED} twice, the model's and then its upsampler's.",
+        ),
     ] = None,
+    no_upsampler: Annotated[
+        bool, typer.Option("--no-upsampler", help=f"With {PUBLISHED}: leave out {AUTHORS}, its upsampler.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Fetch again what is here already.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")] = False,
 ) -> None:
     """Bring weights to this machine, check them and print where they are."""
+    names = [name] if name != PUBLISHED or no_upsampler else [PUBLISHED, AUTHORS]
+    given = list(origin or [])
+    if len(given) > len(names):
+        raise UsageError(f"--from: {len(given)} given, {' and '.join(names)} can take {len(names)}")
+    origins: list[str | None] = [*given, *[None] * (len(names) - len(given))]
+    jobs = list(zip(names, origins, strict=True))
+    tried = each(names, jobs, lambda job: _bring(*job, overwrite=overwrite, quiet=quiet), faults=(WeightsError,))
+    raise_failed(tried, "downloads")
+    if len(names) > 1 and not quiet:
+        note(f"{PUBLISHED} with {AUTHORS} is the published method; predict takes both from now on")
+
+
+def _bring(name: str, origin: str | None, *, overwrite: bool, quiet: bool) -> None:
+    """Brings one file, tells about it and prints its path."""
     from segearth_cli.weights import download as bring
 
     entry = CATALOGUE.get(name)
@@ -51,9 +75,7 @@ def download(
         note(f"{name}: {'checked and kept' if done.fetched else 'was here already'}, sha256 {done.sha256}")
         if entry and entry.licence == "none stated":
             note(f"{name}: its authors state no licence; ask them before you pass it on, segearth does not")
-        if name == PUBLISHED:
-            note(f"published accuracy needs the authors' SimFeatUp too: `segearth download {AUTHORS}` tells how")
-    print(done.path)
+    answer(str(done.path))
 
 
 class _Bytes(ExitStack):

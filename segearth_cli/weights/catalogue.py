@@ -30,7 +30,9 @@ class Entry:
     git_blob: str = ""
     """SHA-1 of the git blob, checked before use."""
     origin: str = ""
-    """Where people get the file; empty for what `segearth download` fetches by itself."""
+    """Where people get the file; empty for a repository of the hub."""
+    address: str = ""
+    """Of the file itself, for `segearth download`; empty where people must fetch it themselves."""
 
     @property
     def is_model(self) -> bool:
@@ -58,6 +60,7 @@ def _remote(name: str, architecture: str, licence: str, origin: str) -> Entry:
 # from LAION's, which have GELU.
 _REMOTE_CLIP = "RemoteCLIP-ViT-*.pt of https://huggingface.co/chendelong/RemoteCLIP"
 _GEO_RS_CLIP = "ckpt/RS5M_ViT-*.pt of https://huggingface.co/Zilun/GeoRSCLIP"
+_AUTHORS_FILE = "simfeatup_dev/weights/xclip_jbu_one_million_aid.ckpt"
 _SKY_CLIP = "epoch_20.pt in SkyCLIP_ViT_*.zip of https://github.com/wangzhecheng/SkyScript"
 
 CATALOGUE: Mapping[str, Entry] = {
@@ -66,7 +69,7 @@ CATALOGUE: Mapping[str, Entry] = {
         Entry(
             PUBLISHED,
             "MIT",
-            f"OpenAI's CLIP, the published model; reaches published accuracy with {AUTHORS}",
+            f"OpenAI's CLIP, the published model; comes with {AUTHORS}",
             "ViT-B-16-quickgelu",
             "openai",
             hub="timm/vit_base_patch16_clip_224.openai",
@@ -78,7 +81,8 @@ CATALOGUE: Mapping[str, Entry] = {
             f"the authors' SimFeatUp for {PUBLISHED}",
             size=5_690_776,
             git_blob="d40f00838331331faa04a926ea5991f5203f91a8",
-            origin="simfeatup_dev/weights/xclip_jbu_one_million_aid.ckpt of https://github.com/likyoo/SegEarth-OV",
+            origin=f"{_AUTHORS_FILE} of https://github.com/likyoo/SegEarth-OV",
+            address=f"https://raw.githubusercontent.com/likyoo/SegEarth-OV/HEAD/{_AUTHORS_FILE}",
         ),
         _remote("remoteclip-vit-b32", "ViT-B-32", "see origin", _REMOTE_CLIP),
         _remote("remoteclip-vit-l14", "ViT-L-14", "see origin", _REMOTE_CLIP),

@@ -29,7 +29,7 @@ from segearth_cli.weights.locate import (
     kept_folder,
     verified,
 )
-from segearth_cli.weights.openclip import HUB_NAMES, hub_files, tag_config
+from segearth_cli.weights.openclip import HUB_NAMES, check_tower, hub_files, model_config, read_json, tag_config
 from segearth_cli.weights.tensors import first_line
 
 Check = Callable[[Path], None]
@@ -57,9 +57,9 @@ def download(
 ) -> Fetched:
     """Brings a model or upsampler here: an entry of the catalogue, NAME:TAG of open_clip, or hf-hub:ORG/NAME.
 
-    origin: a URL or file; None = the Hugging Face hub. Raises UsageError when a name needs an origin or is unknown,
-    WeightsError when the origin fails, is damaged, or is not what the name stands for; nothing is kept then but what
-    the next call resumes from.
+    origin: a URL or file; None = the Hugging Face hub, or the entry's own address. Raises UsageError when a name needs
+    an origin or is unknown, WeightsError when the origin fails, is damaged, or is not what the name stands for; nothing
+    is kept then but what the next call resumes from.
     """
     if name == "mini":
         raise UsageError(f"download mini: it is embedded, there is nothing to fetch ({MINI})")
@@ -67,20 +67,30 @@ def download(
     if entry and not entry.tag:
         if origin is None and not overwrite and (path := kept(entry.key)):
             return Fetched(path, sha256(path), fetched=False)
-        return _keep(entry.key, _needed(entry, origin), _entry_check(entry), overwrite, patience or Patience(), report)
+        place, check = _needed(entry, origin), _entry_check(entry)
+        try:
+            return _keep(entry.key, place, check, overwrite, patience or Patience(), report)
+        except WeightsError as e:
+            if origin is not None:
+                raise
+            raise WeightsError(f"{e}; or get {entry.origin} by hand and give it with --from") from None
     source = _named(name)
     if source is None:
         if origin:
             raise UsageError(f"download {name}: takes no --from; the repository is the origin")
-        return _from_hub(name, name.removeprefix("hf-hub:"), (CONFIG,), HUB_NAMES, overwrite)
+        repo = name.removeprefix("hf-hub:")
+        return _from_hub(name, repo, (CONFIG,), HUB_NAMES, overwrite, lambda _path: load_clip(name).sha256)
     repo, *files = hub_files(tag_config(source.architecture, source.tag))
     folder = key(source.architecture, source.tag)
     if origin is None:
-        if (path := kept(folder)) and overwrite:
-            raise UsageError(f"download {name}: came with --from; give it again, or delete {path}")
-        if path:
-            return Fetched(path, load_clip(source.name).sha256, fetched=False)
-        return _from_hub(source.name, repo, (), tuple(files), overwrite)
+        own = kept(folder)
+        if own and not overwrite:
+            return Fetched(own, load_clip(source.name).sha256, fetched=False)
+        found = _from_hub(source.name, repo, (), tuple(files), overwrite, lambda p: load_checkpoint(source, p).sha256)
+        if own:  # what came with --from would be found before it
+            own.with_name(RECORD).unlink(missing_ok=True)
+            own.unlink()
+        return found
     return _keep(folder, origin, lambda p: _check_model(source, p), overwrite, patience or Patience(), report)
 
 
@@ -99,6 +109,8 @@ def _named(name: str) -> Source | None:
 
 
 def _needed(entry: Entry, origin: str | None) -> str:
+    if origin is None and entry.address:
+        return entry.address
     if origin is None:
         raise UsageError(
             f"download {entry.name}: needs --from URL|FILE; get {entry.origin} (licence: {entry.licence}; "
@@ -186,19 +198,31 @@ def _put(part: Path, old: Path | None, origin: str) -> Fetched:
     return Fetched(path, digest, fetched=True)
 
 
-def _from_hub(spec: str, repo: str, needed: tuple[str, ...], any_of: tuple[str, ...], overwrite: bool) -> Fetched:
-    """Brings files into the Hugging Face cache (HF_HOME, HF_HUB_OFFLINE and proxies are honoured) and loads them."""
+def _from_hub(
+    spec: str,
+    repo: str,
+    needed: tuple[str, ...],
+    any_of: tuple[str, ...],
+    overwrite: bool,
+    loaded: Callable[[Path], str],
+) -> Fetched:
+    """Brings files into the Hugging Face cache (HF_HOME, HF_HUB_OFFLINE and proxies are honoured) and loads them.
+
+    loaded: the SHA-256 of a weight file that fits its model.
+    """
     here = hub_file(repo, *any_of)
     if here and not overwrite and all(hub_file(repo, file) for file in needed):
-        return Fetched(here, load_clip(spec).sha256, fetched=False)
+        return Fetched(here, loaded(here), fetched=False)
     for file in needed:
-        if _hub_download(spec, repo, file, overwrite) is None:
+        path = _hub_download(spec, repo, file, overwrite)
+        if path is None:
             raise WeightsError(f"{spec}: the repository {repo} holds no {file}: not a model of open_clip")
+        check_tower(f"--model {spec}", model_config(path, read_json(path)))  # before the weights, which are large
     path = next((path for file in any_of if (path := _hub_download(spec, repo, file, overwrite))), None)
     if path is None:
         raise WeightsError(f"{spec}: the repository {repo} holds none of {', '.join(any_of)}")
     verified(path)  # before the time that loading takes
-    return Fetched(path, load_clip(spec).sha256, fetched=True)
+    return Fetched(path, loaded(path), fetched=True)
 
 
 def _hub_download(spec: str, repo: str, file: str, overwrite: bool) -> Path | None:

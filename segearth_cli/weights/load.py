@@ -27,6 +27,7 @@ from segearth_cli.weights.locate import (
 )
 from segearth_cli.weights.openclip import (
     check_activation,
+    check_keys,
     hub_files,
     model_config,
     published_hashes,
@@ -75,7 +76,7 @@ def load_clip(spec: str) -> Clip:
     config = tag_config(source.architecture, source.tag)
     path = kept(key(source.architecture, source.tag)) or hub_file(*hub_files(config))
     if path is None:
-        raise WeightsError(f"--model {source.name}: not on this machine; run `segearth download {source.name}`")
+        raise WeightsError(f"--model {spec}: not on this machine; run `segearth download {spec}`")
     return load_checkpoint(source, path)
 
 
@@ -151,6 +152,7 @@ def _load(
 ) -> Clip:
     import open_clip
 
+    check_keys(path, tensors)
     mean, std = (_colour(preprocess.get(k, d), k, name) for k, d in (("mean", CLIP_MEAN), ("std", CLIP_STD)))
     try:
         with _apart(), WithoutChance():
@@ -162,12 +164,14 @@ def _load(
 
 
 def _modern(tensors: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
-    """Keys of older checkpoints as open_clip names them today."""
-    if "positional_embedding" in tensors and not hasattr(model, "positional_embedding"):
+    """Keys as the model has them: those of its text tower with or without `text.`, none that only old files have."""
+    own = model.state_dict()
+    if "positional_embedding" in tensors and "positional_embedding" not in own:
         from open_clip.model import convert_to_custom_text_state_dict
 
         tensors = convert_to_custom_text_state_dict(tensors)
-    own = model.state_dict()
+    elif "text.positional_embedding" in tensors and "text.positional_embedding" not in own:
+        tensors = {name.removeprefix("text."): value for name, value in tensors.items()}
     derived = {"input_resolution", "context_length", "vocab_size", "attn_mask"} - own.keys()
     scalars = {k: tensors[k].reshape(own[k].shape) for k in ("logit_scale", "logit_bias") if k in tensors and k in own}
     return {k: v for k, v in tensors.items() if k not in derived} | scalars

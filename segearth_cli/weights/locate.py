@@ -12,7 +12,7 @@ from typing import Any
 from segearth_cli.errors import SegEarthError, UsageError, WeightsError
 from segearth_cli.files import cache_dir, sha256
 from segearth_cli.weights.catalogue import AUTHORS, CATALOGUE, PUBLISHED, Entry
-from segearth_cli.weights.openclip import HUB_NAMES, architecture_config, model_config, read_json
+from segearth_cli.weights.openclip import HUB_NAMES, architecture_config, check_tower, model_config, read_json
 
 CONFIG = "open_clip_config.json"
 UPSAMPLER = "upsampler.safetensors"
@@ -71,11 +71,12 @@ def choose(model: str, upsampler: str | None) -> Choice:
     pinned = os.environ.get("SEGEARTH_MODEL", "") if model == "auto" else ""
     if (pinned or model) != "auto":
         spec = _pinned(pinned).name if pinned else find(model).name
-        return Choice(spec, *_upsampler_of(spec, upsampler))
+        chosen, told = _upsampler_of(spec, upsampler)
+        return Choice(model if model in CATALOGUE else spec, chosen, f"model: {spec}, {told}" if told else None)
     if here(CATALOGUE[PUBLISHED]):
         spec = find(PUBLISHED).name
-        chosen, lacks = _upsampler_of(spec, upsampler)
-        return Choice(spec, chosen, f"model: {PUBLISHED} ({spec})" + (f", {lacks}" if lacks else ""))
+        chosen, told = _upsampler_of(spec, upsampler)
+        return Choice(spec, chosen, f"model: {PUBLISHED} ({spec})" + (f", {told}" if told else ""))
     if not (MINI / CONFIG).is_file():
         raise WeightsError(
             f"--model auto: no model is on this machine; fetch one with `segearth download {PUBLISHED}`, "
@@ -102,8 +103,9 @@ def find(spec: str) -> Source:
         return Source(spec, folder=_hub_folder(spec.removeprefix("hf-hub:")))
     architecture, _, rest = spec.partition(":")
     architecture = architecture.replace("/", "-")
-    if not rest or not architecture_config(architecture).is_file():
+    if not rest or not (config := architecture_config(architecture)).is_file():
         raise UsageError(_unknown(spec))
+    check_tower(f"--model {spec}", model_config(config, read_json(config)))
     name, file = f"{architecture}:{rest}", Path(rest).expanduser()
     if file.is_file():
         return Source(name, architecture=architecture, checkpoint=file)
@@ -180,7 +182,7 @@ def verified(path: Path) -> str:
     digest, blob = sha256(path), path.resolve()
     named = blob.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", blob.name)
     recorded = blob.name if named else digest
-    if path.is_relative_to(cache_dir()) and (record := path.with_name(RECORD)).is_file():
+    if path == kept(path.parent.name) and (record := path.with_name(RECORD)).is_file():
         recorded = read_json(record).get("sha256", digest)
     if recorded != digest:
         raise WeightsError(f"{path}: has changed since it was fetched; delete it and run `segearth download` again")
@@ -190,14 +192,18 @@ def verified(path: Path) -> str:
 def _upsampler_of(spec: str, upsampler: str | None) -> tuple[str, str | None]:
     """The upsampler to use with a model, and what to tell the user about it."""
     authors, published = CATALOGUE[AUTHORS], CATALOGUE[PUBLISHED]
-    how = f"`segearth download {AUTHORS}` tells how to get it"
+    how = f"`segearth download {AUTHORS}` brings it"
     path = here(authors)
     if upsampler == AUTHORS and path is None:
         raise WeightsError(f"--upsampler {AUTHORS}: not on this machine; {how}")
     if upsampler not in (None, AUTHORS):
         return str(upsampler), None
-    if upsampler == AUTHORS or spec == f"{published.architecture}:{published.tag}":
-        return (str(path), None) if path else ("none", f"without SimFeatUp; {how}")
+    if spec == f"{published.architecture}:{published.tag}":
+        if path is None:
+            return "none", f"without the authors' SimFeatUp; {how}"
+        return str(path), "with the authors' SimFeatUp: the published method"
+    if upsampler == AUTHORS:
+        return str(path), None
     folder = find(spec).folder
     if folder is None or not (folder / UPSAMPLER).is_file():
         return "none", None
@@ -224,6 +230,7 @@ def _model_folder(folder: Path, spec: str) -> Path:
     if not (folder / CONFIG).is_file():
         lacks = f"holds no {CONFIG}; need a folder in open_clip's layout" if folder.is_dir() else "no such folder"
         raise WeightsError(f"--model {spec}: {folder}: {lacks}")
+    check_tower(f"--model {spec}", model_config(folder / CONFIG, read_json(folder / CONFIG)))
     return folder
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,35 @@ def check_activation(architecture: str, weights: str, config: Mapping[str, Any])
             f"--model {architecture}:{weights}: these weights were trained with {name[needed]}, {architecture} has "
             f"{name[has]}; use --model {other_activation(architecture)}:{weights}"
         )
+
+
+def check_tower(where: str, config: Mapping[str, Any]) -> None:
+    """Raises WeightsError for a model whose image tower is not open_clip's own.
+
+    where: what names it, for the message. config: what `model_config` gives.
+    """
+    tower = str(config["vision_cfg"].get("timm_model_name") or "")
+    if tower:
+        raise WeightsError(f"{where}: {_tower_line(tower)}")
+
+
+def check_keys(path: Path, tensors: Collection[str]) -> None:
+    """Raises WeightsError for weights of an image tower that is not open_clip's own."""
+    if any(name.startswith("visual.trunk.") for name in tensors):
+        pool = any(name.startswith("visual.trunk.attn_pool.") for name in tensors)
+        raise WeightsError(f"{path}: {_tower_line('siglip' if pool else 'a tower of timm')}")
+
+
+def _tower_line(tower: str) -> str:
+    kind = next((name for name in ("EVA", "SigLIP") if name.lower() in tower.lower()), "")
+    needs = {
+        "EVA": "an encoder for its rotary positions and its last block's attention",
+        "SigLIP": "an encoder without a class token, with its pooling by attention in place of the last block's",
+    }.get(kind, "an encoder for its last block's attention")
+    return (
+        f"{f'{kind}, ' if kind else ''}its image tower is timm's ({tower}), not open_clip's own ViT; it would need "
+        f"{needs}, which segearth has not; choose a CLIP such as vit-b16"
+    )
 
 
 def published_hashes() -> dict[str, Mapping[str, Any]]:

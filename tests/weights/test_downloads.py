@@ -8,17 +8,20 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import open_clip
 import pytest
 import shell
 import tiny
 import torch
+from safetensors.torch import save
 
 from segearth_cli.errors import UsageError, WeightsError
-from segearth_cli.weights.catalogue import CATALOGUE
+from segearth_cli.weights.catalogue import CATALOGUE, Entry
 from segearth_cli.weights.downloads import download, git_blob
 from segearth_cli.weights.http import Patience, fetch
-from segearth_cli.weights.locate import kept, kept_folder
+from segearth_cli.weights.locate import kept, kept_folder, verified
 
 QUICK = Patience(timeout=0.3, tries=3, pause=0.01, longest=0.02)
 CONTENT = hashlib.shake_128(b"segearth").digest(3_000_000)
@@ -328,7 +331,6 @@ def test_a_model_that_does_not_fit_its_name_is_not_kept(server, tmp_path):
     ("name", "origin", "says"),
     [
         ("mini", None, "embedded"),
-        ("simfeatup", None, "none stated; segearth does not pass it on"),
         ("georsclip-vit-b32", None, "--from"),
         ("georsclip-vit-b32", "weights.zip", "no weight file by its name"),
         ("hf-hub:nonsense", None, "hf-hub:ORG/NAME"),
@@ -354,6 +356,43 @@ def test_a_cache_folder_that_cannot_be_made_is_one_line(authors, tmp_path, monke
     with pytest.raises(WeightsError, match="SEGEARTH_CACHE") as error:
         download("simfeatup", str(authors))
     one_line(error)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A name of the catalogue for the smallest plain ViT of open_clip's, and its random weights by seed."""
+    entry = Entry("small", "none", "made here", "ViT-S-32-alt", origin="nowhere")
+    monkeypatch.setattr("segearth_cli.weights.downloads.CATALOGUE", {**CATALOGUE, "small": entry})
+
+    def weights(seed):
+        torch.manual_seed(seed)
+        state = open_clip.CLIP(**open_clip.get_model_config("ViT-S-32-alt")).state_dict()
+        return save({name: value.half().contiguous() for name, value in state.items()})
+
+    return weights
+
+
+def test_another_file_takes_the_place_of_a_kept_one_when_asked(server, small, tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(small(0))
+    first = download("small", str(tmp_path / "a.safetensors"))
+    server.content = small(1)
+    address = server.url.replace(".ckpt", ".safetensors")
+    assert not download("small", address).fetched
+    second = download("small", address, overwrite=True, patience=QUICK)
+    assert second.fetched
+    assert second.path.read_bytes() == server.content
+    assert second.sha256 != first.sha256
+    assert left(kept_folder("small")) == ["weights.json", "weights.safetensors"]
+    second.path.write_bytes(small(2))
+    with pytest.raises(WeightsError, match="has changed since it was fetched"):
+        verified(second.path)
+
+
+def test_the_authors_file_has_an_address_of_its_own(server, authors, tmp_path, monkeypatch):
+    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{server.server_port}")  # which knows no CONNECT
+    with pytest.raises(WeightsError, match=r"raw\.githubusercontent\.com/likyoo/SegEarth-OV/.*aid\.ckpt") as error:
+        download("simfeatup", None, patience=QUICK)
+    assert "give it with --from" in one_line(error)
 
 
 # --- the command line, and the Hugging Face hub ----------------------------------------------------------------------
@@ -469,3 +508,47 @@ def test_an_interrupted_process_leaves_no_weights_and_exits_130(server):
     assert (process.returncode, output) == (130, "")
     assert error.splitlines()[-1] == "segearth: interrupted"
     assert kept("simfeatup") is None
+
+
+def test_one_of_two_files_that_fails_is_told_and_the_other_is_kept(segearth, authors, tmp_path):
+    done = segearth("download", "vit-b16", "--from", tmp_path / "absent.safetensors", "--from", authors)
+    assert (done.code, done.out) == (3, f"{kept('simfeatup')}\n")
+    assert "absent.safetensors: no such file" in done.lines[0]
+    assert any("state no licence" in line for line in done.lines)
+    assert done.lines[-1] == "segearth: 1 of 2 downloads failed: vit-b16"
+
+
+@pytest.mark.parametrize("names", [("vit-b16", "--no-upsampler"), ("simfeatup",)])
+def test_more_origins_than_files_are_refused(segearth, authors, names):
+    done = segearth("download", *names, "--from", authors, "--from", authors)
+    assert (done.code, done.out, len(done.lines)) == (2, "", 1)
+
+
+@pytest.mark.slow
+def test_one_command_brings_the_published_method_and_predict_says_so(server, authors, segearth, write_raster, noise):
+    state = open_clip.CLIP(**open_clip.get_model_config("ViT-B-16-quickgelu")).state_dict()
+    files = {
+        "/clip.safetensors": save({name: value.half().contiguous() for name, value in state.items()}),
+        "/aid.ckpt": authors.read_bytes(),
+    }
+    server.RequestHandlerClass, server.content = Files, files
+    base = f"http://127.0.0.1:{server.server_port}"
+    done = segearth("download", "vit-b16", "--from", f"{base}/clip.safetensors", "--from", f"{base}/aid.ckpt")
+    assert done.code == 0, done.err
+    assert [hashlib.sha256(Path(line).read_bytes()).hexdigest() for line in done.out.splitlines()] == [
+        hashlib.sha256(content).hexdigest() for content in files.values()
+    ]
+    scene = write_raster("s.tif", noise(3, 30, 30))
+    told = segearth("predict", scene, "-c", "water,roof", "--dry-run")
+    assert "model: vit-b16 (ViT-B-16-quickgelu:openai), with the authors' SimFeatUp: the published method" in told.err
+
+
+class Files(Handler):
+    """Serves the file of each path in `content`."""
+
+    def do_GET(self):
+        body = self.server.content[self.path]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)

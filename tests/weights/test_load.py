@@ -202,7 +202,7 @@ def test_a_mismatch_of_the_activation_is_an_error_that_names_the_right_model(giv
     ("spec", "exception", "says"),
     [
         ("ViT-B-16-quickgelu:openai", WeightsError, "segearth download ViT-B-16-quickgelu:openai"),
-        ("vit-b16", WeightsError, "segearth download ViT-B-16-quickgelu:openai"),
+        ("vit-b16", WeightsError, "--model vit-b16: not on this machine; run `segearth download vit-b16`"),
         ("hf-hub:some/model", WeightsError, "segearth download hf-hub:some/model"),
         ("remoteclip-vit-b32", WeightsError, "segearth download remoteclip-vit-b32"),
         ("ViT-B-16:no_such_tag", WeightsError, "laion2b_s34b_b88k"),
@@ -271,15 +271,52 @@ def test_the_facts_for_tiling_need_no_torch():
     assert shell.python(code).returncode == 0
 
 
-@pytest.mark.parametrize(
-    "vision", [{"layers": [3, 4, 6, 3], "width": 64}, {"timm_model_name": "x"}, {"patch_size": "16"}]
-)
+@pytest.mark.parametrize("vision", [{"layers": [3, 4, 6, 3], "width": 64}, {"patch_size": "16"}])
 def test_the_facts_of_what_is_no_plain_vit_are_refused(folder, vision):
     model = tiny.CONFIG["model_cfg"] | {"vision_cfg": vision}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model}))
     with pytest.raises(WeightsError, match="no plain ViT") as error:
         image_facts(str(folder))
     one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind"),
+    [
+        ("EVA02-B-16:merged2b_s8b_b131k", "EVA, its image tower"),
+        ("ViT-B-16-SigLIP:webli", "SigLIP, its image tower"),
+        ("convnext_base:laion400m_s13b_b51k", "its image tower is timm's (convnext_base)"),
+    ],
+)
+def test_towers_that_are_not_open_clips_own_are_refused_before_they_are_fetched(spec, kind):
+    for act in (find, image_facts, load_clip, lambda name: choose(name, None)):
+        with pytest.raises(WeightsError, match="it would need an encoder") as error:
+            act(spec)
+        assert kind in one_line(error)
+        assert one_line(error).startswith(f"--model {spec}: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"), [("visual.trunk.attn_pool.q", "SigLIP"), ("visual.trunk.norm.weight", "timm")]
+)
+def test_their_weights_under_another_name_are_told(small, tmp_path, key, kind):
+    state = torch.load(small, weights_only=True)["state_dict"] | {key: torch.zeros(1)}
+    torch.save(state, tmp_path / "other.pt")
+    with pytest.raises(WeightsError, match="it would need an encoder") as error:
+        load_clip(f"ViT-S-32-alt:{tmp_path}/other.pt")
+    assert kind in one_line(error)
+
+
+def test_a_checkpoint_in_the_layout_of_custom_text_towers_is_the_same_model(small, tmp_path):
+    from open_clip.model import convert_to_custom_text_state_dict
+
+    plain = {k.removeprefix("module."): v for k, v in torch.load(small, weights_only=True)["state_dict"].items()}
+    torch.save({"state_dict": convert_to_custom_text_state_dict(plain)}, tmp_path / "custom.pt")
+    ours, theirs = load_clip(f"ViT-S-32-alt:{tmp_path}/custom.pt"), load_clip(f"ViT-S-32-alt:{small}")
+    loaded = ours.model.state_dict()
+    assert any(name.startswith("text.") for name in convert_to_custom_text_state_dict(plain))
+    for name, value in theirs.model.state_dict().items():
+        torch.testing.assert_close(loaded[name], value, rtol=0, atol=0)
 
 
 # --- choosing --------------------------------------------------------------------------------------------------------
@@ -315,7 +352,12 @@ def test_auto_is_the_published_model_once_its_weights_are_here(cache):
     authors = keep(cache, "simfeatup", ".ckpt")
     choice = choose("auto", None)
     assert choice.upsampler == str(authors)
-    assert "download" not in choice.note
+    assert choice.note.endswith("with the authors' SimFeatUp: the published method")
+    assert (
+        choose("vit-b16", None).note
+        == "model: ViT-B-16-quickgelu:openai, with the authors' SimFeatUp: the published method"
+    )
+    assert choose("vit-b16", "none").note is None
 
 
 @pytest.mark.usefixtures("mini")

@@ -25,11 +25,11 @@ from segearth_cli.prediction import (
     RunOptions,
     Summary,
     assembled_once,
+    finish_outputs,
     prepared,
     summarise,
     there_already,
     together,
-    write_polygons,
     write_region,
 )
 from segearth_cli.raster import Outputs, Window, blocks, environment, layouts, open_dataset
@@ -238,7 +238,7 @@ def finish(work: Session, outputs: Outputs, started: float) -> Summary:
     shards = complete(work.ledger)
     write_geotiff(work.ledger, shards, outputs)
     measured = together((record.measured for record in shards.records.values()), time.perf_counter() - started)
-    write_polygons(outputs, quiet=work.run.quiet)
+    finish_outputs(work.prepared, outputs)
     return summarise(work.prepared, outputs, measured)
 
 

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
         Summary,
         as_json,
         assembled_once,
+        finish_outputs,
         predict_scene,
         prepared,
         summarise,
         there_already,
         together,
-        write_polygons,
         write_region,
     )
     from segearth_cli.prediction.schedule import Model, Work, work_for
@@ -53,6 +53,7 @@ __all__ = [
     "assembled_once",
     "defaults_now",
     "estimate",
+    "finish_outputs",
     "make_plan",
     "predict_scene",
     "prepared",
@@ -64,7 +65,6 @@ __all__ = [
     "together",
     "untold",
     "work_for",
-    "write_polygons",
     "write_region",
 ]
 
@@ -76,8 +76,8 @@ __getattr__ = lazy_face(
         "plan": "KEPT_BYTES Plan estimate make_plan",
         "provenance": "run_tags",
         "scene_to_mask": (
-            "Measured Predictor Prepared Summary as_json assembled_once predict_scene prepared summarise "
-            "there_already together write_polygons write_region"
+            "Measured Predictor Prepared Summary as_json assembled_once finish_outputs predict_scene prepared "
+            "summarise there_already together write_region"
         ),
         "schedule": "Model Work work_for",
         "segment": "segmented_rows",

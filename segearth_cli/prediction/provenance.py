@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,17 @@ def run_tags(facts: Mapping[str, Any]) -> dict[str, str]:
     return {"SEGEARTH_RUN": text, "SEGEARTH_VERSION": __version__}
 
 
+def date_after(outputs: Outputs, scene: Scene) -> None:
+    """Gives files just written the time of their scene where that is later, so that a clock ahead misleads nobody.
+
+    `done_before` takes a scene that is younger than its mask for one that has changed.
+    """
+    changed = _changed(scene)
+    for path in outputs.by_kind().values():
+        if path.stat().st_mtime_ns < changed:
+            os.utime(path, ns=(changed, changed))
+
+
 def done_before(
     outputs: Outputs, scene: Scene, classes: ClassSet, facts: Mapping[str, Any], *, overwrite: bool
 ) -> bool:
@@ -56,16 +68,21 @@ def done_before(
     Raises UsageError when one is there from another run and may not be replaced.
     """
     wanted = {"SEGEARTH_RUN": run_tags(facts)["SEGEARTH_RUN"], CLASSES_TAG: to_tag(classes)}
-    changed = max((path.stat().st_mtime for path in local_files(scene)), default=0.0)
+    changed = _changed(scene)
     same = []
     for kind, path in outputs.by_kind().items():
         if not path.exists():
             same.append(False)
             continue
         tags = read_tags(path)
-        same.append(path.stat().st_mtime >= changed and all(
+        same.append(path.stat().st_mtime_ns >= changed and all(
             tags.get(name) == text for name, text in wanted.items() if kind == "mask" or name != CLASSES_TAG
         ))  # fmt: skip
         if not same[-1] and not overwrite:
             raise UsageError(f"{path}: exists already, from another run; replace it with --overwrite")
     return all(same) and (outputs.vector is None or outputs.vector.exists())
+
+
+def _changed(scene: Scene) -> int:
+    """When the files of a scene last changed, in nanoseconds; 0 where they are not on this machine."""
+    return max((path.stat().st_mtime_ns for path in local_files(scene)), default=0)

@@ -20,7 +20,7 @@ from segearth_cli.console import Progress, progress, without_secrets
 from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.options import PredictOptions, RunOptions, untold
 from segearth_cli.prediction.plan import Plan, make_plan
-from segearth_cli.prediction.provenance import done_before, run_facts, run_tags
+from segearth_cli.prediction.provenance import date_after, done_before, run_facts, run_tags
 from segearth_cli.prediction.schedule import work_for
 from segearth_cli.prediction.segment import segmented_rows
 from segearth_cli.raster import (
@@ -225,7 +225,7 @@ def predict_scene(path: str, outputs: Outputs, predictor: Predictor) -> Summary:
         with progress(ready.scene.stem, ready.plan.window_count(), quiet=predictor.run.quiet) as advance:
             measured = write_region(ready, outputs, ready.plan.whole, advance)
     measured = together([measured], time.perf_counter() - started)
-    write_polygons(outputs, quiet=predictor.run.quiet)
+    finish_outputs(ready, outputs)
     return summarise(ready, outputs, measured)
 
 
@@ -240,12 +240,15 @@ def there_already(prepared: Prepared, outputs: Outputs) -> bool:
     )
 
 
-def write_polygons(outputs: Outputs, *, quiet: bool) -> None:
-    """The polygons of a mask just written, where they were asked for."""
+def finish_outputs(prepared: Prepared, outputs: Outputs) -> None:
+    """What is left to do when the rasters of a scene are there: they are dated, and polygons drawn where asked for."""
+    date_after(outputs, prepared.scene)
     if outputs.vector is not None:
         from segearth_cli.vector import Options, vectorize
 
-        vectorize(outputs.mask, outputs.vector, Options(confidence=outputs.confidence, quiet=quiet))
+        vectorize(
+            outputs.mask, outputs.vector, Options(confidence=outputs.confidence, quiet=prepared.predictor.run.quiet)
+        )
 
 
 def summarise(prepared: Prepared, outputs: Outputs, measured: Measured | None) -> Summary:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ import torch
 from flaky import serving
 
 from segearth_cli.classes import parse
-from segearth_cli.errors import SceneChangedError
+from segearth_cli.errors import RunError, SceneChangedError, UsageError
 from segearth_cli.jobs.compute import Job, predict_in_shards
 from segearth_cli.prediction import PredictOptions, Predictor, RunOptions, predict_scene
 from segearth_cli.raster import Outputs
@@ -118,6 +119,23 @@ def test_a_scene_replaced_on_its_server_gives_nothing(tmp_path, write_raster, no
             predictor(lambda: write_raster("scene.tif", noise(3, 70, 90))),
         )  # fmt: skip
     assert not (tmp_path / "mask.tif").exists()
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_mask_is_known_again_when_the_clock_of_its_scene_was_ahead(tmp_path, write_raster, noise, sharded):
+    scene, out = Path(write_raster("scene.tif", noise(3, 40, 60))), Outputs(tmp_path / "mask.tif")
+    os.utime(scene, ns=(time.time_ns() + 3600 * 10**9,) * 2)
+
+    def run():
+        if not sharded:
+            return predict_scene(str(scene), out, predictor(skip=True))
+        job = Job(str(scene), tmp_path / "work", ("mask",), 512, ModelOptions("x"), PredictOptions(), CLASSES)
+        return predict_in_shards(job, predictor(skip=True), out, join=True)
+
+    assert [run().skipped, run().skipped] == [False, True]
+    touched(scene)
+    with pytest.raises((UsageError, RunError)):
+        run()
 
 
 def test_a_renewed_signature_is_the_same_run_and_stands_nowhere(tmp_path, write_raster, noise):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ CLASSES_TAG = "SEGEARTH_CLASSES"
 RUN_TAG = "SEGEARTH_RUN"  # of masks, confidences and scores: how they were made
 
 Color = tuple[int, int, int]
+
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"  # writing to the right or left
 
 # Colours that map readers expect; any other name gets one from `_spread`.
 _CONVENTIONS: Mapping[str, Color] = {
@@ -81,12 +84,13 @@ class ClassSet:
 def parse(text: str) -> ClassSet:
     """Classes from a flag: classes separated by commas, synonyms by bars.
 
-    Raises ClassesError when the list is empty, repeats a name or is too long.
+    Raises ClassesError when the list is empty or too long, or a class is empty, comes twice or cannot be written.
 
     >>> parse("water|river,roof").phrases
     (('water', 'river'), ('roof',))
     """
-    return _class_set([(part.split("|"), None) for part in text.split(",") if part.strip()], "--classes")
+    parts = text.split(",") if text.strip(", \t\r\n") else []
+    return _class_set([(part.split("|"), None) for part in parts], "--classes")
 
 
 def read(path: Path) -> ClassSet:
@@ -144,6 +148,8 @@ def from_tag(text: str) -> ClassSet:
     try:
         rows = json.loads(text)
         background = next((int(row["code"]) for row in rows if row.get("background")), None)
+        if bad := unwritable("".join(str(row["name"]) for row in rows)):
+            raise ValueError(f"a class name holds the character U+{ord(bad):04X}")
         return ClassSet(
             tuple(str(row["name"]) for row in rows),
             tuple(tuple(map(str, row["phrases"])) for row in rows),
@@ -173,11 +179,22 @@ def _class_set(rows: Sequence[tuple[Sequence[str], Color | None]], where: str) -
         if not own:
             raise ClassesError(f"{where}: class {code + 1} is empty; separate classes by commas, synonyms by bars")
         for phrase in own:
+            if bad := unwritable(phrase):
+                raise ClassesError(f"{where}: class {code + 1} holds the character U+{ord(bad):04X}; take it out")
             if owner.setdefault(phrase.casefold(), code) != code:
                 raise ClassesError(f"{where}: the phrase '{phrase}' stands in two classes; keep it in one")
     names = tuple(own[0] for own in phrases)
     colors = tuple(color or default_color(names[code], code) for code, (_, color) in enumerate(rows))
     return ClassSet(names, tuple(phrases), colors)
+
+
+def unwritable(name: str) -> str:
+    """The first character of a name that no class may have, empty when there is none.
+
+    These are controls, what turns the direction of writing, and bytes that are no UTF-8; the joiners that Persian and
+    emoji need may stay.
+    """
+    return next((c for c in name if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNING), "")
 
 
 def default_color(name: str, code: int) -> Color:

@@ -62,6 +62,11 @@ def test_every_class_gets_a_colour_of_its_own():
         ("", "no classes; name at least one"),
         (" , ", "no classes"),
         ("water,|", "class 2 is empty"),
+        ("water,,roof", "class 2 is empty"),
+        ("water,", "class 2 is empty"),
+        ("wa\x1b[31mter", r"class 1 holds the character U\+001B"),
+        ("water,ro\u202eof", r"class 2 holds the character U\+202E"),
+        ("water|ri\udcffver", r"class 1 holds the character U\+DCFF"),
         ("water,river|Water", "the phrase 'Water' stands in two classes"),
         (",".join(map(str, range(256))), "256 classes, a mask holds at most 255"),
     ],
@@ -103,3 +108,13 @@ def test_the_background_is_found_or_put_first(listed, asked, names, background):
 def test_a_damaged_tag_is_told(text):
     with pytest.raises(ClassesError, match="damaged SEGEARTH_CLASSES tag"):
         class_lists.from_tag(text)
+
+
+def test_a_tag_with_control_characters_is_damaged():
+    tag = class_lists.to_tag(class_lists.parse("water,roof")).replace("roof", "ro\\u001b[31mof")
+    with pytest.raises(ClassesError, match="damaged"):
+        class_lists.from_tag(tag)
+
+
+def test_joiners_of_letters_are_letters():
+    assert class_lists.parse("می\u200cخواهم,👩\u200d🌾").names == ("می\u200cخواهم", "👩\u200d🌾")

@@ -40,7 +40,7 @@ def is_one(argument: str) -> bool:
     """Whether an argument names one input itself; else it is a folder, a pattern or a list."""
     from segearth_cli.raster import local_folder
 
-    name = _plain(argument)
+    name = plain(argument)
     return argument != "-" and local_folder(name) is None and inputs([argument], itself) == [name]
 
 
@@ -115,7 +115,7 @@ def geotiff(path: Path | None, option: str, *, several: bool) -> None:
 def _named(name: str, folder: Folder, *, pattern: bool) -> Iterator[str]:
     from segearth_cli.raster import exists, local_folder, local_path
 
-    found = [name := _plain(name)]
+    found = [name := plain(name)]
     if pattern and glob.has_magic(name) and local_path(name) is not None and not exists(name):
         found = [match for match in sorted(glob.glob(name, recursive=True)) if not match.endswith(_SIDE_FILES)]  # noqa: PTH207
         if not found:
@@ -125,7 +125,7 @@ def _named(name: str, folder: Folder, *, pattern: bool) -> Iterator[str]:
         yield from [one] if place is None else folder(place)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name without `file://` and `~`, and archives as GDAL names them."""
     for kind in ("zip", "tar"):
         if name.startswith(f"{kind}://"):

@@ -24,13 +24,13 @@ def models(
         from segearth_cli.files import sha256
 
         hashes = [sha256(Path(row["path"])) if row["here"] else None for row in rows]
-        print(json.dumps([row | {"sha256": digest} for row, digest in zip(rows, hashes, strict=True)], indent=1))
+        answer(json.dumps([row | {"sha256": digest} for row, digest in zip(rows, hashes, strict=True)], indent=1))
         return
     table = [("NAME", "HERE", "SIZE", "LICENCE", "WHAT")]
     table += [(r["name"], "yes" if r["here"] else "no", _size(r["bytes"]), r["licence"], r["what"]) for r in rows]
     widths = [max(len(row[column]) for row in table) for column in range(4)]
     for *cells, last in table:
-        print("  ".join([*(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)), last]))
+        answer("  ".join([*(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)), last]))
 
 
 def download(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from segearth_cli import console
-from segearth_cli.commands.arguments import inputs, rasters_in, without_own
+from segearth_cli.commands.arguments import inputs, plain, rasters_in, without_own
 from segearth_cli.commands.many import Tried, each_twice, raise_failed
 from segearth_cli.commands.results import show
 from segearth_cli.errors import UsageError
@@ -139,7 +139,7 @@ def scene_entries(scenes: Sequence[str], manifest: Path | None) -> list[Entry]:
         return [Entry(name) for name in without_own(inputs(scenes, rasters_in))]
     if scenes:
         raise UsageError("name scenes either on the command line or with --manifest")
-    return read_manifest(manifest)
+    return [replace(entry, scene=plain(entry.scene)) for entry in read_manifest(manifest)]
 
 
 def shard_folders(names: Sequence[str], work: Path, *, single: bool) -> dict[str, Path]:

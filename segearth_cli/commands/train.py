@@ -68,7 +68,7 @@ def train_upsampler(
         console.note(f"not read: {line}")
     if len(result.unreadable) > _NAMED:
         console.note(f"not read: {len(result.unreadable) - _NAMED} more; {len(result.unreadable)} in all")
-    print(out, flush=True)
+    console.answer(str(out))
     return 0
 
 

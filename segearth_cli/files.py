@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
+import platform
+import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from segearth_cli.errors import SegEarthError, UsageError
 
 _LARGE = 1 << 26  # bytes
+_OURS = re.compile(r"\..+\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{6}\.part.*", re.DOTALL)
 _SETTLED = 5.0  # seconds; a younger file could change again within its clock's tick
 
 
@@ -23,8 +28,8 @@ def replacing(path: Path) -> Iterator[Path]:
     The name keeps the suffix of `path`, which drivers go by. Side files that a driver leaves beside the temporary
     name (`-wal`, `-journal`, `.aux.xml`, ...) are removed too. Raises SegEarthError when the folder cannot be written.
     """
-    token = f"{os.getpid()}{secrets.token_hex(3)}"  # machines that share a folder may have equal process numbers
-    temporary = path.with_name(f".{path.name}.{token}.part{path.suffix}")
+    own = f"{_host()}-{os.getpid()}-{secrets.token_hex(3)}"
+    temporary = path.with_name(f".{path.name}.{own}.part{path.suffix}")
     try:
         if not path.parent.is_dir():
             raise SegEarthError(f"{path}: the folder {path.parent} does not exist; make it or choose another --out")
@@ -36,6 +41,36 @@ def replacing(path: Path) -> Iterator[Path]:
         for left in [temporary, *_siblings(temporary)]:
             with suppress(OSError):
                 left.unlink()
+
+
+def recover(paths: Iterable[Path]) -> None:
+    """Removes what processes of this machine that were killed left of `paths`; what others write, or may, stays."""
+    for path in paths:
+        with suppress(OSError):
+            for left in path.parent.glob(f".{glob.escape(path.name)}.*.part*"):
+                if (ours := _OURS.fullmatch(left.name)) and _is_dead(ours):
+                    left.unlink(missing_ok=True)
+
+
+def _is_dead(ours: re.Match[str]) -> bool:
+    """Whether the process that gave a temporary name ran on this machine and is gone."""
+    if ours["host"] != _host():
+        return False
+    try:
+        os.kill(int(ours["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+@cache
+def _host() -> str:
+    """What tells this machine, or this container, from others that may share a folder with it."""
+    space = Path("/proc/self/ns/pid")
+    inside = str(space.readlink()) if space.is_symlink() else ""
+    return hashlib.sha256(f"{platform.node()}\n{inside}".encode()).hexdigest()[:6]
 
 
 def _siblings(temporary: Path) -> Iterable[Path]:

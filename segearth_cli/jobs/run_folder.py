@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 from segearth_cli.classes import ClassSet, from_tag, to_tag
 from segearth_cli.console import without_secrets
 from segearth_cli.errors import RasterError, RunError
-from segearth_cli.files import replacing, sha256
+from segearth_cli.files import recover, replacing, sha256
 from segearth_cli.jobs import typed
 from segearth_cli.jobs.documents import FORMAT, Record, Run, SceneFile, differences
 from segearth_cli.jobs.lock import claim
@@ -144,12 +144,12 @@ class Ledger:
     def claim(self, shard: Shard, *, wait: bool = False) -> Iterator[bool]:
         """Whether this process may compute the shard now; with `wait`, when whoever has it is through.
 
-        What a killed process left of the shard half written is removed.
+        What a killed process of this machine left of the shard half written is removed; what others write stays,
+        because on a file system without locks two processes may be at one shard.
         """
         with claim(self.folder / "shards" / f".{shard.name}.lock", wait=wait) as mine:
             if mine:
-                for left in (self.folder / "shards").glob(f".{shard.name}.*.part*"):
-                    left.unlink(missing_ok=True)
+                recover([self._record(shard), *self.outputs(shard).paths()])
             yield mine
 
     def _record(self, shard: Shard) -> Path:
@@ -184,14 +184,12 @@ def start(folder: Path, run: Run, *, join: bool) -> Ledger:
         created = _create_json(folder / "run.json", typed.write(run))
     except OSError as e:
         raise RunError(f"--work {folder}: cannot be written: {e.strerror or e}; choose another folder") from e
-    ledger = open_ledger(folder)
-    if created:
-        return ledger
+    ledger = open_ledger(folder)  # without hard links another run may have been quicker
     if found := differences(ledger.run, run):
         raise RunError(
             f"--work {folder}: holds another run; take its options or another folder. What differs: {'; '.join(found)}"
         )
-    if not join:
+    if not created and not join:
         raise RunError(f"--work {folder}: holds this run already; go on with --resume, or choose another folder")
     return ledger
 

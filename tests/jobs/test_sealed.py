@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from segearth_cli.files import sha256
+from segearth_cli.files import replacing, sha256
 from segearth_cli.jobs.run_folder import open_ledger
 
 
@@ -143,3 +143,24 @@ def test_the_hash_of_a_large_file_is_kept_until_the_file_is_touched(tmp_path, mo
         f.write(b"\1")
     os.utime(path, (1e9, 1e9))  # its time of change says nothing, that of its entry does
     assert sha256(path) != first
+
+
+def test_only_what_dead_processes_of_this_machine_left_is_removed(predict, scene, tmp_path):
+    assert predict(scene).code == 0
+    (tmp_path / "mask.tif").unlink()
+    shards = tmp_path / "work" / "shards"
+    with replacing(shards / "r00000c00001.mask.tif") as temporary:
+        temporary.touch()
+        mine = temporary.name  # .NAME.HOST-PROCESS-TOKEN.part.tif
+    host, process, token = mine.removesuffix(".part.tif").rpartition(".")[2].split("-")
+    names = {
+        "dead": mine.replace(f"-{process}-", f"-{2**22 + 1}-"),  # above Linux's highest
+        "alive": mine.replace(token, "0" * 6),
+        "elsewhere": mine.replace(host, "0" * 6),
+    }
+    for name in names.values():
+        (shards / name).touch()
+    for path in shards.glob("r00000c00001*"):
+        path.unlink()
+    assert predict(scene, "--resume").code == 0
+    assert sorted(path.name for path in shards.glob(".*.part*")) == sorted([names["alive"], names["elsewhere"]])

@@ -3,6 +3,7 @@
 Processes that are killed are forked from one that has loaded the libraries; they run the command line itself.
 """
 
+import errno
 import json
 import multiprocessing
 import os
@@ -132,6 +133,17 @@ def take_part(made, folder):
         (folder / "begun").touch()
         compute_share(work, Share())
         finish(work, outputs(folder, made.kinds), time.perf_counter())
+
+
+def take_part_without_locks(made, folder):
+    """The same on a file system that has no locks."""
+    import fcntl
+
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    fcntl.flock = no_locks
+    take_part(made, folder)
 
 
 def run_command(arguments, folder):
@@ -281,9 +293,10 @@ def test_without_a_work_folder_an_interrupted_run_leaves_nothing(tmp_path, model
 
 
 @pytest.mark.slow
-def test_two_runs_in_one_folder_share_the_work(tmp_path, model, scene, expected):
+@pytest.mark.parametrize("act", [take_part, take_part_without_locks])
+def test_two_runs_in_one_folder_share_the_work(tmp_path, model, scene, expected, act):
     made = job(scene, tmp_path / "work", model)
-    both = [started(take_part, made, tmp_path / f"joined{i}") for i in range(2)]
+    both = [started(act, made, tmp_path / f"joined{i}") for i in range(2)]
     assert [exit_code(process) for process in both] == [0, 0]
     masks = {(tmp_path / f"joined{i}" / "mask.tif").read_bytes() for i in range(2)}
     assert masks == {expected["mask"]}

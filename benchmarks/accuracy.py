@@ -11,7 +11,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import rasterio
@@ -24,13 +24,13 @@ from scripts.mini.score import places
 from segearth_cli import classes as class_lists
 from segearth_cli.classes import ClassSet
 from segearth_cli.evaluation import confusion as metrics
-from segearth_cli.model import Overlap
+from segearth_cli.model import Attention, Overlap
 from segearth_cli.prediction import Decider, Decision, Model, PredictOptions, make_plan, segmented_rows, work_for
 from segearth_cli.raster import open_scene
 from segearth_cli.weights import Assembled, ModelOptions, assemble, choose
 
 LABELLED = Path(__file__).parents[2] / "shared" / "labelled"
-ATTENTIONS = ("vanilla", "clearclip", "segearth")
+ATTENTIONS: tuple[Attention, ...] = ("vanilla", "clearclip", "segearth")  # without being asked
 BIASES = (0.0, 0.3, 0.5)  # none, as published, as `mini` does best
 
 
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--model", default="mini")
     parser.add_argument("--upsampler", default=None)
     parser.add_argument("--half", choices=("dev", "chosen-on", "held-out"), default="held-out")
-    parser.add_argument("--attentions", nargs="+", default=ATTENTIONS, choices=ATTENTIONS)
+    parser.add_argument("--attentions", nargs="+", default=ATTENTIONS, choices=get_args(Attention))
     parser.add_argument("--most", type=int, default=15, help="images of a set at the most")
     parser.add_argument("--long-side", type=int, default=448)
     parser.add_argument("--blend", default="mean")

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from typing import Literal
 
-Attention = Literal["segearth", "clearclip", "vanilla"]  # of the last block
+Attention = Literal["segearth", "clearclip", "sclip", "maskclip", "naclip", "nonly", "gav", "gem", "vanilla"]
 Kernels = Literal["torch", "triton"]  # what upsamples on CUDA in half precision

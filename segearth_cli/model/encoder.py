@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import torch
@@ -10,41 +10,39 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segearth_cli.errors import UsageError, WeightsError
+from segearth_cli.model.attention import ATTENTIONS, Attend, Row, Tokens, vanilla
 from segearth_cli.model.choices import Attention
 from segearth_cli.model.copies import own
 from segearth_cli.model.device import finer
 
-# The projections whose products make the attention maps of the last block; the outputs are summed.
-_PAIRS: Mapping[str, tuple[tuple[int, int], ...]] = {
-    "segearth": ((0, 0), (1, 1), (2, 2)),  # qq' + kk' + vv'; Li et al., arXiv:2410.01768
-    "clearclip": ((0, 0),),  # qq'; Lan et al., arXiv:2407.12442
-    "vanilla": ((0, 1),),  # qk'
-}
 NARROW = 512  # channels; with AMX, bfloat16 makes the products of a block 1.2, 1.7, 4.6 times faster at 128, 256, 768
 
 
 class Encoder(nn.Module):
-    """The image tower of an open_clip ViT with its last block modulated.
+    """The image tower of an open_clip ViT with its last block, or blocks, modulated.
 
     clip: an open_clip model, left as it is; its tower is taken over in an equal, faster form. mean, std: of its
-    training images, for RGB in 0-1; kept as buffers.
-    Raises WeightsError for towers that are not open_clip's own ViT with a class token.
+    training images, for RGB in 0-1; kept as buffers. keep_residual: modulated blocks keep their residual and MLP.
+    last_blocks: how many blocks are modulated; None = as the attention's publication has it.
+    Raises WeightsError for towers that are not open_clip's own ViT with a class token, UsageError for an attention that
+    is unknown or cannot be had so.
     """
 
     mean: Tensor
     std: Tensor
     visual: Any  # open_clip's tower; nn.Module's own annotations cannot describe its parts
 
-    def __init__(self, clip: Any, mean: Sequence[float], std: Sequence[float], *, attention: Attention = "segearth"):
+    def __init__(
+        self, clip: Any, mean: Sequence[float], std: Sequence[float], *, attention: Attention = "segearth",
+        keep_residual: bool = False, last_blocks: int | None = None,
+    ):  # fmt: skip
         super().__init__()
-        if attention not in _PAIRS:
-            raise UsageError(f"--attention {attention}: unknown; choose one of {', '.join(_PAIRS)}")
         _check_tower(clip.visual)
+        self.row, self.modulated = _row(attention, keep_residual, last_blocks, len(clip.visual.transformer.resblocks))
+        self._given = _kept if keep_residual else _scaled if self.row.beside else _dropped
         self.visual = own(clip.visual)
         for block in self.visual.transformer.resblocks[:-1]:
             _one_pass(block.mlp)
-        self.pairs = _PAIRS[attention]
-        self._dtype = torch.float32
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(3, 1, 1) * 255, persistent=False)
         self._positions: dict[tuple[int, int, torch.device, torch.dtype], Tensor] = {}
@@ -75,11 +73,19 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised chips (B, 3, H, W) -> global token (B, C), patch tokens (B, C, h, w), neither of unit length.
 
-        H and W are multiples of the patch. Both come out of the modulated last block: no residual, no MLP.
+        H and W are multiples of the patch. Both come out of the modulated last block: no residual, no MLP. Of several
+        modulated blocks, each given what the ordinary block before it gives, outputs are summed.
         """
-        block = self.visual.transformer.resblocks[-1]
-        attended = _attended(block.attn, block.ln_1(self.trunk(x)), self.pairs)
-        return self._project(attended, x.shape[-2] // self.patch, x.shape[-1] // self.patch)
+        h, w = x.shape[-2] // self.patch, x.shape[-1] // self.patch
+        blocks = self.visual.transformer.resblocks
+        tokens = self._ordinary(self._embedded(x), blocks[: -self.modulated])
+        total = tokens if self.row.beside else None
+        for i, block in enumerate(blocks[-self.modulated :], 1):
+            given = self._given(block, tokens, _attended(block, tokens, (h, w), self.row.attend))
+            total = given if total is None else total + given
+            if i < self.modulated:
+                tokens = self._ordinary(tokens, [block])
+        return self._project(cast(Tensor, total), h, w)
 
     def training_features(self, x: Tensor) -> Tensor:
         """The features that SimFeatUp learns from: normalised chips (B, 3, H, W) -> (B, C, h, w).
@@ -90,15 +96,21 @@ class Encoder(nn.Module):
 
     def trunk(self, x: Tensor) -> Tensor:
         """Normalised chips (B, 3, H, W) -> the input of the last block, (B, 1 + h w, D) in float32."""
+        return self._ordinary(self._embedded(x), self.visual.transformer.resblocks[:-1])
+
+    def _embedded(self, x: Tensor) -> Tensor:
+        """Normalised chips (B, 3, H, W) -> the input of the first block, (B, 1 + h w, D) in float32."""
         visual = self.visual
         x = visual.conv1(x.to(visual.conv1.weight.dtype)).float()
         h, w = x.shape[-2:]
         cls = visual.class_embedding.expand(x.shape[0], 1, -1)
         x = torch.cat([cls, x.flatten(2).transpose(1, 2)], dim=1) + self._position(h, w)
-        x = visual.ln_pre(x)
-        for block in visual.transformer.resblocks[:-1]:
-            x = x + block.ls_1(_attended(block.attn, block.ln_1(x), _PAIRS["vanilla"]))
-            x = x + block.ls_2(block.mlp(block.ln_2(x).to(self._dtype)))
+        return cast(Tensor, visual.ln_pre(x))
+
+    def _ordinary(self, x: Tensor, blocks: Iterable[Any]) -> Tensor:
+        """Tokens (B, N, D) through blocks as they were trained."""
+        for block in blocks:
+            x = _kept(block, x, _attended(block, x, (1, x.shape[1] - 1), vanilla))
         return x
 
     def in_precision(self, dtype: torch.dtype) -> Encoder:
@@ -112,12 +124,12 @@ class Encoder(nn.Module):
         if dtype == torch.bfloat16 and self.visual.conv1.out_channels < NARROW:
             dtype = torch.float32
         made, edge = own(self), finer(dtype)
-        made._dtype = dtype
         *blocks, last = made.visual.transformer.resblocks
         for block in blocks:
             block.attn.to(dtype)
             block.mlp.to(dtype)
         last.attn.to(edge)
+        last.mlp.to(edge)
         made.visual.conv1.to(edge)
         return made
 
@@ -136,17 +148,46 @@ class Encoder(nn.Module):
         return self._positions[key]
 
 
-def _attended(attn: nn.MultiheadAttention, x: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
-    """Attention of a block in its weights' dtype, pairs of projections each making a map: (B, N, D) -> (B, N, D).
-
-    Sums attention outputs instead of attention maps: equal, and no (N, N) map is held.
-    """
-    b, n, d = x.shape
+def _attended(block: Any, x: Tensor, grid: tuple[int, int], attend: Attend) -> Tensor:
+    """Attention of a block in its weights' dtype: its input (B, N, D) -> (B, N, D)."""
+    attn, normed = block.attn, block.ln_1(x)
+    b, n, d = normed.shape
     weight = cast(Tensor, attn.in_proj_weight)
-    qkv = F.linear(x.to(weight.dtype), weight, attn.in_proj_bias)
-    parts = qkv.view(b, n, 3, attn.num_heads, d // attn.num_heads).permute(2, 0, 3, 1, 4)
-    out = sum(F.scaled_dot_product_attention(parts[i], parts[j], parts[2]) for i, j in pairs)
-    return cast(Tensor, attn.out_proj(cast(Tensor, out).transpose(1, 2).reshape(b, n, d)))
+    qkv = F.linear(normed.to(weight.dtype), weight, attn.in_proj_bias)
+    q, k, v = qkv.view(b, n, 3, attn.num_heads, d // attn.num_heads).permute(2, 0, 3, 1, 4)
+    out = attend(q, k, v, Tokens(grid, normed))
+    return cast(Tensor, attn.out_proj(out.transpose(1, 2).reshape(b, n, d)))
+
+
+# What a block gives, from its input x and what it attended to, both (B, N, D).
+
+
+def _dropped(_block: Any, _x: Tensor, attended: Tensor) -> Tensor:
+    """Without residual and MLP, as the published rows."""
+    return attended
+
+
+def _scaled(block: Any, _x: Tensor, attended: Tensor) -> Tensor:
+    """What it would add to the tokens."""
+    return cast(Tensor, block.ls_1(attended))
+
+
+def _kept(block: Any, x: Tensor, attended: Tensor) -> Tensor:
+    """With residual and MLP, as a tower is trained."""
+    x = x + block.ls_1(attended)
+    return cast(Tensor, x + block.ls_2(block.mlp(block.ln_2(x).to(block.mlp.c_fc.weight.dtype))))
+
+
+def _row(attention: Attention, keep_residual: bool, last_blocks: int | None, depth: int) -> tuple[Row, int]:
+    """An attention, and how many of `depth` blocks it takes the place of."""
+    if attention not in ATTENTIONS:
+        raise UsageError(f"--attention {attention}: unknown; choose one of {', '.join(ATTENTIONS)}")
+    row = ATTENTIONS[attention]
+    if keep_residual and row.beside:
+        raise UsageError(f"--keep-residual: {attention} has a residual of its own; leave one of them out")
+    if last_blocks is not None and not 1 <= last_blocks <= depth:
+        raise UsageError(f"--last-blocks {last_blocks}: the model has {depth} blocks; choose 1 to {depth}")
+    return row, min(row.blocks, depth) if last_blocks is None else last_blocks
 
 
 @torch.no_grad()

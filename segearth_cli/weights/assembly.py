@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -14,6 +14,10 @@ from segearth_cli.model import Encoder, Fused, Segmenter, pick_device, pick_prec
 from segearth_cli.weights.load import load_clip, load_upsampler
 from segearth_cli.weights.options import ModelOptions
 from segearth_cli.weights.phrase_cache import phrase_embeddings, unknown_words
+
+# Said in the provenance only where they are not the default, so that masks of former versions are the same run.
+NAMED_WHERE_CHOSEN = ("keep_residual", "last_blocks", "kernels")
+FIELDS = {field.name: field for field in fields(ModelOptions)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,10 @@ def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], N
     precision = pick_precision(options.precision, device)
     clip = load_clip(options.model)
     phrases = phrase_embeddings(clip.sha256, clip.model, clip.tokenizer, classes.queries, cache_dir())
-    encoder = Encoder(clip.model, clip.mean, clip.std, attention=options.attention)
+    encoder = Encoder(
+        clip.model, clip.mean, clip.std, attention=options.attention, keep_residual=options.keep_residual,
+        last_blocks=options.last_blocks,
+    )  # fmt: skip
     upsampler, upsampler_sha = None, None
     if options.upsampler != "none":
         upsampler, upsampler_sha = load_upsampler(
@@ -55,8 +62,9 @@ def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], N
         "global_bias": options.global_bias,
         "precision": str(precision).removeprefix("torch."),
     }
-    if options.kernels != "torch":
-        facts["kernels"] = options.kernels
+    for name in NAMED_WHERE_CHOSEN:
+        if (value := getattr(options, name)) != FIELDS[name].default:
+            facts[name] = value
     if clip.vocabulary is not None and (words := unknown_words(classes.queries, clip.vocabulary)):
         notice(f"{clip.name} has never seen: {', '.join(words)}; its guess for them means little")
     fused = Fused(notice) if options.kernels == "triton" else None

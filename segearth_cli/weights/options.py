@@ -36,7 +36,23 @@ class ModelOptions:
     )
     """File of SimFeatUp weights, `mini` for the embedded ones, or `none`."""
     attention: Attention = option("segearth", help="What the last block attends to.", panel="Model", advised=True)
-    """Of the last block of the tower."""
+    """Of the last block of the tower, or the last ones."""
+    keep_residual: bool = option(
+        False,
+        "--keep-residual",
+        help="Keep residual and MLP of the last block; with vanilla that is plain CLIP.",
+        panel="Model",
+        advised=True,
+    )
+    """Whether the modulated blocks keep their residual and MLP, which the published rows drop."""
+    last_blocks: int | None = option(
+        None,
+        help="How many last blocks are modulated, their outputs summed.",
+        panel="Model",
+        shown="1 (gem: 6)",
+        advised=True,
+    )
+    """Blocks that are modulated; None = as the attention's publication has it, one but for gem."""
     global_bias: float = option(
         0.3, help="Share of the global token taken away from every pixel, lambda.", panel="Model", advised=True
     )
@@ -57,3 +73,5 @@ class ModelOptions:
         validate(self)
         if not math.isfinite(self.global_bias):
             raise UsageError(f"--global-bias {self.global_bias}: must be a number")
+        if self.last_blocks is not None and self.last_blocks < 1:
+            raise UsageError(f"--last-blocks {self.last_blocks}: must be at least 1")

@@ -1,6 +1,7 @@
 """Options to a model: what they choose, and what a mask's provenance says of it."""
 
 import pytest
+import rasterio
 
 from segearth_cli.classes import parse
 from segearth_cli.errors import UsageError
@@ -18,6 +19,34 @@ def test_kernels_are_named_only_where_they_are_not_those_of_torch(model_dir):
     plain, triton = facts(model_dir), facts(model_dir, kernels="triton")
     assert "kernels" not in plain
     assert triton == plain | {"kernels": "triton"}
+
+
+def test_a_residual_and_several_blocks_are_named_only_where_they_are_chosen(model_dir):
+    chosen = {"attention": "sclip", "keep_residual": True, "last_blocks": 2}
+    plain, other = facts(model_dir), facts(model_dir, **chosen)
+    assert {"keep_residual", "last_blocks"}.isdisjoint(plain)
+    assert other == plain | chosen
+
+
+def test_a_row_of_the_published_tables_is_an_option_away(segearth, tmp_path, write_raster, noise, model_dir):
+    scene, masks = write_raster("scene.tif", noise(3, 96, 64)), {}
+    model = ("-m", f"local-dir:{model_dir}", "--upsampler", "none", "--precision", "fp32", "--device", "cpu")
+    for row in ("vanilla", "vanilla --keep-residual", "naclip", "sclip --last-blocks 2"):
+        out = tmp_path / f"{len(masks)}.tif"
+        confidence = tmp_path / f"{len(masks)}.c.tif"
+        done = segearth(
+            "predict", scene, "-c", "water,road", *model, "-o", out, "--confidence", confidence, "-q",
+            "--attention", *row.split(),
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        with rasterio.open(confidence) as ds:
+            masks[row] = ds.read(1).tobytes()
+    assert len(set(masks.values())) == 4
+
+
+def test_no_last_block_at_all_is_told():
+    with pytest.raises(UsageError, match="--last-blocks 0: must be at least 1"):
+        ModelOptions("mini", last_blocks=0)
 
 
 def test_unknown_kernels_are_told():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
@@ -15,6 +15,8 @@ from rasterio.errors import NotGeoreferencedWarning
 from segearth_cli.errors import RasterError
 from segearth_cli.raster.paths import readable
 from segearth_cli.raster.remote import UNREADABLE, is_remote, network_settings, patiently, reason
+
+T = TypeVar("T")
 
 CACHE_MB = 256  # of decoded blocks, for all threads together
 
@@ -46,6 +48,34 @@ def open_dataset(path: str | Path, *, remote: bool = False, **options: Any) -> A
         return patiently(name, act, remote=remote or is_remote(name))
     except (*UNREADABLE, TypeError) as e:
         raise RasterError(f"{name}: not a raster that GDAL can read ({reason(e)})") from e
+
+
+class Patient:
+    """A dataset open for reading; over the network it is opened anew and asked again after errors that may pass."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = str(path)
+        self._dataset = open_dataset(path)
+        self._remote = reads_network(self._dataset)
+
+    def ask(self, question: Callable[[Any], T]) -> T:
+        """What `question` returns of the dataset. Raises what rasterio raises, and RasterError."""
+
+        def once() -> T:
+            if self._dataset.closed:
+                self._dataset = open_dataset(self._path, remote=self._remote)
+            try:
+                with environment(self._path, remote=self._remote):
+                    return question(self._dataset)
+            except UNREADABLE:
+                self._dataset.close()
+                raise
+
+        return patiently(self._path, once, remote=self._remote)
+
+    def close(self) -> None:
+        """Close the dataset."""
+        self._dataset.close()
 
 
 def reads_network(dataset: Any) -> bool:

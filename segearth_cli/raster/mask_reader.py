@@ -14,15 +14,14 @@ import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
-from rasterio.errors import RasterioError
 
 from segearth_cli.classes import CLASSES_TAG, RUN_TAG, Color, default_color, from_tag
 from segearth_cli.errors import ClassesError, RasterError, UsageError
-from segearth_cli.raster.datasets import open_dataset
+from segearth_cli.raster.datasets import Patient, open_dataset
 from segearth_cli.raster.georeference import Frame
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.paths import local_path
-from segearth_cli.raster.remote import UNREADABLE
+from segearth_cli.raster.remote import UNREADABLE, reason
 
 STRIP_PIXELS = 1 << 22
 _TALLEST_BLOCK = 1 << 25  # pixels of a row of internal blocks that are read at once
@@ -197,30 +196,35 @@ def mask_strips(mask: Mask, rows: int) -> Iterator[tuple[NDArray[Any], NDArray[n
     # Opened without `with`: a generator may be closed by another thread than the one that runs it.
     files = []
     try:
-        files.append(open_dataset(mask.path))
+        files.append(Patient(mask.path))
         if mask.valid:
-            files.append(open_dataset(mask.valid))
+            files.append(Patient(mask.valid))
         for top in range(0, mask.height, step):
             codes, data = _window(mask, files, Window(top, 0, min(step, mask.height - top), mask.width))
             even = -(-len(codes) // -(-len(codes) // rows))
             for part in (slice(row, row + even) for row in range(0, len(codes), even)):
                 yield codes[part], None if data is None else data[part]
-    except RasterioError as e:
-        raise RasterError(f"{mask.path}: damaged or cut short ({str(e).splitlines()[0]})") from e
+    except UNREADABLE as e:
+        raise RasterError(f"{mask.path}: damaged or cut short ({reason(e)})") from e
     finally:
         for file in files:
             file.close()
 
 
-def _window(mask: Mask, files: Sequence[Any], window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+def _window(mask: Mask, files: Sequence[Patient], window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Codes of a window and where these are data; files: the mask, and the raster that tells so, if any."""
-    with rasterio.Env(GDAL_CACHEMAX=64 << 20):
-        box = window.to_rasterio()
-        codes = files[0].read(1, window=box)
-        data = None if mask.nodata is None else codes != mask.nodata
-        if mask.masked:
-            band = files[1].read(1, window=box) if mask.valid else files[0].read_masks(1, window=box)
-            data = (band != 0) if data is None else data & (band != 0)
+    box = window.to_rasterio()
+
+    def band(dataset: Any, method: str) -> NDArray[Any]:
+        with rasterio.Env(GDAL_CACHEMAX=64 << 20):
+            return np.asarray(getattr(dataset, method)(1, window=box))
+
+    codes = files[0].ask(lambda dataset: band(dataset, "read"))
+    data = None if mask.nodata is None else codes != mask.nodata
+    if mask.masked:
+        method = "read" if mask.valid else "read_masks"
+        told = files[-1].ask(lambda dataset: band(dataset, method)) != 0
+        data = told if data is None else data & told
     return codes, data
 
 

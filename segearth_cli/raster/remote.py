@@ -72,7 +72,10 @@ def forget(path: str) -> None:
     everything = ":".join(f"/vsi{kind}/" for kind in REMOTE)
     settings = network_settings() | {"CPL_VSIL_CURL_NON_CACHED": everything}
     with rasterio.Env(**settings), suppress(*UNREADABLE):
-        rasterio.open(path).close()
+        with rasterio.open(path) as ds:
+            sources = [name for name in ds.files if name != path and is_remote(name)]
+        for source in sources:
+            rasterio.open(source).close()
 
 
 def reason(error: BaseException) -> str:

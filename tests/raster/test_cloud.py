@@ -1,6 +1,7 @@
 """Scenes read over the network, from a server on 127.0.0.1 that misbehaves: retried or told, never a hole."""
 
 import random
+import re
 
 import noise
 import numpy as np
@@ -10,7 +11,7 @@ import rasterio.shutil
 from flaky import serving
 
 from segearth_cli.errors import RasterError
-from segearth_cli.raster import open_scene
+from segearth_cli.raster import mask_strips, open_scene, read_mask
 from segearth_cli.raster.fingerprint import identity
 from segearth_cli.raster.grid import Window
 
@@ -59,6 +60,49 @@ def test_errors_that_pass_change_no_pixel(folder, how):
     for far, near in zip(remote, read(folder / "cog.tif"), strict=True):
         assert np.array_equal(far.image, near.image)
         assert np.array_equal(far.valid, near.valid)
+
+
+@pytest.fixture
+def mended():
+    """A server's whim: of every ten requests after the first some are dropped, cut short or refused, nine in all."""
+    chance, misbehaved = random.Random(7), []
+
+    def misbehave(number, _path):
+        bad = number > 2 and chance.random() < 0.3 and len(misbehaved) < 9
+        misbehaved.extend([number] * bad)
+        return chance.choice(["503", "drop", "short"]) if bad else "ok"
+
+    return misbehave, misbehaved
+
+
+def test_the_sources_of_a_vrt_are_read_with_the_same_patience(folder, tmp_path, mended):
+    misbehave, misbehaved = mended
+    with serving(folder, misbehave) as url:
+        vrt = tmp_path / "far.vrt"
+        rasterio.shutil.copy(folder / "cog.tif", vrt, driver="VRT")
+        text = vrt.read_text().replace(' relativeToVRT="1"', "").replace(' relativeToVRT="0"', "")
+        vrt.write_text(re.sub(r">[^<]*cog\.tif<", f">/vsicurl/{url}/cog.tif?vrt<", text))
+        scene = open_scene(str(vrt))
+        assert scene.remote
+        scene.close()
+        remote = read(vrt)
+    assert misbehaved
+    for far, near in zip(remote, read(folder / "cog.tif"), strict=True):
+        assert np.array_equal(far.image, near.image)
+        assert np.array_equal(far.valid, near.valid)
+
+
+def test_masks_are_read_with_the_same_patience(folder, tmp_path, mended):
+    misbehave, misbehaved = mended
+    codes = np.random.default_rng(0).integers(0, 5, (1, 800, 700)).astype(np.uint8)
+    profile = {"driver": "GTiff", "dtype": "uint8", "tiled": True, "blockxsize": 64, "blockysize": 64, "nodata": 255}
+    with rasterio.open(tmp_path / "mask.tif", "w", height=800, width=700, count=1, compress="deflate", **profile) as ds:
+        ds.write(codes)
+    with serving(tmp_path, misbehave) as url:
+        mask = read_mask(f"{url}/mask.tif")
+        strips = [strip for strip, _ in mask_strips(mask, 64)]
+    assert misbehaved
+    assert (np.concatenate(strips) == codes[0]).all()
 
 
 @pytest.mark.parametrize("how", ["503", "drop", "short", "404"])

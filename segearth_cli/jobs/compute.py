@@ -6,7 +6,8 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,7 +34,7 @@ from segearth_cli.prediction import (
     write_region,
 )
 from segearth_cli.raster import Outputs, Window, blocks, environment, layouts, open_dataset
-from segearth_cli.weights import ModelOptions
+from segearth_cli.weights import Assembled, ModelOptions
 
 T = TypeVar("T")
 
@@ -44,8 +45,8 @@ FAILURES = 3  # in a row that are no fault of the scene, after which a run stops
 class Job:
     """A scene to be computed in shards: all that a process needs to take part in it; can be pickled."""
 
-    scene: str
-    """Its path, the same on all machines that take part."""
+    scene: str = field(repr=False)
+    """Its path, the same on all machines that take part; not in logs of workers, where a signed URL would stay."""
     folder: Path
     """The run's folder, which all of them reach."""
     kinds: tuple[str, ...]
@@ -60,9 +61,14 @@ class Job:
     """The classes of the mask."""
 
 
+@lru_cache(maxsize=1)
+def _model(options: ModelOptions, classes: ClassSet, notice: Callable[[str], None]) -> Callable[[], Assembled]:
+    return assembled_once(options, classes, notice)
+
+
 def predictor_of(job: Job, run: RunOptions) -> Predictor:
-    """What computes a job in a process of its own."""
-    return Predictor(assembled_once(job.model, job.classes, run.notice), job.classes, job.options, run)
+    """What computes a job in a process of its own; the model stays for the next one that takes the same."""
+    return Predictor(_model(job.model, job.classes, run.notice), job.classes, job.options, run)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from segearth_cli.raster.fingerprint import identity
 from segearth_cli.raster.remote import forget
 from segearth_cli.raster.scene import Scene
 
+ARCHIVES = ("/vsizip/", "/vsitar/", "/vsigzip/", "/vsi7z/", "/vsirar/")  # one may lie in another
+
 
 @dataclass(frozen=True, slots=True)
 class FileState:
@@ -83,8 +85,10 @@ def _sources(path: str) -> Iterator[Path]:
 
 def _on_disk(name: str) -> Path | None:
     """The file that has a name of GDAL's: itself, or the archive it lies in; None for what is no file here."""
-    while name.startswith("/vsi"):  # /vsizip/, /vsizip//vsigzip/, ...
+    while name.startswith(ARCHIVES):
         name = name[1:].partition("/")[2]
+    if name.startswith("/vsi"):  # over the network, or in memory
+        return None
     place = Path(name)
     return next((path for path in (place, *place.parents) if path.is_file()), None)
 

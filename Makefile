@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: setup demo test test-fast lint format bench samples
+.PHONY: setup demo test test-fast lint format docs bench samples
 
 setup: $(STAMP)
 
@@ -34,6 +34,11 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The parts of README and docs that are written from the code.
+docs: $(STAMP)
+	$(BIN)/python scripts/option_table.py
+	$(BIN)/python scripts/module_table.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

@@ -11,12 +11,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import settings
 from rasterio.transform import from_origin
 
 # A shell that runs the tests in the background has them ignore Ctrl-C, which the processes they start would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ["OMP_NUM_THREADS"] = "1"  # teams of threads crawl where several tests run at once
+
+settings.register_profile("house", deadline=None)  # no test is timed: another process may need the machine
+settings.load_profile("house")
 
 ROOT = Path(__file__).parents[1]
 # Public data that is not ours to redistribute: tests that need it are skipped where it is not.
@@ -36,6 +40,15 @@ MACHINES = {  # what a marked test needs -> whether this machine has it
     "slurm": lambda: shutil.which("sbatch") is not None,
     "browser": lambda: find_spec("playwright") is not None,
 }
+
+
+SLOW_FIXTURES = {"whole", "finished", "expected"}  # a whole training run, all shards of a scene: seconds to make
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if SLOW_FIXTURES & set(item.fixturenames if hasattr(item, "fixturenames") else ()):
+            item.add_marker("slow")
 
 
 def pytest_runtest_setup(item):

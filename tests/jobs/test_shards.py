@@ -193,10 +193,15 @@ EVERYTHING = ("mask", "confidence", "scores")
     ("options", "pixels"),
     [
         ({"stride": 32}, {"nodata": 0, "holes": [(100, 200, 300, 400)]}),
-        ({"blend": "taper", "stride": 40, "scale": 0.71}, {"dtype": "uint16"}),
-        (
+        pytest.param(
+            {"blend": "taper", "stride": 40, "scale": 0.71},
+            {"dtype": "uint16"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             {"scale": 1.3, "window": 96, "stride": 48, "read": ReadOptions(stretch="P2,P98")},
             {"nodata": 0, "holes": [(0, 0, 600, 90)]},
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["native", "coarser", "finer"],
@@ -226,6 +231,7 @@ def test_shares_in_any_order_merge_to_the_same_mask_once_all_are_there(tmp_path,
     assert (tmp_path / "mask.tif").read_bytes() == expected["mask"]
 
 
+@pytest.mark.slow
 def test_vrt_and_cog_hold_the_mask_with_all_that_belongs_to_it(tmp_path, model, assembled, scene):
     made = job(scene, tmp_path / "work", model)
     sharded(made, tmp_path / "joined", assembled)

@@ -55,6 +55,7 @@ def by_geod(crs, polygon):
 )  # fmt: skip
 @example("EPSG:3857", 13.4, 52.5, 2.0, [1.0] * 4)
 @example("EPSG:4326", 13.4, -89.4, 3.0, [1.0] * 4)
+@pytest.mark.slow
 def test_random_polygons_measure_what_they_do_on_the_ellipsoid(grid, lon, lat, decades, radii):
     grid = f"EPSG:{32601 + int((lon + 180) // 6)}" if grid == "UTM" else grid
     _, there, _ = geodetic(grid)

@@ -451,6 +451,7 @@ def test_a_repository_of_the_hub_is_fetched_into_its_cache_and_works_offline(hub
     assert server.requests == []
 
 
+@pytest.mark.slow
 def test_a_corrupted_file_of_the_hub_is_refused(hub, server):
     server.ways = ["corrupts"]
     done = shell.segearth("download", "hf-hub:some/model", "-q", **hub)
@@ -458,6 +459,7 @@ def test_a_corrupted_file_of_the_hub_is_refused(hub, server):
     assert "has changed since it was fetched" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_repository_that_the_hub_does_not_have_is_one_line_and_exit_code_1(hub):
     done = shell.segearth("download", "hf-hub:other/model", "-q", **hub)
     assert (done.returncode, done.stdout) == (1, "")
@@ -491,6 +493,7 @@ def test_the_list_tells_what_is_here(cache):
     assert [line.split()[1] for line in table if line.startswith("skyclip-vit-b32")] == ["yes"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_process_leaves_no_weights_and_exits_130(server):
     server.ways = ["stalls"]
     command = shell.command("download", "simfeatup", "--from", server.url)

@@ -1,55 +1,174 @@
-"""Files that appear whole or not at all."""
+"""The one place that writes: files appear whole or not at all, with their side files, and outlive a crash.
+
+All of the package makes, replaces and removes files through here; drivers write to a temporary name given by
+`replacing`. What may be written at all is decided before work starts, in `gate`. Also: the cache folder, and hashes of
+files.
+"""
 
 from __future__ import annotations
 
-import glob
+import errno
 import hashlib
 import os
 import platform
 import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO, TextIO
 
-from segearth_cli.errors import SegEarthError, UsageError
+from segearth_cli.errors import SegEarthError
 
 _LARGE = 1 << 26  # bytes
-_OURS = re.compile(r"\..+\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{6}\.part.*", re.DOTALL)
 _SETTLED = 5.0  # seconds; a younger file could change again within its clock's tick
+
+
+# What belongs to a file beside it: after its whole name, and in place of its suffix. GDAL, SQLite and QGIS read these
+# whoever wrote them, so a file that is replaced alone would be read with the side files of its forerunner.
+_SQLITE = ("-wal", "-shm", "-journal")
+_RASTER = (".aux.xml", ".msk", ".ovr", ".msk.ovr", ".vat.dbf")
+_WORLD = (".tfw", ".tifw", ".wld")
+_SHAPEFILE = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx")
+_ALONE = frozenset(
+    {".geojson", ".json", ".fgb", ".parquet", ".csv", ".png", ".txt", ".xml", ".safetensors", ".ckpt", ".pt"}
+)
+_KEPT = 40  # characters of a name that its temporary ones begin with; file systems allow 255 bytes
+_OURS = re.compile(r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{6}\.(part|old|commit)", re.DOTALL)
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+_NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM})  # said of folders
+
+
+def side_files(path: Path) -> list[Path]:
+    """The names beside `path` that make one data set with it, whether they are there or not.
+
+    >>> [side.name for side in side_files(Path("a.gpkg"))]
+    ['a.gpkg-wal', 'a.gpkg-shm', 'a.gpkg-journal']
+    """
+    suffix = path.suffix.casefold()
+    if suffix in _ALONE:
+        return []
+    if suffix == ".gpkg":
+        return [path.with_name(path.name + end) for end in _SQLITE]
+    stem = path.name.removesuffix(path.suffix)
+    if suffix == ".shp":
+        return [path.with_name(stem + end) for end in _SHAPEFILE]
+    return [path.with_name(path.name + end) for end in _RASTER] + [path.with_name(stem + end) for end in _WORLD]
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; renamed to `path` on success, removed on failure.
+    """A temporary name beside `path` to write to; it takes the place of `path` on success, and is removed on failure.
 
-    The name keeps the suffix of `path`, which drivers go by. Side files that a driver leaves beside the temporary
-    name (`-wal`, `-journal`, `.aux.xml`, ...) are removed too. Raises SegEarthError when the folder cannot be written.
+    What is replaced is a data set: the side files of the old one go, those that a driver left beside the temporary
+    name come along. The name keeps the suffix of `path`, which drivers go by. A symbolic link stays, its target is
+    replaced. Raises SegEarthError when the folder cannot be written or the disk is full.
     """
-    own = f"{_host()}-{os.getpid()}-{secrets.token_hex(3)}"
-    temporary = path.with_name(f".{path.name}.{own}.part{path.suffix}")
-    try:
-        if not path.parent.is_dir():
-            raise SegEarthError(f"{path}: the folder {path.parent} does not exist; make it or choose another --out")
-        if not os.access(path.parent, os.W_OK):
-            raise SegEarthError(f"{path}: the folder {path.parent} is not writable; choose another --out")
+    with replacing_all([path]) as (temporary,):
         yield temporary
-        temporary.replace(path)
+
+
+@contextmanager
+def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """`replacing` for several files that appear together: after an error all of them are the old ones."""
+    sets = [_DataSet.at(path) for path in paths]
+    try:
+        for one in sets:
+            one.check()
+        with _told(paths[0], _FULL):
+            yield [one.temporary for one in sets]
+        with _told(paths[0]):
+            _commit(sets)
     finally:
-        for left in [temporary, *_siblings(temporary)]:
-            with suppress(OSError):
-                left.unlink()
+        for one in sets:
+            one.clean()
+
+
+@contextmanager
+def created(path: Path) -> Iterator[BinaryIO]:
+    """A file open for writing bytes that takes the place of `path`, whole, when the block succeeds."""
+    with replacing(path) as temporary, temporary.open("wb") as f:
+        yield f
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replaces a file by one that holds `data`."""
+    with created(path) as f:
+        f.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a file by one that holds `text` in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def create_text(path: Path, text: str) -> bool:
+    """Makes a file that is not there yet, whole; whether it was this process that did."""
+    if path.exists():
+        return False
+    one = _DataSet.at(path)
+    try:
+        one.check()
+        with _told(path):
+            with one.temporary.open("wb") as f:
+                f.write(text.encode())
+            _sync(one.temporary)
+            try:
+                os.link(one.temporary, path)
+            except FileExistsError:
+                return False
+            except OSError:  # a file system without hard links
+                os.replace(one.temporary, path)
+            _sync_folder(path.parent)
+    finally:
+        one.clean()
+    return True
+
+
+def appending(path: Path) -> TextIO:
+    """A text file open to append lines to, each on its way to the disk when it is complete."""
+    return path.open("a", newline="", encoding="utf-8", buffering=1)
+
+
+def growing(path: Path, *, resumed: bool) -> BinaryIO:
+    """A file that several calls write piece by piece, open at its end, or anew."""
+    return path.open("ab" if resumed else "wb")
+
+
+def move(source: Path, target: Path) -> None:
+    """Gives a whole file its name, in place of what had it before."""
+    _sync(source)
+    os.replace(source, target)
+    _sync_folder(target.parent)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, if there is one."""
+    path.unlink(missing_ok=True)
 
 
 def recover(paths: Iterable[Path]) -> None:
-    """Removes what processes of this machine that were killed left of `paths`; what others write, or may, stays."""
+    """Clears up after processes of this machine that were killed while they wrote one of `paths`.
+
+    A data set that they had begun to replace becomes the new one where its file was replaced already, else the old one.
+    """
+    wanted: dict[Path, dict[str, Path]] = {}
     for path in paths:
+        target = _DataSet.at(path).target
+        wanted.setdefault(target.parent, {})[target.name[:_KEPT]] = target
+    for folder, targets in wanted.items():
         with suppress(OSError):
-            for left in path.parent.glob(f".{glob.escape(path.name)}.*.part*"):
-                if (ours := _OURS.fullmatch(left.name)) and _is_dead(ours):
-                    left.unlink(missing_ok=True)
+            found = [(name, match) for name in os.listdir(folder) if (match := _OURS.match(name))]
+            dead = {m[0].rpartition(".")[0]: m["name"] for _, m in found if m["name"] in targets and _is_dead(m)}
+            for start, name in dead.items():
+                left = _DataSet(targets[name], targets[name], start)
+                left.recover()
+                for other, _ in found:
+                    if other.startswith(f"{start}."):
+                        remove(folder / other)
 
 
 def _is_dead(ours: re.Match[str]) -> bool:
@@ -69,21 +188,172 @@ def _is_dead(ours: re.Match[str]) -> bool:
 def _host() -> str:
     """What tells this machine, or this container, from others that may share a folder with it."""
     space = Path("/proc/self/ns/pid")
-    inside = str(space.readlink()) if space.is_symlink() else ""
+    inside = os.readlink(space) if space.is_symlink() else ""
     return hashlib.sha256(f"{platform.node()}\n{inside}".encode()).hexdigest()[:6]
 
 
-def _siblings(temporary: Path) -> Iterable[Path]:
-    return (path for path in temporary.parent.glob(".*.part*") if path.name.startswith(temporary.stem))
+@dataclass(frozen=True, slots=True)
+class _DataSet:
+    """A file that is to be replaced together with its side files."""
+
+    path: Path
+    """As the user names it."""
+    target: Path
+    """The file itself: where a symbolic link leads."""
+    start: str
+    """What its temporary names begin with; it tells whose they are, so that those of a killed process can go."""
+
+    @classmethod
+    def at(cls, path: Path) -> _DataSet:
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
+        own = f"{_host()}-{os.getpid()}-{secrets.token_hex(3)}"
+        return cls(path, target, f".{target.name[:_KEPT]}.{own}")
+
+    @property
+    def temporary(self) -> Path:
+        """What is written to."""
+        suffix = self.target.suffix
+        return self.target.with_name(f"{self.start}.part{suffix if len(suffix) < _KEPT else ''}")
+
+    @property
+    def marker(self) -> Path:
+        """There from when all is written until all is in its place."""
+        return self.target.with_name(f"{self.start}.commit")
+
+    def aside(self, number: int) -> Path:
+        """Where an old side file waits for the end; its number is its place in `side_files`."""
+        return self.target.with_name(f"{self.start}.old.{number}")
+
+    @property
+    def former(self) -> Path:
+        """A second name of the old file."""
+        return self.target.with_name(f"{self.start}.old")
+
+    def check(self) -> None:
+        """Raises SegEarthError when the file cannot be made here."""
+        folder = self.target.parent
+        if not folder.is_dir():
+            raise SegEarthError(f"{self.path}: the folder {folder} does not exist; make it or choose another --out")
+        if not os.access(folder, os.W_OK):
+            raise SegEarthError(f"{self.path}: the folder {folder} is not writable; choose another --out")
+        if self.target.exists() and not self.target.is_file():
+            raise SegEarthError(f"{self.path}: is no regular file, which cannot be replaced; choose another name")
+
+    def stale(self) -> list[tuple[Path, Path]]:
+        """Old side files and where they wait, also those beside a link that leads to the file."""
+        own = side_files(self.target)
+        found = [(side, self.aside(number)) for number, side in enumerate(own) if os.path.lexists(side)]
+        if self.path != self.target:
+            beside = [side for side in side_files(self.path) if os.path.lexists(side)]
+            others = [side for side in beside if Path(os.path.realpath(side)) not in own]
+            found += [(side, side.with_name(f"{self.start}.old{side.suffix}")) for side in others]
+        return found
+
+    def made(self) -> list[tuple[Path, Path]]:
+        """Side files that were left beside the temporary name, and where they go."""
+        pairs = zip(side_files(self.temporary), side_files(self.target), strict=True)
+        return [(new, place) for new, place in pairs if new.exists() and not place.name.endswith(_SQLITE)]
+
+    def recover(self) -> None:
+        """Ends what was begun: forward when the file itself was replaced, else back."""
+        if not self.marker.exists():
+            return
+        if self.temporary.exists():
+            for number, side in enumerate(side_files(self.target)):
+                if self.aside(number).exists() and not os.path.lexists(side):
+                    os.replace(self.aside(number), side)
+        else:
+            for new, place in self.made():
+                os.replace(new, place)
+
+    def clean(self) -> None:
+        """Removes what was written and has not found its place."""
+        for left in self.target.parent.glob(".*.part*"):
+            if left.name.startswith(f"{self.start}.part"):
+                with suppress(OSError):
+                    remove(left)
 
 
-def refuse_existing(paths: Iterable[Path], *, overwrite: bool) -> None:
-    """Raises UsageError when one of `paths` exists and `overwrite` is off, or is a folder."""
+def _commit(sets: Sequence[_DataSet]) -> None:
+    """Puts what was written into its places. After an error everything is as it was.
+
+    Of each data set the old side files go first, then the file is replaced, then the new side files come: at no moment
+    is a file read with side files that are not its own.
+    """
+    undo: list[tuple[Path, Path | None]] = []  # (what is put back, where), or (what is removed, None)
+    markers = [one.marker for one in sets if one.made() or one.stale()]
+    try:
+        for one in sets:
+            for path in [one.temporary, *(new for new, _ in one.made())]:
+                _sync(path)
+        for marker in markers:
+            marker.touch()
+        for one in sets:
+            _place(one, undo, alone=len(sets) == 1 and not markers)
+        for folder in {one.target.parent for one in sets}:
+            _sync_folder(folder)
+    except BaseException:
+        for source, place in reversed(undo):
+            with suppress(OSError):
+                if place is not None:
+                    os.replace(source, place)
+                remove(source)  # two names of one file both stay when one takes the place of the other
+        _remove_all(markers)
+        raise
+    _remove_all([*markers, *(source for source, place in undo if place is not None)])
+
+
+def _place(one: _DataSet, undo: list[tuple[Path, Path | None]], *, alone: bool) -> None:
+    """Replaces one data set; `undo` grows by what brings the old one back. alone: one rename does it all."""
+    for side, aside in one.stale():
+        undo.append((aside, side))
+        os.replace(side, aside)
+    if not one.target.exists():
+        undo.append((one.target, None))
+    elif not alone:
+        with suppress(OSError):  # a file system without hard links
+            os.link(one.target, one.former)
+            undo.append((one.former, one.target))
+    new = one.made()
+    os.replace(one.temporary, one.target)
+    for made, place in new:
+        undo.append((place, None))
+        os.replace(made, place)
+
+
+def _remove_all(paths: Iterable[Path]) -> None:
     for path in paths:
-        if path.is_dir():
-            raise UsageError(f"{path}: is a folder, need a file name")
-        if path.exists() and not overwrite:
-            raise UsageError(f"{path}: exists already; replace it with --overwrite")
+        with suppress(OSError):
+            remove(path)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Waits until the names in a folder are on the disk, where its file system can do that."""
+    try:
+        _sync(folder)
+    except OSError as e:
+        if e.errno not in _NO_SYNC:
+            raise
+
+
+@contextmanager
+def _told(path: Path, only: Container[int] | None = None) -> Iterator[None]:
+    """Turns what the system says when a file cannot be written into an error line."""
+    try:
+        yield
+    except OSError as e:
+        if isinstance(e, SegEarthError) or (only is not None and e.errno not in only):
+            raise
+        raise SegEarthError(f"{path}: cannot write: {e.strerror or e}") from e
 
 
 def make_folders(folders: Iterable[Path]) -> None:
@@ -118,9 +388,8 @@ def sha256(path: Path) -> str:
             digest.update(chunk)
     if kept and time.time() - seen.st_mtime > _SETTLED:
         with suppress(OSError, SegEarthError):
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(kept) as temporary:
-                temporary.write_text(digest.hexdigest(), encoding="ascii")
+            make_folders([kept.parent])
+            write_text(kept, digest.hexdigest())
     return digest.hexdigest()
 
 

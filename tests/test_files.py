@@ -6,7 +6,7 @@ import os
 import pytest
 
 from segearth_cli import files
-from segearth_cli.errors import SegEarthError, UsageError
+from segearth_cli.errors import SegEarthError
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -55,17 +55,6 @@ def test_a_folder_that_is_absent_or_locked_is_told(tmp_path):
         tmp_path.chmod(0o500)
         with pytest.raises(SegEarthError, match="not writable"), files.replacing(tmp_path / "a.tif"):
             pass
-
-
-def test_existing_files_are_refused_unless_asked_for(tmp_path):
-    path = tmp_path / "a.tif"
-    files.refuse_existing([path], overwrite=False)
-    path.touch()
-    with pytest.raises(UsageError, match=r"a\.tif: exists already; replace it with --overwrite"):
-        files.refuse_existing([path], overwrite=False)
-    files.refuse_existing([path], overwrite=True)
-    with pytest.raises(UsageError, match="is a folder, need a file name"):
-        files.refuse_existing([tmp_path], overwrite=True)
 
 
 def test_the_hash_is_that_of_the_content(tmp_path):

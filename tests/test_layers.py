@@ -21,7 +21,7 @@ ORDER = (
     "weights",
     "model",
     "raster",
-    "presets faces",
+    "presets faces gate",
     "classes console files options",
     "errors __init__",
 )

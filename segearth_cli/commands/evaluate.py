@@ -18,7 +18,8 @@ from segearth_cli.commands.arguments import INPUTS, inputs, is_one, mask_raster,
 from segearth_cli.commands.many import Tried, each, raise_failed
 from segearth_cli.console import answer, note, progress
 from segearth_cli.errors import ClassesError, SomeFailedError, UsageError
-from segearth_cli.files import refuse_existing, replacing
+from segearth_cli.files import write_text
+from segearth_cli.gate import Target, admit
 
 if TYPE_CHECKING:
     from segearth_cli.evaluation import EvaluateOptions, LabelCodes, Pairing, Tally
@@ -60,9 +61,10 @@ def evaluate(
 
     chosen, setting = _classes(classes, classes_file, preset)
     options = EvaluateOptions(_codes(setting, ignore or [], label_map, label_offset, len(chosen)), count_nodata)
-    outputs = [path for path in (None if json_file == "-" else json_file, csv, png) if path]
-    _check_outputs([Path(path) for path in outputs], overwrite)
     pairing = _pairing(predictions, labels, prediction_suffix, label_suffix)
+    given = {"--json": None if json_file in (None, "-") else Path(str(json_file)), "--csv": csv, "--png": png}
+    targets = [Target(path, flag) for flag, path in given.items() if path]
+    admit(targets, lambda: _inputs(pairing, classes_file), overwrite=overwrite)
     try:
         tally, tried = _run(pairing, chosen, options, quiet)
     except ClassesError as e:
@@ -83,12 +85,11 @@ def evaluate(
     }
     text = json.dumps(found, indent=2, ensure_ascii=False)
     if json_file and json_file != "-":
-        _write(Path(json_file), text + "\n")
+        write_text(Path(json_file), text + "\n")
     if csv:
-        _write(csv, as_csv(chosen, tally.confusion))
+        write_text(csv, as_csv(chosen, tally.confusion))
     if png:
-        with replacing(png) as temporary:
-            write_png(temporary, chosen, tally.confusion)
+        write_png(png, chosen, tally.confusion)
     answer(text if json_file == "-" else tables(chosen, tally.confusion).rstrip())
     if allow_missing:
         return
@@ -148,13 +149,13 @@ def _code(text: str, option: str) -> int:
     raise UsageError(f"{option} {text}: need a whole number or a colour such as '#ff0000'")
 
 
-def _check_outputs(paths: list[Path], overwrite: bool) -> None:
-    refuse_existing(paths, overwrite=overwrite)
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise UsageError("--json, --csv and --png name the same file; choose different ones")
-    for path in paths:
-        if not path.parent.is_dir():
-            raise UsageError(f"{path}: the folder {path.parent} does not exist; make it first")
+def _inputs(pairing: Pairing, classes_file: Path | None) -> Iterator[Path]:
+    """All files that are read."""
+    from segearth_cli.raster import files_of
+
+    yield from [classes_file] if classes_file else []
+    for name in (*sum(pairing.pairs, ()), *pairing.predictions_alone, *pairing.labels_alone):
+        yield from files_of(name)
 
 
 def _run(
@@ -212,8 +213,3 @@ def _remarks(
             )
     if setting:
         yield f"published {setting.metric} on {setting.name}: {setting.published}"
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

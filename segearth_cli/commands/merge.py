@@ -11,7 +11,7 @@ from segearth_cli.commands.arguments import geotiff
 from segearth_cli.commands.results import show
 from segearth_cli.console import note
 from segearth_cli.errors import UsageError
-from segearth_cli.files import refuse_existing
+from segearth_cli.gate import Target, admit
 
 Opt = typer.Option
 
@@ -42,9 +42,10 @@ def merge(
         if path is not None and kind not in ledger.kinds:
             raise UsageError(f"--{kind}: the run in {folder} was computed without it")
     given = {kind: path for kind, path in asked.items() if path is not None}
-    for kind, path in given.items():
-        geotiff(path, "--out" if kind == "mask" else f"--{kind}", several=False)
-    refuse_existing(given.values(), overwrite=overwrite)
+    targets = [Target(path, "--out" if kind == "mask" else f"--{kind}") for kind, path in given.items()]
+    admit(targets, lambda: [folder], overwrite=overwrite)
+    for target in targets:
+        geotiff(target.path, target.flag, several=False)
     found = complete(ledger, allow_missing=allow_missing)
     for line in found.missing_lines():
         note(line)

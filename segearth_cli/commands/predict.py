@@ -22,8 +22,10 @@ from segearth_cli.commands.sharding import (
     shard_folders,
     sharding_options,
 )
+from segearth_cli.commands.targets import read_files, scene_targets
 from segearth_cli.errors import UsageError
-from segearth_cli.files import make_folders, refuse_existing
+from segearth_cli.gate import Target, admit
+from segearth_cli.jobs import is_summary
 from segearth_cli.options import build, option
 from segearth_cli.prediction import ClassOptions, PredictOptions, RunOptions, defaults_now, resolve_settings, untold
 from segearth_cli.weights import ModelOptions
@@ -110,24 +112,34 @@ def predict(
     skip = sharding.resume or places.manifest is not None  # what is there already may be of the same run
     run = build(RunOptions, given, skip=skip, notice=untold if given.get("quiet") else console.note)
     outputs = _outputs(entries, places)
-    if not telling.dry_run and not sharding.partial:
-        folders = [places.out, places.confidence, places.scores, places.vector]
-        _prepare(names, outputs, [*folders, *(entry.out and entry.out.parent for entry in entries)], run)
+    folders = {} if sharding.work is None else shard_folders(names, sharding.work, single=places.manifest is None)
+    if not telling.dry_run:
+        targets = [] if sharding.partial else [*scene_targets(names, outputs, skip=skip)]
+        if places.summary is not None:
+            targets.append(Target(places.summary, "--summary", kept=skip and is_summary(places.summary)))
+        own = {places.out, places.confidence, places.scores, places.vector, *(e.out and e.out.parent for e in entries)}
+        files = [given.get("classes_file"), places.manifest]
+        weights = [given.get("model"), given.get("upsampler")]
+        admit(
+            targets,
+            lambda: read_files(names, weights, files, list(folders.values())),
+            overwrite=run.overwrite,
+            folders={target.path.parent for target in targets if target.path.parent in own},
+            work=folders.values(),
+        )
     if settings.note:
         run.notice(settings.note)
     if telling.dry_run:
         _each(names, outputs, _DryRun(settings, telling.as_json, run.batch, sharding))
         return
-    act = _action(names, settings, run, sharding, telling, single=places.manifest is None)
+    act = _action(folders, settings, run, sharding, telling)
     if places.manifest is not None or places.summary is not None:
         each_reported(names, outputs, act, places.summary, quiet=run.quiet)
     else:
         _each(names, outputs, act)
 
 
-def _action(
-    names: list[str], settings: Settings, run: RunOptions, sharding: Sharding, telling: Telling, *, single: bool
-) -> Any:
+def _action(folders: dict[str, Path], settings: Settings, run: RunOptions, sharding: Sharding, telling: Telling) -> Any:
     """What is done with each scene."""
     from segearth_cli.prediction import Predictor, assembled_once
 
@@ -135,7 +147,6 @@ def _action(
     predictor = Predictor(model, settings.classes, settings.options, run)
     if sharding.work is None:
         return _Predict(predictor, telling.as_json, telling.verbose)
-    folders = shard_folders(names, sharding.work, single=single)
     return Sharded(sharding, folders, settings.model, predictor, telling.as_json)
 
 
@@ -218,7 +229,7 @@ def _each(names: list[str], outputs: list[Outputs], act: Any) -> None:
 def _outputs(entries: list[Entry], places: Places) -> list[Outputs]:
     """Where each scene's files go: a name with a suffix is a file for one scene, else a folder.
 
-    Raises UsageError when two scenes would write the same file, VectorError for polygons of an unknown format.
+    Raises UsageError for polygons of an unknown format, and for a name that is none of a GeoTIFF.
     """
     from segearth_cli.raster import Outputs, stem
     from segearth_cli.vector import driver
@@ -247,22 +258,4 @@ def _outputs(entries: list[Entry], places: Places) -> list[Outputs]:
     if places.vector is not None:
         for output in found:
             driver(output.vector or places.vector)
-    taken: dict[Path, str] = {}
-    for name, output in zip([entry.scene for entry in entries], found, strict=True):
-        for path in output.paths():
-            if (place := path.absolute()) in taken:
-                raise UsageError(f"{name} and {taken[place]} would both write {path}; run them apart or rename one")
-            taken[place] = name
     return found
-
-
-def _prepare(names: list[str], outputs: list[Outputs], folders: list[Path | None], run: RunOptions) -> None:
-    """Makes those of `folders` that hold outputs. Raises UsageError where something would be lost."""
-    from segearth_cli.raster import exists
-
-    paths = [path for output in outputs for path in output.paths()]
-    refuse_existing(paths, overwrite=run.overwrite or run.skip)
-    for path in paths:
-        if path.exists() and any(exists(name) and path.samefile(name) for name in names):
-            raise UsageError(f"{path}: is a scene itself; choose another --out")
-    make_folders({path.parent for path in paths if path.parent in folders})

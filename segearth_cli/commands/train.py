@@ -14,8 +14,8 @@ import typer
 from segearth_cli import console
 from segearth_cli.commands.arguments import INPUTS, inputs, itself
 from segearth_cli.commands.flags import flags_of
-from segearth_cli.errors import SegEarthError, UsageError
-from segearth_cli.files import refuse_existing
+from segearth_cli.errors import UsageError
+from segearth_cli.gate import Target, admit
 from segearth_cli.training import Recipe, combined, from_toml
 
 if TYPE_CHECKING:
@@ -51,12 +51,14 @@ def train_upsampler(
     folder = out.with_name(f"{out.stem}.train")
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out}: need a name that ends in .safetensors")
-    for path in (out, export_ckpt or out):
-        if not os.access(path.parent, os.W_OK):
-            raise SegEarthError(f"{path}: the folder {path.parent} is absent or not writable; choose another")
-    if not resume:
-        refuse_existing([path for path in (out, export_ckpt, folder / "checkpoint.pt") if path], overwrite=overwrite)
     names = inputs(images or [], itself) if images or not tar else []
+    if _world(os.environ) == 1 or os.environ["RANK"] == "0":  # of several devices the first one writes
+        read = [*names, *(tar or [])]
+        admit(
+            _targets(out, folder, export_ckpt, resume=resume),
+            lambda: _read(read, config, recipe.init),
+            overwrite=overwrite,
+        )
     result = _run(names, tar or [], recipe, out, _Place(folder, model, device, resume, quiet))
     if result is None:
         return 0
@@ -70,6 +72,28 @@ def train_upsampler(
         console.note(f"not read: {len(result.unreadable) - _NAMED} more; {len(result.unreadable)} in all")
     console.answer(str(out))
     return 0
+
+
+def _targets(out: Path, folder: Path, export_ckpt: Path | None, *, resume: bool) -> list[Target]:
+    """All files that a run writes. One that is resumed from its checkpoint has written some of them itself."""
+    saved = resume and (folder / "checkpoint.pt").is_file()
+    inside = [folder / name for name in ("checkpoint.pt", "train.csv", "loss.png")] + sorted(folder.glob("step-*.png"))
+    inside = inside if os.path.lexists(folder) else []  # it is made when there is something to write
+    return [
+        Target(out, "--out", kept=saved),
+        *([Target(export_ckpt, "--export-ckpt")] if export_ckpt else []),
+        *(Target(path, "--out", kept=resume) for path in inside),
+    ]
+
+
+def _read(names: list[str], config: Path | None, init: str | None) -> Iterator[Path]:
+    """All files that are read."""
+    from segearth_cli.raster import local_folder, local_path, rasters_below
+
+    yield from (Path(name) for name in (config, init) if name)
+    for name in names:
+        folder = local_folder(name)
+        yield from rasters_below(folder) if folder else [path for path in [local_path(name)] if path]
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,8 +61,8 @@ def vectorize(
     """Write the classes of masks as polygons; prints the paths of the files written."""
     from segearth_cli.console import answer, note
     from segearth_cli.errors import SegEarthError, UsageError
-    from segearth_cli.files import make_folders, refuse_existing
-    from segearth_cli.raster import parse_area, parse_length
+    from segearth_cli.gate import Target, admit
+    from segearth_cli.raster import files_of, parse_area, parse_length
     from segearth_cli.vector import Options, output_path
     from segearth_cli.vector import vectorize as run
 
@@ -85,10 +85,12 @@ def vectorize(
     )
     names = inputs(mask, masks_in)
     outs = [output_path(name, out, format, several=len(names) > 1) for name in names]
-    if twice := {path for path in outs if outs.count(path) > 1}:
-        raise UsageError(f"{min(twice)}: two masks would be written to this file; vectorize them one by one with --out")
-    refuse_existing(outs, overwrite=overwrite)
-    make_folders({target.parent for target in outs if target.parent == out})
+    admit(
+        [Target(target, "--out", scene=name) for name, target in zip(names, outs, strict=True)],
+        lambda: (file for name in (*names, confidence) if name for file in files_of(str(name))),
+        overwrite=overwrite,
+        folders={target.parent for target in outs if target.parent == out},
+    )
 
     def act(job: tuple[str, Path]) -> None:
         name, target = job

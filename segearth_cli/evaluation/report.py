@@ -13,6 +13,7 @@ import numpy as np
 from segearth_cli.classes import ClassSet
 from segearth_cli.evaluation.compare import IGNORED, UNFILLED, Tally, code_text
 from segearth_cli.evaluation.confusion import Confusion
+from segearth_cli.files import created
 
 OTHER = "(none of them)"
 _AUDITED = 40  # label codes told in one line
@@ -149,7 +150,9 @@ def write_png(path: Path, classes: ClassSet, confusion: Confusion) -> None:
             if share > 0:
                 colour = "white" if share > 0.6 else "black"
                 axes.text(column, row, f"{share * 100:.0f}", ha="center", va="center", color=colour, fontsize=8)
-    figure.savefig(path, dpi=150)
+    kind = path.suffix.casefold().lstrip(".")
+    with created(path) as f:
+        figure.savefig(f, format=kind if kind in figure.canvas.get_supported_filetypes() else "png", dpi=150)
 
 
 def _rows(confusion: Confusion) -> np.ndarray[Any, np.dtype[np.float64]]:

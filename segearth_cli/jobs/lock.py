@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from segearth_cli.errors import RunError
+from segearth_cli.files import remove
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
     finally:
         if handle is not None:
             with suppress(OSError):
-                path.unlink()
+                remove(path)
             os.close(handle)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 from segearth_cli.errors import UsageError
-from segearth_cli.files import replacing
+from segearth_cli.files import write_text
 
 SHOWN = 20  # scenes told one by one on a terminal
 
@@ -44,6 +45,9 @@ class Outcome:
     """Time on the clock; 0 unless it is done."""
     error: str = ""
     """Why it failed."""
+
+
+COLUMNS = [field.name for field in fields(Outcome)]
 
 
 def read_manifest(path: Path) -> list[Entry]:
@@ -82,10 +86,22 @@ def _rows(path: Path, lines: list[str], delimiter: str) -> list[Entry]:
 
 def write_summary(path: Path, outcomes: Iterable[Outcome]) -> None:
     """The table of outcomes as a CSV."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as f:
-        table = csv.DictWriter(f, [field.name for field in fields(Outcome)])
-        table.writeheader()
-        table.writerows(asdict(outcome) for outcome in outcomes)
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, COLUMNS)
+    table.writeheader()
+    table.writerows(asdict(outcome) for outcome in outcomes)
+    write_text(path, text.getvalue())
+
+
+def is_summary(path: Path) -> bool:
+    """Whether a file is a table that `write_summary` wrote."""
+    if not path.is_file():
+        return False
+    try:
+        with path.open(encoding="utf-8") as f:
+            return f.readline(200).strip().split(",") == COLUMNS
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def summary_lines(outcomes: list[Outcome]) -> list[str]:

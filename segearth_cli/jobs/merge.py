@@ -17,7 +17,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from segearth_cli.errors import RasterError, RunError
-from segearth_cli.files import replacing
+from segearth_cli.files import replacing_all, write_text
 from segearth_cli.jobs.documents import Record
 from segearth_cli.jobs.run_folder import COMPLETE, Ledger, Shard, open_ledger
 from segearth_cli.prediction import run_tags
@@ -32,7 +32,7 @@ from segearth_cli.raster import (
     open_dataset,
     quietly,
     region_georeference,
-    write_category_names,
+    write_side_file,
     writing,
 )
 
@@ -106,9 +106,9 @@ def _tags(ledger: Ledger, joinable: Joinable) -> dict[str, str]:
 
 def write_cog(ledger: Ledger, joinable: Joinable, outputs: Outputs) -> None:
     """The joined files as cloud-optimised GeoTIFFs. Raises RasterError when they cannot be written."""
-    vrts = write_vrts(ledger, joinable)
-    for kind, path in outputs.by_kind().items():
-        with replacing(path) as temporary:
+    vrts, places = write_vrts(ledger, joinable), outputs.by_kind()
+    with replacing_all(list(places.values())) as temporaries:
+        for (kind, path), temporary in zip(places.items(), temporaries, strict=True):
             try:
                 with environment():
                     rasterio.shutil.copy(
@@ -117,7 +117,7 @@ def write_cog(ledger: Ledger, joinable: Joinable, outputs: Outputs) -> None:
                     )  # fmt: skip
             except (RasterioError, OSError) as e:
                 raise RasterError(f"{path}: cannot write: {' '.join(str(e).split())}") from e
-    write_category_names(outputs.mask, ledger.classes)
+            write_side_file(temporary, path, ledger.classes if kind == "mask" else None)
 
 
 def write_vrts(ledger: Ledger, joinable: Joinable) -> dict[str, Path]:
@@ -136,8 +136,7 @@ def write_vrts(ledger: Ledger, joinable: Joinable) -> dict[str, Path]:
             for shard in present:
                 band.append(_source(ledger.outputs(shard).by_kind()[kind], shard.window, number, band.get("dataType")))
         paths[kind] = ledger.folder / f"{kind}.vrt"
-        with replacing(paths[kind]) as temporary:
-            temporary.write_text(ET.tostring(root, encoding="unicode") + "\n", encoding="utf-8")
+        write_text(paths[kind], ET.tostring(root, encoding="unicode") + "\n")
     return paths
 
 

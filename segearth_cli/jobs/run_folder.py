@@ -9,7 +9,6 @@ that holds it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ from typing import Any, Literal, NamedTuple
 
 from segearth_cli.classes import ClassSet, from_tag, to_tag
 from segearth_cli.console import without_secrets
-from segearth_cli.errors import RasterError, RunError
-from segearth_cli.files import recover, replacing, sha256
+from segearth_cli.errors import RunError, SegEarthError
+from segearth_cli.files import create_text, make_folders, recover, sha256, write_text
 from segearth_cli.jobs import typed
 from segearth_cli.jobs.documents import FORMAT, Record, Run, SceneFile, differences
 from segearth_cli.jobs.lock import claim
@@ -138,7 +137,7 @@ class Ledger:
         self._write(Record(shard.name, self.hash, "failed", shard.window, {}, {}, 0, 0.0, 0.0, error))
 
     def _write(self, record: Record) -> None:
-        _write_json(self.folder / "shards" / f"{record.shard}.json", typed.write(record.sealed()))
+        write_text(self.folder / "shards" / f"{record.shard}.json", typed.write(record.sealed()))
 
     @contextmanager
     def claim(self, shard: Shard, *, wait: bool = False) -> Iterator[bool]:
@@ -180,10 +179,10 @@ def start(folder: Path, run: Run, *, join: bool) -> Ledger:
     Raises RunError when it holds a run and `join` is off, or another run, with every difference.
     """
     try:
-        (folder / "shards").mkdir(parents=True, exist_ok=True)
-        created = _create_json(folder / "run.json", typed.write(run))
-    except OSError as e:
-        raise RunError(f"--work {folder}: cannot be written: {e.strerror or e}; choose another folder") from e
+        make_folders([folder / "shards"])
+        created = create_text(folder / "run.json", typed.write(run))
+    except SegEarthError as e:
+        raise RunError(f"--work {folder}: cannot be written ({e}); choose another folder") from e
     ledger = open_ledger(folder)  # without hard links another run may have been quicker
     if found := differences(ledger.run, run):
         raise RunError(
@@ -209,31 +208,3 @@ def open_ledger(folder: Path) -> Ledger:
     if run != run.sealed():
         raise RunError(f"{path}: was changed since it was written (its hash says so); start anew in another folder")
     return Ledger(folder, run)
-
-
-def _write_json(path: Path, text: str) -> None:
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as e:
-        if isinstance(e, RasterError):
-            raise
-        raise RunError(f"{path}: cannot write: {e.strerror or e}") from e
-
-
-def _create_json(path: Path, text: str) -> bool:
-    """Writes a file that is not there yet, whole; whether it was this process that did."""
-    if path.exists():
-        return False
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(3).hex()}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return False
-        except OSError:  # a file system without hard links
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True

@@ -65,7 +65,7 @@ def done_before(
 ) -> bool:
     """Whether all files of a scene are there, written by the same run since the scene last changed.
 
-    Raises UsageError when one is there from another run and may not be replaced.
+    Raises UsageError when one is there from another run, or polygons without their mask, and may not be replaced.
     """
     wanted = {"SEGEARTH_RUN": run_tags(facts)["SEGEARTH_RUN"], CLASSES_TAG: to_tag(classes)}
     changed = _changed(scene)
@@ -80,7 +80,10 @@ def done_before(
         ))  # fmt: skip
         if not same[-1] and not overwrite:
             raise UsageError(f"{path}: exists already, from another run; replace it with --overwrite")
-    return all(same) and (outputs.vector is None or outputs.vector.exists())
+    drawn = outputs.vector is None or outputs.vector.exists()
+    if not all(same) and outputs.vector is not None and drawn and not overwrite:
+        raise UsageError(f"{outputs.vector}: exists already, from another run; replace it with --overwrite")
+    return all(same) and drawn
 
 
 def _changed(scene: Scene) -> int:

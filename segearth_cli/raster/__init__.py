@@ -11,7 +11,7 @@ from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
     from segearth_cli.raster.datasets import environment, open_dataset, quietly
-    from segearth_cli.raster.fingerprint import identity, local_files
+    from segearth_cli.raster.fingerprint import files_of, identity, local_files
     from segearth_cli.raster.georeference import (
         Frame,
         Georeferenced,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.grid import Window, blocks, starts, touching, window_weights, windows, working_size
     from segearth_cli.raster.ground import Ground, Size, densified, parse_area, parse_length
     from segearth_cli.raster.mask_reader import Mask, Recoding, is_result, mask_strips, read_mask, read_tags
-    from segearth_cli.raster.mask_writer import BLOCK, Rows, label, layouts, write_category_names, writing
+    from segearth_cli.raster.mask_writer import BLOCK, Rows, label, layouts, writing
     from segearth_cli.raster.open import open_scene
     from segearth_cli.raster.options import Blend, ReadOptions, parse_bands, parse_nodata, parse_stretch
     from segearth_cli.raster.outputs import Outputs
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.remote import is_remote
     from segearth_cli.raster.scene import Chip, Scene, stem
     from segearth_cli.raster.seal import Seal, check_unchanged, take_seal
+    from segearth_cli.raster.side_file import write_side_file
 
 __all__ = [
     "BLOCK",
@@ -53,6 +54,7 @@ __all__ = [
     "densified",
     "environment",
     "exists",
+    "files_of",
     "frame_from_json",
     "frame_to_json",
     "identity",
@@ -83,7 +85,7 @@ __all__ = [
     "window_weights",
     "windows",
     "working_size",
-    "write_category_names",
+    "write_side_file",
     "writing",
 ]
 
@@ -91,12 +93,12 @@ __getattr__ = lazy_face(
     __name__,
     {
         "datasets": "environment open_dataset quietly",
-        "fingerprint": "identity local_files",
+        "fingerprint": "files_of identity local_files",
         "georeference": "Frame Georeferenced frame_from_json frame_to_json region_georeference",
         "grid": "Window blocks starts touching window_weights windows working_size",
         "ground": "Ground Size densified parse_area parse_length",
         "mask_reader": "Mask Recoding is_result mask_strips read_mask read_tags",
-        "mask_writer": "BLOCK Rows label layouts write_category_names writing",
+        "mask_writer": "BLOCK Rows label layouts writing",
         "open": "open_scene",
         "options": "Blend ReadOptions parse_bands parse_nodata parse_stretch",
         "outputs": "Outputs",
@@ -104,5 +106,6 @@ __getattr__ = lazy_face(
         "remote": "is_remote",
         "scene": "Chip Scene stem",
         "seal": "Seal check_unchanged take_seal",
+        "side_file": "write_side_file",
     },
 )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from segearth_cli.errors import RasterError
 from segearth_cli.raster.datasets import open_dataset
 from segearth_cli.raster.grid import Window
+from segearth_cli.raster.paths import exists
 from segearth_cli.raster.scene import Scene
 
 PIECE = 1 << 16  # bytes of each sample of a file
@@ -43,6 +46,23 @@ def local_files(scene: Scene) -> list[Path]:
     with open_dataset(scene.path) as ds:
         names = [name for name in ds.files if not name.endswith(".aux.xml")]
     return [path for path in map(Path, names) if path.is_file()]
+
+
+def files_of(path: str) -> list[Path]:
+    """The files of this machine that a raster is read from, side files and the sources of VRTs in VRTs included.
+
+    One that cannot be opened as a raster is a file of its own.
+    """
+    found: dict[Path, None] = {}
+    todo = [path]
+    while todo:
+        names = [name := todo.pop()]
+        with suppress(RasterError), open_dataset(name) as ds:
+            names += ds.files
+        new = [Path(name) for name in names if Path(name) not in found and exists(name)]
+        found |= dict.fromkeys(new)
+        todo += [str(file) for file in new if file.suffix.casefold() == ".vrt" and str(file) != name]
+    return list(found)
 
 
 def _samples(files: list[Path]) -> str:

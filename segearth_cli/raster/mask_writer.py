@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
@@ -20,11 +19,12 @@ from rasterio.errors import RasterioError
 
 from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, to_tag
 from segearth_cli.errors import RasterError
-from segearth_cli.files import replacing
+from segearth_cli.files import replacing_all
 from segearth_cli.raster.datasets import quietly
 from segearth_cli.raster.georeference import Georeferenced, region_georeference
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.outputs import Outputs
+from segearth_cli.raster.side_file import write_side_file
 
 BLOCK = 512  # pixels of a side of the blocks of a file; rows are written in whole blocks, each one once
 OVERVIEW_BELOW = 512  # overviews are added until the smallest is below this
@@ -114,8 +114,9 @@ def writing(
     region = region or Window(0, 0, scene.height, scene.width)
     kinds = layouts(classes)
     failures: list[str] = []
-    with ExitStack() as stack:
-        names = {kind: stack.enter_context(replacing(path)) for kind, path in outputs.by_kind().items()}
+    places = outputs.by_kind()
+    with replacing_all(list(places.values())) as temporaries:
+        names = dict(zip(places, temporaries, strict=True))
         try:
             with _collecting(failures):
                 layers = {kind: Layer(name, scene, region, *kinds[kind]) for kind, name in names.items()}
@@ -138,8 +139,9 @@ def writing(
             raise RasterError(f"{outputs.mask}: cannot write: {failures[0] if failures else e}") from e
         if failures:
             raise RasterError(f"{outputs.mask}: cannot write: {failures[0]}")
-        if whole:
-            write_category_names(outputs.mask, classes)
+        for kind, name in names.items():
+            if whole:
+                write_side_file(name, places[kind], classes if kind == "mask" else None)
 
 
 def layouts(classes: ClassSet) -> dict[str, tuple[int, str, float]]:
@@ -173,20 +175,6 @@ def _build_overviews(kind: str, path: Path) -> None:
     with quietly(), rasterio.open(path, "r+") as ds:  # opened anew, so that GDAL knows the palette
         if factors := [2**i for i in range(1, 16) if max(ds.shape) / 2 ** (i - 1) > OVERVIEW_BELOW]:
             ds.build_overviews(factors, Resampling.mode if kind == "mask" else Resampling.average)
-
-
-def write_category_names(mask: Path, classes: ClassSet) -> None:
-    """Class names where GDAL and QGIS look for them: GDAL keeps those of a GeoTIFF in a side file."""
-    names = "".join(f"      <Category>{escape(name)}</Category>\n" for name in classes.names)
-    text = (
-        '<PAMDataset>\n  <PAMRasterBand band="1">\n'
-        f"    <CategoryNames>\n{names}    </CategoryNames>\n  </PAMRasterBand>\n</PAMDataset>\n"
-    )
-    try:
-        with replacing(mask.with_name(mask.name + ".aux.xml")) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as e:
-        raise RasterError(f"{mask}.aux.xml: cannot write: {e.strerror}") from e
 
 
 @contextmanager

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from segearth_cli.errors import TrainingError
-from segearth_cli.files import replacing
+from segearth_cli.files import created
 
 
 def save(path: Path, step: int, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """Writes the state after a step. identity: settings that a run must share to go on from it."""
-    with replacing(path) as temporary:
-        torch.save({"step": step, "identity": dict(identity), "state": dict(state)}, temporary)
+    with created(path) as f:
+        torch.save({"step": step, "identity": dict(identity), "state": dict(state)}, f)
 
 
 def load(path: Path, identity: Mapping[str, Any], device: torch.device) -> tuple[int, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
 import time
@@ -16,7 +17,7 @@ import torch
 
 from segearth_cli import __version__
 from segearth_cli.errors import TrainingError, UsageError
-from segearth_cli.files import replacing
+from segearth_cli.files import appending, created, make_folders, write_text
 from segearth_cli.model import Encoder, Upsampler
 from segearth_cli.raster import ReadOptions, parse_bands
 from segearth_cli.training import checkpoint
@@ -135,7 +136,7 @@ class Run:
     def go(self) -> None:
         """All steps that are left, with the log, checkpoints and looks in between."""
         if self.job.leads:
-            self.job.folder.mkdir(exist_ok=True)
+            make_folders([self.job.folder])
             self._open_log()
             if self.first == 0:
                 self._look(0, [0.0] + [math.nan] * 4)
@@ -218,9 +219,10 @@ class Run:
         if self.first and self.job.log.is_file():
             with self.job.log.open(newline="") as f:
                 kept = [row for row in csv.reader(f) if row and row[0].isdigit() and int(row[0]) <= self.first]
-        with replacing(self.job.log) as temporary, temporary.open("w", newline="") as f:
-            csv.writer(f).writerows([LOG, *kept])
-        self._csv = self.job.log.open("a", newline="", buffering=1)
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([LOG, *kept])
+        write_text(self.job.log, text.getvalue())
+        self._csv = appending(self.job.log)
 
     def _write(self, done: int, row: list[float]) -> None:
         assert self._csv is not None
@@ -284,8 +286,8 @@ class Run:
 def export_ckpt(upsampler: Path, path: Path) -> None:
     """Writes an upsampler in the layout of the published files: keys `upsampler.*` inside `state_dict`."""
     tensors, _ = read_tensors(upsampler)
-    with replacing(path) as temporary:
-        torch.save({"state_dict": {f"upsampler.{key}": value for key, value in tensors.items()}}, temporary)
+    with created(path) as f:
+        torch.save({"state_dict": {f"upsampler.{key}": value for key, value in tensors.items()}}, f)
 
 
 def _start_from(path: str, upsampler: Upsampler) -> None:

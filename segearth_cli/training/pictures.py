@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segearth_cli.files import replacing
+from segearth_cli.files import created
 
 Array = NDArray[np.float32]
 
@@ -52,8 +52,8 @@ def save_looks(looks: Sequence[Look], path: Path, title: str) -> None:
             axes.set_axis_off()
             if i == 0:
                 axes.set_title(name, fontsize=9)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=100)
+    with created(path) as f:
+        figure.savefig(f, format="png", dpi=100)
 
 
 class Components:
@@ -87,5 +87,5 @@ def save_curves(log: Path, path: Path) -> None:
         axes.set_xlabel("step")
         axes.set_title(f"{term} loss")
         axes.legend(fontsize=8)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    with created(path) as f:
+        figure.savefig(f, format="png", dpi=110)

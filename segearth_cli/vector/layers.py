@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +24,6 @@ from segearth_cli.vector.wkb import wkb
 
 FIELDS = {"class_id": "int", "class": "str", "area_m2": "float", "perimeter_m": "float", "confidence": "float"}
 SHAPEFILE_NAMES = {"perimeter_m": "perim_m"}  # at most ten characters
-_SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx")  # beside the .shp, some of other tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +138,8 @@ def _flatgeobuf(path: Path, layer: Layer) -> AbstractContextManager[Write]:
     return _records(path, layer, "FlatGeobuf", {})
 
 
-@contextmanager
-def _shapefile(path: Path, layer: Layer) -> Iterator[Write]:
-    """The files of a Shapefile, made in a folder beside `path`; all but the `.shp` take their places at the end."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{layer.name}.") as folder:
-        made = Path(folder) / f"{layer.name}.shp"
-        with _records(made, layer, "ESRI Shapefile", SHAPEFILE_NAMES) as write:
-            yield write
-        for suffix in _SHAPEFILE_PARTS:
-            (path.parent / f"{layer.name}{suffix}").unlink(missing_ok=True)
-            if (part := made.with_suffix(suffix)).exists():
-                part.replace(path.parent / part.name)
-        made.replace(path)
+def _shapefile(path: Path, layer: Layer) -> AbstractContextManager[Write]:
+    return _records(path, layer, "ESRI Shapefile", SHAPEFILE_NAMES)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from segearth_cli.errors import UsageError, WeightsError
-from segearth_cli.files import replacing, sha256
+from segearth_cli.files import growing, make_folders, move, remove, sha256, write_text
 from segearth_cli.weights.catalogue import CATALOGUE, PUBLISHED, Entry, key
 from segearth_cli.weights.http import Patience, Report, discard, fetch
 from segearth_cli.weights.load import load_checkpoint, load_clip, load_upsampler
@@ -33,6 +33,7 @@ from segearth_cli.weights.openclip import HUB_NAMES, check_tower, hub_files, mod
 from segearth_cli.weights.tensors import first_line
 
 Check = Callable[[Path], None]
+_CHUNK = 1 << 20  # bytes copied at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def _keep(folder: str, origin: str, check: Check, overwrite: bool, patience: Pat
 
     home = kept_folder(folder)
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        make_folders([home])
         with FileLock(home / ".lock"):
             here = kept(folder)
             if here and not overwrite:
@@ -182,19 +183,19 @@ def _bring(origin: str, part: Path, patience: Patience, report: Report) -> None:
     if not file.is_file():
         raise WeightsError(f"--from {origin}: no such file")
     discard(part)
-    shutil.copyfile(file, part)
+    with file.open("rb") as source, growing(part, resumed=False) as f:
+        shutil.copyfileobj(source, f, _CHUNK)
 
 
 def _put(part: Path, old: Path | None, origin: str) -> Fetched:
     """Names a checked file `weights` and records its hash; at every moment there is a whole file or none."""
     path, record = part.with_name(f"weights{part.suffix}"), part.with_name(RECORD)
     digest = sha256(part)
-    record.unlink(missing_ok=True)
-    part.replace(path)
+    remove(record)
+    move(part, path)
     if old and old != path:
-        old.unlink()
-    with replacing(record) as temporary:
-        temporary.write_text(json.dumps({"origin": origin, "sha256": digest, "bytes": path.stat().st_size}, indent=1))
+        remove(old)
+    write_text(record, json.dumps({"origin": origin, "sha256": digest, "bytes": path.stat().st_size}, indent=1))
     return Fetched(path, digest, fetched=True)
 
 

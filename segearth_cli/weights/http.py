@@ -17,6 +17,7 @@ from urllib.error import HTTPError, URLError
 
 from segearth_cli import __version__
 from segearth_cli.errors import UsageError, WeightsError
+from segearth_cli.files import growing, remove, write_text
 
 Report = Callable[[int, int | None], None]  # bytes here, bytes in all; None = the server does not say
 
@@ -65,7 +66,7 @@ def fetch(url: str, part: Path, *, patience: Patience, report: Report) -> None:
     while True:
         try:
             _try(url, part, patience.timeout, report)
-            _origin_file(part).unlink(missing_ok=True)
+            remove(_origin_file(part))
             return
         except _TryFailedError as e:
             size = part.stat().st_size if part.exists() else 0
@@ -79,8 +80,8 @@ def fetch(url: str, part: Path, *, patience: Patience, report: Report) -> None:
 
 def discard(part: Path) -> None:
     """Removes a partial file, and what is known of it."""
-    part.unlink(missing_ok=True)
-    _origin_file(part).unlink(missing_ok=True)
+    remove(part)
+    remove(_origin_file(part))
 
 
 def _try(url: str, part: Path, timeout: float, report: Report) -> None:
@@ -123,9 +124,9 @@ def _receive(response: Any, part: Path, origin: Origin | None, offset: int, url:
         validator = response.headers.get("ETag") or ""
         if not validator or validator.startswith("W/"):
             validator = response.headers.get("Last-Modified") or ""
-        part.unlink(missing_ok=True)
-        _origin_file(part).write_text(json.dumps({"url": url, "validator": validator, "total": total}))
-    with part.open("ab" if resumed else "wb") as f:
+        remove(part)
+        write_text(_origin_file(part), json.dumps({"url": url, "validator": validator, "total": total}))
+    with growing(part, resumed=resumed) as f:
         while chunk := response.read(_CHUNK):
             f.write(chunk)
             offset += len(chunk)

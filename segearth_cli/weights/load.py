@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segearth_cli.errors import WeightsError
-from segearth_cli.files import replacing
+from segearth_cli.files import write_bytes
 from segearth_cli.weights.catalogue import key
 from segearth_cli.weights.locate import (
     CONFIG,
@@ -127,8 +127,7 @@ def save_upsampler(upsampler: Upsampler, path: Path, metadata: Mapping[str, str]
 
     tensors = {name: value.detach().cpu().contiguous() for name, value in upsampler.state_dict().items()}
     header = {"radius": str(upsampler.radius), "patch": str(upsampler.patch), **metadata}
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(tensors, header))  # save_file would keep it from everyone but the owner
+    write_bytes(path, save(tensors, header))  # save_file would keep it from everyone but the owner
 
 
 def _load_folder(source: Source, folder: Path) -> Clip:

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from segearth_cli.errors import SegEarthError
-from segearth_cli.files import replacing
+from segearth_cli.files import make_folders, write_bytes
 from segearth_cli.model import Shortened, embed_phrases
 
 Tokenizer = Callable[[list[str]], Tensor]
@@ -77,9 +77,8 @@ def _read(path: Path) -> Tensor | None:
 def _write(path: Path, embedding: Tensor) -> None:
     """Keeps an embedding; a cache that cannot be written is no reason to stop."""
     with suppress(OSError, SegEarthError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_bytes(save({"embedding": embedding.contiguous()}, {"sha256": _digest(embedding)}))
+        make_folders([path.parent])
+        write_bytes(path, save({"embedding": embedding.contiguous()}, {"sha256": _digest(embedding)}))
 
 
 def _digest(embedding: Tensor) -> str:

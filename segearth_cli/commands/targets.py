@@ -1,0 +1,42 @@
+"""What `segearth predict` writes and reads, for the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segearth_cli.gate import Target
+
+if TYPE_CHECKING:
+    from segearth_cli.raster import Outputs
+
+_RUN = ("run.json", "shards")  # what a --work folder is read for
+
+
+def scene_targets(names: Sequence[str], outputs: Sequence[Outputs], *, skip: bool) -> Iterator[Target]:
+    """The files of each scene. skip: those that are there may be of the same run, which is seen when its turn comes.
+
+    Polygons do not tell which run they are of: they are taken for those of the mask beside them, if there is one.
+    """
+    for name, output in zip(names, outputs, strict=True):
+        for kind, path in output.by_kind().items():
+            yield Target(path, "--out" if kind == "mask" else f"--{kind}", kept=skip, scene=name)
+        if output.vector is not None:
+            yield Target(output.vector, "--vector", kept=skip and output.mask.exists(), scene=name)
+
+
+def read_files(
+    names: Sequence[str], weights: Sequence[str | None], others: Sequence[Path | None], runs: Sequence[Path]
+) -> Iterator[Path]:
+    """All files that are read: scenes with their sources, weights by the names given, other files, run folders."""
+    from segearth_cli.raster import files_of
+
+    for name in names:
+        yield from files_of(name)
+    for weight in weights:
+        for text in (weight or "", (weight or "").partition(":")[2]):
+            if text and (path := Path(text).expanduser()).exists():
+                yield path
+    yield from (path for path in others if path is not None)
+    yield from (folder / part for folder in runs for part in _RUN)

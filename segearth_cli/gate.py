@@ -1,0 +1,162 @@
+"""What a command may write, decided before it works: every output is named here, and refused while nothing is lost.
+
+A command lists its outputs, with the flags they come from, and its inputs; `admit` tells in one line what cannot be
+meant. Writing itself is in `files`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segearth_cli.errors import SegEarthError, UsageError
+from segearth_cli.files import make_folders, recover, side_files
+
+_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]+:/|/vsi[a-z0-9_]+[/?]", re.IGNORECASE)  # a Path makes s3:/b of s3://b
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A file that a command will write, with all its side files."""
+
+    path: Path
+    """As the user named it."""
+    flag: str
+    """The option that names it, for error lines: `--out`."""
+    kept: bool = False
+    """It may be there already: the command itself looks whether it is of the same run before it replaces it."""
+    scene: str = ""
+    """The input that it is made of, where a command has several."""
+
+
+def admit(
+    targets: Sequence[Target],
+    inputs: Callable[[], Iterable[Path]],
+    *,
+    overwrite: bool,
+    folders: Collection[Path] = (),
+    work: Collection[Path] = (),
+) -> None:
+    """Raises UsageError when one of `targets` may not be written, SegEarthError when it cannot be; makes `folders`.
+
+    inputs: the files and folders that the command reads, all that a data set is made of; asked for only when a target
+    exists, for else none of them is an input. folders: those of outputs that may be missing. work: folders of runs.
+    """
+    for target in targets:
+        _refuse_elsewhere(target.path, target.flag)
+    for folder in work:
+        _refuse_elsewhere(folder, "--work")
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise UsageError(f"--work {folder}: is no folder; name one, or one that is not there yet")
+    recover(target.path for target in targets)
+    read: dict[object, Path] | None = None
+    for target in targets:
+        there = [path for path in _members(target) if _exists(path, target.flag)]
+        _refuse_kind(target)
+        if there and read is None:
+            read = _identities(inputs())
+        for path in there:
+            if (entry := _identity(path)) in (read or {}):
+                raise UsageError(f"{target.flag} {path}: is read by this command ({read[entry]}); choose another name")  # type: ignore[index]
+        if there and not overwrite and not target.kept:
+            whose = "" if there[0] == target.path else f" (beside {target.path.name})"
+            raise UsageError(f"{there[0]}: exists already{whose}; replace it with --overwrite")
+    _refuse_twice(targets)
+    _refuse_folders({target.path.absolute().parent: target for target in targets}, folders)
+    make_folders(folders)
+
+
+def _refuse_elsewhere(path: Path, flag: str) -> None:
+    """Raises UsageError when `path` is a URL or one of GDAL's virtual file systems, which nothing is written to."""
+    if _ELSEWHERE.match(str(path)):
+        raise UsageError(f"{flag} {path}: is no path of this machine; write to a local folder and copy what comes out")
+
+
+def _members(target: Target) -> list[Path]:
+    return [target.path, *side_files(target.path)]
+
+
+def _exists(path: Path, flag: str) -> bool:
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as e:  # a name too long for the file system, or with a zero byte
+        if isinstance(e, NotADirectoryError):
+            return False  # told with the folder
+        raise UsageError(f"{flag} {path}: cannot be a file: {getattr(e, 'strerror', None) or e}") from e
+    return True
+
+
+def _refuse_kind(target: Target) -> None:
+    path = target.path
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder, need a file name")
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as e:  # a link that leads to itself
+        raise UsageError(f"{target.flag} {path}: cannot be a file: {e.strerror}") from e
+    if not path.is_file():
+        raise UsageError(f"{path}: is no regular file (a device or a pipe); choose another {target.flag}")
+
+
+def _identity(path: Path) -> object:
+    """The same for two names of one file, there or not."""
+    try:
+        seen = path.stat()
+        return seen.st_dev, seen.st_ino
+    except OSError:
+        folder = Path(os.path.realpath(path)).parent
+        name = Path(os.path.realpath(path)).name
+        return str(folder), name.casefold() if _blind(folder) else name
+
+
+def _blind(folder: Path) -> bool:
+    """Whether names in a folder differ by more than capitals, as far as the folder's own name tells."""
+    other = folder.with_name(folder.name.swapcase()) if folder.name else folder
+    try:
+        return other != folder and other.samefile(folder)
+    except OSError:
+        return False
+
+
+def _identities(paths: Iterable[Path]) -> dict[object, Path]:
+    return {_identity(path): path for given in paths for path in _within(given)}
+
+
+def _within(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    else:
+        yield path
+
+
+def _refuse_twice(targets: Iterable[Target]) -> None:
+    taken: dict[object, Target] = {}
+    for target in targets:
+        for path in _members(target):
+            other = taken.setdefault(_identity(path), target)
+            if other is not target:
+                if other.scene != target.scene:
+                    raise UsageError(
+                        f"{target.scene} and {other.scene} would both write {path}; run them apart or rename one"
+                    )
+                flags = f"{other.flag} and {target.flag}" if other.flag != target.flag else other.flag
+                raise UsageError(f"{flags}: would both write {path}; choose different names")
+
+
+def _refuse_folders(parents: dict[Path, Target], made: Collection[Path]) -> None:
+    will_be = {folder.absolute() for folder in made}
+    for folder, target in parents.items():
+        nearest = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+        if nearest != folder and folder not in will_be:
+            raise UsageError(f"{target.path}: the folder {target.path.parent} does not exist; make it first")
+        if not nearest.is_dir():
+            raise UsageError(f"{target.flag} {target.path}: {nearest} is a file, need a folder")
+        if not os.access(nearest, os.W_OK):
+            raise SegEarthError(f"{target.path}: the folder {nearest} is not writable; choose another {target.flag}")

@@ -1,0 +1,248 @@
+"""No command replaces what it was not told to replace: every command, every output, whatever lies there already."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+CLASSES = ("--classes", "water,roof")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, model_dir):
+    """A folder with inputs of every command: a scene, a VRT of it, a mask, a label, a finished run, pictures."""
+    import rasterio
+    import rasterio.shutil
+    from rasterio.transform import from_origin
+
+    folder = tmp_path_factory.mktemp("place")
+    rng = np.random.default_rng(0)
+    utm = {"crs": "EPSG:32632", "transform": from_origin(356000, 5645000, 0.5, 0.5), "driver": "GTiff"}
+    for name, bands, high in (("scene", 3, 256), ("mask", 1, 2), ("label", 1, 2), ("photos/one", 3, 256)):
+        (folder / name).parent.mkdir(exist_ok=True)
+        pixels = rng.integers(0, high, (bands, 80, 80)).astype(np.uint8)
+        with rasterio.open(folder / f"{name}.tif", "w", count=bands, height=80, width=80, dtype="uint8", **utm) as ds:
+            ds.write(pixels)
+    rasterio.shutil.copy(folder / "scene.tif", folder / "scene.vrt", driver="VRT")
+    shutil.copytree(model_dir, folder / "model")
+    (folder / "list.csv").write_text("scene.vrt\n")
+    (folder / "classes.txt").write_text("water\nroof\n")
+    return folder
+
+
+MODEL = ("-m", "local-dir:model", "--upsampler", "none", "-d", "cpu", "-q")
+PREDICT = ("predict", "scene.vrt", *MODEL, "--classes-file", "classes.txt")
+QUICK = ("--steps", "1", "--crop", "64", "--batch-size", "1", "--jitters", "1", "--workers", "0", "--held-out", "1")
+TRAIN = ("train-upsampler", "photos", "-m", "local-dir:model", "-d", "cpu", *QUICK, "-q")
+EVALUATE = ("evaluate", "mask.tif", "label.tif", *CLASSES, "-q")
+# flag of an output -> (the command without it, a name for it, side files that belong to it, inputs of the command)
+OUTPUTS = {
+    "predict --out": (PREDICT, "new.tif", [".msk", ".ovr", ".aux.xml"], ["scene.tif", "scene.vrt", "classes.txt"]),
+    "predict --confidence": ((*PREDICT, "-o", "m.tif"), "new.tif", [".msk"], ["model/open_clip_config.json"]),
+    "predict --scores": ((*PREDICT, "-o", "m.tif"), "new.tif", [".aux.xml"], ["scene.tif"]),
+    "predict --vector": ((*PREDICT, "-o", "m.tif"), "new.gpkg", ["-wal", "-journal"], ["scene.vrt"]),
+    "predict --summary": (
+        ("predict", "--manifest", "list.csv", *MODEL, *CLASSES, "-o", "masks"), "new.csv", [], ["list.csv", "scene.tif"]
+    ),
+    "vectorize --out": (("vectorize", "mask.tif"), "new.gpkg", ["-wal"], ["mask.tif"]),
+    "vectorize --out of a Shapefile": (("vectorize", "mask.tif"), "new.shp", [".dbf", ".prj", ".shx"], ["mask.tif"]),
+    "merge --out": (("merge", "run"), "new.tif", [".msk"], ["run/run.json", "run/shards/r00000c00000.mask.tif"]),
+    "merge --confidence": (("merge", "run", "-o", "m.tif"), "new.tif", [".ovr"], ["run/run.json"]),
+    "evaluate --json": (EVALUATE, "new.json", [], ["label.tif", "mask.tif"]),
+    "evaluate --csv": (EVALUATE, "new.csv", [], ["mask.tif"]),
+    "evaluate --png": (EVALUATE, "new.png", [], ["label.tif"]),
+    "train-upsampler --out": (TRAIN, "new.safetensors", [], []),
+    "train-upsampler --export-ckpt": (TRAIN, "new.ckpt", [], ["photos/one.tif"]),
+}  # fmt: skip
+
+
+def everything(folder):
+    """All that lies in a folder: links as links, files with their content."""
+    found = {}
+    for path in sorted(Path(folder).rglob("*")):
+        kind = "link" if path.is_symlink() else "file" if path.is_file() else "folder" if path.is_dir() else "pipe"
+        found[str(path)] = kind, path.readlink() if kind == "link" else path.read_bytes() if kind == "file" else None
+    return found
+
+
+@pytest.fixture
+def here(place, tmp_path, monkeypatch, request, segearth):
+    shutil.copytree(place, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    if "merge" in request.node.name:
+        arguments = (
+            "predict",
+            "scene.tif",
+            *MODEL,
+            *CLASSES,
+            "--work",
+            "run",
+            "-o",
+            "old.tif",
+            "--confidence",
+            "c.tif",
+        )
+        assert segearth(*arguments).code == 0
+    return tmp_path
+
+
+def a_file(path):
+    path.write_bytes(b"hours of edits")
+
+
+def a_folder(path):
+    path.mkdir()
+
+
+def a_link(path):
+    Path("mine").write_bytes(b"hours of edits")
+    path.symlink_to("mine")
+
+
+def a_link_to_itself(path):
+    path.symlink_to(path.name)
+
+
+def a_pipe(path):
+    os.mkfifo(path)
+
+
+def flag_of(output):
+    return output.split()[1]
+
+
+THERE = [
+    (output, there)
+    for output in OUTPUTS
+    for there in (a_file, a_folder, a_link, a_link_to_itself, a_pipe)
+    if there is not a_folder or output.split()[0] not in ("predict", "vectorize")  # there a folder is where files go
+] + [("predict --summary", a_folder)]
+
+
+@pytest.mark.parametrize(("output", "there"), THERE)
+def test_what_is_there_is_left_alone(here, segearth, output, there):
+    command, name, _, _ = OUTPUTS[output]
+    there(Path(name))
+    before = everything(here)
+    done = segearth(*command, flag_of(output), name)
+    assert (done.code, done.out, len(done.lines)) == (2, "", 1), done.err
+    assert everything(here) == before
+    if there is not a_file and there is not a_link:
+        done = segearth(*command, flag_of(output), name, "--overwrite")
+        assert (done.code, len(done.lines)) == (2, 1), done.err
+        assert everything(here) == before
+
+
+SIDES = [(output, side) for output, (_, _, sides, _) in OUTPUTS.items() for side in sides]
+
+
+@pytest.mark.parametrize(("output", "side"), SIDES)
+def test_a_side_file_of_the_users_is_left_alone(here, segearth, output, side):
+    command, name, _, _ = OUTPUTS[output]
+    beside = Path(name).with_suffix(side) if name.endswith(".shp") else Path(name + side)
+    a_file(beside)
+    before = everything(here)
+    done = segearth(*command, flag_of(output), name)
+    assert (done.code, done.out, len(done.lines)) == (2, "", 1)
+    assert f"{beside}: exists already" in done.err
+    assert everything(here) == before
+
+
+INPUTS = [(output, name) for output, (_, _, _, inputs) in OUTPUTS.items() for name in inputs]
+
+
+@pytest.mark.parametrize("alias", ["itself", "link"])
+@pytest.mark.parametrize(("output", "name"), INPUTS)
+def test_an_input_is_never_an_output(here, segearth, output, name, alias):
+    command = OUTPUTS[output][0]
+    if alias == "link":
+        Path("alias").symlink_to(name)
+    before = everything(here)
+    done = segearth(*command, flag_of(output), name if alias == "itself" else "alias", "--overwrite")
+    assert (done.code, done.out, len(done.lines)) == (2, "", 1)
+    assert everything(here) == before
+
+
+@pytest.mark.parametrize("name", ["s3://bucket/x", "/vsimem/x", "no/such/x", "list.csv/x"])
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_what_is_no_place_of_this_machine_is_refused(here, segearth, output, name):
+    command, suffix = OUTPUTS[output][0], Path(OUTPUTS[output][1]).suffix
+    before = everything(here)
+    done = segearth(*command, flag_of(output), name + suffix)
+    assert (done.code, done.out, len(done.lines)) == (2, "", 1), done.err
+    assert everything(here) == before
+
+
+DOUBLES = [
+    (*PREDICT, "-o", "a.tif", "--confidence", "a.tif"),
+    (*PREDICT, "-o", "a.tif", "--summary", "./a.tif"),
+    (*PREDICT, "-o", "a.tif", "--summary", "a.tif.aux.xml"),
+    (*PREDICT, "-o", "a.tif", "--confidence", "photos/../a.tif"),
+    (*PREDICT, "-o", "a.tif", "--scores", "linked/a.tif"),
+    (*EVALUATE, "--json", "a", "--csv", "a"),
+    ("vectorize", "mask.tif", "photos/../mask.tif", "-o", "."),
+]
+
+
+@pytest.mark.parametrize("command", DOUBLES, ids=lambda command: " ".join(command[-4:]))
+def test_two_outputs_of_one_name_are_refused(here, segearth, command):
+    Path("linked").symlink_to(".")
+    before = everything(here)
+    done = segearth(*command)
+    assert (done.code, done.out, len(done.lines)) == (2, "", 1)
+    assert "would both write" in done.err
+    assert everything(here) == before
+
+
+ALL = {
+    "predict": (
+        *(*PREDICT, "-o", "a.tif", "--confidence", "b.tif", "--scores", "c.tif"),
+        *("--vector", "d.shp", "--summary", "e.csv"),
+    ),
+    "vectorize": ("vectorize", "mask.tif", "-o", "a.gpkg", "-q"),
+    "merge": ("merge", "run", "-o", "a.tif", "--confidence", "b.tif"),
+    "evaluate": (*EVALUATE, "--json", "a.json", "--csv", "b.csv", "--png", "c.png"),
+    "train-upsampler": (*TRAIN, "-o", "a.safetensors", "--export-ckpt", "b.ckpt"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ALL)
+def test_every_file_that_a_command_writes_is_refused_when_it_is_there(here, segearth, command):
+    before = set(everything(here))
+    assert segearth(*ALL[command]).code == 0
+    new = [Path(name) for name in everything(here) if name not in before]
+    for path in sorted(new, reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    own = [path for path in new if path.suffix and path.suffix not in (".train", ".vrt")]
+    assert len(own) >= 1
+    for path in own:
+        path.parent.mkdir(exist_ok=True)
+        a_file(path)
+        there = everything(here)
+        done = segearth(*ALL[command])
+        assert (done.code, len(done.lines)) == (2, 1), f"{path} was not named before work started: {done.err}"
+        assert everything(here) == there
+        path.unlink()
+
+
+def test_a_table_of_an_earlier_run_may_be_replaced_by_the_run_that_goes_on(here, segearth):
+    command = ("predict", "--manifest", "list.csv", *MODEL, *CLASSES, "-o", "masks", "--summary", "table.csv")
+    assert segearth(*command).code == 0
+    again = segearth(*command)
+    assert again.code == 0
+    assert "skipped" in Path("table.csv").read_text()
+
+
+def test_polygons_of_a_run_that_goes_on_are_not_replaced_with_another_mask(here, segearth):
+    command = (*PREDICT, "-o", "m.tif", "--vector", "m.gpkg", "--work", "work", "--resume")
+    assert segearth(*command).code == 0
+    assert segearth(*command).code == 0
+    Path("m.tif").unlink()
+    Path("m.tif.aux.xml").unlink()
+    polygons = Path("m.gpkg").read_bytes()
+    done = segearth(*command)
+    assert done.code == 2
+    assert "m.gpkg: exists already" in done.err
+    assert Path("m.gpkg").read_bytes() == polygons

@@ -115,6 +115,8 @@ def geotiff(path: Path | None, option: str, *, several: bool) -> None:
 def _named(name: str, folder: Folder, *, pattern: bool) -> Iterator[str]:
     from segearth_cli.raster import exists, local_folder, local_path
 
+    if not name.strip():
+        raise UsageError("an input has no name; look for an empty variable or a stray '' on the command line")
     found = [name := plain(name)]
     if pattern and glob.has_magic(name) and local_path(name) is not None and not exists(name):
         found = [match for match in sorted(glob.glob(name, recursive=True)) if not match.endswith(_SIDE_FILES)]  # noqa: PTH207

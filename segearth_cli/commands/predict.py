@@ -191,7 +191,8 @@ class _DryRun:
 
         options, classes = self.settings.options, self.settings.classes
         opened = open_scene(scene, options.read)
-        plan = make_plan(opened, options, image_facts(self.settings.model.model).native)
+        model = image_facts(self.settings.model.model)
+        plan = make_plan(opened, options, model.native, model.patch)
         opened.close()
         pixel_bytes = 1 + (outputs.confidence is not None) + 4 * len(classes) * (outputs.scores is not None)
         facts: dict[str, Any] = {

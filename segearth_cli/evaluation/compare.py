@@ -137,10 +137,10 @@ def compare(
                 total += Tally(empty(len(classes)), kept=frozenset({("mask", own, int(targets[own]))}))
             for window in _bands(mask, options.block_pixels):
                 codes, valid = _codes(aligned, window)
-                labelled |= bool(valid.any())
                 wanted, seen = _wanted(codes, valid, classes, options.codes, nodata, label)
                 found = _found(mask, window, targets, len(classes))
                 outside = int(valid.size - np.count_nonzero(valid))
+                labelled |= any(code != nodata or target >= 0 for code, target in seen)
                 kept = frozenset(("label", code, target) for code, target in seen if code == nodata and target >= 0)
                 total += _tally(wanted, found, len(classes), options)
                 total += Tally(empty(len(classes)), labels=seen, outside=outside, kept=kept)

@@ -64,8 +64,8 @@ class Plan:
         return len(down) * len(across)
 
 
-def make_plan(scene: Scene, options: PredictOptions, native: int) -> Plan:
-    """The plan for a scene and a model's native window.
+def make_plan(scene: Scene, options: PredictOptions, native: int, patch: int = 1) -> Plan:
+    """The plan for a scene and a model's native window and patch, in pixels.
 
     Raises RasterError when the resolution cannot be meant for this scene, GridError when window and stride do not tile.
     """
@@ -76,6 +76,8 @@ def make_plan(scene: Scene, options: PredictOptions, native: int) -> Plan:
             f"{scene.path}: working size {cols} x {rows} px; choose a coarser --scale, --gsd or --long-side"
         )
     window = options.window or native
+    if window < patch:
+        raise GridError(f"--window {window}: holds no patch of the model; need at least {patch} px, best {native}")
     stride = options.stride if options.stride is not None else max(1, window // 2)
     if not 0 < stride <= window:
         raise GridError(f"--stride {stride}: must be between 1 and the window, {window} px")

@@ -98,7 +98,7 @@ def prepared(path: str, predictor: Predictor) -> Iterator[Prepared]:
             predictor.run.notice(line)
         assembled = predictor.model()
         with environment(path):
-            plan = make_plan(scene, predictor.options, assembled.native)
+            plan = make_plan(scene, predictor.options, assembled.native, assembled.segmenter.encoder.patch)
             known = identity(scene)
         facts = run_facts(scene, plan, assembled.facts, predictor.classes, predictor.options, known["fingerprint"])
         yield Prepared(path, scene, seal, plan, known, facts, predictor)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from segearth_cli.errors import RasterError
 
@@ -14,6 +16,8 @@ SUFFIXES = frozenset(
     {".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
 )  # by which rasters are found in folders and archives; any other file can be named on its own
 
+_LONGEST = 160  # bytes of a stem; file systems take names of 255
+_ENDINGS = (".mask", ".confidence", ".scores")  # of our own stems
 _CONNECTION = re.compile(r"[A-Za-z]\w+:")  # NETCDF:"a.nc":v; one letter would be a drive
 
 
@@ -26,6 +30,26 @@ def local_path(name: str) -> Path | None:
     if "://" in name or name.startswith("/vsi"):
         return None
     return None if _CONNECTION.match(name) and not exists(name) else Path(name)
+
+
+def stem(path: str) -> str:
+    """The name of a raster's file without folder and last suffix, also for URLs and /vsi paths.
+
+    One too long to take the endings of what we write is cut, and a hash of the whole keeps it apart from others.
+
+    >>> stem("/data/a.b.tif"), stem("https://host/x.tif?token=1"), stem("zip://a.zip!b.tif")
+    ('a.b', 'x', 'b')
+    """
+    if "://" in path:
+        url = urlsplit(path)
+        path = (url.netloc + url.path).rpartition("!")[2]
+    name = Path(path).stem or "scene"
+    ending = next((ending for ending in _ENDINGS if name.endswith(ending)), "")
+    raw = os.fsencode(name.removesuffix(ending))
+    if len(raw) <= _LONGEST:
+        return name
+    start = os.fsdecode(raw[: _LONGEST - 9]).encode(errors="ignore").decode()
+    return f"{start}-{hashlib.sha256(raw).hexdigest()[:8]}{ending}"
 
 
 def local_folder(name: str) -> Path | None:

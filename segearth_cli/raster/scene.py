@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +14,7 @@ from segearth_cli.errors import RasterError
 from segearth_cli.raster.datasets import environment, open_dataset
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.ground import Ground
+from segearth_cli.raster.paths import stem
 from segearth_cli.raster.remote import UNREADABLE, patiently, reason
 from segearth_cli.raster.resample import resampling
 from segearth_cli.raster.validity import Validity, coarse, pixels
@@ -23,18 +22,6 @@ from segearth_cli.raster.validity import Validity, coarse, pixels
 SOME_DATA = 1e-6  # share of a resampled pixel that must be data
 TIE = 2**-20  # lifts means of exactly .5, common where sizes have a simple ratio, out of reach of rounding errors
 FLAT = 1e-12  # of a stretch's span; less is taken for it
-
-
-def stem(path: str) -> str:
-    """The name of a scene's file without folder and last suffix, also for URLs and /vsi paths.
-
-    >>> stem("/data/a.b.tif"), stem("https://host/x.tif?token=1"), stem("zip://a.zip!b.tif")
-    ('a.b', 'x', 'b')
-    """
-    if "://" in path:
-        url = urlsplit(path)
-        path = (url.netloc + url.path).rpartition("!")[2]
-    return Path(path).stem or "scene"
 
 
 @dataclass(frozen=True, slots=True)

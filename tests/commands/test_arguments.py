@@ -48,6 +48,13 @@ def test_no_input_is_told(monkeypatch, arguments):
         inputs(arguments, itself)
 
 
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_not_the_current_folder(name):
+    touch("a.tif")
+    with pytest.raises(UsageError, match="no name"):
+        inputs([name], rasters_in)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -231,3 +238,23 @@ def test_a_name_of_another_format_than_geotiff_is_refused(segearth, model_dir, w
     done = segearth("predict", scene, write_raster("t.tif", noise(3, 30, 30)), *small(model_dir), option, "m.tif")
     assert (done.code, done.out, len(done.lines)) == (2, "", 1)
     assert "name a folder" in done.err
+
+
+@pytest.mark.parametrize("name", ["x" * 249, "ä" * 124, "x" * 161, "x" * 158])
+def test_a_name_as_long_as_a_file_can_have_is_read_and_gives_names_that_fit(
+    segearth, model_dir, write_raster, noise, name
+):
+    first, second = name[:-1] + "1", name[:-1] + "2"
+    scenes = [write_raster(f"{one}.tif", noise(3, 30, 30)) for one in (first, second)]
+    done = segearth("predict", *scenes, *small(model_dir), "-o", "out", "--confidence", "out", "-q")
+    assert (done.code, done.err) == (0, "")
+    masks = done.out.splitlines()
+    assert all(Path(mask).is_file() for mask in masks)
+    assert len(set(masks)) == 2
+    done = segearth("vectorize", *masks, "-o", "out", "-q")
+    assert (done.code, done.err, len(set(done.out.splitlines()))) == (0, "", 2)
+    Path("labels").mkdir()
+    for mask, one in zip(masks, (first, second), strict=True):
+        Path(f"labels/{one}.tif").write_bytes(Path(mask).read_bytes())
+    done = segearth("evaluate", "out", "labels", "--classes", "a,b,background", "-q", "--json", "-")
+    assert (done.code, done.err) == (0, "")

@@ -124,6 +124,14 @@ def test_masked_pixels_are_left_out_and_told(tmp_path, figures):
     assert figures(mask, write(tmp_path / "k.tif", TRUTH, **PLACE), *LIST)["pixels_nodata"] == 200
 
 
+@pytest.mark.parametrize("nodata", [255, 9])
+def test_a_label_of_nodata_alone_is_told(tmp_path, segearth, nodata):
+    label = write(tmp_path / "l.tif", np.full_like(TRUTH, nodata), nodata=nodata, **PLACE)
+    done = segearth("evaluate", write(tmp_path / "m.tif", MASK, **PLACE), label, *LIST)
+    assert (done.code, done.out, len(done.lines)) == (1, "", 1)
+    assert "the label holds no data there" in done.err
+
+
 def test_the_rows_of_label_codes_account_for_every_pixel(tmp_path, figures):
     label = TRUTH.copy()
     label[:3], label[3:5] = 255, 77

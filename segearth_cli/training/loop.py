@@ -22,6 +22,7 @@ from segearth_cli.model import Encoder, Upsampler
 from segearth_cli.raster import ReadOptions, parse_bands
 from segearth_cli.training import checkpoint
 from segearth_cli.training.collection import Collection
+from segearth_cli.training.objective import LOSS
 from segearth_cli.training.pictures import save_curves, save_looks
 from segearth_cli.training.recipe import FREE, Recipe
 from segearth_cli.training.step import Figures, Learner, Peers
@@ -250,6 +251,7 @@ class Run:
         recipe = {name: value for name, value in asdict(self.recipe).items() if name not in FREE}
         return {
             **recipe,
+            "loss": LOSS,
             "model_sha256": self.clip.sha256,
             "devices": self.job.peers.world,
             "images": hashlib.sha256(names.encode()).hexdigest(),

@@ -21,6 +21,7 @@ from segearth_cli.model import Dense, Upsampler
 MARGIN = 20  # pixels reflected around a crop before it is shifted
 MAX_ZOOM = 2.0
 PROJECTED = 30  # dimensions in which features are compared (Johnson-Lindenstrauss)
+LOSS = "projections by image, exp(conv + 0.1)"  # told apart from former losses in checkpoints
 BLUR = 1.0  # sigma in pixels of the 5-tap Gaussian
 
 
@@ -77,9 +78,9 @@ def transform(maps: Tensor, operators: Operators) -> Tensor:
     return torch.matmul(columns, torch.matmul(rows, maps.flatten(-2)).view(maps.shape))
 
 
-def projection(channels: int, like: Tensor) -> Tensor:
-    """A random projection (C, 30) with columns of unit length, from torch's own random state."""
-    return F.normalize(torch.randn(channels, PROJECTED, device=like.device, dtype=like.dtype), dim=0)
+def projections(images: int, channels: int, like: Tensor) -> Tensor:
+    """A random projection for each image, (B, C, 30), with columns of unit length, from torch's own random state."""
+    return F.normalize(torch.randn(images, channels, PROJECTED, device=like.device, dtype=like.dtype), dim=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,8 @@ class View:
     """(B, 3, H, W): normalised, jittered."""
     tokens: Tensor
     """(B, C, h, w): the encoder's features of `image`."""
-    projection: Tensor
-    """(C, 30): columns of unit length, drawn for each jitter."""
+    projections: Tensor
+    """(B, C, 30): columns of unit length, drawn for each image and each jitter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ class Objective(nn.Module):
             coarse.append(down)
             errors.append(error)
         seen = view.tokens.permute(0, 2, 3, 1)
-        squares = ((torch.stack(coarse) - seen) @ view.projection).square()
+        squares = ((torch.stack(coarse) - seen) @ view.projections.unsqueeze(1)).square()
         deviation: Tensor = self.uncertainty(seen)
         likelihood = squares / (2 * deviation.square()) + deviation.log()
         return Losses(likelihood.mean(), torch.stack(errors).mean(), squares.detach().mean())
@@ -187,7 +188,7 @@ class Uncertainty(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """The deviation (..., 1) that is expected of features (..., C)."""
-        return torch.exp(0.1 * self.net(features) + 0.1).clamp(min=1e-4)
+        return torch.exp(self.net(features) + 0.1).clamp(min=1e-4)
 
 
 class Decoder(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from segearth_cli.errors import TrainingError
 from segearth_cli.model import Dense, Encoder, Upsampler
-from segearth_cli.training.objective import Jitter, Losses, Objective, View, projection, transform
+from segearth_cli.training.objective import Jitter, Losses, Objective, View, projections, transform
 from segearth_cli.training.pictures import Look
 
 WARM_UP = 10  # steps with gradients cut to CUT
@@ -119,9 +119,10 @@ class Learner:
         sums = torch.zeros(3, device=self.device)
         for _ in range(self.jitters):
             jitter = Jitter.draw(image.shape[-2], image.shape[-1], rng)
-            project = projection(self.encoder.channels, image)
-            for pixels, seen in zip(torch.split(image, self.part), torch.split(tokens, self.part), strict=True):
-                losses = self.objective(pixels, seen, self.view(pixels, jitter, project))
+            project = projections(len(image), self.encoder.channels, image)
+            parts = zip(*(torch.split(whole, self.part) for whole in (image, tokens, project)), strict=True)
+            for pixels, seen, projected in parts:
+                losses = self.objective(pixels, seen, self.view(pixels, jitter, projected))
                 weight = len(pixels) / (len(image) * self.jitters)
                 ((losses.features + self.image_loss * losses.image) * weight).backward()
                 sums += weight * torch.stack([losses.features, losses.image, losses.error]).detach()
@@ -161,14 +162,13 @@ class Learner:
             rng = random.Random(self.seed)
             size = images.shape[-2], images.shape[-1]
             jitters = [Jitter.draw(*size, rng) for _ in range(VIEWS)]
-            project = projection(self.encoder.channels, torch.empty(0, device=self.device))
             ours, bilinear = [], []
             for pixels, ok in zip(images, valid, strict=True):
                 image = self.encoder.normalise(pixels[None].to(self.device), ok[None].to(self.device))
                 tokens = self.features(image)
                 dense, plain = self.upsampler.dense(tokens, image), resized(tokens, image)
                 for jitter in jitters:
-                    view = self.view(image, jitter, project)
+                    view = self.view(image, jitter, projections(1, self.encoder.channels, image))
                     ours.append(self.objective.losses(dense, view))
                     bilinear.append(self.objective.losses(plain, view))
         return _mean(ours), _mean(bilinear)

@@ -19,7 +19,7 @@ from segearth_cli.training.objective import (
     Uncertainty,
     View,
     blur,
-    projection,
+    projections,
     transform,
 )
 
@@ -70,8 +70,8 @@ def plain_losses(objective, image, tokens, jitter, seen, project):
     maps = plain_jitter(plain.upsample(tokens, image, objective.upsampler), jitter)
     down = plain_pooling(plain_blur(maps), objective.downsampler)
     net = objective.uncertainty.net
-    s = torch.exp(0.1 * (torch.einsum("bchw,c->bhw", seen, net.weight[0]) + net.bias) + 0.1).clamp(min=1e-4)[:, None]
-    error = torch.einsum("bchw,ck->bkhw", down - seen, project)
+    s = torch.exp(torch.einsum("bchw,c->bhw", seen, net.weight[0]) + net.bias + 0.1).clamp(min=1e-4)[:, None]
+    error = torch.einsum("bchw,bck->bkhw", down - seen, project)
     first, (norm, _, last, _) = objective.decoder.first, objective.decoder.rest
     x = F.conv2d(maps, first.weight[:, :, None, None], first.bias)
     mean, variance = x.mean(1, keepdim=True), x.var(1, keepdim=True, unbiased=False)
@@ -135,11 +135,12 @@ def test_pooling_is_a_softmax_over_the_pixels_of_each_patch(patch):
     torch.testing.assert_close(pooled, plain_pooling(features, net)[0].permute(1, 2, 0), **EXACT)
 
 
-def test_projections_have_unit_columns_and_are_fresh():
-    first, second = (projection(512, double(1)) for _ in range(2))
-    assert first.shape == (512, 30)
-    torch.testing.assert_close(first.norm(dim=0), torch.ones(30).double())
-    assert not torch.equal(first, second)
+def test_projections_have_unit_columns_and_are_fresh_for_each_image():
+    first, second = (projections(3, 512, double(1)) for _ in range(2))
+    assert first.shape == (3, 512, 30)
+    torch.testing.assert_close(first.norm(dim=1), torch.ones(3, 30).double())
+    drawn = [*first, *second]
+    assert all(not torch.equal(a, b) for i, a in enumerate(drawn) for b in drawn[:i])
 
 
 @pytest.mark.parametrize("channels", [4, 9])  # fewer and more than the 6 tokens: both ways to mix
@@ -149,7 +150,7 @@ def test_both_losses_are_the_published_ones(channels, patch, jitter):
     objective = make(channels, patch)
     image = double(2, 3, 2 * patch, 3 * patch)
     tokens, seen = double(2, channels, 2, 3), double(2, channels, 2, 3)
-    project = projection(channels, image)
+    project = projections(2, channels, image)
     jitter = Jitter(min(jitter.top, MARGIN), min(jitter.left, MARGIN), jitter.zoom, jitter.flip)
     losses = objective(image, tokens, view_of(jitter, image, seen, project))
     features, reconstruction = plain_losses(objective, image, tokens, jitter, seen, project)
@@ -161,7 +162,7 @@ def test_both_losses_are_the_published_ones(channels, patch, jitter):
 def test_gradients_of_both_losses_are_those_of_the_published_formulas(channels):
     objective = make(channels, 14)
     image, tokens, seen = double(2, 3, 28, 42), double(2, channels, 2, 3), double(2, channels, 2, 3)
-    project, jitter = projection(channels, image), Jitter(11, 30, 1.4, True)
+    project, jitter = projections(2, channels, image), Jitter(11, 30, 1.4, True)
     losses = objective(image, tokens, view_of(jitter, image, seen, project))
     ours = torch.autograd.grad(losses.features + losses.image, list(objective.parameters()))
     features, reconstruction = plain_losses(objective, image, tokens, jitter, seen, project)
@@ -200,7 +201,7 @@ def test_gradcheck_of_the_upsampler_through_its_rows_of_tiles():
 def test_only_what_is_meant_to_learn_gets_gradients():
     objective = make(4, 14).train()
     image, tokens = double(1, 3, 28, 28).requires_grad_(), double(1, 4, 2, 2)
-    view = view_of(Jitter(20, 20), image.detach(), double(1, 4, 2, 2), projection(4, image))
+    view = view_of(Jitter(20, 20), image.detach(), double(1, 4, 2, 2), projections(1, 4, image))
     losses = objective(image.detach(), tokens, view)
     (losses.features + 0.1 * losses.image).backward()
     silent = [name for name, p in objective.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
@@ -211,7 +212,7 @@ def test_only_what_is_meant_to_learn_gets_gradients():
 def test_dropout_acts_in_training_and_never_at_inference():
     objective = make(4, 14)
     image, tokens = double(1, 3, 28, 28), double(1, 4, 2, 2)
-    view = view_of(Jitter(20, 20), image, double(1, 4, 2, 2), projection(4, image))
+    view = view_of(Jitter(20, 20), image, double(1, 4, 2, 2), projections(1, 4, image))
     same = {objective(image, tokens, view).features.item() for _ in range(2)}
     different = {objective.train()(image, tokens, view).features.item() for _ in range(4)}
     assert len(same) == 1

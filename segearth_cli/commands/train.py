@@ -109,7 +109,7 @@ class _Place:
 
 def _run(names: list[str], tars: list[str], recipe: Recipe, out: Path, place: _Place) -> Upsampled | None:
     """Trains on the named images; None on all devices but the first, which reports."""
-    from segearth_cli.model import pick_device, pick_precision
+    from segearth_cli.model import pick_device, pick_precision, slow_precision
     from segearth_cli.raster import ReadOptions, parse_bands, parse_stretch
     from segearth_cli.training import Job, collect, train
     from segearth_cli.weights import choose, load_clip
@@ -119,6 +119,8 @@ def _run(names: list[str], tars: list[str], recipe: Recipe, out: Path, place: _P
         notice = (lambda _line: None) if place.quiet or peers.rank else console.note
         device = pick_device(device_name)
         precision = pick_precision(recipe.precision, device)
+        if line := slow_precision(recipe.precision, device):
+            notice(line)
         choice = choose(place.model, "none")
         if choice.note:
             notice(choice.note)

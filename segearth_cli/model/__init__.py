@@ -11,7 +11,7 @@ from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
     from segearth_cli.model.choices import Attention, Kernels
-    from segearth_cli.model.device import pick_device, pick_precision
+    from segearth_cli.model.device import pick_device, pick_precision, slow_precision
     from segearth_cli.model.encoder import Encoder
     from segearth_cli.model.gpu_stages import Fused
     from segearth_cli.model.jbu import JBU
@@ -35,13 +35,14 @@ __all__ = [
     "embed_phrases",
     "pick_device",
     "pick_precision",
+    "slow_precision",
 ]
 
 __getattr__ = lazy_face(
     __name__,
     {
         "choices": "Attention Kernels",
-        "device": "pick_device pick_precision",
+        "device": "pick_device pick_precision slow_precision",
         "encoder": "Encoder",
         "gpu_stages": "Fused",
         "jbu": "JBU",

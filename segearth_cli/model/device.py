@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import torch
 
 from segearth_cli.errors import SegEarthError, UsageError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+SLOW = 1.2  # times as long as in float32 is worth a line
 
 
 def pick_device(name: str) -> torch.device:
@@ -39,6 +43,34 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     if name not in PRECISIONS:
         raise UsageError(f"--precision {name}: choose auto, {', '.join(PRECISIONS)}")
     return PRECISIONS[name]
+
+
+def slow_precision(
+    name: str, device: torch.device, seconds: Callable[[torch.dtype], float] | None = None
+) -> str | None:
+    """One line for the user where a --precision that was chosen is slower than float32 on this CPU, else None.
+
+    seconds: that a product takes; None = measured here, because what a CPU multiplies itself and what by way of
+    float32 is not to be known from its name.
+    """
+    if name not in PRECISIONS or name == "fp32" or device.type != "cpu":
+        return None
+    seconds = seconds or _product_seconds
+    times = seconds(PRECISIONS[name]) / seconds(torch.float32)
+    if times <= SLOW:
+        return None
+    return f"--precision {name}: a product takes {times:.1f} times as long as in fp32 on this CPU; fp32 is faster"
+
+
+def _product_seconds(dtype: torch.dtype) -> float:
+    """The shortest of some products in this thread; 10 ms at worst."""
+    a, b = torch.zeros(64, 256, dtype=dtype), torch.zeros(256, 512, dtype=dtype)
+    taken = []
+    for _ in range(4):  # the first warms up
+        started = time.thread_time()
+        torch.mm(a, b)
+        taken.append(time.thread_time() - started)
+    return max(min(taken), 1e-7)
 
 
 def _native_bfloat16() -> bool:

@@ -10,7 +10,7 @@ import torch
 
 from segearth_cli.classes import ClassSet
 from segearth_cli.files import cache_dir
-from segearth_cli.model import Encoder, Fused, Segmenter, pick_device, pick_precision
+from segearth_cli.model import Encoder, Fused, Segmenter, pick_device, pick_precision, slow_precision
 from segearth_cli.weights.load import load_clip, load_upsampler
 from segearth_cli.weights.options import ModelOptions
 from segearth_cli.weights.phrase_cache import phrase_embeddings, unknown_words
@@ -42,6 +42,8 @@ def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], N
     """
     device = pick_device(options.device)
     precision = pick_precision(options.precision, device)
+    if line := slow_precision(options.precision, device):
+        notice(line)
     clip = load_clip(options.model)
     phrases = phrase_embeddings(clip.sha256, clip.model, clip.tokenizer, classes.queries, cache_dir())
     encoder = Encoder(

@@ -21,28 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 MODULE_LINES, FUNCTION_LINES = 350, 60
-
-# Modules whose dataclasses have fields without a docstring of their own; to be empty.
-UNDOCUMENTED = {
-    "commands/sharding",
-    "evaluation/compare",
-    "jobs/manifest",
-    "jobs/run_folder",
-    "model/gpu_stages",
-    "model/tiles",
-    "model/upsampler",
-    "model/window_cache",
-    "prediction/plan",
-    "raster/georeference",
-    "raster/ground",
-    "raster/mask_reader",
-    "raster/mask_writer",
-    "raster/scene",
-    "vector/layers",
-    "vector/vectorize",
-    "weights/assembly",
-}
-TAKES_PRIVATE_NAMES = {"test_gpu_stages.py"}  # to be empty
+LONG_MODULES = {"files": 420}  # longer, and not to grow: every way in which a file may be written, in one place
 
 
 def place(path):
@@ -90,8 +69,6 @@ def test_every_field_of_a_public_dataclass_tells_what_it_holds(path):
         if isinstance(node, ast.ClassDef) and is_public(name) and is_dataclass(node)
         for field in fields_without_docstring(node)
     ]
-    if silent and place(path) in UNDOCUMENTED:
-        pytest.xfail(f"{len(silent)} fields still told by their class")
     assert silent == [], f"{place(path)}: put a docstring under {', '.join(silent)}"
 
 
@@ -115,7 +92,7 @@ def is_of_a_protocol(node):
 @each(MODULES)
 def test_no_module_and_no_function_is_longer_than_a_reader_holds(path):
     lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= MODULE_LINES, f"{place(path)}: {lines} lines, split it"
+    assert lines <= LONG_MODULES.get(place(path), MODULE_LINES), f"{place(path)}: {lines} lines, split it"
     for name, node in definitions(parsed(path)):
         if not isinstance(node, ast.ClassDef):
             length = node.end_lineno - node.body[0].lineno + 1  # a signature that Typer reads is no logic
@@ -131,8 +108,6 @@ def test_no_test_takes_a_private_name(path):
             taken |= {alias.name for alias in node.names if re.match("_[^_]", alias.name)}
         elif isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr) and not own(node.value):
             taken.add(ast.unparse(node))
-    if taken and path.name in TAKES_PRIVATE_NAMES:
-        pytest.xfail(f"takes {', '.join(sorted(taken))}")
     assert taken - {"os._exit"} == set()
 
 

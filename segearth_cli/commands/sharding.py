@@ -191,10 +191,15 @@ class Sharded:
     """Runs one scene after another in shards, each in its folder."""
 
     sharding: Sharding
-    folders: dict[str, Path]  # by scene
+    """How scenes are cut and dealt."""
+    folders: dict[str, Path]
+    """The run's folder of each scene."""
     model: ModelOptions
+    """Which model, for processes that load it themselves."""
     predictor: Predictor
+    """What makes a mask in this process."""
     as_json: bool
+    """Whether a JSON object is printed instead of a path."""
 
     def __post_init__(self) -> None:
         self._numbers = {scene: number for number, scene in enumerate(self.folders)}

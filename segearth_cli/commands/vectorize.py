@@ -63,14 +63,14 @@ def vectorize(
     from segearth_cli.errors import SegEarthError, UsageError
     from segearth_cli.gate import Target, admit
     from segearth_cli.raster import files_of, parse_area, parse_length
-    from segearth_cli.vector import Options, output_path
+    from segearth_cli.vector import VectorizeOptions, output_path
     from segearth_cli.vector import vectorize as run
 
     if connectivity not in (4, 8):
         raise UsageError(f"--connectivity {connectivity}: need 4 or 8")
     if format is not None and format.casefold().lstrip(".") not in FORMATS:
         raise UsageError(f"--format {format}: unknown; use one of {', '.join(FORMATS)}")
-    options = Options(
+    options = VectorizeOptions(
         classes=None if classes is None else _names(classes),
         min_area=parse_area(min_area, "--min-area") if min_area else None,
         fill_holes=parse_area(fill_holes, "--fill-holes") if fill_holes else None,

@@ -244,10 +244,12 @@ def finish_outputs(prepared: Prepared, outputs: Outputs) -> None:
     """What is left to do when the rasters of a scene are there: they are dated, and polygons drawn where asked for."""
     date_after(outputs, prepared.scene)
     if outputs.vector is not None:
-        from segearth_cli.vector import Options, vectorize
+        from segearth_cli.vector import VectorizeOptions, vectorize
 
         vectorize(
-            outputs.mask, outputs.vector, Options(confidence=outputs.confidence, quiet=prepared.predictor.run.quiet)
+            outputs.mask,
+            outputs.vector,
+            VectorizeOptions(confidence=outputs.confidence, quiet=prepared.predictor.run.quiet),
         )
 
 

@@ -25,10 +25,12 @@ _MOST_PIECES = 32_768  # of one edge
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A length or an area with its unit: `px`, or metres (`m`, `m2`)."""
+    """A length or an area, as it was given."""
 
     value: float
+    """How many of the unit."""
     unit: str
+    """`px`, or metres: `m` for a length, `m2` for an area."""
 
 
 def parse_length(text: str, option: str) -> Size:

@@ -5,6 +5,6 @@ Knows no model and no scene, only masks.
 """
 
 from segearth_cli.vector.layers import driver
-from segearth_cli.vector.vectorize import Options, output_path, vectorize
+from segearth_cli.vector.vectorize import VectorizeOptions, output_path, vectorize
 
-__all__ = ["Options", "driver", "output_path", "vectorize"]
+__all__ = ["VectorizeOptions", "driver", "output_path", "vectorize"]

@@ -28,26 +28,30 @@ SHAPEFILE_NAMES = {"perimeter_m": "perim_m"}  # at most ten characters
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What a vector layer is, before its features. crs: WKT or None. geometry: Polygon or MultiPolygon.
-
-    fields: some of FIELDS. colors: class name -> colour, complete when the file is closed.
-    pixel: side of a pixel in the units of the CRS.
-    """
+    """What a vector layer is, before its features."""
 
     name: str
+    """Of the layer, where the format has one."""
     crs: str | None
+    """As WKT; None = the mask's own pixel coordinates."""
     geometry: str
+    """Polygon or MultiPolygon."""
     fields: tuple[str, ...]
+    """Some of FIELDS, in their order."""
     colors: dict[str, Color]
+    """Class name -> colour, complete when the file is closed."""
     pixel: float
+    """Side of a pixel in the units of the CRS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """F features: geometry (F,) in the layer's CRS, columns: field -> values (F,)."""
+    """F features of a layer."""
 
     geometry: NDArray[Any]
+    """(F,): of shapely, in the layer's CRS."""
     columns: Mapping[str, NDArray[Any]]
+    """Field -> its values, (F,)."""
 
 
 Write = Callable[[Features], None]

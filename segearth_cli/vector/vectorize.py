@@ -30,42 +30,51 @@ Step = Callable[[Iterable[Shapes]], Iterable[Shapes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What to draw and how.
-
-    classes: names or codes, None = all but background and nodata. min_area: smaller pieces join their largest
-    neighbour. fill_holes: smaller holes are filled. simplify: tolerance. confidence: raster whose mean is taken. rows:
-    height of the strips a mask is read in, None = chosen by its width; no result depends on it.
-    """
+class VectorizeOptions:
+    """What to draw of a mask, and how."""
 
     classes: tuple[str, ...] | None = None
+    """Names or codes; None = all but background and nodata."""
     min_area: Size | None = None
+    """Pieces smaller than this join their largest neighbour."""
     fill_holes: Size | None = None
+    """Holes smaller than this are filled."""
     simplify: Size | None = None
+    """How far a simpler border may be from the true one."""
     smooth: bool = False
+    """Whether corners are rounded."""
     regularize: bool = False
+    """Whether outlines get right angles."""
     dissolve: bool = False
+    """Whether all polygons of a class become one feature."""
     connectivity: Literal[4, 8] = 4
+    """Whether pixels that meet at a corner only belong together: 4 = no, 8 = yes."""
     confidence: Path | None = None
+    """A raster whose mean is told of each feature."""
     rows: int | None = None
+    """Height of the strips a mask is read in, which changes no result; None = chosen by its width."""
     quiet: bool = False
+    """Whether no progress is shown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
-    """What was written: polygons counts the features of each class by name."""
+class Vectorized:
+    """What was written."""
 
     path: Path
+    """The vector file."""
     polygons: dict[str, int]
+    """Features of each class, by name."""
     seconds: float
+    """Time on the clock."""
 
 
-def vectorize(path: str | Path, out: Path, options: Options | None = None) -> Summary:
+def vectorize(path: str | Path, out: Path, options: VectorizeOptions | None = None) -> Vectorized:
     """Write the classes of the mask `path` as polygons to `out`, in the format of its suffix; an old file is replaced.
 
     Raises RasterError for a mask that cannot be read, VectorError for a file that cannot be written, UsageError.
     """
-    options = options or Options()
+    options = options or VectorizeOptions()
     started = time.monotonic()
     vectors.driver(out)
     mask = read_mask(str(path))
@@ -86,10 +95,10 @@ def vectorize(path: str | Path, out: Path, options: Options | None = None) -> Su
                     layer.colors.update((mask.name(code), mask.color(code)) for code in np.unique(batch.code).tolist())
                     write(features)
                     _count(counts, features.columns["class"])
-    return Summary(out, counts, time.monotonic() - started)
+    return Vectorized(out, counts, time.monotonic() - started)
 
 
-def _notes(mask: Mask, ground: Ground, out: Path, options: Options) -> None:
+def _notes(mask: Mask, ground: Ground, out: Path, options: VectorizeOptions) -> None:
     if options.quiet:
         return
     if ground.crs is None:
@@ -101,7 +110,7 @@ def _notes(mask: Mask, ground: Ground, out: Path, options: Options) -> None:
         note(f"{out}: Shapefile names have ten characters at most: perimeter_m is called perim_m")
 
 
-def _cleaned(mask: Mask, kept: frozenset[int] | None, ground: Ground, options: Options, folder: Path) -> Mask:
+def _cleaned(mask: Mask, kept: frozenset[int] | None, ground: Ground, options: VectorizeOptions, folder: Path) -> Mask:
     """The mask without small pieces and small holes, as a raster in `folder`."""
     rows = options.rows or mask.rows
     if options.min_area:
@@ -112,7 +121,9 @@ def _cleaned(mask: Mask, kept: frozenset[int] | None, ground: Ground, options: O
     return mask
 
 
-def _drawn(mask: Mask, kept: frozenset[int] | None, ground: Ground, options: Options, label: str) -> Iterable[Shapes]:
+def _drawn(
+    mask: Mask, kept: frozenset[int] | None, ground: Ground, options: VectorizeOptions, label: str
+) -> Iterable[Shapes]:
     """Shapes in map coordinates, in batches."""
     recode = Recoding(mask, kept)
     rows = options.rows or mask.rows
@@ -141,7 +152,7 @@ def _drawn(mask: Mask, kept: frozenset[int] | None, ground: Ground, options: Opt
             yield Shapes(geometry, recode.codes(batch.code), batch.sums)
 
 
-def _steps(ground: Ground, options: Options) -> Iterator[Step]:
+def _steps(ground: Ground, options: VectorizeOptions) -> Iterator[Step]:
     if options.simplify:
         tolerance = ground.pixels(options.simplify)
         yield lambda batches: shapes.simplified(batches, tolerance)
@@ -153,7 +164,9 @@ def _steps(ground: Ground, options: Options) -> Iterator[Step]:
         yield shapes.joined_diagonally
 
 
-def _layer(mask: Mask, kept: frozenset[int] | None, ground: Ground, out: Path, options: Options) -> vectors.Layer:
+def _layer(
+    mask: Mask, kept: frozenset[int] | None, ground: Ground, out: Path, options: VectorizeOptions
+) -> vectors.Layer:
     fields = tuple(name for name in vectors.FIELDS if name != "confidence" or options.confidence)
     multi = options.dissolve or options.connectivity == 8
     codes = sorted(kept if kept is not None else mask.names.keys() - {mask.background, mask.nodata})
@@ -163,7 +176,7 @@ def _layer(mask: Mask, kept: frozenset[int] | None, ground: Ground, out: Path, o
     return vectors.Layer(out.stem, crs, "MultiPolygon" if multi else "Polygon", fields, colors, pixel)
 
 
-def _features(batch: Shapes, mask: Mask, ground: Ground, options: Options) -> vectors.Features:
+def _features(batch: Shapes, mask: Mask, ground: Ground, options: VectorizeOptions) -> vectors.Features:
     geometry = batch.geometry
     if options.dissolve or options.connectivity == 8:
         geometry = _multi(geometry)

@@ -18,7 +18,7 @@ from rasterio.transform import Affine, from_origin
 from segearth_cli.classes import CLASSES_TAG, parse, to_tag, with_background
 from segearth_cli.errors import RasterError, UsageError
 from segearth_cli.raster import ground
-from segearth_cli.vector.vectorize import Options, vectorize
+from segearth_cli.vector.vectorize import VectorizeOptions, vectorize
 
 UTM_METRE = pyproj.Proj("EPSG:32633").get_factors(13.7283, 45.1462).meridional_scale  # map metres a metre on the ground
 NORTH_UP = from_origin(400_000, 5_000_000, 0.5, 0.5)
@@ -48,7 +48,7 @@ def read(path):
 
 
 def run(mask, out, **options):
-    vectorize(mask, out, Options(quiet=True, **options))
+    vectorize(mask, out, VectorizeOptions(quiet=True, **options))
     return read(out)
 
 

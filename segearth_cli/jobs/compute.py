@@ -211,8 +211,12 @@ class Failures:
         except SegEarthError as e:
             self.add(shard, e)
             return None
-        self._in_a_row = 0
+        self.passed()
         return state
+
+    def passed(self) -> None:
+        """Notes that a shard was computed: what failed before it does not ail all."""
+        self._in_a_row = 0
 
     def add(self, shard: Shard, error: BaseException | None) -> None:
         """Counts a failure; error: None for a shard that was given up without one.

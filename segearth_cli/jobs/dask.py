@@ -60,6 +60,7 @@ def _compute(client: Any, work: Session, shards: Sequence[Shard], failures: Fail
             error = future.exception() if future.status == "error" else None
             if future.status == "finished" and error is None:
                 advance(1)
+                failures.passed()
             elif attempts[shard] <= RETRIES and not isinstance(error, SceneChangedError):
                 attempts[shard] += 1
                 again = submit(shard)

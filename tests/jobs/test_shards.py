@@ -279,7 +279,7 @@ def test_interrupted_it_ends_at_once_and_goes_on_with_resume(tmp_path, model, sc
     got = command(tmp_path, model, *run, after=started, act=lambda pid: os.kill(pid, sent))
     assert got == (code, f"segearth: {line}\n")
     done = len(records(tmp_path / "work"))
-    assert 2 < done < 20
+    assert 2 <= done < 20  # the record that was on its way to the disk is taken back
     assert not (tmp_path / "mask.tif").exists()
     assert leftovers(tmp_path / "work") == []
     assert command(tmp_path, model, *run)[1].endswith("go on with --resume, or choose another folder\n")

@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from segearth_cli import __version__
-from segearth_cli.commands import evaluate, flags, merge, models, predict, train, vectorize
+from segearth_cli.commands import evaluate, flags, inspect, merge, models, predict, train, vectorize
 from segearth_cli.console import note
 from segearth_cli.errors import SegEarthError
 
@@ -29,6 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("evaluate")(evaluate.evaluate)
+app.command("inspect", cls=flags.PanelCommand)(inspect.inspect)
 app.command("merge")(merge.merge)
 app.command("predict", cls=flags.PanelCommand)(predict.predict)
 app.command("train-upsampler", cls=flags.PanelCommand)(train.train_upsampler)

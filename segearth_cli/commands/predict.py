@@ -12,6 +12,7 @@ import typer
 from segearth_cli import console
 from segearth_cli.commands.arguments import INPUTS, geotiff
 from segearth_cli.commands.flags import flags_of
+from segearth_cli.commands.inspect import as_json as reading_as_json
 from segearth_cli.commands.many import each, raise_failed
 from segearth_cli.commands.results import show
 from segearth_cli.commands.sharding import (
@@ -87,7 +88,9 @@ class Telling:
     """What a run says of itself."""
 
     dry_run: bool = option(
-        False, help="Print windows, working size, memory and disk; compute nothing.", panel="Messages"
+        False,
+        help="Print windows, working size, memory, disk and how the scene is read; compute nothing.",
+        panel="Messages",
     )
     """Compute nothing, tell what it would take."""
     as_json: bool = option(
@@ -186,7 +189,7 @@ class _DryRun:
         from dataclasses import asdict
 
         from segearth_cli.prediction import estimate, make_plan
-        from segearth_cli.raster import open_scene
+        from segearth_cli.raster import inspect_scene, open_scene
         from segearth_cli.weights import image_facts
 
         options, classes = self.settings.options, self.settings.classes
@@ -194,6 +197,7 @@ class _DryRun:
         model = image_facts(self.settings.model.model)
         plan = make_plan(opened, options, model.native, model.patch)
         opened.close()
+        reading = inspect_scene(scene, options.read)
         pixel_bytes = 1 + (outputs.confidence is not None) + 4 * len(classes) * (outputs.scores is not None)
         facts: dict[str, Any] = {
             "scene": scene,
@@ -218,7 +222,8 @@ class _DryRun:
             f"{facts['windows']} windows of {plan.window} px every {plan.stride} px, {shards}"
             f"memory about {facts['memory'] / 1e9:.2f} GB beside the model, disk up to {facts['disk'] / 1e9:.2f} GB"
         )
-        show(line, facts, as_json=self.as_json)
+        facts["reading"] = reading_as_json(reading)
+        show("\n".join([line, *list(reading.lines())[1:]]), facts, as_json=self.as_json)
 
 
 def _each(names: list[str], outputs: list[Outputs], act: Any) -> None:

@@ -15,5 +15,13 @@ def show(text: str | Path, facts: Mapping[str, Any], *, as_json: bool) -> None:
 
     Of URLs neither queries nor user:password are printed.
     """
-    told = {key: without_secrets(value) if isinstance(value, str) else value for key, value in facts.items()}
-    answer(json.dumps(told, ensure_ascii=False) if as_json else without_secrets(str(text)))
+    answer(json.dumps(_told(facts), ensure_ascii=False) if as_json else without_secrets(str(text)))
+
+
+def _told(value: Any) -> Any:
+    """A JSON value whose texts, however deep, hold no secrets."""
+    if isinstance(value, Mapping):
+        return {key: _told(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_told(inner) for inner in value]
+    return without_secrets(value) if isinstance(value, str) else value

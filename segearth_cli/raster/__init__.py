@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from segearth_cli.raster.grid import Window, blocks, starts, touching, window_weights, windows, working_size
     from segearth_cli.raster.ground import Ground, Size, densified, parse_area, parse_length
+    from segearth_cli.raster.inspection import Inspection, inspect_scene
     from segearth_cli.raster.mask_reader import Mask, Recoding, is_result, mask_strips, read_mask, read_tags
     from segearth_cli.raster.mask_writer import BLOCK, Rows, label, layouts, writing
     from segearth_cli.raster.open import open_scene
@@ -40,6 +41,7 @@ __all__ = [
     "Frame",
     "Georeferenced",
     "Ground",
+    "Inspection",
     "Mask",
     "Outputs",
     "ReadOptions",
@@ -58,6 +60,7 @@ __all__ = [
     "frame_from_json",
     "frame_to_json",
     "identity",
+    "inspect_scene",
     "is_remote",
     "is_result",
     "label",
@@ -97,6 +100,7 @@ __getattr__ = lazy_face(
         "georeference": "Frame Georeferenced frame_from_json frame_to_json region_georeference",
         "grid": "Window blocks starts touching window_weights windows working_size",
         "ground": "Ground Size densified parse_area parse_length",
+        "inspection": "Inspection inspect_scene",
         "mask_reader": "Mask Recoding is_result mask_strips read_mask read_tags",
         "mask_writer": "BLOCK Rows label layouts writing",
         "open": "open_scene",

@@ -19,6 +19,7 @@ from segearth_cli import __version__
 from segearth_cli.commands import evaluate, flags, inspect, merge, models, predict, train, vectorize
 from segearth_cli.console import note
 from segearth_cli.errors import SegEarthError
+from segearth_cli.raster import UNTRUSTED
 
 app = typer.Typer(
     name="segearth",
@@ -50,6 +51,12 @@ def _root(
     version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    untrusted: Annotated[  # noqa: ARG001 - `run` takes it from anywhere on the line
+        bool,
+        typer.Option(
+            "--untrusted", help="For rasters of strangers, before or after the command: see docs/services.md."
+        ),
+    ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -69,7 +76,7 @@ def run() -> int:
     signal.signal(signal.SIGTERM, _terminate)
     logging.getLogger("rasterio").propagate = False  # what matters of GDAL's messages reaches the user as an error line
     try:
-        code = app(standalone_mode=False, prog_name="segearth")
+        code = app(_arguments(sys.argv[1:]), standalone_mode=False, prog_name="segearth")
         sys.stdout.flush()
         if code == 130:  # Typer's word for Ctrl-C
             return _fail("interrupted", 130)
@@ -92,6 +99,13 @@ def run() -> int:
         context = getattr(e, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context else ""
         return _fail(f"{e.format_message()}{hint}", getattr(e, "exit_code", 2))
+
+
+def _arguments(given: list[str]) -> list[str]:
+    """The command line without `--untrusted`, which holds for this process and all that it starts."""
+    if "--untrusted" in given:
+        os.environ[UNTRUSTED] = "1"
+    return [argument for argument in given if argument != "--untrusted"]
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.open import open_scene
     from segearth_cli.raster.options import Blend, ReadOptions, parse_bands, parse_nodata, parse_stretch
     from segearth_cli.raster.outputs import Outputs
-    from segearth_cli.raster.paths import SUFFIXES, exists, local_folder, local_path, rasters_below, stem
+    from segearth_cli.raster.paths import SUFFIXES, UNTRUSTED, exists, local_folder, local_path, rasters_below, stem
     from segearth_cli.raster.remote import is_remote
     from segearth_cli.raster.scene import Chip, Scene
     from segearth_cli.raster.seal import Seal, check_unchanged, take_seal
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BLOCK",
     "SUFFIXES",
+    "UNTRUSTED",
     "Blend",
     "Chip",
     "Frame",
@@ -106,7 +107,7 @@ __getattr__ = lazy_face(
         "open": "open_scene",
         "options": "Blend ReadOptions parse_bands parse_nodata parse_stretch",
         "outputs": "Outputs",
-        "paths": "SUFFIXES exists local_folder local_path rasters_below stem",
+        "paths": "SUFFIXES UNTRUSTED exists local_folder local_path rasters_below stem",
         "remote": "is_remote",
         "scene": "Chip Scene",
         "seal": "Seal check_unchanged take_seal",

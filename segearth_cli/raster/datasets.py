@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import DatasetReader
 
 from segearth_cli.errors import RasterError
+from segearth_cli.raster import untrusted
 from segearth_cli.raster.paths import readable
 from segearth_cli.raster.remote import UNREADABLE, is_remote, network_settings, patiently, reason
 
@@ -26,7 +28,10 @@ def environment(path: str = "", *, remote: bool = False) -> rasterio.Env:
 
     Where the path, or what it refers to (`remote`), lies on the network also those that cloud-optimised GeoTIFFs want.
     """
-    settings = network_settings() if remote or is_remote(path) else {}
+    far = remote or is_remote(path)
+    settings = network_settings() if far else {}
+    if untrusted.on():
+        settings |= untrusted.SETTINGS | ({} if far else untrusted.OFFLINE)
     return rasterio.Env(GDAL_CACHEMAX=CACHE_MB, COMPRESS_OVERVIEW="DEFLATE", SPARSE_OK_OVERVIEW="TRUE", **settings)
 
 
@@ -38,10 +43,39 @@ def open_dataset(path: str | Path, *, remote: bool = False, **options: Any) -> A
     Raises RasterError when the file is absent or GDAL cannot read it.
     """
     name = str(path)
+    if untrusted.on():
+        return _open_untrusted(name, **options)
+    return _open(name, remote=remote, **options)
 
+
+def _open_untrusted(name: str, **options: Any) -> Any:
+    """A dataset that a stranger gave, once it and all that it names are looked through.
+
+    rasterio's reader takes a list of drivers, its `open` takes one.
+    """
+    sources, todo = set[str](), [name]
+    while todo:
+        source = todo.pop()
+        if source not in sources:
+            sources.add(source)
+            readable(source)
+            todo += untrusted.vrt_sources(source)
+    for source in sources - {name}:
+        with _open(source, opened=DatasetReader, driver=untrusted.drivers(source)) as dataset:
+            untrusted.check_size(source, dataset)
+    dataset = _open(name, opened=DatasetReader, driver=untrusted.drivers(name), **options)
+    try:
+        untrusted.check_size(name, dataset)
+    except RasterError:
+        dataset.close()
+        raise
+    return dataset
+
+
+def _open(name: str, *, remote: bool = False, opened: Callable[..., Any] = rasterio.open, **options: Any) -> Any:
     def act() -> Any:
         with environment(name, remote=remote), quietly():
-            return rasterio.open(name, **options)
+            return opened(name, **options)
 
     readable(name)
     try:

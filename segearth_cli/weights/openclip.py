@@ -10,6 +10,16 @@ from typing import Any
 
 from segearth_cli.errors import WeightsError
 
+_LARGEST = {
+    "embed_dim": 1 << 14,
+    "layers": 256,
+    "width": 1 << 14,
+    "image_size": 1 << 13,
+    "patch_size": 1 << 10,
+    "context_length": 1 << 14,
+    "vocab_size": 1 << 21,
+    "mlp_ratio": 32,
+}  # several times what the largest models have
 HUB_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
@@ -105,7 +115,17 @@ def model_config(path: Path, document: dict[str, Any]) -> dict[str, Any]:
     parts = [config.get(part) for part in ("vision_cfg", "text_cfg")] if isinstance(config, dict) else [None]
     if not all(isinstance(part, dict) for part in parts) or "embed_dim" not in config:
         raise WeightsError(f"{path}: no open_clip configuration: needs embed_dim, vision_cfg and text_cfg in model_cfg")
+    _check_sizes(path, config)
     return dict(config)
+
+
+def _check_sizes(path: Path, config: Mapping[str, Any]) -> None:
+    """Raises WeightsError for numbers no model has, which would take all memory before a weight is looked at."""
+    for part in (config, config["vision_cfg"], config["text_cfg"]):
+        for key, most in _LARGEST.items():
+            value = part.get(key)
+            if isinstance(value, int | float) and value > most:
+                raise WeightsError(f"{path}: {key} is {value}, need at most {most}")
 
 
 def read_json(path: Path) -> dict[str, Any]:

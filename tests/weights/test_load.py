@@ -319,6 +319,20 @@ def test_a_checkpoint_in_the_layout_of_custom_text_towers_is_the_same_model(smal
         torch.testing.assert_close(loaded[name], value, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("part", "key"),
+    [("vision_cfg", "layers"), ("vision_cfg", "width"), ("text_cfg", "vocab_size"), (None, "embed_dim")],
+)
+def test_a_configuration_that_would_take_all_memory_is_refused(folder, part, key):
+    document = json.loads((folder / "open_clip_config.json").read_text())
+    (document["model_cfg"] if part is None else document["model_cfg"][part])[key] = 10**9
+    (folder / "open_clip_config.json").write_text(json.dumps(document))
+    for act in (load_clip, image_facts):
+        with pytest.raises(WeightsError, match=f"{key} is 1000000000, need at most") as error:
+            act(str(folder))
+        one_line(error)
+
+
 # --- choosing --------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,146 @@
+"""What strangers' rasters may not do: reach outside their folder, onto the network, or for too much memory."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.shutil import copy
+
+from segearth_cli.errors import RasterError
+from segearth_cli.raster import Window, open_dataset, open_scene
+
+VRT = """<VRTDataset rasterXSize="40" rasterYSize="40">{more}
+  <VRTRasterBand dataType="Byte" band="1"{kind}><SimpleSource>{source}<SourceBand>1</SourceBand></SimpleSource>
+  </VRTRasterBand></VRTDataset>"""
+INSIDE = '<SourceFilename relativeToVRT="1">a.tif</SourceFilename>'
+
+
+@pytest.fixture(autouse=True)
+def _untrusted(monkeypatch, tmp_path):
+    monkeypatch.setenv("SEGEARTH_UNTRUSTED", "1")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def home(tmp_path, write_raster, noise):
+    """A stranger's folder with a.tif, and secret.tif beside the folder."""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    for name in ("theirs/a.tif", "secret.tif"):
+        write_raster(name, noise(1, 40, 40))
+    return folder
+
+
+def vrt(home, source=INSIDE, more="", kind="", name="x.vrt"):
+    path = home / name
+    path.write_text(VRT.format(source=source, more=more, kind=kind))
+    return str(path)
+
+
+def test_files_and_vrts_of_one_folder_are_read(home):
+    inner = vrt(home, name="inner.vrt")
+    outer = vrt(home, '<SourceFilename relativeToVRT="1">inner.vrt</SourceFilename>', name="outer.vrt")
+    pixels = [open_dataset(name).read(1) for name in (home / "a.tif", inner, outer)]
+    np.testing.assert_array_equal(pixels[0], pixels[1])
+    np.testing.assert_array_equal(pixels[0], pixels[2])
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        '<SourceFilename relativeToVRT="1">../secret.tif</SourceFilename>',
+        '<SourceFilename relativeToVRT="0">{folder}/../secret.tif</SourceFilename>',
+        "<SourceFilename>/etc/passwd</SourceFilename>",
+        "<sourcefilename>/etc/passwd</sourcefilename>",
+        '<SourceFilename relativeToVRT="1">link.tif</SourceFilename>',
+        "<SourceFilename>/vsicurl/http://127.0.0.1:9/x.tif</SourceFilename>",
+        "<SourceFilename>http://127.0.0.1:9/x.tif</SourceFilename>",
+        "<SourceFilename>WMS:http://127.0.0.1:9/?layers=x</SourceFilename>",
+        "<SourceFilename>&lt;VRTDataset rasterXSize='1'/&gt;</SourceFilename>",
+        '<SourceFilename relativeToVRT="1">steps.vrt</SourceFilename>',
+        '<SourceFilename relativeToVRT="1">wms.xml</SourceFilename>',
+    ],
+)
+@pytest.mark.parametrize("name", ["x.vrt", "x.tif"])
+def test_a_vrt_that_reaches_out_is_refused_in_one_line(home, named, name):
+    (home / "link.tif").symlink_to("../secret.tif")
+    vrt(home, '<SourceFilename relativeToVRT="1">../secret.tif</SourceFilename>', name="steps.vrt")
+    (home / "wms.xml").write_text(
+        "<GDAL_WMS><Service name='TMS'><ServerUrl>http://127.0.0.1:9/</ServerUrl></Service></GDAL_WMS>"
+    )
+    with pytest.raises(RasterError) as error:
+        open_scene(vrt(home, named.format(folder=home), name=name))
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        '<Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">/etc/passwd</MDI></Metadata>',
+        '<Metadata domain="GEOLOCATION"><MDI key="X_DATASET">../secret.tif</MDI></Metadata>',
+        "<GDALWarpOptions><Transformer><DEMPath>/etc/passwd</DEMPath></Transformer></GDALWarpOptions>",
+        '<Group SourceFilename="/etc/passwd"/>',
+    ],
+)
+def test_other_names_of_files_count_too(home, more):
+    with pytest.raises(RasterError, match="refused with --untrusted"):
+        open_dataset(vrt(home, more=more))
+
+
+@pytest.mark.parametrize(
+    "text", ["<VRTDataset", '<!DOCTYPE x [<!ENTITY a "b">]>' + VRT.format(source=INSIDE, more="", kind="")]
+)
+def test_a_vrt_that_cannot_be_looked_through_is_refused(home, text):
+    (home / "x.vrt").write_text(text)
+    with pytest.raises(RasterError, match="cannot be looked through"):
+        open_dataset(home / "x.vrt")
+
+
+def test_vrts_that_name_each_other_end(home):
+    vrt(home, '<SourceFilename relativeToVRT="1">b.vrt</SourceFilename>', name="a.vrt")
+    vrt(home, '<SourceFilename relativeToVRT="1">a.vrt</SourceFilename>', name="b.vrt")
+    with pytest.raises(RasterError):
+        open_scene(str(home / "a.vrt")).read(Window(0, 0, 40, 40))
+
+
+@pytest.mark.parametrize("driver", ["ENVI", "HFA", "AAIGrid"])
+def test_formats_that_are_not_on_the_list_are_refused(home, driver):
+    copy(home / "a.tif", home / "b.dat", driver=driver)
+    with pytest.raises(RasterError, match=r"b\.dat: not a raster that"):
+        open_dataset(home / "b.dat")
+
+
+def test_limits_are_told(home, monkeypatch):
+    monkeypatch.setenv("SEGEARTH_MAX_PIXELS", "1599")
+    with pytest.raises(RasterError, match="1,600 px, with --untrusted at most 1,599"):
+        open_dataset(home / "a.tif")
+    monkeypatch.delenv("SEGEARTH_MAX_PIXELS")
+    with rasterio.open(
+        home / "bomb.tif", "w", driver="GTiff", width=30_000, height=30_000, count=1, dtype="uint8", sparse_ok=True,
+        tiled=True, blockxsize=30_000, blockysize=30_000, compress="deflate",
+    ):  # fmt: skip
+        pass
+    with pytest.raises(RasterError, match="blocks of 900 MB"):
+        open_dataset(home / "bomb.tif")
+
+
+def test_nothing_of_it_holds_for_files_of_ones_own(home, monkeypatch):
+    monkeypatch.setenv("SEGEARTH_UNTRUSTED", "0")
+    outside = vrt(home, '<SourceFilename relativeToVRT="1">../secret.tif</SourceFilename>')
+    with open_dataset(outside) as dataset:
+        assert dataset.read(1).any()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_option_may_stand_anywhere_on_the_line(home, place, monkeypatch):
+    monkeypatch.delenv("SEGEARTH_UNTRUSTED")
+    outside = vrt(home, '<SourceFilename relativeToVRT="1">../secret.tif</SourceFilename>')
+    line = ["vectorize", outside]
+    line.insert(place, "--untrusted")
+    done = subprocess.run([sys.executable, "-m", "segearth_cli", *line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "refused with --untrusted" in done.stderr
+    assert not list(Path().glob("*.gpkg"))

@@ -275,7 +275,7 @@ class _DataSet:
 
 
 def _commit(sets: Sequence[_DataSet]) -> None:
-    """Puts what was written into its places. After an error everything is as it was.
+    """Puts what was written into its places. After an error, or when interrupted, everything is as it was, or done.
 
     Of each data set the old side files go first, then the file is replaced, then the new side files come: at no moment
     is a file read with side files that are not its own.
@@ -290,8 +290,6 @@ def _commit(sets: Sequence[_DataSet]) -> None:
             marker.touch()
         for one in sets:
             _place(one, undo, alone=len(sets) == 1 and not markers)
-        for folder in {one.target.parent for one in sets}:
-            _sync_folder(folder)
     except BaseException:
         for source, place in reversed(undo):
             with suppress(OSError):
@@ -300,17 +298,24 @@ def _commit(sets: Sequence[_DataSet]) -> None:
                 remove(source)  # two names of one file both stay when one takes the place of the other
         _remove_all(markers)
         raise
-    _remove_all([*markers, *(source for source, place in undo if place is not None)])
+    try:
+        for folder in {one.target.parent for one in sets}:
+            _sync_folder(folder)
+    finally:
+        _remove_all([*markers, *(source for source, place in undo if place is not None)])
 
 
 def _place(one: _DataSet, undo: list[tuple[Path, Path | None]], *, alone: bool) -> None:
     """Replaces one data set; `undo` grows by what brings the old one back. alone: one rename does it all."""
+    if alone:
+        os.replace(one.temporary, one.target)
+        return
     for side, aside in one.stale():
         undo.append((aside, side))
         os.replace(side, aside)
     if not one.target.exists():
         undo.append((one.target, None))
-    elif not alone:
+    else:
         with suppress(OSError):  # a file system without hard links
             os.link(one.target, one.former)
             undo.append((one.former, one.target))

@@ -61,3 +61,50 @@ def test_the_hash_is_that_of_the_content(tmp_path):
     content = os.urandom((1 << 20) + 7)
     (tmp_path / "f").write_bytes(content)
     assert files.sha256(tmp_path / "f") == hashlib.sha256(content).hexdigest()
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "real.tif").write_text("old")
+    (tmp_path / "link.tif").symlink_to("far/real.tif")
+    files.write_text(tmp_path / "link.tif", "new")
+    assert (tmp_path / "link.tif").is_symlink()
+    assert (tmp_path / "far" / "real.tif").read_text() == "new"
+
+
+SETS = [
+    ("a.tif", ["a.tif.msk", "a.tif.ovr", "a.tif.aux.xml", "a.tfw"], ["a.tif.aux.xml"]),
+    ("a.gpkg", ["a.gpkg-wal", "a.gpkg-shm", "a.gpkg-journal"], []),
+    ("a.shp", ["a.shx", "a.dbf", "a.prj", "a.cpg", "a.qix"], ["a.shx", "a.dbf"]),
+    ("a.csv", [], []),
+]
+
+
+def write_set(folder, name, made):
+    with files.replacing(folder / name) as temporary:
+        temporary.write_text("new")
+        for side in made:
+            ending = side.removeprefix(name) if side.startswith(name) else side[1:]
+            place = (
+                temporary.with_suffix(ending) if name.endswith(".shp") else temporary.with_name(temporary.name + ending)
+            )
+            place.write_text("new")
+
+
+@pytest.mark.parametrize(("name", "sides", "made"), SETS)
+def test_a_data_set_is_replaced_with_its_side_files(tmp_path, name, sides, made):
+    for old in [name, *sides, "a.txt", "b.tif.msk"]:
+        (tmp_path / old).write_text("old")
+    write_set(tmp_path, name, made)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {
+        **dict.fromkeys([name, *made], "new"),
+        **dict.fromkeys(["a.txt", "b.tif.msk"], "old"),
+    }
+
+
+@pytest.mark.parametrize("length", [100, 200, 251])
+@pytest.mark.parametrize("letter", ["a", "水", "\udcff"])
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path, length, letter):
+    path = tmp_path / (letter * (length // len(os.fsencode(letter))) + ".tif")
+    files.write_text(path, "new")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]

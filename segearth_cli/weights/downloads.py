@@ -89,8 +89,8 @@ def download(
             return Fetched(own, load_clip(source.name).sha256, fetched=False)
         found = _from_hub(source.name, repo, (), tuple(files), overwrite, lambda p: load_checkpoint(source, p).sha256)
         if own:  # what came with --from would be found before it
-            own.with_name(RECORD).unlink(missing_ok=True)
-            own.unlink()
+            remove(own.with_name(RECORD))
+            remove(own)
         return found
     return _keep(folder, origin, lambda p: _check_model(source, p), overwrite, patience or Patience(), report)
 

@@ -89,23 +89,43 @@ def compute_shard(job: Job, shard: Shard, run: RunOptions) -> str:
 
 @contextmanager
 def _client(scheduler: str | None, local_workers: int) -> Iterator[Any]:
+    dask = _distributed()
+    with ExitStack() as stack:
+        security = None
+        if scheduler is None:
+            cluster = stack.enter_context(local_cluster(local_workers))
+            scheduler, security = cluster.scheduler_address, cluster.security
+        try:
+            client = dask.Client(scheduler, timeout=CONNECT, set_as_default=False, security=security)
+        except (OSError, ValueError) as e:
+            raise RunError(f"--scheduler {scheduler}: cannot be reached ({' '.join(str(e).split())[:200]})") from None
+        yield stack.enter_context(client)
+
+
+@contextmanager
+def local_cluster(workers: int) -> Iterator[Any]:
+    """A cluster of processes on this machine, which nobody but its maker can give tasks to.
+
+    It talks over TLS by a key made for it alone. Raises RunError where Dask, or what makes keys, is not installed.
+    """
+    dask = _distributed()
+    try:
+        cluster = dask.LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR, security=True
+        )
+    except ImportError as e:
+        raise RunError(f"--engine dask: {e}; pip install 'segearth[dask]'") from None
+    with cluster:
+        yield cluster
+
+
+def _distributed() -> Any:
     try:
         import distributed
     except ImportError:
         raise RunError("--engine dask: dask is not installed; pip install 'segearth[dask]'") from None
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    dask = cast(Any, distributed)  # untyped
-    with ExitStack() as stack:
-        if scheduler is None:
-            cluster = dask.LocalCluster(
-                n_workers=local_workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR
-            )
-            scheduler = stack.enter_context(cluster).scheduler_address
-        try:
-            client = stack.enter_context(dask.Client(scheduler, timeout=CONNECT, set_as_default=False))
-        except (OSError, ValueError) as e:
-            raise RunError(f"--scheduler {scheduler}: cannot be reached ({' '.join(str(e).split())[:200]})") from None
-        yield client
+    return cast(Any, distributed)  # untyped
 
 
 def _offers_gpus(client: Any) -> bool:

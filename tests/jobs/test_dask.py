@@ -12,7 +12,7 @@ distributed = pytest.importorskip("distributed")
 from segearth_cli.classes import parse  # noqa: E402
 from segearth_cli.errors import RunError  # noqa: E402
 from segearth_cli.jobs.compute import Job, Share, finish, session  # noqa: E402
-from segearth_cli.jobs.dask import compute_with_dask  # noqa: E402
+from segearth_cli.jobs.dask import compute_with_dask, local_cluster  # noqa: E402
 from segearth_cli.prediction.plan import PredictOptions  # noqa: E402
 from segearth_cli.prediction.scene_to_mask import Predictor, RunOptions, predict_scene  # noqa: E402
 from segearth_cli.raster import Outputs  # noqa: E402
@@ -71,6 +71,20 @@ def test_the_mask_does_not_depend_on_the_number_of_workers(tmp_path, made, assem
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_cluster_of_ones_own_computes_the_same_mask(tmp_path, made, assembled, expected):
+    assert computed(in_folder(made, tmp_path / "work"), assembled, None, tmp_path / "mask.tif") == expected
+
+
+def test_a_cluster_of_ones_own_takes_tasks_from_nobody_else():
+    with local_cluster(1) as running:
+        place = running.scheduler_address
+        assert place.startswith("tls://127.0.0.1:")
+        for address, keys in ((place, distributed.Security.temporary()), (place.replace("tls://", "tcp://"), None)):
+            with pytest.raises(OSError):  # noqa: PT011 - whatever TLS or its absence gives
+                distributed.Client(address, timeout=3, set_as_default=False, security=keys)
+
+
 def test_a_worker_that_is_killed_costs_nothing_but_its_shard(tmp_path, made, assembled, expected):
     job = in_folder(made, tmp_path / "work")
     with cluster(n_workers=1, processes=True) as running:

@@ -23,7 +23,7 @@ from benchmarks import report
 from segearth_cli.console import note
 from segearth_cli.model import Encoder
 from segearth_cli.raster import ReadOptions, Window, open_scene
-from segearth_cli.training import Job, Learner, Recipe, collect, save_looks, train
+from segearth_cli.training import Learner, Recipe, TrainingJob, collect, save_looks, train
 from segearth_cli.weights import load_clip
 
 CPU = torch.device("cpu")
@@ -53,7 +53,7 @@ def learn(asked: argparse.Namespace) -> None:
         save_every=asked.every, validate_every=asked.every,
     )  # fmt: skip
     folder = asked.out.with_name(f"{asked.out.stem}.train")
-    job = Job(asked.out, folder, CPU, torch.float32, resume=True, notice=note)
+    job = TrainingJob(asked.out, folder, CPU, torch.float32, resume=True, notice=note)
     train(load_clip(asked.model), collect([asked.images], [], ReadOptions()), recipe, job)
     with job.log.open(newline="") as f:
         looks = [row for row in csv.DictReader(f) if row["held_out_features"]]

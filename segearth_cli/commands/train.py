@@ -111,7 +111,7 @@ def _run(names: list[str], tars: list[str], recipe: Recipe, out: Path, place: _P
     """Trains on the named images; None on all devices but the first, which reports."""
     from segearth_cli.model import pick_device, pick_precision, slow_precision
     from segearth_cli.raster import ReadOptions, parse_bands, parse_stretch
-    from segearth_cli.training import Job, collect, train
+    from segearth_cli.training import TrainingJob, collect, train
     from segearth_cli.weights import choose, load_clip
 
     parse_stretch(recipe.stretch)
@@ -130,7 +130,9 @@ def _run(names: list[str], tars: list[str], recipe: Recipe, out: Path, place: _P
         unreadable = f", {len(collection.unreadable)} unreadable" if collection.unreadable else ""
         notice(f"{len(collection.pictures)} images{unreadable}")
         clip = load_clip(choice.model)
-        result = train(clip, collection, recipe, Job(out, place.folder, device, precision, peers, place.resume, notice))
+        result = train(
+            clip, collection, recipe, TrainingJob(out, place.folder, device, precision, peers, place.resume, notice)
+        )
         return None if peers.rank else result
 
 

@@ -10,16 +10,16 @@ from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
     from segearth_cli.training.collection import collect
-    from segearth_cli.training.loop import Job, Upsampled, export_ckpt, train
+    from segearth_cli.training.loop import TrainingJob, Upsampled, export_ckpt, train
     from segearth_cli.training.pictures import save_looks
     from segearth_cli.training.recipe import Recipe, combined, from_toml
     from segearth_cli.training.step import Learner, Peers
 
 __all__ = [
-    "Job",
     "Learner",
     "Peers",
     "Recipe",
+    "TrainingJob",
     "Upsampled",
     "collect",
     "combined",
@@ -33,7 +33,7 @@ __getattr__ = lazy_face(
     __name__,
     {
         "collection": "collect",
-        "loop": "Job Upsampled export_ckpt train",
+        "loop": "TrainingJob Upsampled export_ckpt train",
         "pictures": "save_looks",
         "recipe": "Recipe combined from_toml",
         "step": "Learner Peers",

@@ -41,7 +41,7 @@ Notice = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TrainingJob:
     """Where a run puts its results, and what it runs on."""
 
     out: Path
@@ -75,13 +75,13 @@ class Job:
         return self.peers.rank == 0
 
 
-def train(clip: Clip, collection: Collection, recipe: Recipe, job: Job) -> Upsampled:
+def train(clip: Clip, collection: Collection, recipe: Recipe, job: TrainingJob) -> Upsampled:
     """Trains an upsampler for a model on a collection of images and writes it to `job.out`.
 
     Raises UsageError for settings that do not fit the model or the devices, TrainingError when there is nothing to
     learn from, when the checkpoint belongs to another run, and when a loss is no longer finite.
     """
-    run = Run(clip, collection, recipe, job)
+    run = TrainingRun(clip, collection, recipe, job)
     try:
         run.go()
     except BaseException as e:
@@ -107,10 +107,10 @@ class Upsampled:
     """A line for each file that could not be read."""
 
 
-class Run:
+class TrainingRun:
     """A training run in progress."""
 
-    def __init__(self, clip: Clip, collection: Collection, recipe: Recipe, job: Job):
+    def __init__(self, clip: Clip, collection: Collection, recipe: Recipe, job: TrainingJob):
         self.clip, self.collection, self.recipe, self.job = clip, collection, recipe, job
         encoder = Encoder(clip.model, clip.mean, clip.std).in_precision(job.precision)
         _check_sizes(recipe, encoder.patch, job.peers.world)

@@ -26,7 +26,7 @@ AHEAD = 2  # batches read ahead
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Crop:
     """A window of one picture."""
 
     picture: int
@@ -34,7 +34,7 @@ class Place:
     window: Window
     """Where it lies, in pixels of the picture."""
 
-    def overlaps(self, other: Place) -> bool:
+    def overlaps(self, other: Crop) -> bool:
         """Whether both are of one picture and have a pixel in common."""
         a, b = self.window, other.window
         rows = a.row < b.bottom and b.row < a.bottom
@@ -64,7 +64,7 @@ class Windows:
     """
 
     def __init__(
-        self, pictures: Sequence[Picture], crop: int, seed: int, read: ReadOptions, avoid: Sequence[Place] = ()
+        self, pictures: Sequence[Picture], crop: int, seed: int, read: ReadOptions, avoid: Sequence[Crop] = ()
     ):
         self.pictures, self.crop, self.seed, self.read, self.avoid = tuple(pictures), crop, seed, read, tuple(avoid)
         self._ends = np.cumsum([self.share(i) for i in range(len(self.pictures))])
@@ -85,10 +85,10 @@ class Windows:
         _, chip, unreadable = self.draw(number)
         return chip, unreadable
 
-    def draw(self, number: int) -> tuple[Place | None, Chip | None, tuple[str, ...]]:
+    def draw(self, number: int) -> tuple[Crop | None, Chip | None, tuple[str, ...]]:
         """Window `number` with its place."""
         rng = np.random.default_rng([self.seed, number])
-        best: tuple[float, Place | None, Chip | None] = (0.0, None, None)
+        best: tuple[float, Crop | None, Chip | None] = (0.0, None, None)
         unreadable: dict[str, None] = {}
         places = (self._place(number, attempt, rng) for attempt in range(DRAWS))
         free = (place for place in places if not any(place.overlaps(other) for other in self.avoid))
@@ -106,19 +106,19 @@ class Windows:
                 break
         return best[1], best[2], tuple(unreadable)
 
-    def read_place(self, place: Place) -> Chip:
+    def read_place(self, place: Crop) -> Chip:
         """The pixels of a place, reflected to crop x crop. Raises RasterError."""
         with quick_opening():
             return _filled(self._scene(self.pictures[place.picture]).read(place.window), self.crop)
 
-    def _place(self, number: int, attempt: int, rng: np.random.Generator) -> Place:
+    def _place(self, number: int, attempt: int, rng: np.random.Generator) -> Crop:
         """Where the next try looks: first at the number's turn in the shuffled order, then anywhere."""
         turn = self._shuffled(number) if attempt == 0 else int(rng.integers(len(self)))
         index = int(np.searchsorted(self._ends, turn, side="right"))
         picture = self.pictures[index]
         height, width = min(self.crop, picture.height), min(self.crop, picture.width)
         row, col = rng.integers(picture.height - height + 1), rng.integers(picture.width - width + 1)
-        return Place(index, Window(int(row), int(col), height, width))
+        return Crop(index, Window(int(row), int(col), height, width))
 
     def _shuffled(self, number: int) -> int:
         epoch, turn = divmod(number, len(self))
@@ -146,14 +146,14 @@ class Windows:
         return scene
 
 
-def held_out(pictures: Sequence[Picture], crop: int, seed: int, read: ReadOptions, count: int) -> tuple[Place, ...]:
+def held_out(pictures: Sequence[Picture], crop: int, seed: int, read: ReadOptions, count: int) -> tuple[Crop, ...]:
     """Places for validation, in different pictures where possible, none overlapping; training must avoid them.
 
     No more than leave half of all windows to train on: a place takes up the whole of a picture that is less than four
     windows wide or high, and four windows of a larger one. None of a collection too small for that.
     """
     windows = Windows(pictures, crop, seed + 1, read)
-    places: list[Place] = []
+    places: list[Crop] = []
     taken: dict[int, int] = {}
     for number in range(min(8 * count, len(windows))):
         if len(places) == count:

@@ -10,7 +10,7 @@ PUBLISHED = "vit-b16"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogueEntry:
     """One model or upsampler with a name of its own."""
 
     name: str
@@ -50,9 +50,9 @@ def key(architecture: str, tag: str) -> str:
     return f"{architecture}--{tag}"
 
 
-def _remote(name: str, architecture: str, licence: str, origin: str) -> Entry:
+def _remote(name: str, architecture: str, licence: str, origin: str) -> CatalogueEntry:
     note = "CLIP for remote sensing; has no SimFeatUp of its own"
-    return Entry(name, licence, note, architecture, origin=origin)
+    return CatalogueEntry(name, licence, note, architecture, origin=origin)
 
 
 # The activation is the one of training. RemoteCLIP: its README loads the plain names. GeoRSCLIP B/32 and L/14 and
@@ -63,10 +63,10 @@ _GEO_RS_CLIP = "ckpt/RS5M_ViT-*.pt of https://huggingface.co/Zilun/GeoRSCLIP"
 _AUTHORS_FILE = "simfeatup_dev/weights/xclip_jbu_one_million_aid.ckpt"
 _SKY_CLIP = "epoch_20.pt in SkyCLIP_ViT_*.zip of https://github.com/wangzhecheng/SkyScript"
 
-CATALOGUE: Mapping[str, Entry] = {
+CATALOGUE: Mapping[str, CatalogueEntry] = {
     entry.name: entry
     for entry in (
-        Entry(
+        CatalogueEntry(
             PUBLISHED,
             "MIT",
             f"OpenAI's CLIP, the published model; comes with {AUTHORS}",
@@ -75,7 +75,7 @@ CATALOGUE: Mapping[str, Entry] = {
             hub="timm/vit_base_patch16_clip_224.openai",
             size=598_500_000,
         ),
-        Entry(
+        CatalogueEntry(
             AUTHORS,
             "none stated",
             f"the authors' SimFeatUp for {PUBLISHED}",

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from segearth_cli.errors import UsageError, WeightsError
 from segearth_cli.files import growing, make_folders, move, remove, sha256, write_text
-from segearth_cli.weights.catalogue import CATALOGUE, PUBLISHED, Entry, key
+from segearth_cli.weights.catalogue import CATALOGUE, PUBLISHED, CatalogueEntry, key
 from segearth_cli.weights.http import Patience, Report, discard, fetch
 from segearth_cli.weights.load import load_checkpoint, load_clip, load_upsampler
 from segearth_cli.weights.locate import (
@@ -109,7 +109,7 @@ def _named(name: str) -> Source | None:
     return source
 
 
-def _needed(entry: Entry, origin: str | None) -> str:
+def _needed(entry: CatalogueEntry, origin: str | None) -> str:
     if origin is None and entry.address:
         return entry.address
     if origin is None:
@@ -120,7 +120,7 @@ def _needed(entry: Entry, origin: str | None) -> str:
     return origin
 
 
-def _entry_check(entry: Entry) -> Check:
+def _entry_check(entry: CatalogueEntry) -> Check:
     if entry.is_model:
         return lambda path: _check_model(Source(entry.name, architecture=entry.architecture), path)
     return lambda path: _check_upsampler(entry, path)
@@ -130,7 +130,7 @@ def _check_model(source: Source, path: Path) -> None:
     load_checkpoint(source, path)
 
 
-def _check_upsampler(entry: Entry, path: Path) -> None:
+def _check_upsampler(entry: CatalogueEntry, path: Path) -> None:
     if entry.git_blob and (blob := git_blob(path)) != entry.git_blob:
         raise WeightsError(
             f"{path}: not the published file: git blob {blob[:12]}, {path.stat().st_size} bytes; "

@@ -11,7 +11,7 @@ from typing import Any
 
 from segearth_cli.errors import SegEarthError, UsageError, WeightsError
 from segearth_cli.files import cache_dir, sha256
-from segearth_cli.weights.catalogue import AUTHORS, CATALOGUE, PUBLISHED, Entry
+from segearth_cli.weights.catalogue import AUTHORS, CATALOGUE, PUBLISHED, CatalogueEntry
 from segearth_cli.weights.openclip import HUB_NAMES, architecture_config, check_tower, model_config, read_json
 
 CONFIG = "open_clip_config.json"
@@ -169,7 +169,7 @@ def kept_folder(name: str) -> Path:
     return cache_dir() / "models" / name
 
 
-def here(entry: Entry) -> Path | None:
+def here(entry: CatalogueEntry) -> Path | None:
     """The weight file of an entry of the catalogue, when it is on this machine."""
     return kept(entry.key) or (hub_file(entry.hub, *HUB_NAMES) if entry.hub else None)
 
@@ -217,7 +217,7 @@ def _pinned(spec: str) -> Source:
         raise type(e)(f"SEGEARTH_MODEL={spec}: {e}") from None
 
 
-def _find_entry(entry: Entry) -> Source:
+def _find_entry(entry: CatalogueEntry) -> Source:
     if entry.tag:
         return find(f"{entry.architecture}:{entry.tag}")
     path = here(entry)

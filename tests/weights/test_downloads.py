@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save
 
 from segearth_cli.errors import UsageError, WeightsError
-from segearth_cli.weights.catalogue import CATALOGUE, Entry
+from segearth_cli.weights.catalogue import CATALOGUE, CatalogueEntry
 from segearth_cli.weights.downloads import download, git_blob
 from segearth_cli.weights.http import Patience, fetch
 from segearth_cli.weights.locate import kept, kept_folder, verified
@@ -361,7 +361,7 @@ def test_a_cache_folder_that_cannot_be_made_is_one_line(authors, tmp_path, monke
 @pytest.fixture
 def small(monkeypatch):
     """A name of the catalogue for the smallest plain ViT of open_clip's, and its random weights by seed."""
-    entry = Entry("small", "none", "made here", "ViT-S-32-alt", origin="nowhere")
+    entry = CatalogueEntry("small", "none", "made here", "ViT-S-32-alt", origin="nowhere")
     monkeypatch.setattr("segearth_cli.weights.downloads.CATALOGUE", {**CATALOGUE, "small": entry})
 
     def weights(seed):

@@ -34,7 +34,7 @@ app.command("inspect", cls=flags.PanelCommand)(inspect.inspect)
 app.command("merge")(merge.merge)
 app.command("predict", cls=flags.PanelCommand)(predict.predict)
 app.command("train-upsampler", cls=flags.PanelCommand)(train.train_upsampler)
-app.command("vectorize")(vectorize.vectorize)
+app.command("vectorize", cls=flags.PanelCommand)(vectorize.vectorize)
 app.command("models")(models.models)
 app.command("download")(models.download)
 

@@ -246,11 +246,8 @@ def finish_outputs(prepared: Prepared, outputs: Outputs) -> None:
     if outputs.vector is not None:
         from segearth_cli.vector import VectorizeOptions, vectorize
 
-        vectorize(
-            outputs.mask,
-            outputs.vector,
-            VectorizeOptions(confidence=outputs.confidence, quiet=prepared.predictor.run.quiet),
-        )
+        quiet = prepared.predictor.run.quiet
+        vectorize(outputs.mask, outputs.vector, VectorizeOptions(confidence=outputs.confidence, quiet=quiet))
 
 
 def summarise(prepared: Prepared, outputs: Outputs, measured: Measured | None) -> Summary:

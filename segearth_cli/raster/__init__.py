@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         region_georeference,
     )
     from segearth_cli.raster.grid import Window, blocks, starts, touching, window_weights, windows, working_size
-    from segearth_cli.raster.ground import Ground, Size, densified, parse_area, parse_length
+    from segearth_cli.raster.ground import Ground, densified
     from segearth_cli.raster.inspection import Inspection, inspect_scene
     from segearth_cli.raster.mask_reader import Mask, Recoding, is_result, mask_strips, read_mask, read_tags
     from segearth_cli.raster.mask_writer import BLOCK, Rows, label, layouts, writing
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.scene import Chip, Scene
     from segearth_cli.raster.seal import Seal, check_unchanged, take_seal
     from segearth_cli.raster.side_file import write_side_file
+    from segearth_cli.raster.sizes import Size, parse_area, parse_length
 
 __all__ = [
     "BLOCK",
@@ -100,7 +101,7 @@ __getattr__ = lazy_face(
         "fingerprint": "files_of identity local_files",
         "georeference": "Frame Georeferenced frame_from_json frame_to_json region_georeference",
         "grid": "Window blocks starts touching window_weights windows working_size",
-        "ground": "Ground Size densified parse_area parse_length",
+        "ground": "Ground densified",
         "inspection": "Inspection inspect_scene",
         "mask_reader": "Mask Recoding is_result mask_strips read_mask read_tags",
         "mask_writer": "BLOCK Rows label layouts writing",
@@ -110,6 +111,7 @@ __getattr__ = lazy_face(
         "paths": "SUFFIXES UNTRUSTED exists local_folder local_path rasters_below stem",
         "remote": "is_remote",
         "scene": "Chip Scene",
+        "sizes": "Size parse_area parse_length",
         "seal": "Seal check_unchanged take_seal",
         "side_file": "write_side_file",
     },

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 
 from segearth_cli.errors import UsageError
 from segearth_cli.raster.georeference import Georeferenced, Placement
+from segearth_cli.raster.sizes import Size
 
 _LATTICE = 5  # places a side, over the whole raster, where the scale of its map is looked at
 _FLAT = 2e-4  # a map whose squared scale differs less over a raster is measured as a plane
@@ -21,37 +20,6 @@ _STEP = 100.0  # metres of the map, for differences
 _LONGEST = 2_000.0  # metres on the ground, pieces of an edge
 _STRETCHED = 30  # times, what a map is taken to stretch at most; more happens at poles alone
 _MOST_PIECES = 32_768  # of one edge
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """A length or an area, as it was given."""
-
-    value: float
-    """How many of the unit."""
-    unit: str
-    """`px`, or metres: `m` for a length, `m2` for an area."""
-
-
-def parse_length(text: str, option: str) -> Size:
-    """A length such as `1px` or `0.5m`. Raises UsageError.
-
-    >>> parse_length("1.5px", "--simplify")
-    Size(value=1.5, unit='px')
-    """
-    return _size(text, ("px", "m"), option, "1px or 0.5m")
-
-
-def parse_area(text: str, option: str) -> Size:
-    """An area such as `200px` or `50m2`. Raises UsageError."""
-    return _size(text, ("px", "m2"), option, "200px or 50m2")
-
-
-def _size(text: str, units: tuple[str, ...], option: str, example: str) -> Size:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]+2?)\s*", text.casefold().replace("²", "2"))
-    if not match or match[2] not in units:
-        raise UsageError(f"{option} {text}: not a size; give a number with its unit, e.g. {option} {example}")
-    return Size(float(match[1]), match[2])
 
 
 class Ground:

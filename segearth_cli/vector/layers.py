@@ -27,38 +27,38 @@ SHAPEFILE_NAMES = {"perimeter_m": "perim_m"}  # at most ten characters
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class VectorLayer:
     """What a vector layer is, before its features."""
 
     name: str
-    """Of the layer, where the format has one."""
+    """What it is called in formats whose layers have names."""
     crs: str | None
-    """As WKT; None = the mask's own pixel coordinates."""
+    """CRS of its geometries as WKT, or None."""
     geometry: str
     """Polygon or MultiPolygon."""
     fields: tuple[str, ...]
-    """Some of FIELDS, in their order."""
+    """Some of FIELDS, in the order of their columns."""
     colors: dict[str, Color]
-    """Class name -> colour, complete when the file is closed."""
+    """Colours of classes by name; complete when the file is closed."""
     pixel: float
-    """Side of a pixel in the units of the CRS."""
+    """Side of a pixel of the mask, in units of the CRS."""
 
 
 @dataclass(frozen=True, slots=True)
-class Features:
+class FeatureBatch:
     """F features of a layer."""
 
     geometry: NDArray[Any]
-    """(F,): of shapely, in the layer's CRS."""
+    """(F,) polygons in the layer's CRS."""
     columns: Mapping[str, NDArray[Any]]
-    """Field -> its values, (F,)."""
+    """Values (F,) of each field, by its name."""
 
 
-Write = Callable[[Features], None]
+Write = Callable[[FeatureBatch], None]
 
 
 @contextmanager
-def writing(path: Path, layer: Layer) -> Iterator[Write]:
+def writing(path: Path, layer: VectorLayer) -> Iterator[Write]:
     """A function that appends features to the file `path`, in the format of its suffix.
 
     The file appears, or replaces a former one, when the block ends without an error. Raises UsageError for an unknown
@@ -75,7 +75,7 @@ def writing(path: Path, layer: Layer) -> Iterator[Write]:
         raise VectorError(f"{path}: cannot be written ({e})") from e
 
 
-def driver(path: Path) -> Callable[[Path, Layer], AbstractContextManager[Write]]:
+def driver(path: Path) -> Callable[[Path, VectorLayer], AbstractContextManager[Write]]:
     """What opens a file of this suffix for writing. Raises UsageError."""
     known = {
         ".gpkg": _geopackage,
@@ -91,17 +91,17 @@ def driver(path: Path) -> Callable[[Path, Layer], AbstractContextManager[Write]]
         raise UsageError(f"{path}: unknown format '{path.suffix}'; use one of {' '.join(known)}") from None
 
 
-def _none(layer: Layer) -> Features:
-    return Features(np.array([], object), {name: np.array([]) for name in layer.fields})
+def _none(layer: VectorLayer) -> FeatureBatch:
+    return FeatureBatch(np.array([], object), {name: np.array([]) for name in layer.fields})
 
 
-def _rows(features: Features) -> Iterator[tuple[Any, ...]]:
+def _rows(features: FeatureBatch) -> Iterator[tuple[Any, ...]]:
     """The values of each feature, in Python's types."""
     return zip(*(values.tolist() for values in features.columns.values()), strict=True)
 
 
 @contextmanager
-def _fiona(path: Path, layer: Layer, driver: str, names: Mapping[str, str]) -> Iterator[Any]:
+def _fiona(path: Path, layer: VectorLayer, driver: str, names: Mapping[str, str]) -> Iterator[Any]:
     import fiona
     from fiona.errors import FionaError
 
@@ -121,12 +121,12 @@ def _fiona(path: Path, layer: Layer, driver: str, names: Mapping[str, str]) -> I
 
 
 @contextmanager
-def _records(path: Path, layer: Layer, driver: str, names: Mapping[str, str]) -> Iterator[Write]:
-    """Features through fiona, one by one."""
+def _records(path: Path, layer: VectorLayer, driver: str, names: Mapping[str, str]) -> Iterator[Write]:
+    """FeatureBatch through fiona, one by one."""
     fields = [names.get(name, name) for name in layer.fields]
     with _fiona(path, layer, driver, names) as collection:
 
-        def write(features: Features) -> None:
+        def write(features: FeatureBatch) -> None:
             collection.writerecords(
                 {
                     "geometry": shapely.geometry.mapping(geometry),
@@ -138,23 +138,23 @@ def _records(path: Path, layer: Layer, driver: str, names: Mapping[str, str]) ->
         yield write
 
 
-def _flatgeobuf(path: Path, layer: Layer) -> AbstractContextManager[Write]:
+def _flatgeobuf(path: Path, layer: VectorLayer) -> AbstractContextManager[Write]:
     return _records(path, layer, "FlatGeobuf", {})
 
 
-def _shapefile(path: Path, layer: Layer) -> AbstractContextManager[Write]:
+def _shapefile(path: Path, layer: VectorLayer) -> AbstractContextManager[Write]:
     return _records(path, layer, "ESRI Shapefile", SHAPEFILE_NAMES)
 
 
 @contextmanager
-def _geopackage(path: Path, layer: Layer) -> Iterator[Write]:
+def _geopackage(path: Path, layer: VectorLayer) -> Iterator[Write]:
     """A layer that GDAL makes and SQLite fills, in one transaction: several times faster than feature by feature."""
     name = table_name(layer.name)
     with _fiona(path, replace(layer, name=name), "GPKG", {}):
         pass
     with fill(path, name, layer.fields) as insert:
 
-        def write(features: Features) -> None:
+        def write(features: FeatureBatch) -> None:
             insert(features.geometry, _rows(features))
 
         yield write
@@ -162,14 +162,14 @@ def _geopackage(path: Path, layer: Layer) -> Iterator[Write]:
 
 
 @contextmanager
-def _geojson(path: Path, layer: Layer) -> Iterator[Write]:
+def _geojson(path: Path, layer: VectorLayer) -> Iterator[Write]:
     """RFC 7946: WGS 84, outer rings counter-clockwise, digits down to a hundredth of a pixel, at least 7."""
     to_wgs84 = _to_wgs84(layer)
     with path.open("w", encoding="utf-8") as f:
         f.write(f'{{"type": "FeatureCollection", "name": {json.dumps(layer.name, ensure_ascii=False)}, "features": [')
         between = "\n"
 
-        def write(features: Features) -> None:
+        def write(features: FeatureBatch) -> None:
             nonlocal between
             geometry = shapely.to_geojson(to_wgs84(features.geometry))
             for row, text in zip(_rows(features), geometry, strict=True):
@@ -181,7 +181,7 @@ def _geojson(path: Path, layer: Layer) -> Iterator[Write]:
         f.write("\n]}\n")
 
 
-def _to_wgs84(layer: Layer) -> Callable[[NDArray[Any]], NDArray[Any]]:
+def _to_wgs84(layer: VectorLayer) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """Geometries moved to rounded longitude and latitude, cut at the antimeridian; left alone without a CRS."""
     if layer.crs is None:
         return lambda geometry: geometry
@@ -207,7 +207,7 @@ def _to_wgs84(layer: Layer) -> Callable[[NDArray[Any]], NDArray[Any]]:
 
 
 @contextmanager
-def _parquet(path: Path, layer: Layer) -> Iterator[Write]:
+def _parquet(path: Path, layer: VectorLayer) -> Iterator[Write]:
     """GeoParquet 1.1: WKB, one row group a batch."""
     try:
         import pyarrow as pa
@@ -226,7 +226,7 @@ def _parquet(path: Path, layer: Layer) -> Iterator[Write]:
     schema = pa.schema(fields, metadata={"geo": json.dumps(geo)})
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
 
-        def write(features: Features) -> None:
+        def write(features: FeatureBatch) -> None:
             columns = [pa.array(features.columns[name].tolist(), types[FIELDS[name]]) for name in layer.fields]
             columns.append(pa.array(wkb(features.geometry), pa.binary()))
             if len(features.geometry):

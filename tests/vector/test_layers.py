@@ -12,7 +12,7 @@ import shapely
 
 from segearth_cli.errors import SegEarthError, UsageError, VectorError
 from segearth_cli.vector import rtree
-from segearth_cli.vector.layers import Features, Layer, writing
+from segearth_cli.vector.layers import FeatureBatch, VectorLayer, writing
 
 UTM = pyproj.CRS("EPSG:32633").to_wkt()
 FIELDS = ("class_id", "class", "area_m2", "perimeter_m")
@@ -21,7 +21,7 @@ FORMATS = ["gpkg", "geojson", "fgb", "shp", "parquet"]
 
 
 def layer(crs=UTM, geometry="Polygon", name="scene"):
-    return Layer(name, crs, geometry, FIELDS, COLORS, 0.5)
+    return VectorLayer(name, crs, geometry, FIELDS, COLORS, 0.5)
 
 
 def squares(n):
@@ -33,7 +33,7 @@ def squares(n):
         "area_m2": np.full(n, 20.25),
         "perimeter_m": np.full(n, 18.0),
     }
-    return Features(shapely.box(x, y, x + 4.5, y + 4.5), columns)
+    return FeatureBatch(shapely.box(x, y, x + 4.5, y + 4.5), columns)
 
 
 def write(path, features, **options):
@@ -100,7 +100,7 @@ def geojson(tmp_path, crs, *polygons):
     """Polygons given on a map, as read from a GeoJSON file."""
     columns = {"class_id": [1], "class": ["water"], "area_m2": [1.0], "perimeter_m": [1.0]}
     columns = {name: np.array(values * len(polygons), object) for name, values in columns.items()}
-    given = Features(np.array([shapely.orient_polygons(polygon) for polygon in polygons], object), columns)
+    given = FeatureBatch(np.array([shapely.orient_polygons(polygon) for polygon in polygons], object), columns)
     write(tmp_path / "scene.geojson", given, crs=pyproj.CRS(crs).to_wkt())
     found = [shape for shape, _ in read(tmp_path / "scene.geojson")]
     for shape in found:

@@ -17,8 +17,8 @@ from rasterio.transform import Affine, from_origin
 
 from segearth_cli.classes import CLASSES_TAG, parse, to_tag, with_background
 from segearth_cli.errors import RasterError, UsageError
-from segearth_cli.raster import ground
-from segearth_cli.vector.vectorize import VectorizeOptions, vectorize
+from segearth_cli.raster import Size
+from segearth_cli.vector import VectorizeOptions, vectorize
 
 UTM_METRE = pyproj.Proj("EPSG:32633").get_factors(13.7283, 45.1462).meridional_scale  # map metres a metre on the ground
 NORTH_UP = from_origin(400_000, 5_000_000, 0.5, 0.5)
@@ -199,7 +199,7 @@ def test_a_sieve_joins_small_pieces_as_gdal_does_and_spares_nodata(tmp_path, row
     mask = blobs()
     mask[30:50, 30:36] = 255
     path = save(tmp_path / "m.tif", mask)
-    found = run(path, tmp_path / "m.gpkg", min_area=ground.parse_area("5m2", "--min-area"), rows=rows)
+    found = run(path, tmp_path / "m.gpkg", min_area=Size(5, "m2"), rows=rows)
     expected = features.sieve(mask, 20, mask=mask != 255)
     expected[mask == 255] = 0
     assert np.array_equal(rasterized(found, mask.shape, NORTH_UP), expected)
@@ -213,7 +213,7 @@ def test_small_holes_are_filled_with_all_that_lies_in_them(tmp_path, rows):
     mask[20:32, 20:32] = 0  # a large hole
     mask[35, 50] = 255  # no data in a hole
     path = save(tmp_path / "m.tif", mask)
-    found = run(path, tmp_path / "m.gpkg", fill_holes=ground.parse_area("50px", "--fill-holes"), rows=rows)
+    found = run(path, tmp_path / "m.gpkg", fill_holes=Size(50, "px"), rows=rows)
     ((building, row),) = found
     assert row["class"] == "building"
     assert sorted(shapely.Polygon(hole).area for hole in building.interiors) == [0.25, 36]  # 1 and 144 pixels
@@ -222,7 +222,7 @@ def test_small_holes_are_filled_with_all_that_lies_in_them(tmp_path, rows):
 @pytest.mark.parametrize("options", [{}, {"smooth": True}, {"connectivity": 8}, {"smooth": True, "connectivity": 8}])
 def test_simplified_classes_neither_overlap_nor_part(tmp_path, options):
     path = save(tmp_path / "m.tif", blobs(), tag=None)
-    found = run(path, tmp_path / "m.gpkg", simplify=ground.parse_length("1m", "--simplify"), **options)
+    found = run(path, tmp_path / "m.gpkg", simplify=Size(1, "m"), **options)
     whole = shapely.union_all([g for g, _ in found])
     assert all(g.is_valid for g, _ in found)
     assert sum(g.area for g, _ in found) == pytest.approx(whole.area)

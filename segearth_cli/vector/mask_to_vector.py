@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import shapely
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from segearth_cli.console import note, progress
 from segearth_cli.errors import UsageError
-from segearth_cli.raster import Ground, Mask, Recoding, Size, Window, mask_strips, open_dataset, read_mask, stem
+from segearth_cli.raster import Ground, Mask, Recoding, Window, mask_strips, open_dataset, read_mask, stem
 from segearth_cli.vector import clean as sieve
 from segearth_cli.vector import layers as vectors
 from segearth_cli.vector import polygons as shapes
 from segearth_cli.vector import reshape as borders
+from segearth_cli.vector.options import VectorizeOptions
 from segearth_cli.vector.polygons import Shapes
 from segearth_cli.vector.read_ahead import ahead
 from segearth_cli.vector.strips import Strip
@@ -30,43 +31,15 @@ Step = Callable[[Iterable[Shapes]], Iterable[Shapes]]
 
 
 @dataclass(frozen=True, slots=True)
-class VectorizeOptions:
-    """What to draw of a mask, and how."""
-
-    classes: tuple[str, ...] | None = None
-    """Names or codes; None = all but background and nodata."""
-    min_area: Size | None = None
-    """Pieces smaller than this join their largest neighbour."""
-    fill_holes: Size | None = None
-    """Holes smaller than this are filled."""
-    simplify: Size | None = None
-    """How far a simpler border may be from the true one."""
-    smooth: bool = False
-    """Whether corners are rounded."""
-    regularize: bool = False
-    """Whether outlines get right angles."""
-    dissolve: bool = False
-    """Whether all polygons of a class become one feature."""
-    connectivity: Literal[4, 8] = 4
-    """Whether pixels that meet at a corner only belong together: 4 = no, 8 = yes."""
-    confidence: Path | None = None
-    """A raster whose mean is told of each feature."""
-    rows: int | None = None
-    """Height of the strips a mask is read in, which changes no result; None = chosen by its width."""
-    quiet: bool = False
-    """Whether no progress is shown."""
-
-
-@dataclass(frozen=True, slots=True)
 class Vectorized:
     """What was written."""
 
     path: Path
     """The vector file."""
     polygons: dict[str, int]
-    """Features of each class, by name."""
+    """Number of features of each class, by name; classes without any are left out."""
     seconds: float
-    """Time on the clock."""
+    """Wall-clock time."""
 
 
 def vectorize(path: str | Path, out: Path, options: VectorizeOptions | None = None) -> Vectorized:
@@ -166,17 +139,17 @@ def _steps(ground: Ground, options: VectorizeOptions) -> Iterator[Step]:
 
 def _layer(
     mask: Mask, kept: frozenset[int] | None, ground: Ground, out: Path, options: VectorizeOptions
-) -> vectors.Layer:
+) -> vectors.VectorLayer:
     fields = tuple(name for name in vectors.FIELDS if name != "confidence" or options.confidence)
     multi = options.dissolve or options.connectivity == 8
     codes = sorted(kept if kept is not None else mask.names.keys() - {mask.background, mask.nodata})
     colors = {mask.name(code): mask.color(code) for code in codes}
     pixel = float(np.sqrt(abs(np.linalg.det(ground.placement.pixel))))
     crs = ground.placement.crs.to_wkt() if ground.placement.crs else None
-    return vectors.Layer(out.stem, crs, "MultiPolygon" if multi else "Polygon", fields, colors, pixel)
+    return vectors.VectorLayer(out.stem, crs, "MultiPolygon" if multi else "Polygon", fields, colors, pixel)
 
 
-def _features(batch: Shapes, mask: Mask, ground: Ground, options: VectorizeOptions) -> vectors.Features:
+def _features(batch: Shapes, mask: Mask, ground: Ground, options: VectorizeOptions) -> vectors.FeatureBatch:
     geometry = batch.geometry
     if options.dissolve or options.connectivity == 8:
         geometry = _multi(geometry)
@@ -191,7 +164,7 @@ def _features(batch: Shapes, mask: Mask, ground: Ground, options: VectorizeOptio
     if options.confidence:
         total, count = batch.sums.T
         columns["confidence"] = np.round(np.divide(total, count, out=np.zeros_like(total), where=count > 0), 6)
-    return vectors.Features(geometry, columns)
+    return vectors.FeatureBatch(geometry, columns)
 
 
 def _multi(geometry: NDArray[Any]) -> NDArray[Any]:

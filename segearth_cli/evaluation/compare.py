@@ -19,7 +19,7 @@ from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, from_tag
 from segearth_cli.errors import ClassesError, RasterError
 from segearth_cli.evaluation.confusion import Confusion, confusion, empty
 from segearth_cli.presets import COLOUR
-from segearth_cli.raster import Window, open_dataset
+from segearth_cli.raster import Window, environment, open_dataset, reads_network
 
 IGNORED, UNKNOWN, UNFILLED = -1, -2, -3  # in place of a class code; the last is a label's own nodata value
 _CACHE_BYTES = 256 << 20  # a row of tiles of both rasters, so that full-width bands read each tile once
@@ -127,9 +127,10 @@ def compare(
     labelled = False
     try:
         with ExitStack() as stack:
-            stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES))
             mask = stack.enter_context(open_dataset(prediction))
             truth = stack.enter_context(open_dataset(label))
+            stack.enter_context(environment(remote=reads_network(mask) or reads_network(truth)))
+            stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES))
             targets = _mask_targets(mask, classes)
             _check_label(truth)
             aligned, nodata = _aligned(mask, truth, stack), _nodata_code(truth)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
-    from segearth_cli.raster.datasets import environment, open_dataset, quietly
+    from segearth_cli.raster.datasets import environment, open_dataset, quietly, reads_network
     from segearth_cli.raster.fingerprint import files_of, identity, local_files
     from segearth_cli.raster.georeference import (
         Frame,
@@ -82,6 +82,7 @@ __all__ = [
     "rasters_below",
     "read_mask",
     "read_tags",
+    "reads_network",
     "region_georeference",
     "starts",
     "stem",
@@ -97,7 +98,7 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
-        "datasets": "environment open_dataset quietly",
+        "datasets": "environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
         "georeference": "Frame Georeferenced frame_from_json frame_to_json region_georeference",
         "grid": "Window blocks starts touching window_weights windows working_size",

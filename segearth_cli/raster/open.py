@@ -12,7 +12,7 @@ from rasterio.enums import ColorInterp
 
 from segearth_cli.errors import RasterError, UsageError
 from segearth_cli.raster.complete import is_cut_short
-from segearth_cli.raster.datasets import open_dataset, reads_network
+from segearth_cli.raster.datasets import environment, open_dataset, reads_network
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.options import ReadOptions
 from segearth_cli.raster.paths import local_path
@@ -61,7 +61,8 @@ def open_scene(path: str, options: ReadOptions | None = None) -> Scene:
             remote=reads_network(ds),
             notices=(),
         )
-        notices = tuple(_notices(ds, scene, options))
+        with environment(path, remote=scene.remote):
+            notices = tuple(_notices(ds, scene, options))
         units = [Unit(ds.scales[band - 1], ds.offsets[band - 1]) for band in bands]
         bits = min(int(ds.tags(band, ns="IMAGE_STRUCTURE").get("NBITS", 8)) for band in bands)
     return with_stretch(replace(scene, notices=notices), options.stretch, units, bits)

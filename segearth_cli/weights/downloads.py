@@ -11,7 +11,7 @@ from hashlib import sha1
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from segearth_cli.errors import UsageError, WeightsError
+from segearth_cli.errors import SegEarthError, UsageError, WeightsError
 from segearth_cli.files import growing, make_folders, move, remove, sha256, write_text
 from segearth_cli.weights.catalogue import CATALOGUE, PUBLISHED, CatalogueEntry, key
 from segearth_cli.weights.http import Patience, Report, discard, fetch
@@ -156,6 +156,9 @@ def _keep(folder: str, origin: str, check: Check, overwrite: bool, patience: Pat
     home = kept_folder(folder)
     try:
         make_folders([home])
+    except SegEarthError as e:
+        raise WeightsError(f"{e}; choose another place with SEGEARTH_CACHE") from None
+    try:
         with FileLock(home / ".lock"):
             here = kept(folder)
             if here and not overwrite:

@@ -25,7 +25,7 @@ NAMED = {
     "training/checkpoint.py save": ({"torch.save"}, "a stream of files.created"),
     "training/loop.py export_ckpt": ({"torch.save"}, "a stream of files.created"),
     "vector/clean.py _raster": ({"rasterio.open"}, "a raster in a temporary folder"),
-    "vector/vectorize.py vectorize": ({"tempfile.TemporaryDirectory"}, "what is cleaned, gone at the end"),
+    "vector/mask_to_vector.py vectorize": ({"tempfile.TemporaryDirectory"}, "what is cleaned, gone at the end"),
     "jobs/lock.py _lock": ({"os.open"}, "a lock is an empty file"),
     "cli.py _reader_gone": ({"os.open"}, "stdout led to nowhere"),
 }

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +21,7 @@ from segearth_cli.files import write_text
 from segearth_cli.gate import Target, admit
 
 if TYPE_CHECKING:
-    from segearth_cli.evaluation import EvaluateOptions, LabelCodes, Pairing, Tally
+    from segearth_cli.evaluation import EvaluateOptions, Pairing, Tally
 
 _SHOWN = 3  # unpaired files named one by one
 
@@ -30,7 +29,9 @@ _SHOWN = 3  # unpaired files named one by one
 def evaluate(
     predictions: Annotated[str, typer.Argument(help=f"A mask, or several: {INPUTS}.")],
     labels: Annotated[str, typer.Argument(help="Its label, or several, which are paired with the masks by stem.")],
-    classes: Annotated[str | None, typer.Option(help="Classes in the order of the label codes: a,b|synonym")] = None,
+    classes: Annotated[
+        str | None, typer.Option("--classes", "-c", help="Classes in the order of the label codes: a,b|synonym")
+    ] = None,
     classes_file: Annotated[Path | None, typer.Option(help="Class file: one class a line.")] = None,
     preset: Annotated[str | None, typer.Option(help="Classes and label codes of a published set.")] = None,
     ignore: Annotated[list[str] | None, typer.Option(help="Label code to leave out, beside 255; repeatable.")] = None,
@@ -57,10 +58,10 @@ def evaluate(
     Pixels are summed over the whole set before dividing, as mmsegmentation does. Labels on another grid are warped
     to the mask's. Pixels where the mask has no data are left out unless --count-nodata.
     """
-    from segearth_cli.evaluation import EvaluateOptions, as_csv, figures, label_figures, tables, write_png
+    from segearth_cli.evaluation import EvaluateOptions, as_csv, figures, label_codes, label_figures, tables, write_png
 
     chosen, setting = _classes(classes, classes_file, preset)
-    options = EvaluateOptions(_codes(setting, ignore or [], label_map, label_offset, len(chosen)), count_nodata)
+    options = EvaluateOptions(label_codes(setting, ignore or [], label_map, label_offset, len(chosen)), count_nodata)
     pairing = _pairing(predictions, labels, prediction_suffix, label_suffix)
     given = {"--json": None if json_file in (None, "-") else Path(str(json_file)), "--csv": csv, "--png": png}
     targets = [Target(path, flag) for flag, path in given.items() if path]
@@ -117,36 +118,6 @@ def _classes(text: str | None, file: Path | None, preset: str | None) -> tuple[C
         setting = presets.get(preset)
         return setting.classes(), setting
     return (class_lists.read(file) if file else class_lists.parse(text or "")), None
-
-
-def _codes(
-    setting: presets.Preset | None, ignore: list[str], text: str | None, offset: int | None, classes: int
-) -> LabelCodes:
-    """What label codes mean: --map before --ignore before the preset; --label-offset replaces the preset's codes."""
-    from segearth_cli.evaluation import LabelCodes
-
-    mapping: Mapping[int, int] = setting.label_codes if setting and offset is None else {}
-    ignored = setting.label_ignored if setting and offset is None else LabelCodes().ignored
-    asked = frozenset(_code(value, "--ignore") for value in ignore)
-    named = dict(_mapped(item, classes) for item in (text.split(",") if text else []))
-    kept = {code: target for code, target in mapping.items() if code not in asked} | named
-    return LabelCodes(kept, ignored | asked, offset or 0)
-
-
-def _mapped(item: str, classes: int) -> tuple[int, int]:
-    code, equals, target = item.partition("=")
-    if not equals or not 0 <= _code(target, "--map") < classes:
-        raise UsageError(f"--map {item}: need LABEL=CLASS with a class code of 0-{classes - 1}, e.g. --map 1=0,2=1")
-    return _code(code, "--map"), _code(target, "--map")
-
-
-def _code(text: str, option: str) -> int:
-    text = text.strip()
-    if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-        return presets.COLOUR + int(text[1:], 16)
-    if re.fullmatch(r"-?\d+", text):
-        return int(text)
-    raise UsageError(f"{option} {text}: need a whole number or a colour such as '#ff0000'")
 
 
 def _inputs(pairing: Pairing, classes_file: Path | None) -> Iterator[Path]:

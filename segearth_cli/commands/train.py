@@ -109,30 +109,14 @@ class _Place:
 
 def _run(names: list[str], tars: list[str], recipe: Recipe, out: Path, place: _Place) -> Upsampled | None:
     """Trains on the named images; None on all devices but the first, which reports."""
-    from segearth_cli.model import pick_device, pick_precision, slow_precision
-    from segearth_cli.raster import ReadOptions, parse_bands, parse_stretch
-    from segearth_cli.training import TrainingJob, collect, train
-    from segearth_cli.weights import choose, load_clip
+    from segearth_cli.training import train_on
 
-    parse_stretch(recipe.stretch)
-    with _peers(place.device) as (peers, device_name):
+    with _peers(place.device) as (peers, device):
         notice = (lambda _line: None) if place.quiet or peers.rank else console.note
-        device = pick_device(device_name)
-        precision = pick_precision(recipe.precision, device)
-        if line := slow_precision(recipe.precision, device):
-            notice(line)
-        choice = choose(place.model, "none")
-        if choice.note:
-            notice(choice.note)
-        collection = collect(names, tars, ReadOptions(parse_bands(recipe.bands), recipe.stretch))
-        for line in collection.left_out:
-            notice(line)
-        unreadable = f", {len(collection.unreadable)} unreadable" if collection.unreadable else ""
-        notice(f"{len(collection.pictures)} images{unreadable}")
-        clip = load_clip(choice.model)
-        result = train(
-            clip, collection, recipe, TrainingJob(out, place.folder, device, precision, peers, place.resume, notice)
-        )
+        result = train_on(
+            names, tars, recipe, out,
+            model=place.model, device=device, peers=peers, resume=place.resume, notice=notice,
+        )  # fmt: skip
         return None if peers.rank else result
 
 

@@ -6,6 +6,7 @@ Knows no model; reads masks and labels as rasters and prints nothing.
 
 from segearth_cli.evaluation.compare import EvaluateOptions, LabelCodes, Tally, code_text, compare, height
 from segearth_cli.evaluation.confusion import Confusion, empty
+from segearth_cli.evaluation.labels import label_codes
 from segearth_cli.evaluation.pairing import Pairing, pair
 from segearth_cli.evaluation.report import as_csv, audit, figures, label_figures, tables, write_png
 
@@ -22,6 +23,7 @@ __all__ = [
     "empty",
     "figures",
     "height",
+    "label_codes",
     "label_figures",
     "pair",
     "tables",

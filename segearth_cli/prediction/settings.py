@@ -9,12 +9,13 @@ from typing import Any
 
 from segearth_cli import classes as class_lists
 from segearth_cli.classes import ClassSet
-from segearth_cli.errors import UsageError, WeightsError
+from segearth_cli.errors import SegEarthError, UsageError, WeightsError
 from segearth_cli.options import Option, build, options_of, refuse_unknown, taken
 from segearth_cli.prediction.options import RESOLUTIONS, ClassOptions, PredictOptions
 from segearth_cli.presets import Preset, get
-from segearth_cli.weights import SETTINGS, ModelOptions, advice, choose
+from segearth_cli.weights import SETTINGS, ModelOptions, advice, choose, image_facts
 
+LARGEST_WINDOW = 8192  # px; attention takes memory with the fourth power of it
 ADVISED: dict[str, Option] = {
     told.name: told for owner in (PredictOptions, ModelOptions) for told in options_of(owner) if told.advised
 }
@@ -47,7 +48,9 @@ def resolve_settings(given: Mapping[str, Any], classes: ClassSet | None = None) 
     named = {"model": choice.model, "upsampler": choice.upsampler}
     layers = [advised(choice.model), preset.settings() if preset else {}, given]
     settings = stacked(layers) | named
-    return Settings(listed, build(ModelOptions, settings), build(PredictOptions, settings), choice.note)
+    options = build(PredictOptions, settings)
+    _check_window(options.window, choice.model)
+    return Settings(listed, build(ModelOptions, settings), options, choice.note)
 
 
 def stacked(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -74,11 +77,20 @@ def advised(model: str) -> dict[str, Any]:
         raise WeightsError(f"{model}: {SETTINGS}: {e}") from None
 
 
+def _check_window(window: int | None, model: str) -> None:
+    """Raises UsageError for a window that holds no patch of the model, or that no machine holds."""
+    if window is None:
+        return
+    patch = image_facts(model).patch
+    if not patch <= window <= LARGEST_WINDOW:
+        raise UsageError(
+            f"--window {window}: need {patch} (a patch of the model) to {LARGEST_WINDOW} px; "
+            "to see more of the ground at once, resample with --scale or --gsd"
+        )
+
+
 def defaults_now() -> dict[str, Any]:
     """For `--help`: what stands in for the defaults when `auto` chooses the model, by keyword; none without a model."""
-    from segearth_cli.errors import SegEarthError
-    from segearth_cli.weights import image_facts
-
     try:
         choice = choose("auto", None)
         native = image_facts(choice.model).native

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
+    from segearth_cli.raster.array_file import write_array
     from segearth_cli.raster.datasets import environment, open_dataset, quietly, reads_network
     from segearth_cli.raster.fingerprint import files_of, identity, local_files
     from segearth_cli.raster.georeference import (
@@ -91,6 +92,7 @@ __all__ = [
     "window_weights",
     "windows",
     "working_size",
+    "write_array",
     "write_side_file",
     "writing",
 ]
@@ -98,6 +100,7 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
+        "array_file": "write_array",
         "datasets": "environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
         "georeference": "Frame Georeferenced frame_from_json frame_to_json region_georeference",

@@ -11,6 +11,7 @@ from segearth_cli.faces import lazy_face
 if TYPE_CHECKING:
     from segearth_cli.training.collection import collect
     from segearth_cli.training.loop import TrainingJob, Upsampled, export_ckpt, train
+    from segearth_cli.training.named import train_on
     from segearth_cli.training.pictures import save_looks
     from segearth_cli.training.recipe import Recipe, combined, from_toml
     from segearth_cli.training.step import Learner, Peers
@@ -27,6 +28,7 @@ __all__ = [
     "from_toml",
     "save_looks",
     "train",
+    "train_on",
 ]
 
 __getattr__ = lazy_face(
@@ -34,6 +36,7 @@ __getattr__ = lazy_face(
     {
         "collection": "collect",
         "loop": "TrainingJob Upsampled export_ckpt train",
+        "named": "train_on",
         "pictures": "save_looks",
         "recipe": "Recipe combined from_toml",
         "step": "Learner Peers",

@@ -1,0 +1,317 @@
+"""The public functions: what `import segearth_cli as segearth` offers to scripts and notebooks.
+
+They take the keywords that the commands take as flags (`threshold=0.3` for `--threshold 0.3`) and resolve them by the
+commands' own functions, so that a notebook and a shell make the same mask, byte for byte.
+"""
+
+from __future__ import annotations
+
+import shutil
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segearth_cli import classes as class_lists
+from segearth_cli.classes import NODATA, ClassSet
+from segearth_cli.console import note
+from segearth_cli.errors import SegEarthError, UsageError
+from segearth_cli.files import replacing
+from segearth_cli.gate import Target, admit
+from segearth_cli.options import Option, build, options_of, refuse_unknown
+from segearth_cli.prediction import ClassOptions, PredictOptions, RunOptions, untold
+from segearth_cli.presets import Preset, get
+from segearth_cli.raster import Outputs, Scene, files_of, open_dataset, write_array
+from segearth_cli.raster import open_scene as _open_scene
+from segearth_cli.training import Recipe
+from segearth_cli.weights import ModelOptions
+
+if TYPE_CHECKING:
+    from segearth_cli.weights import Assembled
+
+_RUN = ("batch_size", "workers", "quiet")  # of RunOptions; the others are for files that stay
+_CONFIDENCE_SCALE = 254  # the file holds the probability times this
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask that `predict` made. Its files lie in a folder of their own, which goes when the mask goes."""
+
+    path: Path
+    """The mask as a GeoTIFF, byte for byte as the command writes it; `save` keeps it."""
+    classes: ClassSet
+    """Names, phrases and colours by code."""
+    transform: Any
+    """Affine, from pixel corners (column, row) to map coordinates."""
+    crs: Any
+    """As rasterio gives it, or None."""
+    run: Mapping[str, Any]
+    """Everything that decided a pixel, as in the tag `SEGEARTH_RUN`."""
+    _outputs: Outputs = field(repr=False)
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, shutil.rmtree, self.path.parent, ignore_errors=True)
+
+    @cached_property
+    def array(self) -> NDArray[np.uint8]:
+        """Class codes (H, W) uint8; 255 = no data."""
+        codes: NDArray[np.uint8] = _values(self.path)[0]
+        return codes
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float32] | None:
+        """The winner's probability (H, W) float32, 0 to 1, NaN without data; None unless asked for."""
+        if self._outputs.confidence is None:
+            return None
+        values = _values(self._outputs.confidence)[0]
+        return np.where(values == NODATA, np.nan, values / np.float32(_CONFIDENCE_SCALE)).astype(np.float32)
+
+    @cached_property
+    def scores(self) -> NDArray[np.float32] | None:
+        """Every class's probability (K, H, W) float32, NaN without data; None unless asked for."""
+        return None if self._outputs.scores is None else _values(self._outputs.scores)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Writes the GeoTIFF, and the class names beside it, to `path`, which it returns.
+
+        Raises UsageError when there is a file already and `overwrite` is off.
+        """
+        path = Path(path)
+        admit([Target(path, "path")], list, overwrite=overwrite)
+        with replacing(path) as temporary:
+            for end in ("", ".aux.xml"):  # the names of the classes lie beside
+                shutil.copyfile(f"{self.path}{end}", f"{temporary}{end}")
+        return path
+
+    def to_geodataframe(self, **options: Any) -> Any:
+        """The classes as polygons in a GeoDataFrame; options: those of `vectorize`.
+
+        Raises SegEarthError when geopandas is not installed.
+        """
+        try:
+            import geopandas
+        except ImportError:
+            raise SegEarthError("to_geodataframe() needs geopandas: pip install 'segearth[notebook]'") from None
+        with TemporaryDirectory(prefix="segearth-") as folder:
+            return geopandas.read_file(vectorize(self, Path(folder) / "polygons.gpkg", **{"quiet": True} | options))
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draws the mask in its colours with a legend of the classes that are there; the matplotlib Axes."""
+        from matplotlib import pyplot
+        from matplotlib.patches import Patch
+
+        axes = axes or pyplot.subplots()[1]
+        colours = np.full((256, 4), 0, np.uint8)
+        colours[: len(self.classes), :3], colours[: len(self.classes), 3] = self.classes.colors, 255
+        there = [code for code in np.unique(self.array) if code != NODATA]
+        axes.imshow(colours[self.array], interpolation="nearest")
+        axes.legend(handles=[Patch(color=colours[code] / 255, label=self.classes.names[code]) for code in there])
+        axes.set_axis_off()
+        return axes
+
+
+def predict(
+    scene: str | Path | NDArray[Any],
+    classes: str | Path | Sequence[str] | ClassSet | None = None,
+    *,
+    transform: Any = None,
+    crs: Any = None,
+    nodata: float | str | None = None,
+    confidence: bool = False,
+    scores: bool = False,
+    **options: Any,
+) -> Mask:
+    """The mask of a scene: a raster that GDAL can read, or an array (3, H, W) or (H, W, 3), or (H, W) for grey.
+
+    classes: as of `--classes`, or a list of such words, a class file (Path), or a ClassSet; None with `preset`.
+    transform (Affine, or six numbers), crs: where an array lies on the ground. nodata: the value without data.
+    confidence, scores: whether the mask has them too. options: the flags of `segearth predict` that change a mask or
+    say how it is computed, `-` as `_`, e.g. threshold=0.3, model="vit-b16", gsd=0.5, bands=(4, 3, 2), quiet=True.
+    The model stays in memory for the next call. Raises SegEarthError and its kinds.
+    """
+    from segearth_cli.prediction import Predictor, predict_scene, resolve_settings
+
+    refuse_unknown(options, _predict_options(), "predict() option")
+    chosen, words = _classes(classes)
+    told = None if nodata is None or isinstance(scene, np.ndarray) else str(nodata)
+    settings = resolve_settings({"nodata": told} | words | options, chosen)
+    notice = untold if options.get("quiet") else note
+    run = build(RunOptions, options, notice=notice)
+    if settings.note:
+        notice(settings.note)
+    folder = Path(mkdtemp(prefix="segearth-"))
+    try:
+        with _named(scene, transform, crs, nodata) as name:
+            extras = {"confidence": confidence, "scores": scores}
+            outputs = Outputs(
+                folder / "mask.tif", **{kind: folder / f"{kind}.tif" for kind, asked in extras.items() if asked}
+            )
+            model = partial(_model, settings.model, settings.classes, notice)
+            summary = predict_scene(name, outputs, Predictor(model, settings.classes, settings.options, run))
+        with open_dataset(outputs.mask) as ds:
+            return Mask(outputs.mask, settings.classes, ds.transform, ds.crs, summary.run, outputs)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def vectorize(mask: Mask | str | Path, out: str | Path, *, overwrite: bool = False, **options: Any) -> Path:
+    """Writes the classes of a mask as polygons to `out`, in the format of its suffix, and returns it.
+
+    options: the flags of `segearth vectorize`, e.g. min_area="50m2", simplify="1px", classes=("water",).
+    Raises RasterError, VectorError, UsageError.
+    """
+    from segearth_cli.vector import VectorizeOptions
+    from segearth_cli.vector import vectorize as write
+
+    refuse_unknown(options, options_of(VectorizeOptions), "vectorize() option")
+    source, target = mask.path if isinstance(mask, Mask) else Path(mask), Path(out)
+    admit([Target(target, "out")], lambda: files_of(str(source)), overwrite=overwrite)
+    return write(source, target, build(VectorizeOptions, options)).path
+
+
+def evaluate(
+    masks: Mask | str | Path | Sequence[Mask | str | Path],
+    labels: str | Path | Sequence[str | Path],
+    classes: str | Path | Sequence[str] | ClassSet | None = None,
+    *,
+    preset: str | None = None,
+    ignore: Iterable[int | str] = (),
+    label_map: Mapping[int, int] | str | None = None,
+    label_offset: int | None = None,
+    count_nodata: bool = False,
+) -> dict[str, Any]:
+    """The figures of masks against their labels, one each, in order, as `segearth evaluate --json` has them.
+
+    classes: as of `predict`, in the order of the label codes; None = those of `preset`, or of the one Mask. ignore:
+    label codes left out. label_map: label codes as class codes. label_offset: added to label codes. count_nodata:
+    labelled pixels without data in the mask count as missed. Raises ClassesError, RasterError, UsageError.
+    """
+    from segearth_cli.evaluation import EvaluateOptions, Tally, compare, empty, figures, label_codes, label_figures
+
+    ours, theirs = _several(masks), _several(labels)
+    if not ours or len(ours) != len(theirs):
+        raise UsageError(f"{len(ours)} masks and {len(theirs)} labels: need one label for each mask")
+    if classes is None and preset is None and isinstance(masks, Mask):
+        classes = masks.classes
+    setting = get(preset) if preset is not None else None
+    chosen = _listed(classes, setting)
+    words = ",".join(f"{a}={b}" for a, b in label_map.items()) if isinstance(label_map, Mapping) else label_map
+    codes = label_codes(setting, map(str, ignore), words, label_offset, len(chosen))
+    tally = Tally(empty(len(chosen)))
+    for mask, label in zip(ours, theirs, strict=True):
+        place = mask.path if isinstance(mask, Mask) else mask
+        tally += compare(str(place), str(label), chosen, EvaluateOptions(codes, count_nodata))
+    left = {"pixels_ignored": tally.ignored, "pixels_nodata": tally.nodata, "labels": label_figures(chosen, tally)}
+    return figures(chosen, tally.confusion) | {"pairs": len(ours), "unscored": 0} | left
+
+
+def train_upsampler(
+    images: str | Path | Iterable[str | Path],
+    out: str | Path,
+    *,
+    model: str = "auto",
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **recipe: Any,
+) -> Path:
+    """Trains SimFeatUp for a model on unlabelled images or folders of them; writes it to `out`, which it returns.
+
+    recipe: the flags of `segearth train-upsampler`, e.g. steps=500, crop=224.
+    Raises TrainingError, WeightsError, UsageError.
+    """
+    from segearth_cli.training import train_on
+
+    refuse_unknown(recipe, options_of(Recipe), "train_upsampler() option")
+    names = [str(images)] if isinstance(images, str | Path) else list(map(str, images))
+    target = Path(out)
+    admit([Target(target, "out", kept=resume)], lambda: map(Path, names), overwrite=overwrite)
+    notice = untold if quiet else note
+    train_on(names, (), build(Recipe, recipe), target, model=model, device=device, resume=resume, notice=notice)
+    return target
+
+
+def open_scene(path: str | Path, **options: Any) -> Scene:
+    """A raster as `predict` sees it; options: bands, stretch and the others that say how it is read."""
+    from segearth_cli.raster import ReadOptions
+
+    refuse_unknown(options, options_of(ReadOptions), "open_scene() option")
+    return _open_scene(str(path), build(ReadOptions, options))
+
+
+def _predict_options() -> tuple[Option, ...]:
+    run = [told for told in options_of(RunOptions) if told.name in _RUN]
+    words = [told for told in options_of(ClassOptions) if told.name != "classes"]
+    return (*words, *options_of(PredictOptions), *options_of(ModelOptions), *run)
+
+
+def _classes(classes: str | Path | Sequence[str] | ClassSet | None) -> tuple[ClassSet | None, dict[str, Any]]:
+    """Classes as `resolve_settings` takes them: made already, or in words by keyword."""
+    if isinstance(classes, ClassSet):
+        return classes, {}
+    if isinstance(classes, Path):
+        return None, {"classes_file": classes}
+    return None, {"classes": classes if classes is None or isinstance(classes, str) else ",".join(classes)}
+
+
+def _listed(classes: str | Path | Sequence[str] | ClassSet | None, setting: Preset | None) -> ClassSet:
+    """The classes of an evaluation; no background is put first."""
+    if (classes is None) == (setting is None):
+        raise UsageError("name the classes once: classes or preset")
+    if setting is not None:
+        return setting.classes()
+    made, words = _classes(classes)
+    if made is not None:
+        return made
+    return class_lists.read(words["classes_file"]) if "classes_file" in words else class_lists.parse(words["classes"])
+
+
+def _several(given: Any) -> list[Any]:
+    return [given] if isinstance(given, str | Path | Mask) else list(given)
+
+
+@lru_cache(maxsize=1)
+def _model(options: ModelOptions, classes: ClassSet, notice: Callable[[str], None]) -> Assembled:
+    """The model of the last call, kept for the next one."""
+    from segearth_cli.weights import assemble
+
+    return assemble(options, classes, notice)
+
+
+@contextmanager
+def _named(scene: str | Path | NDArray[Any], transform: Any, crs: Any, nodata: Any) -> Iterator[str]:
+    """The path of a scene; an array lies in a file as long as it is looked at."""
+    if not isinstance(scene, np.ndarray):
+        if transform is not None or crs is not None:
+            raise UsageError("transform and crs place an array; a raster says itself where it lies")
+        yield str(scene)
+        return
+    with TemporaryDirectory(prefix="segearth-") as folder:
+        path = Path(folder) / "array.tif"
+        write_array(path, _bands_first(scene), transform=transform, crs=crs, nodata=nodata)
+        yield str(path)
+
+
+def _bands_first(array: NDArray[Any]) -> NDArray[Any]:
+    """An array of pixels as (bands, H, W). Raises UsageError when it is no picture."""
+    if array.ndim == 2:
+        return array[None]
+    if array.ndim == 3 and 0 not in array.shape:
+        return array if array.shape[0] <= array.shape[2] else np.moveaxis(array, 2, 0)
+    raise UsageError(f"an array of shape {array.shape}: need (3, H, W), (H, W, 3), or (H, W) for grey")
+
+
+def _values(path: Path) -> NDArray[Any]:
+    """All pixels of a raster, (bands, H, W)."""
+    with open_dataset(path) as ds:
+        values: NDArray[Any] = ds.read()
+        return values

@@ -1,0 +1,41 @@
+"""What the codes of labels mean, from the words of --map, --ignore and --label-offset."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from segearth_cli.errors import UsageError
+from segearth_cli.evaluation.compare import LabelCodes
+from segearth_cli.presets import COLOUR, Preset
+
+
+def label_codes(
+    setting: Preset | None, ignore: Iterable[str], text: str | None, offset: int | None, classes: int
+) -> LabelCodes:
+    """What label codes mean: --map before --ignore before the preset; --label-offset replaces the preset's codes.
+
+    ignore: codes or colours; text: of --map, e.g. `1=0,#ffffff=1`; classes: how many. Raises UsageError.
+    """
+    mapping: Mapping[int, int] = setting.label_codes if setting and offset is None else {}
+    ignored = setting.label_ignored if setting and offset is None else LabelCodes().ignored
+    asked = frozenset(_code(value, "--ignore") for value in ignore)
+    named = dict(_mapped(item, classes) for item in (text.split(",") if text else []))
+    kept = {code: target for code, target in mapping.items() if code not in asked} | named
+    return LabelCodes(kept, ignored | asked, offset or 0)
+
+
+def _mapped(item: str, classes: int) -> tuple[int, int]:
+    code, equals, target = item.partition("=")
+    if not equals or not 0 <= _code(target, "--map") < classes:
+        raise UsageError(f"--map {item}: need LABEL=CLASS with a class code of 0-{classes - 1}, e.g. --map 1=0,2=1")
+    return _code(code, "--map"), _code(target, "--map")
+
+
+def _code(text: str, option: str) -> int:
+    text = text.strip()
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        return COLOUR + int(text[1:], 16)
+    if re.fullmatch(r"-?\d+", text):
+        return int(text)
+    raise UsageError(f"{option} {text}: need a whole number or a colour such as '#ff0000'")

@@ -1,0 +1,50 @@
+"""Training from names to a file: what the command and the Python function have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from segearth_cli.model import pick_device, pick_precision, slow_precision
+from segearth_cli.raster import ReadOptions, parse_bands
+from segearth_cli.training.collection import collect
+from segearth_cli.training.loop import TrainingJob, Upsampled, train
+from segearth_cli.training.recipe import Recipe
+from segearth_cli.training.step import Peers
+from segearth_cli.weights import choose, load_clip
+
+
+def train_on(
+    names: Sequence[str],
+    tars: Sequence[str],
+    recipe: Recipe,
+    out: Path,
+    *,
+    model: str = "auto",
+    device: str = "auto",
+    peers: Peers | None = None,
+    resume: bool = False,
+    notice: Callable[[str], None] = lambda _line: None,
+) -> Upsampled:
+    """Trains SimFeatUp for a model on the images that names and archives stand for, and writes it to `out`.
+
+    Log, pictures and checkpoints go to `OUT.train/` beside it. notice: gets each line that the user should see.
+    Raises UsageError, WeightsError, TrainingError.
+    """
+    peers = peers or Peers()
+    read = ReadOptions(parse_bands(recipe.bands), recipe.stretch)
+    on = pick_device(device)
+    precision = pick_precision(recipe.precision, on)
+    if line := slow_precision(recipe.precision, on):
+        notice(line)
+    choice = choose(model, "none")
+    if choice.note:
+        notice(choice.note)
+    collection = collect(names, tars, read)
+    for line in collection.left_out:
+        notice(line)
+    unreadable = f", {len(collection.unreadable)} unreadable" if collection.unreadable else ""
+    notice(f"{len(collection.pictures)} images{unreadable}")
+    folder = out.with_name(f"{out.stem}.train")
+    job = TrainingJob(out, folder, on, precision, peers, resume, notice)
+    return train(load_clip(choice.model), collection, recipe, job)

@@ -1,0 +1,285 @@
+"""The public functions: the same masks as the command line, lazily imported, unknown words refused."""
+
+import gc
+import json
+import re
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+from safetensors.numpy import load_file
+from shell import ROOT, python
+
+import segearth_cli as segearth
+
+PLACE = {"crs": "EPSG:32632", "transform": from_origin(356000, 5645000, 0.5, 0.5)}
+WORDS = "water|river,roof,tree"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def tiny(model_dir):
+    """Options of the tiny model on the CPU, as keywords."""
+    return {"model": f"local-dir:{model_dir}", "upsampler": "none", "device": "cpu", "precision": "fp32", "quiet": True}
+
+
+@pytest.fixture
+def scene(write_raster, noise):
+    return write_raster("scene.tif", noise(3, 100, 90))
+
+
+@pytest.fixture
+def shell_line(request):
+    """The command line in this process; conftest calls it `segearth`, as the package is called here."""
+    return request.getfixturevalue("segearth")
+
+
+def flags(options):
+    """Keywords as a shell would say them."""
+    for name, value in options.items():
+        if value is True:
+            yield f"--{name.replace('_', '-')}"
+        elif value is False:
+            yield f"--no-{name.replace('_', '-')}"
+        else:
+            yield from (f"--{name.replace('_', '-')}", value)
+
+
+# shell and notebook
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"threshold": 0.3, "background": "roof"},
+        {"scale": 1},  # an int where the flag is read as a float
+        {"gsd": 1, "antialias": False, "blend": "taper", "stride": 20},
+        {"bands": "3,2,1", "stretch": "0,200", "global_bias": 0},
+        {"nodata": 7},
+    ],
+    ids=str,
+)
+def test_a_notebook_makes_the_mask_that_a_shell_makes(shell_line, scene, tiny, options):
+    assert shell_line("predict", scene, "-c", WORDS, "-o", "shell.tif", *flags(tiny | options)).code == 0
+    mask = segearth.predict(scene, WORDS, **tiny, **options)
+    assert mask.path.read_bytes() == Path("shell.tif").read_bytes()
+    mask.save("notebook.tif")
+    for name in ("{}.tif", "{}.tif.aux.xml"):
+        assert Path(name.format("notebook")).read_bytes() == Path(name.format("shell")).read_bytes()
+    with rasterio.open("shell.tif") as ds:
+        assert (mask.array == ds.read(1)).all()
+        assert (mask.transform, mask.crs) == (ds.transform, ds.crs)
+        assert dict(mask.run) == json.loads(ds.tags()["SEGEARTH_RUN"])
+
+
+def test_the_models_own_advice_counts_in_a_notebook_too(scene):
+    mask = segearth.predict(scene, "water,building", model="mini", upsampler="none", device="cpu", quiet=True)
+    assert (mask.run["blend"], mask.run["global_bias"]) == ("taper", 0.5)
+
+
+def test_a_preset_counts_as_in_a_shell(shell_line, scene, tiny):
+    shell_line("predict", scene, "--preset", "loveda", "-o", "shell.tif", *flags(tiny))
+    mask = segearth.predict(scene, preset="loveda", **tiny)
+    assert mask.path.read_bytes() == Path("shell.tif").read_bytes()
+
+
+# classes and arrays
+
+
+def test_classes_are_words_a_list_a_file_or_a_class_set(scene, tiny, tmp_path):
+    (tmp_path / "classes.txt").write_text("water,river\nroof\ntree\n")
+    masks = [
+        segearth.predict(scene, given, **tiny)
+        for given in (WORDS, ["water|river", "roof", "tree"], tmp_path / "classes.txt")
+    ]
+    masks.append(segearth.predict(scene, masks[0].classes, **tiny))
+    assert isinstance(masks[0].classes, segearth.ClassSet)
+    assert len({mask.path.read_bytes() for mask in masks}) == 1
+
+
+def test_an_array_is_a_scene(scene, tiny):
+    with rasterio.open(scene) as ds:
+        pixels = ds.read()
+    mask = segearth.predict(scene, WORDS, **tiny)
+    for array in (pixels, np.moveaxis(pixels, 0, 2)):
+        made = segearth.predict(array, WORDS, **PLACE, **tiny)
+        assert (made.array == mask.array).all()
+        assert (made.transform, made.crs) == (mask.transform, mask.crs)
+
+
+def test_an_array_of_16_bits_with_a_value_without_data(tiny, noise):
+    pixels = noise(3, 70, 80).astype(np.uint16) * 40 + 1
+    pixels[:, :20] = 0
+    mask = segearth.predict(pixels, WORDS, nodata=0, **tiny)
+    assert mask.array.dtype == np.uint8
+    assert ((mask.array == 255) == (np.arange(70)[:, None] < 20)).all()
+
+
+def test_confidence_and_scores_are_probabilities_where_asked_for(scene, tiny):
+    mask = segearth.predict(scene, WORDS, confidence=True, scores=True, **tiny)
+    assert mask.scores.shape == (4, 100, 90)
+    assert (mask.scores.argmax(axis=0) == mask.array).all()
+    assert np.abs(mask.confidence - mask.scores.max(axis=0)).max() < 0.5 / 254 + 1e-6
+    plain = segearth.predict(scene, WORDS, **tiny)
+    assert (plain.confidence, plain.scores) == (None, None)
+
+
+# what comes after
+
+
+def test_polygons_of_a_mask_are_those_of_the_command(shell_line, scene, tiny):
+    mask = segearth.predict(scene, WORDS, background="none", **tiny)
+    mask.save("mask.tif")
+    out = segearth.vectorize(mask, "notebook.geojson", min_area="20px", quiet=True)
+    shell_line("vectorize", "mask.tif", "-o", "shell.geojson", "--min-area", "20px")
+    ours, theirs = json.loads(out.read_text()), json.loads(Path("shell.geojson").read_text())
+    assert ours["features"] == theirs["features"]
+    assert ours["features"]
+
+
+def test_polygons_come_as_a_geodataframe(scene, tiny):
+    pytest.importorskip("geopandas")
+    mask = segearth.predict(scene, WORDS, background="none", **tiny)
+    code = int(np.bincount(mask.array.ravel()).argmax())
+    frame = mask.to_geodataframe(classes=(mask.classes.names[code],))
+    assert set(frame["class"]) == {mask.classes.names[code]}
+    assert frame.crs == mask.crs
+    assert frame.area.sum() == pytest.approx((mask.array == code).sum() * 0.25)
+
+
+def test_a_mask_is_drawn_with_a_legend_of_the_classes_that_are_there(scene, tiny):
+    import matplotlib
+
+    matplotlib.use("agg")
+    mask = segearth.predict(scene, WORDS, background="none", **tiny)
+    axes = mask.plot()
+    names = [mask.classes.names[code] for code in np.unique(mask.array)]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == names
+
+
+def test_figures_are_those_of_the_command(shell_line, scene, tiny):
+    mask = segearth.predict(scene, WORDS, background="none", **tiny)
+    mask.save("mask.tif")
+    label = segearth.predict(scene, WORDS, background="none", attention="vanilla", **tiny).save("label.tif")
+    found = segearth.evaluate(mask, label, ignore=[2])
+    told = json.loads(shell_line("evaluate", "mask.tif", "label.tif", "-c", WORDS, "--ignore", 2, "--json", "-").out)
+    assert found == told
+
+
+def test_an_upsampler_is_trained_as_by_the_command(shell_line, scene, model_dir):
+    recipe = {"steps": 1, "batch_size": 1, "crop": 64, "jitters": 1, "held_out": 1, "workers": 0}
+    out = segearth.train_upsampler(
+        scene, "a.safetensors", model=f"local-dir:{model_dir}", device="cpu", quiet=True, **recipe
+    )
+    words = ("-m", f"local-dir:{model_dir}", "-d", "cpu", "-o", "b.safetensors", *flags(recipe))
+    assert shell_line("train-upsampler", scene, *words).code == 0
+    ours, theirs = load_file(out), load_file("b.safetensors")
+    assert ours.keys() == theirs.keys()
+    assert all((ours[name] == theirs[name]).all() for name in ours)
+
+
+def test_a_scene_shows_how_it_is_read(scene):
+    opened = segearth.open_scene(scene, bands=(3, 2, 1))
+    assert (opened.bands, opened.height, opened.width) == ((3, 2, 1), 100, 90)
+    opened.close()
+
+
+# what is refused
+
+
+@pytest.mark.parametrize(
+    ("act", "line"),
+    [
+        (lambda scene: segearth.predict(scene, WORDS, treshold=0.3), "treshold: unknown; did you mean threshold?"),
+        (lambda scene: segearth.predict(scene, WORDS, blend="best"), "--blend best: choose one of mean, taper"),
+        (lambda scene: segearth.predict(scene, WORDS, crs="EPSG:4326"), "transform and crs place an array"),
+        (lambda _: segearth.predict(np.zeros((2, 2, 2, 2)), WORDS), "an array of shape .2, 2, 2, 2.: need"),
+        (lambda _: segearth.predict(np.zeros((3, 9, 9), bool), WORDS), "an array of bool"),
+        (lambda scene: segearth.predict(scene), "name the classes with one of"),
+        (lambda _: segearth.predict("absent.tif", WORDS), "absent.tif: no such file"),
+        (lambda scene: segearth.vectorize(scene, scene), "is read by this command"),
+        (lambda scene: segearth.vectorize(scene, "x.gpkg", simplfy="1px"), "simplfy: unknown; did you mean simplify?"),
+        (lambda scene: segearth.train_upsampler(scene, "x.safetensors", step=3), "did you mean steps?"),
+        (lambda scene: segearth.open_scene(scene, band=1), "did you mean bands?"),
+        (lambda _: segearth.evaluate(["a.tif", "b.tif"], "a.tif", "x"), "2 masks and 1 labels"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_one_line(scene, act, line):
+    with pytest.raises(segearth.SegEarthError, match=line) as caught:
+        act(scene)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_existing_file_is_kept_unless_told(scene, tiny, tmp_path):
+    mask = segearth.predict(scene, WORDS, **tiny)
+    (tmp_path / "there.tif").write_text("precious")
+    with pytest.raises(segearth.SegEarthError, match="exists already"):
+        mask.save("there.tif")
+    assert (tmp_path / "there.tif").read_text() == "precious"
+    assert mask.save("there.tif", overwrite=True).read_bytes() == mask.path.read_bytes()
+
+
+def test_the_files_of_a_mask_go_with_it_and_a_failed_one_leaves_none(scene, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    mask = segearth.predict(scene, WORDS, **tiny)
+    assert mask.path.is_file()
+    del mask
+    gc.collect()
+    with pytest.raises(segearth.SegEarthError):
+        segearth.predict("absent.tif", WORDS, **tiny)
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+# the import
+
+
+def test_the_import_loads_nothing_and_leaves_other_libraries_alone():
+    done = python(
+        "import sys, warnings; import segearth_cli; dir(segearth_cli); "
+        "print(sorted({'torch', 'rasterio', 'numpy', 'typer'} & sys.modules.keys())); "
+        "from segearth_cli import predict, ClassSet; import rasterio; "
+        "print('torch' in sys.modules, [f for f in warnings.filters if 'Georef' in f[2].__name__])"
+    )
+    assert done.stdout.split("\n")[:2] == ["[]", "False []"]
+
+
+def test_warnings_of_rasterio_stay_as_they_were(scene, tiny, write_raster, noise):
+    placeless = write_raster("placeless.tif", noise(3, 40, 40), crs=None, transform=None)
+    segearth.predict(placeless, WORDS, **tiny)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rasterio.open(placeless).close()
+    assert [one for one in caught if one.category.__name__ == "NotGeoreferencedWarning"]
+
+
+def test_every_public_name_is_there():
+    assert [name for name in segearth.__all__ if getattr(segearth, name, None) is None] == []
+    with pytest.raises(AttributeError, match="no attribute 'vectorise'"):
+        _ = segearth.vectorise
+
+
+# the page
+
+
+def test_the_page_for_python_runs_as_it_stands(tmp_path):
+    import matplotlib
+
+    matplotlib.use("agg")
+    (tmp_path / "sample_tiles").symlink_to(ROOT / "sample_tiles")
+    cells = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(encoding="utf-8"), re.DOTALL)
+    said = {}
+    exec("\n".join(cells), said)
+    assert len(cells) == 8
+    assert said["part"].array.shape == (200, 300)
+    assert said["figures"]["miou"] == 1
+    assert (tmp_path / "utm.gpkg").is_file()

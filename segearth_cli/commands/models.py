@@ -75,6 +75,8 @@ def _bring(name: str, origin: str | None, *, overwrite: bool, quiet: bool) -> No
         note(f"{name}: {'checked and kept' if done.fetched else 'was here already'}, sha256 {done.sha256}")
         if entry and entry.licence == "none stated":
             note(f"{name}: its authors state no licence; ask them before you pass it on, segearth does not")
+        if entry and entry.remark:
+            note(f"{name}: {entry.remark}")
     answer(str(done.path))
 
 

@@ -33,6 +33,8 @@ class CatalogueEntry:
     """Where people get the file; empty for a repository of the hub."""
     address: str = ""
     """Of the file itself, for `segearth download`; empty where people must fetch it themselves."""
+    remark: str = ""
+    """What a user must know of it, a phrase; said when it is fetched."""
 
     @property
     def is_model(self) -> bool:
@@ -50,12 +52,19 @@ def key(architecture: str, tag: str) -> str:
     return f"{architecture}--{tag}"
 
 
-def _remote(name: str, architecture: str, licence: str, origin: str) -> CatalogueEntry:
+def _remote(name: str, architecture: str, licence: str, origin: str, remark: str = "") -> CatalogueEntry:
     note = "CLIP for remote sensing; has no SimFeatUp of its own"
-    return CatalogueEntry(name, licence, note, architecture, origin=origin)
+    return CatalogueEntry(name, licence, note, architecture, origin=origin, remark=remark)
 
 
-# The activation is the one of training. RemoteCLIP: its README loads the plain names. GeoRSCLIP B/32 and L/14 and
+def _two_activations(architecture: str) -> str:
+    return (
+        f"its README builds {architecture} (GELU), as this name does, its authors' evaluation the openai model "
+        f"(QuickGELU); compare with --model {architecture}-quickgelu:FILE"
+    )
+
+
+# The activation is the one of training, where it is known. GeoRSCLIP B/32 and L/14 and
 # SkyCLIP L/14 were tuned from OpenAI's weights, which open_clip builds with QuickGELU; GeoRSCLIP H/14 and SkyCLIP B/32
 # from LAION's, which have GELU.
 _REMOTE_CLIP = "RemoteCLIP-ViT-*.pt of https://huggingface.co/chendelong/RemoteCLIP"
@@ -84,8 +93,8 @@ CATALOGUE: Mapping[str, CatalogueEntry] = {
             origin=f"{_AUTHORS_FILE} of https://github.com/likyoo/SegEarth-OV",
             address=f"https://raw.githubusercontent.com/likyoo/SegEarth-OV/HEAD/{_AUTHORS_FILE}",
         ),
-        _remote("remoteclip-vit-b32", "ViT-B-32", "see origin", _REMOTE_CLIP),
-        _remote("remoteclip-vit-l14", "ViT-L-14", "see origin", _REMOTE_CLIP),
+        _remote("remoteclip-vit-b32", "ViT-B-32", "see origin", _REMOTE_CLIP, _two_activations("ViT-B-32")),
+        _remote("remoteclip-vit-l14", "ViT-L-14", "see origin", _REMOTE_CLIP, _two_activations("ViT-L-14")),
         _remote("georsclip-vit-b32", "ViT-B-32-quickgelu", "CC", _GEO_RS_CLIP),
         _remote("georsclip-vit-l14", "ViT-L-14-quickgelu", "CC", _GEO_RS_CLIP),
         _remote("georsclip-vit-h14", "ViT-H-14", "CC", _GEO_RS_CLIP),

@@ -21,6 +21,7 @@ from segearth_cli.errors import UsageError, WeightsError
 from segearth_cli.weights.catalogue import CATALOGUE, CatalogueEntry
 from segearth_cli.weights.downloads import download, git_blob
 from segearth_cli.weights.http import Patience, fetch
+from segearth_cli.weights.load import load_clip
 from segearth_cli.weights.locate import kept, kept_folder, verified
 
 QUICK = Patience(timeout=0.3, tries=3, pause=0.01, longest=0.02)
@@ -555,3 +556,42 @@ class Files(Handler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+# --- published layouts, imitated: container, names and shapes ---------------------------------------------------------
+
+CONTAINERS = {
+    "remoteclip-vit-b32": lambda state: state,
+    "georsclip-vit-b32": lambda state: {"state_dict": state, "epoch": 10},
+    "skyclip-vit-b32": lambda state: {
+        "epoch": 20,
+        "name": "SkyCLIP",
+        "state_dict": {f"module.{name}": value for name, value in state.items()},
+        "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 1e-5}]},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def vit_b32():
+    torch.manual_seed(3)
+    return {k: v.half() for k, v in open_clip.CLIP(**open_clip.get_model_config("ViT-B-32")).state_dict().items()}
+
+
+def activation(spec):
+    clip = load_clip(spec)
+    return type(clip.model.visual.transformer.resblocks[0].mlp.gelu).__name__, clip.model.state_dict()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_remote_sensing_clip_loads_as_it_is_published(segearth, vit_b32, tmp_path, name):
+    file = tmp_path / "published.pt"
+    torch.save(CONTAINERS[name](vit_b32), file)
+    done = segearth("download", name, "--from", file)
+    assert done.code == 0, done.err
+    assert ("(GELU), as this name does" in done.err) == name.startswith("remoteclip")
+    kind, state = activation(name)
+    assert kind == ("QuickGELU" if CATALOGUE[name].architecture.endswith("quickgelu") else "GELU")
+    assert all(torch.equal(state[key], value.float()) for key, value in vit_b32.items())
+    assert [activation(f"{given}:{file}")[0] for given in ("ViT-B-32", "ViT-B-32-quickgelu")] == ["GELU", "QuickGELU"]

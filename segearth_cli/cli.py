@@ -1,7 +1,8 @@
 """The command line: one Typer application, its errors and its exit codes.
 
 Exit codes: 0 done; 1 failed (one line on stderr says what, where, and which option mends it); 2 bad usage; 3 some of
-several inputs failed, the others are done; 130 interrupted (Ctrl-C); 143 terminated.
+several inputs failed, the others are done; 70 a fault of segearth itself; 129 hung up; 130 interrupted (Ctrl-C); 141
+the reader of stdout left; 143 terminated. Nothing is left half written in any case.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import logging
 import os
 import signal
 import sys
+import traceback
+from contextlib import suppress
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -57,13 +60,21 @@ def _root(
             "--untrusted", help="For rasters of strangers, before or after the command: see docs/services.md."
         ),
     ] = False,
+    verbose: Annotated[  # noqa: ARG001
+        bool, typer.Option("--verbose", "-v", help="Show where an error came from; also SEGEARTH_TRACEBACK=1.")
+    ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
 
 
 class _Terminated(BaseException):
-    """SIGTERM, raised so that temporary files are removed on the way out."""
+    """SIGTERM or SIGHUP, raised so that temporary files are removed on the way out."""
+
+
+SIGNALS = {signal.SIGTERM: "terminated", **({signal.SIGHUP: "hung up"} if hasattr(signal, "SIGHUP") else {})}
+NO_MEMORY = ("bad_alloc", "can't allocate memory", "Cannot allocate memory", "out of memory", "Unable to allocate")
+FAULT = 70  # of segearth itself
 
 
 def main() -> NoReturn:
@@ -73,32 +84,58 @@ def main() -> NoReturn:
 
 def run() -> int:
     """The exit code of the command line in `sys.argv`; errors become one line on stderr."""
-    signal.signal(signal.SIGTERM, _terminate)
+    _open_streams()
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, _terminate)
     logging.getLogger("rasterio").propagate = False  # what matters of GDAL's messages reaches the user as an error line
     try:
         code = app(_arguments(sys.argv[1:]), standalone_mode=False, prog_name="segearth")
         sys.stdout.flush()
-        if code == 130:  # Typer's word for Ctrl-C
-            return _fail("interrupted", 130)
-        return code if isinstance(code, int) else 0
-    except SegEarthError as e:
-        return _fail(str(e), e.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        return _fail("interrupted", 130)
-    except _Terminated:
-        return _fail("terminated", 143)
-    except BrokenPipeError:
-        return _reader_gone()
-    except SystemExit as e:  # Typer's answer to a broken pipe
-        if isinstance(e.__context__, BrokenPipeError):
-            return _reader_gone()
-        raise
-    except Exception as e:
-        if not hasattr(e, "format_message"):  # a bug keeps its traceback
+        return _fail("interrupted", 130) if code == 130 else code if isinstance(code, int) else 0  # Typer's for Ctrl-C
+    except BaseException as e:
+        if _reader_is_gone(e):
+            _forget_stdout()
+            return 141
+        if isinstance(e, SystemExit):
             raise
-        context = getattr(e, "ctx", None)
+        if _verbose():
+            traceback.print_exc()
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            return _fail(*_told(e))
+        _forget_stdout()
+        return _fail(*_told(e))
+
+
+def _told(error: BaseException) -> tuple[str, int]:
+    """The line that tells an error, and its exit code."""
+    if isinstance(error, SegEarthError):
+        return str(error), error.exit_code
+    if isinstance(error, (typer.Abort, KeyboardInterrupt)):
+        return "interrupted", 130
+    if isinstance(error, _Terminated):
+        number = signal.Signals(error.args[0])
+        return SIGNALS[number], 128 + number
+    if hasattr(error, "format_message"):  # Typer's own, of arguments
+        context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context else ""
-        return _fail(f"{e.format_message()}{hint}", getattr(e, "exit_code", 2))
+        return f"{error.format_message()}{hint}", getattr(error, "exit_code", 2)
+    said = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or any(sign in said for sign in NO_MEMORY):
+        return "out of memory; predict takes less with --batch-size 1 or --work, vectorize with --block-rows", 1
+    if "can't start new thread" in said:
+        return "the system allows no more threads; set OMP_NUM_THREADS=1 or raise the limit (ulimit -u)", 1
+    if isinstance(error, OSError) and error.errno is not None:
+        place = error.filename if error.filename is not None else "stdout or a temporary file"
+        return f"{place}: {error.strerror}", 1
+    kind = type(error).__name__
+    if type(error).__module__.startswith(("rasterio", "fiona")):
+        return f"GDAL: {said}", 1
+    return (
+        f"a fault of segearth itself ({kind}: {said[:300]}); SEGEARTH_TRACEBACK=1 tells more, please report it",
+        FAULT,
+    )
 
 
 def _arguments(given: list[str]) -> list[str]:
@@ -108,14 +145,40 @@ def _arguments(given: list[str]) -> list[str]:
     return [argument for argument in given if argument != "--untrusted"]
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise _Terminated
+def _verbose() -> bool:
+    return os.environ.get("SEGEARTH_TRACEBACK", "") not in ("", "0") or bool({"--verbose", "-v"} & set(sys.argv[1:]))
 
 
-def _reader_gone() -> int:
-    """What remains to do when the reader of stdout has left, e.g. `| head`: keep Python from complaining at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 141
+def _open_streams() -> None:
+    """Gives closed standard streams a place, lest the next file opened becomes one of them.
+
+    What is written to a closed stdout fails, as it should; nobody misses what a closed stderr would say.
+    """
+    for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # takes the lowest number that is free
+    sys.stdin = sys.stdin or open(0)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    raise _Terminated(number)
+
+
+def _reader_is_gone(error: BaseException) -> bool:
+    """Whether the reader of stdout has left, e.g. `| head`; Typer answers with an exit of its own."""
+    return isinstance(error, BrokenPipeError) or (
+        isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
+    )
+
+
+def _forget_stdout() -> None:
+    """Keeps Python from complaining at exit of what it cannot write."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(line: str, code: int) -> int:

@@ -7,7 +7,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import parse_qs
 
 Progress = Callable[[int], None]  # called with the number of steps just done
@@ -52,7 +52,8 @@ def _sparse(label: str, total: int, unit: str) -> Progress:
 
 def note(line: str) -> None:
     """One line on stderr for the user."""
-    print(f"segearth: {shown(line)}", file=sys.stderr)  # noqa: T201
+    with suppress(OSError):  # a full disk behind stderr is no reason to stop
+        print(f"segearth: {shown(line)}", file=sys.stderr)  # noqa: T201
 
 
 def answer(text: str) -> None:

@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import secrets
+import tempfile
 import time
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -371,10 +372,16 @@ def make_folders(folders: Iterable[Path]) -> None:
 
 
 def cache_dir() -> Path:
-    """The folder for what can be fetched or computed again: $SEGEARTH_CACHE, else `segearth` in the XDG cache."""
+    """The folder for what can be fetched or computed again: $SEGEARTH_CACHE, else `segearth` in the XDG cache.
+
+    One in the folder for temporary files, for a user without a home.
+    """
     if own := os.environ.get("SEGEARTH_CACHE"):
         return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "segearth"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "segearth"
+    except RuntimeError:  # no HOME, and a user without an entry in passwd
+        return Path(tempfile.gettempdir()) / f"segearth-{os.getuid()}"
 
 
 def sha256(path: Path) -> str:

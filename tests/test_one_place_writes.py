@@ -19,15 +19,16 @@ NAMED = {
     "vector/layers.py _geojson": ({"path.open"}, "a temporary name"),
     "vector/layers.py _parquet": ({"pq.ParquetWriter"}, "a temporary name"),
     "vector/geopackage.py fill": ({"sqlite3.connect"}, "a temporary name"),
-    "evaluation/report.py write_png": ({"figure.savefig"}, "a stream of files.created"),
-    "training/pictures.py save_looks": ({"figure.savefig"}, "a stream of files.created"),
-    "training/pictures.py save_curves": ({"figure.savefig"}, "a stream of files.created"),
-    "training/checkpoint.py save": ({"torch.save"}, "a stream of files.created"),
-    "training/loop.py export_ckpt": ({"torch.save"}, "a stream of files.created"),
-    "vector/clean.py _raster": ({"rasterio.open"}, "a raster in a temporary folder"),
+    "evaluation/report.py write_png": ({"figure.savefig"}, "bytes in memory"),
+    "training/pictures.py save_looks": ({"figure.savefig"}, "bytes in memory"),
+    "training/pictures.py save_curves": ({"figure.savefig"}, "bytes in memory"),
+    "training/checkpoint.py save": ({"torch.save"}, "bytes in memory"),
+    "training/loop.py export_ckpt": ({"torch.save"}, "bytes in memory"),
+    "vector/clean.py _rows": ({"rasterio.open"}, "a raster in a temporary folder"),
     "vector/mask_to_vector.py vectorize": ({"tempfile.TemporaryDirectory"}, "what is cleaned, gone at the end"),
     "jobs/lock.py _lock": ({"os.open"}, "a lock is an empty file"),
-    "cli.py _reader_gone": ({"os.open"}, "stdout led to nowhere"),
+    "cli.py _forget_stdout": ({"os.open"}, "stdout led to nowhere"),
+    "cli.py _open_streams": ({"os.open", "open"}, "streams that were closed"),
 }
 METHODS = {"write_text", "write_bytes", "unlink", "rename", "rmdir", "touch", "mkdir", "symlink_to", "hardlink_to"}
 CALLS = {

@@ -13,7 +13,7 @@ import numpy as np
 from segearth_cli.classes import ClassSet
 from segearth_cli.evaluation.compare import IGNORED, UNFILLED, Tally, code_text
 from segearth_cli.evaluation.confusion import Confusion
-from segearth_cli.files import created
+from segearth_cli.files import write_bytes
 
 OTHER = "(none of them)"
 _AUDITED = 40  # label codes told in one line
@@ -151,8 +151,9 @@ def write_png(path: Path, classes: ClassSet, confusion: Confusion) -> None:
                 colour = "white" if share > 0.6 else "black"
                 axes.text(column, row, f"{share * 100:.0f}", ha="center", va="center", color=colour, fontsize=8)
     kind = path.suffix.casefold().lstrip(".")
-    with created(path) as f:
-        figure.savefig(f, format=kind if kind in figure.canvas.get_supported_filetypes() else "png", dpi=150)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=kind if kind in figure.canvas.get_supported_filetypes() else "png", dpi=150)
+    write_bytes(path, picture.getvalue())
 
 
 def _rows(confusion: Confusion) -> np.ndarray[Any, np.dtype[np.float64]]:

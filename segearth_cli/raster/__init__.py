@@ -11,7 +11,7 @@ from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
     from segearth_cli.raster.array_file import write_array
-    from segearth_cli.raster.datasets import environment, open_dataset, quietly, reads_network
+    from segearth_cli.raster.datasets import collecting, environment, open_dataset, quietly, reads_network
     from segearth_cli.raster.fingerprint import files_of, identity, local_files
     from segearth_cli.raster.georeference import (
         Frame,
@@ -56,6 +56,7 @@ __all__ = [
     "Window",
     "blocks",
     "check_unchanged",
+    "collecting",
     "densified",
     "environment",
     "exists",
@@ -101,7 +102,7 @@ __getattr__ = lazy_face(
     __name__,
     {
         "array_file": "write_array",
-        "datasets": "environment open_dataset quietly reads_network",
+        "datasets": "collecting environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
         "georeference": "Frame Georeferenced frame_from_json frame_to_json region_georeference",
         "grid": "Window blocks starts touching window_weights windows working_size",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -167,3 +168,21 @@ def quietly() -> Iterator[None]:
         yield
     finally:
         _quiet.leave()
+
+
+@contextmanager
+def collecting(found: list[str]) -> Iterator[None]:
+    """Adds the errors that GDAL only logs in this thread, such as a disk that fills while a dataset is closed."""
+    here = threading.get_ident()  # threads that read ahead have errors of their own, and mend them
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.ERROR and record.thread == here:
+                found.append(" ".join(record.getMessage().split()))
+
+    logger, handler = logging.getLogger("rasterio"), Collect()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from rasterio.errors import RasterioError
 from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, to_tag
 from segearth_cli.errors import RasterError
 from segearth_cli.files import replacing_all
-from segearth_cli.raster.datasets import quietly
+from segearth_cli.raster.datasets import collecting, quietly
 from segearth_cli.raster.georeference import Georeferenced, region_georeference
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.outputs import Outputs
@@ -90,7 +88,7 @@ class MaskWriter:
     def write(self, rows: Rows) -> None:
         """Append the next rows of the region."""
         bands = {"mask": rows.codes[None], "confidence": rows.confidence[None], "scores": rows.scores}
-        with _collecting(self._failures):
+        with collecting(self._failures):
             for kind, layer in self._layers.items():
                 if (values := bands[kind]) is not None:
                     layer.write(values)
@@ -118,17 +116,17 @@ def writing(
     with replacing_all(list(places.values())) as temporaries:
         names = dict(zip(places, temporaries, strict=True))
         try:
-            with _collecting(failures):
+            with collecting(failures):
                 layers = {kind: Layer(name, scene, region, *kinds[kind]) for kind, name in names.items()}
             try:
                 yield MaskWriter(layers, failures)
             finally:
-                with _collecting(failures):
+                with collecting(failures):
                     for layer in layers.values():
                         layer.dataset.close()
             if failures:
                 raise RasterError(f"{outputs.mask}: cannot write: {failures[0]}")
-            with _collecting(failures):
+            with collecting(failures):
                 for kind, name in names.items():
                     label(kind, name, classes, tags)
                     if whole:
@@ -175,21 +173,3 @@ def _build_overviews(kind: str, path: Path) -> None:
     with quietly(), rasterio.open(path, "r+") as ds:  # opened anew, so that GDAL knows the palette
         if factors := [2**i for i in range(1, 16) if max(ds.shape) / 2 ** (i - 1) > OVERVIEW_BELOW]:
             ds.build_overviews(factors, Resampling.mode if kind == "mask" else Resampling.average)
-
-
-@contextmanager
-def _collecting(found: list[str]) -> Iterator[None]:
-    """Adds the errors that GDAL only logs in this thread, such as a disk that fills while a dataset is closed."""
-    here = threading.get_ident()  # threads that read ahead have errors of their own, and mend them
-
-    class Collect(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.levelno >= logging.ERROR and record.thread == here:
-                found.append(" ".join(record.getMessage().split()))
-
-    logger, handler = logging.getLogger("rasterio"), Collect()
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)

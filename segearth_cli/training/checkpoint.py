@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 import torch
 
 from segearth_cli.errors import TrainingError
-from segearth_cli.files import created
+from segearth_cli.files import write_bytes
 
 
 def save(path: Path, step: int, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """Writes the state after a step. identity: settings that a run must share to go on from it."""
-    with created(path) as f:
-        torch.save({"step": step, "identity": dict(identity), "state": dict(state)}, f)
+    text = io.BytesIO()  # torch tells of a full disk in its own words
+    torch.save({"step": step, "identity": dict(identity), "state": dict(state)}, text)
+    write_bytes(path, text.getvalue())
 
 
 def load(path: Path, identity: Mapping[str, Any], device: torch.device) -> tuple[int, dict[str, Any]]:

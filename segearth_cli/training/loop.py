@@ -17,7 +17,7 @@ import torch
 
 from segearth_cli import __version__
 from segearth_cli.errors import TrainingError, UsageError
-from segearth_cli.files import appending, created, make_folders, write_text
+from segearth_cli.files import appending, make_folders, write_bytes, write_text
 from segearth_cli.model import Encoder, Upsampler
 from segearth_cli.raster import ReadOptions, parse_bands
 from segearth_cli.training import checkpoint
@@ -288,8 +288,9 @@ class TrainingRun:
 def export_ckpt(upsampler: Path, path: Path) -> None:
     """Writes an upsampler in the layout of the published files: keys `upsampler.*` inside `state_dict`."""
     tensors, _ = read_tensors(upsampler)
-    with created(path) as f:
-        torch.save({"state_dict": {f"upsampler.{key}": value for key, value in tensors.items()}}, f)
+    text = io.BytesIO()
+    torch.save({"state_dict": {f"upsampler.{key}": value for key, value in tensors.items()}}, text)
+    write_bytes(path, text.getvalue())
 
 
 def _start_from(path: str, upsampler: Upsampler) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segearth_cli.files import created
+from segearth_cli.files import write_bytes
 
 Array = NDArray[np.float32]
 
@@ -52,8 +53,9 @@ def save_looks(looks: Sequence[Look], path: Path, title: str) -> None:
             axes.set_axis_off()
             if i == 0:
                 axes.set_title(name, fontsize=9)
-    with created(path) as f:
-        figure.savefig(f, format="png", dpi=100)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=100)
+    write_bytes(path, picture.getvalue())
 
 
 class Components:
@@ -87,5 +89,6 @@ def save_curves(log: Path, path: Path) -> None:
         axes.set_xlabel("step")
         axes.set_title(f"{term} loss")
         axes.legend(fontsize=8)
-    with created(path) as f:
-        figure.savefig(f, format="png", dpi=110)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
+    write_bytes(path, picture.getvalue())

@@ -14,9 +14,10 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio import features
+from rasterio.errors import RasterioError
 
 from segearth_cli.errors import RasterError
-from segearth_cli.raster import Mask, Recoding, Window, mask_strips, open_dataset, quietly
+from segearth_cli.raster import Mask, Recoding, Window, collecting, mask_strips, open_dataset, quietly
 from segearth_cli.vector import polygons as shapes
 
 _SIEVED_TYPES = ("uint8", "uint16", "int16", "int32")
@@ -112,7 +113,21 @@ def _valid(mask: Mask, path: Path, rows: int) -> Path | None:
 
 @contextmanager
 def _raster(path: Path, mask: Mask, dtype: np.dtype[Any]) -> Iterator[Any]:
-    """A function that appends rows to a new raster of the mask's size."""
+    """A function that appends rows to a new raster of the mask's size. Raises RasterError when the disk is full."""
+    failures: list[str] = []
+    try:
+        with collecting(failures), _rows(path, mask, dtype) as write:
+            yield write
+    except RasterioError as e:
+        failures.append(" ".join(str(e).split()))
+    if failures:
+        raise RasterError(
+            f"{path.parent}: the temporary folder cannot be written ({failures[0]}); set TMPDIR to another"
+        )
+
+
+@contextmanager
+def _rows(path: Path, mask: Mask, dtype: np.dtype[Any]) -> Iterator[Any]:
     row = 0
     with rasterio.Env(GDAL_CACHEMAX=64 << 20), quietly(), rasterio.open(
         path, "w", driver="GTiff", width=mask.width, height=mask.height, count=1, dtype=dtype, compress="lzw",

@@ -1,0 +1,132 @@
+"""What the system may do to a command: full disks, closed streams, signals, no home. One line, a documented code."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+SEGEARTH = f"{sys.executable} -m segearth_cli"
+CLASSES = "--classes water,roof"
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """Runs a line of the shell in a folder with a mask and a label: (code, out, err); $S is segearth."""
+    rng = np.random.default_rng(0)
+    for name in ("mask.tif", "label.tif"):
+        with rasterio.open(
+            tmp_path / name, "w", driver="GTiff", count=1, height=400, width=400, dtype="uint8", crs="EPSG:32632"
+        ) as ds:
+            ds.write(rng.integers(0, 2, (1, 400, 400)).astype(np.uint8))
+
+    def run(line, **changes):
+        environment = {**os.environ, "S": SEGEARTH, **changes}
+        environment = {name: value for name, value in environment.items() if value is not None}
+        done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.mark.parametrize("command", ["models", "--help", "--version", "evaluate mask.tif label.tif -q " + CLASSES])
+@pytest.mark.parametrize(("stdout", "said"), [(">/dev/full", "No space left"), (">&-", "Bad file descriptor")])
+def test_an_answer_that_cannot_be_given_is_one_line_and_exit_code_1(shell, command, stdout, said):
+    code, out, err = shell(f"$S {command} {stdout}")
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert said in err
+
+
+@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
+def test_without_stderr_no_error_line_reaches_stdout(shell, stderr):
+    assert shell(f"$S evaluate no.tif label.tif {CLASSES} {stderr}") == (1, "", "")
+
+
+def test_closed_streams_do_not_end_up_in_a_file(shell, tmp_path):
+    code, _, err = shell("$S vectorize mask.tif -o a.geojson -q >&- <&- 2>&-")
+    assert (code, err) == (1, "")
+    assert (tmp_path / "a.geojson").read_text().startswith("{")
+
+
+def test_a_reader_that_leaves_is_no_error(shell):
+    code, _, err = shell("set -o pipefail; $S --help | head -1")
+    assert code in (0, 141)
+    assert err == ""
+
+
+def test_a_user_without_a_home_has_a_cache(shell):
+    script = "import os, pwd; pwd.getpwuid = lambda _: (_ for _ in ()).throw(KeyError()); "
+    script += "from segearth_cli import files; print(files.cache_dir())"
+    code, out, err = shell(
+        f"{sys.executable} -c '{script}'", HOME=None, SEGEARTH_CACHE=None, XDG_CACHE_HOME=None, TMPDIR="/tmp"
+    )
+    assert (code, err) == (0, "")
+    assert out.startswith("/tmp/segearth-")
+
+
+COMMANDS = {
+    "evaluate --json": ("evaluate mask.tif label.tif -q --classes water,roof", "--json out.json"),
+    "evaluate --csv": ("evaluate mask.tif label.tif -q --classes water,roof", "--csv out.csv"),
+    "evaluate --png": ("evaluate mask.tif label.tif -q --classes water,roof", "--png out.png"),
+    **{f"vectorize .{kind}": ("vectorize mask.tif -q", f"-o out.{kind}") for kind in ("gpkg", "geojson", "fgb", "shp")},
+    "vectorize, temporary folder": ("vectorize mask.tif -q --min-area 9px", "-o out.gpkg"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [0, 64])  # KiB
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_full_disk_is_one_line_and_the_old_files_stay(shell, tmp_path, command, size):
+    start, end = COMMANDS[command]
+    kind = Path(end.split()[1]).suffix
+    names = [tmp_path / name for name in (["out.shp", "out.shx", "out.dbf"] if kind == ".shp" else [f"out{kind}"])]
+    for path in names:
+        path.write_text("old")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    code, _, err = shell(f"trap '' XFSZ; ulimit -f {size}; $S {start} {end} --overwrite")
+    if code == 0:  # small enough
+        assert all(path.read_bytes() != b"old" for path in names)
+    else:
+        lines = [line for line in err.splitlines() if not line.startswith("_tiffWriteProc")]  # libtiff's own
+        assert (code, len(lines)) == (1, 1), err
+        assert [path.read_text() for path in names] == ["old"] * len(names)
+        assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "line"), [(signal.SIGHUP, 129, "hung up"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_leaves_nothing(tmp_path, number, code, line):
+    script = (
+        "import sys, time; from segearth_cli import cli, files; from pathlib import Path\n"
+        "def work(*a, **k):\n"
+        "    with files.replacing(Path('out.txt')) as temporary:\n"
+        "        temporary.write_text('half'); Path('begun').touch(); time.sleep(60)\n"
+        "cli.app = work; cli.main()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.05)
+    process.send_signal(number)
+    assert process.communicate()[1] == f"segearth: {line}\n"
+    assert process.returncode == code
+    assert [path.name for path in tmp_path.iterdir()] == ["begun"]
+
+
+def test_a_fault_of_our_own_is_one_line_and_verbose_tells_more(shell, tmp_path):
+    script = (
+        "import sys\nfrom segearth_cli import cli\ndef work(*a, **k): raise KeyError('x')\ncli.app = work; cli.main()"
+    )
+    (tmp_path / "broken.py").write_text(script)
+    code, _, err = shell(f"{sys.executable} broken.py")
+    assert (code, len(err.splitlines())) == (70, 1)
+    done = subprocess.run(
+        [sys.executable, "broken.py", "--verbose"], cwd=tmp_path, capture_output=True, text=True, env={**os.environ}
+    )
+    assert "Traceback" in done.stderr

@@ -1,21 +1,22 @@
-"""GeoPackage by SQLite: rows, spatial index and a QGIS style into a layer that GDAL has made."""
+"""GeoPackage by SQLite: rows and their spatial index into a layer that GDAL has made.
+
+The index, of SQLite's R*Tree module, is built whole: tens of times faster than box by box.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from segearth_cli.classes import Color
-from segearth_cli.vector import rtree
 from segearth_cli.vector.wkb import wkb
 
 Statement = tuple[str, tuple[Any, ...]]
@@ -24,6 +25,9 @@ _LITTLE_ENDIAN_WITH_ENVELOPE = 0b011  # flags of a geometry's header, OGC 12-128
 _SIGNS = "`~!@#$%^&*()+-={}|[]\\:\";'<>?,./"  # not allowed in front by GDAL's GeoPackage driver
 _RESERVED = ("gpkg", "sqlite_", "rtree", "ogr_empty")  # beginnings of names
 _TABLES = ("layer_styles",)  # of QGIS
+CELLS = 51  # of a node, RTREE_MAXCELLS of SQLite
+_CELL = np.dtype([("id", ">i8"), ("box", ">f4", 4)])  # sqlite.org/rtree.html, "shadow tables"
+_ROOT = 1
 
 
 class Insert:
@@ -82,7 +86,7 @@ def fill(path: Path, name: str, fields: Sequence[str]) -> Iterator[Insert]:
         insert = Insert(connection, name, fields)
         yield insert
         boxes = insert.boxes
-        rtree.build(connection, f"rtree_{name}_geom".replace('"', '""'), boxes)
+        build_index(connection, f"rtree_{name}_geom".replace('"', '""'), boxes)
         if len(boxes):
             extent = (*boxes[:, ::2].min(axis=0).tolist(), *boxes[:, 1::2].max(axis=0).tolist())
             connection.execute(
@@ -108,52 +112,83 @@ def table_name(name: str) -> str:
     return f"layer_{name}" if own else name
 
 
-def style(name: str, colors: Mapping[str, Color]) -> list[Statement]:
-    """Statements that give the layer `name` a default style in QGIS: a colour for each value of the field `class`."""
-    contents = (
-        "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change) "
-        "VALUES ('layer_styles', 'attributes', 'layer_styles', '', strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))"
-    )
-    row = (
-        "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, "
-        "styleQML, styleSLD, useAsDefault, description, owner, ui) VALUES ('', '', ?, 'geom', ?, ?, '', 1, ?, '', NULL)"
-    )
-    return [(_STYLES, ()), (contents, ()), (row, (name, name, qml(colors), "Class colours of the mask"))]
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """The nodes of one level of an index."""
+
+    cells: NDArray[np.void]
+    """(n * CELLS,): of n nodes, empty ones last in a node."""
+    used: NDArray[np.int64]
+    """(n,): cells of each node that are not empty."""
+    boxes: NDArray[np.float32]
+    """(n, 4): of the nodes, min x, max x, min y, max y."""
 
 
-_STYLES = """CREATE TABLE layer_styles (
-  id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), f_table_schema TEXT(256),
-  f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT,
-  useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30),
-  update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))"""
-
-
-def qml(colors: Mapping[str, Color]) -> str:
-    """A QGIS style: polygons filled by their class, with a thin darker border."""
-    categories, symbols = [], []
-    for i, (name, color) in enumerate(colors.items()):
-        text = quoteattr(name)
-        categories.append(f'<category render="true" symbol="{i}" value={text} label={text} type="string"/>')
-        fill = ",".join(map(str, (*color, 255)))
-        border = ",".join(map(str, (*(c * 6 // 10 for c in color), 255)))
-        symbols.append(
-            f'<symbol type="fill" name="{i}" alpha="0.7" clip_to_extent="1" force_rhr="0">'
-            f'<layer class="SimpleFill" enabled="1" locked="0" pass="0"><Option type="Map">'
-            f'<Option type="QString" name="color" value="{fill}"/>'
-            f'<Option type="QString" name="outline_color" value="{border}"/>'
-            '<Option type="QString" name="outline_style" value="solid"/>'
-            '<Option type="QString" name="outline_width" value="0.2"/>'
-            '<Option type="QString" name="outline_width_unit" value="MM"/>'
-            '<Option type="QString" name="style" value="solid"/>'
-            "</Option></layer></symbol>"
+def build_index(connection: sqlite3.Connection, index: str, boxes: NDArray[np.float64]) -> None:
+    """Fill the empty R*Tree table `index` with boxes (n, 4), min x, max x, min y, max y, of the rows 1 to n."""
+    if not len(boxes):
+        return
+    order = _tiled(boxes)
+    level = _level(order + 1, _outward(boxes)[order])
+    leaf_of = np.empty(len(boxes), np.int64)
+    first, depth = 2, 0
+    while True:
+        n = len(level.used)
+        numbers = np.array([_ROOT]) if n == 1 else np.arange(first, first + n)
+        children = level.cells["id"].reshape(n, CELLS)
+        pairs = [(int(child), int(node)) for node, row, used in zip(numbers, children, level.used, strict=True)
+                 for child in row[:used]] if depth else []  # fmt: skip
+        connection.executemany(f'INSERT INTO "{index}_parent" VALUES (?, ?)', pairs)
+        if not depth:
+            leaf_of[order] = np.repeat(numbers, level.used)
+        blobs = _blobs(level, depth if n == 1 else 0)
+        connection.executemany(
+            f'INSERT OR REPLACE INTO "{index}_node" VALUES (?, ?)', zip(numbers.tolist(), blobs, strict=True)
         )
-    return (
-        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>"
-        '<qgis version="3.28.0" styleCategories="Symbology">'
-        '<renderer-v2 type="categorizedSymbol" attr="class" forceraster="0" symbollevels="0" enableorderby="0">'
-        f"<categories>{''.join(categories)}</categories><symbols>{''.join(symbols)}</symbols>"
-        "</renderer-v2><blendMode>0</blendMode><layerOpacity>1</layerOpacity></qgis>"
-    )
+        if n == 1:
+            break
+        level = _level(numbers, level.boxes)
+        first, depth = first + n, depth + 1
+    rows = enumerate(leaf_of.tolist(), start=1)
+    connection.executemany(f'INSERT INTO "{index}_rowid" VALUES (?, ?)', rows)
+
+
+def _tiled(boxes: NDArray[np.float64]) -> NDArray[np.int64]:
+    """An order in which neighbours in the plane stand together: columns of about square tiles (Leutenegger 1997)."""
+    x, y = boxes[:, 0] + boxes[:, 1], boxes[:, 2] + boxes[:, 3]
+    columns = int(np.ceil(np.sqrt(len(boxes) / CELLS)))
+    column = np.empty(len(boxes), np.int64)
+    column[np.argsort(x, kind="stable")] = np.arange(len(boxes)) * columns // len(boxes)
+    return np.lexsort((y, column))
+
+
+def _outward(boxes: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Boxes in single precision that hold the given ones."""
+    single = boxes.astype(np.float32)
+    low, high = single[:, ::2], single[:, 1::2]
+    single[:, ::2] = np.where(low > boxes[:, ::2], np.nextafter(low, np.float32(-np.inf)), low)
+    single[:, 1::2] = np.where(high < boxes[:, 1::2], np.nextafter(high, np.float32(np.inf)), high)
+    return single
+
+
+def _level(ids: NDArray[np.int64], boxes: NDArray[np.float32]) -> _Level:
+    n = -(-len(ids) // CELLS)
+    cells = np.zeros(n * CELLS, _CELL)
+    cells["id"][: len(ids)], cells["box"][: len(ids)] = ids, boxes
+    starts = np.arange(0, len(ids), CELLS)
+    low, high = np.minimum.reduceat(boxes, starts), np.maximum.reduceat(boxes, starts)
+    both = np.stack([low[:, 0], high[:, 1], low[:, 2], high[:, 3]], axis=1)
+    return _Level(cells, np.diff(np.append(starts, len(ids))), both)
+
+
+def _blobs(level: _Level, depth: int) -> list[bytes]:
+    """The nodes as SQLite keeps them: depth of the tree (in the root), number of cells, cells."""
+    size = CELLS * _CELL.itemsize
+    raw = level.cells.tobytes()
+    head = depth.to_bytes(2, "big")
+    return [
+        head + used.to_bytes(2, "big") + raw[i * size : (i + 1) * size] for i, used in enumerate(level.used.tolist())
+    ]
 
 
 def _quoted(name: str) -> str:

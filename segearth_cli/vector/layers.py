@@ -19,7 +19,8 @@ from segearth_cli.classes import Color
 from segearth_cli.errors import UsageError, VectorError
 from segearth_cli.files import replacing
 from segearth_cli.vector.antimeridian import cut
-from segearth_cli.vector.geopackage import fill, style, table_name
+from segearth_cli.vector.geopackage import fill, table_name
+from segearth_cli.vector.style import style
 from segearth_cli.vector.wkb import wkb
 
 FIELDS = {"class_id": "int", "class": "str", "area_m2": "float", "perimeter_m": "float", "confidence": "float"}

@@ -11,7 +11,7 @@ import pytest
 import shapely
 
 from segearth_cli.errors import SegEarthError, UsageError, VectorError
-from segearth_cli.vector import rtree
+from segearth_cli.vector.geopackage import build_index
 from segearth_cli.vector.layers import FeatureBatch, VectorLayer, writing
 
 UTM = pyproj.CRS("EPSG:32633").to_wkt()
@@ -227,7 +227,7 @@ def test_an_index_box_holds_its_feature_in_single_precision():
     db = sqlite3.connect(":memory:")
     db.execute("CREATE VIRTUAL TABLE i USING rtree(id, a, b, c, d)")
     boxes = np.array([[400_000.1, 400_000.3, 4_999_999.7, 5_000_000.1]])
-    rtree.build(db, "i", boxes)
+    build_index(db, "i", boxes)
     ((low_x, high_x, low_y, high_y),) = db.execute("SELECT a, b, c, d FROM i").fetchall()
     assert low_x <= 400_000.1 < 400_000.3 <= high_x
     assert low_y <= 4_999_999.7 < 5_000_000.1 <= high_y

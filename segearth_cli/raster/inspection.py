@@ -12,7 +12,7 @@ from rasterio.enums import ColorInterp
 from segearth_cli.errors import RasterError
 from segearth_cli.raster.datasets import open_dataset
 from segearth_cli.raster.open import open_scene
-from segearth_cli.raster.options import ReadOptions, parse_nodata
+from segearth_cli.raster.options import ReadOptions
 from segearth_cli.raster.scene import Scene
 from segearth_cli.raster.validity import Validity, alpha_band, validity
 
@@ -195,7 +195,7 @@ def _nodata(ds: Any, bands: Sequence[int], rule: Validity, options: ReadOptions)
     value = None if not any(v is not None for v in rule.nodata) else list(rule.nodata)
     flags = ("--nodata",)
     if options.nodata is not None:
-        given = parse_nodata(options.nodata)
+        given = options.nodata_value()
         return Reading(value, "none, as asked" if given is None else f"{given:g} in every band, as asked", flags)
     if all(v is None for v in own):
         return Reading(value, "none", flags)

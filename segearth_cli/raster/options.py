@@ -40,14 +40,17 @@ def parse_stretch(rule: str) -> tuple[tuple[float, float], tuple[float, float] |
     return (pair, None) if percent else ((2.0, 98.0), pair)
 
 
-def parse_nodata(text: str) -> float | None:
-    """The value that means no data, None for `none`. Raises UsageError for anything else.
+NO_VALUE = "none"
 
-    >>> parse_nodata("-9999"), parse_nodata("none"), parse_nodata("nan")
-    (-9999.0, None, nan)
+
+def parse_nodata(text: str) -> float | str:
+    """The value that means no data, `none` for none. Raises UsageError for anything else.
+
+    >>> parse_nodata("-9999"), parse_nodata("None"), parse_nodata("nan")
+    (-9999.0, 'none', nan)
     """
-    if text.strip().casefold() == "none":
-        return None
+    if text.strip().casefold() == NO_VALUE:
+        return NO_VALUE
     try:
         return float(text)
     except ValueError:
@@ -74,14 +77,15 @@ class ReadOptions:
     )
     """`MIN,MAX` in the scene's own units (scale and offset of its bands applied), percentiles such as `P2,P98`, or
     `auto`: P2,P98, and none for 8-bit."""
-    nodata: str | None = option(
+    nodata: float | str | None = option(
         None,
         help="Value of pixels without data, or none: every value is data.",
         panel="Pixels",
         unit="value",
         shown="as the file says",
+        parse=parse_nodata,
     )
-    """A number, `nan` or `none`, for every band; None = as the file says."""
+    """A number for every band, or `none`: every value is data; None = as the file says."""
     alpha: bool = option(
         True, "--alpha/--no-alpha", help="Leave out where a band flagged as alpha is 0.", panel="Pixels"
     )
@@ -102,10 +106,14 @@ class ReadOptions:
     def __post_init__(self) -> None:
         validate(self)
         parse_stretch(self.stretch)
-        if self.nodata is not None:
-            parse_nodata(self.nodata)
+
+    def nodata_value(self) -> float | None:
+        """The number chosen as nodata, None for `none` and where nothing was chosen."""
+        value = None if self.nodata is None else parse_nodata(str(self.nodata))
+        return None if value == NO_VALUE or value is None else float(value)
 
     def validity_facts(self) -> dict[str, Any]:
         """The choices about what is data that differ from the file's own, for the provenance of a mask."""
-        chosen = {"nodata": self.nodata, "alpha": self.alpha, "mask": self.mask}
+        nodata = None if self.nodata is None else str(parse_nodata(str(self.nodata)))
+        chosen = {"nodata": nodata, "alpha": self.alpha, "mask": self.mask}
         return {name: value for name, value in chosen.items() if value is not None and value is not True}

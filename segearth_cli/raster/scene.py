@@ -205,8 +205,10 @@ class Scene:
 
     def _filled(self, values: NDArray[Any], samples: NDArray[np.bool_]) -> NDArray[Any]:
         """Values whose samples without data, in pixels that are data, lie within the stretch; NaN at its low end."""
+        if self.stretch is None or self.always_valid:
+            return values
         gaps = pixels(samples) & ~samples
-        if self.stretch is None or not gaps.any():
+        if not gaps.any():
             return values
         filled = values.copy()
         for band, gap, (low, high) in zip(filled, gaps, self.stretch, strict=True):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
 
 from segearth_cli.raster.grid import Window
-from segearth_cli.raster.options import ReadOptions, parse_nodata
+from segearth_cli.raster.options import ReadOptions
 
 _AT_ONCE = 1 << 24  # pixels of a mask band held while its overview is made
 
@@ -68,7 +68,7 @@ def validity(dataset: Any, bands: Sequence[int], options: ReadOptions) -> Validi
         masks = tuple(bands[:1] if MaskFlags.per_dataset in flags[0] else bands)
     alpha = alpha_band(dataset, bands) if options.alpha and not masks else None
     if options.nodata is not None:
-        nodata: tuple[float | None, ...] = (parse_nodata(options.nodata),) * len(bands)
+        nodata: tuple[float | None, ...] = (options.nodata_value(),) * len(bands)
     elif masks or alpha:
         nodata = (None,) * len(bands)
     else:

@@ -150,6 +150,12 @@ def test_nodata_none_keeps_every_pixel_and_a_value_replaces_the_files_own(tmp_pa
     assert (full == valid).all()
 
 
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("7.0", 7), ("-9999", -9999.0)])
+def test_a_nodata_value_as_text_is_the_number(text, number):
+    assert ReadOptions(nodata=text).validity_facts() == ReadOptions(nodata=float(number)).validity_facts()
+    assert ReadOptions(nodata=text).nodata_value() == number
+
+
 def test_a_mask_and_an_alpha_band_can_be_ignored(tmp_path):
     path = made(tmp_path, "none", "dataset", alpha=True, overviews="none")
     assert (opened(path, ReadOptions(mask=False))[0] == (np.arange(SIDE) < 50)).all()

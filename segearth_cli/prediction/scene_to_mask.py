@@ -73,7 +73,7 @@ class Prepared:
     scene: Scene
     """The scene, open."""
     seal: Seal
-    """How its files looked before it was read."""
+    """How it looked before it was read."""
     plan: Plan
     """How it is cut."""
     identity: Mapping[str, Any]
@@ -99,7 +99,7 @@ def prepared(path: str, predictor: Predictor) -> Iterator[Prepared]:
         assembled = predictor.model()
         with environment(path):
             plan = make_plan(scene, predictor.options, assembled.native, assembled.segmenter.encoder.patch)
-            known = identity(scene)
+            known, seal = identity(scene), seal.with_pixels(scene)
         facts = run_facts(scene, plan, assembled.facts, predictor.classes, predictor.options, known["fingerprint"])
         yield Prepared(path, scene, seal, plan, known, facts, predictor)
     finally:
@@ -153,7 +153,7 @@ def write_region(
     started = time.perf_counter()
     scene, plan, predictor = prepared.scene, prepared.plan, prepared.predictor
     if part and scene.hole(region):
-        check_unchanged(scene, prepared.seal, prepared.identity["fingerprint"])
+        check_unchanged(scene, prepared.seal)
         advance(plan.window_count(region))
         return Measured({NODATA: region.height * region.width}, 0, 0.0, 0.0)
     classes, run, assembled = predictor.classes, predictor.run, predictor.model()
@@ -171,7 +171,7 @@ def write_region(
         for rows in finished:
             writer.write(rows)
             counts += np.bincount(rows.codes.ravel(), minlength=256)
-        check_unchanged(scene, prepared.seal, prepared.identity["fingerprint"])
+        check_unchanged(scene, prepared.seal)
         if part and not counts[:NODATA].any():
             raise _NothingToKeep
     pixels = {code: int(n) for code, n in enumerate(counts) if n}

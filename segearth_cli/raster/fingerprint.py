@@ -30,7 +30,7 @@ def identity(scene: Scene) -> dict[str, Any]:
     """
     files = local_files(scene)
     if not files:
-        return {"bytes": None, "modified": None, "fingerprint": _pixels(scene)}
+        return {"bytes": None, "modified": None, "fingerprint": pixel_fingerprint(scene)}
     stats = [path.stat() for path in files]
     newest = max(s.st_mtime_ns for s in stats)
     modified = datetime.fromtimestamp(newest // 10**9, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
@@ -48,21 +48,28 @@ def local_files(scene: Scene) -> list[Path]:
     return [path for path in map(Path, names) if path.is_file()]
 
 
-def files_of(path: str) -> list[Path]:
-    """The files of this machine that a raster is read from, side files and the sources of VRTs in VRTs included.
+def sources(path: str) -> list[str]:
+    """The names, as GDAL has them, of all that a raster is read from: side files, the sources of VRTs in VRTs.
 
-    One that cannot be opened as a raster is a file of its own.
+    Raises RasterError when the raster cannot be opened; a source that cannot is but a name.
     """
-    found: dict[Path, None] = {}
-    todo = [path]
+    with open_dataset(path) as ds:
+        found = dict.fromkeys(ds.files)
+    todo = [name for name in found if name != path and name.casefold().endswith(".vrt")]
     while todo:
-        names = [name := todo.pop()]
-        with suppress(RasterError), open_dataset(name) as ds:
-            names += ds.files
-        new = [Path(name) for name in names if Path(name) not in found and exists(name)]
-        found |= dict.fromkeys(new)
-        todo += [str(file) for file in new if file.suffix.casefold() == ".vrt" and str(file) != name]
+        with suppress(RasterError), open_dataset(todo.pop()) as ds:
+            new = [name for name in ds.files if name not in found]
+            found |= dict.fromkeys(new)
+            todo += [name for name in new if name.casefold().endswith(".vrt")]
     return list(found)
+
+
+def files_of(path: str) -> list[Path]:
+    """The files of this machine that a raster is read from; one that cannot be opened is a file of its own."""
+    names = [path]
+    with suppress(RasterError):
+        names += sources(path)
+    return [Path(name) for name in dict.fromkeys(names) if exists(name)]
 
 
 def _samples(files: list[Path]) -> str:
@@ -78,7 +85,8 @@ def _samples(files: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _pixels(scene: Scene) -> str:
+def pixel_fingerprint(scene: Scene) -> str:
+    """SHA-256 of samples of a scene's pixels."""
     digest = hashlib.sha256(repr((scene.height, scene.width, scene.dtype, scene.bands, scene.overviews)).encode())
     for row, col in ((0.1, 0.1), (0.5, 0.5), (0.5, 0.9), (0.9, 0.3)):
         height, width = min(SIDE, scene.height), min(SIDE, scene.width)

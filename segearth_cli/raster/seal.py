@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 from segearth_cli.errors import SceneChangedError
-from segearth_cli.raster.datasets import open_dataset
-from segearth_cli.raster.fingerprint import identity
+from segearth_cli.raster.fingerprint import pixel_fingerprint, sources
 from segearth_cli.raster.remote import forget
 from segearth_cli.raster.scene import Scene
 
@@ -35,6 +34,14 @@ class Seal:
 
     files: Mapping[Path, FileState | None]
     """Every file of this machine: side files, sources of VRTs in VRTs, the archive a scene lies in. None = absent."""
+    elsewhere: bool
+    """Whether pixels come from elsewhere too, mostly over the network, where GDAL tells no time of change."""
+    pixels: str = ""
+    """Of a scene from elsewhere, the SHA-256 of samples of its pixels."""
+
+    def with_pixels(self, scene: Scene) -> Seal:
+        """The seal with samples of pixels of the scene, now that it is open, where there is need of them."""
+        return replace(self, pixels=pixel_fingerprint(scene)) if self.elsewhere else self
 
     def changes(self) -> list[str]:
         """What is no longer the same, a phrase for each file."""
@@ -43,23 +50,23 @@ class Seal:
 
 
 def take_seal(path: str) -> Seal:
-    """The seal of a scene that is about to be read. Raises RasterError when it cannot be opened."""
-    return Seal({file: _state(file) for file in _sources(path)})
+    """The seal of a scene that is about to be read; GDAL's own statistics do not count.
 
-
-def check_unchanged(scene: Scene, sealed: Seal, fingerprint: str) -> None:
-    """Raises SceneChangedError that tells what differs when a scene has changed since it was sealed.
-
-    fingerprint: as `identity` gave it. Over the network, where GDAL tells no time of change, samples of pixels are
-    fetched again and compared with it.
+    Raises RasterError when the scene cannot be opened.
     """
+    places = [_on_disk(name) for name in sources(path) if not name.endswith(".aux.xml")]
+    files = {place: _state(place) for place in places if place is not None}
+    return Seal(files, elsewhere=None in places or not places)
+
+
+def check_unchanged(scene: Scene, sealed: Seal) -> None:
+    """Raises SceneChangedError that tells what differs when a scene has changed since it was sealed."""
     changes = sealed.changes()
-    if not sealed.files:
+    if sealed.elsewhere and not changes:
         forget(scene.path)
         again = replace(scene, _local=threading.local())
         try:
-            if identity(again)["fingerprint"] != fingerprint:
-                changes = ["other pixels"]
+            changes = [] if pixel_fingerprint(again) == sealed.pixels else ["other pixels"]
         finally:
             again.close()
     if changes:
@@ -67,20 +74,6 @@ def check_unchanged(scene: Scene, sealed: Seal, fingerprint: str) -> None:
             f"{scene.path}: changed while it was read ({'; '.join(changes)}); nothing was written of it, "
             "run again when nothing writes to it"
         )
-
-
-def _sources(path: str) -> Iterator[Path]:
-    """The files of this machine that GDAL reads a raster from, each once; its own statistics do not count."""
-    known: set[str] = set()
-    todo = [path]
-    while todo:
-        with open_dataset(todo.pop()) as ds:
-            names = [name for name in ds.files if not name.endswith(".aux.xml") and name not in known]
-        known.update(names)
-        for name in names:
-            if place := _on_disk(name):
-                yield place
-                todo += [name] if name.lower().endswith(".vrt") and name != path else []
 
 
 def _on_disk(name: str) -> Path | None:

@@ -63,13 +63,17 @@ def slow_precision(
 
 
 def _product_seconds(dtype: torch.dtype) -> float:
-    """The shortest of some products in this thread; 10 ms at worst."""
-    a, b = torch.zeros(64, 256, dtype=dtype), torch.zeros(256, 512, dtype=dtype)
-    taken = []
-    for _ in range(4):  # the first warms up
-        started = time.thread_time()
-        torch.mm(a, b)
-        taken.append(time.thread_time() - started)
+    """The shortest of some products by one thread, as windows are computed; several would wait for one another."""
+    x, weight = torch.zeros(64, 256, dtype=dtype), torch.zeros(512, 256, dtype=dtype)
+    threads, taken = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    try:
+        for _ in range(4):  # the first warms up
+            started = time.thread_time()
+            torch.nn.functional.linear(x, weight)
+            taken.append(time.thread_time() - started)
+    finally:
+        torch.set_num_threads(threads)
     return max(min(taken), 1e-7)
 
 

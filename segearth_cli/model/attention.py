@@ -1,4 +1,4 @@
-"""The ways in which the last blocks of a tower may attend: rows of the published tables (method.md 7).
+"""The ways in which the last blocks of a tower may attend: rows of the published tables (method 8).
 
 To add one, write a function of q, k, v and the tokens, name it in `choices.Attention`, and list it in ATTENTIONS.
 Attention outputs are summed, not attention maps: equal, and no (N, N) map is held.

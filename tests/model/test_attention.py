@@ -1,4 +1,4 @@
-"""Each row of the published tables against its formula written out, token by token (method.md 7)."""
+"""Each row of the published tables against its formula written out, token by token (method 8)."""
 
 from typing import get_args
 

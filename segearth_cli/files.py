@@ -172,6 +172,12 @@ def recover(paths: Iterable[Path]) -> None:
                         remove(folder / other)
 
 
+def recover_all(folder: Path) -> None:
+    """`recover` for whatever was being written in a folder of our own."""
+    with suppress(OSError):
+        recover([folder / match["name"] for name in os.listdir(folder) if (match := _OURS.match(name))])
+
+
 def _is_dead(ours: re.Match[str]) -> bool:
     """Whether the process that gave a temporary name ran on this machine and is gone."""
     if ours["host"] != _host():

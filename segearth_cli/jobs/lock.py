@@ -23,9 +23,11 @@ def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
         yield handle is not None
     finally:
         if handle is not None:
-            with suppress(OSError):
-                remove(path)
-            os.close(handle)
+            try:
+                with suppress(OSError):
+                    remove(path)
+            finally:  # whatever comes, a lock is not held for longer than the work
+                os.close(handle)
 
 
 def _lock(path: Path, *, wait: bool) -> int | None:

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 from segearth_cli.classes import ClassSet, from_tag, to_tag
 from segearth_cli.console import without_secrets
 from segearth_cli.errors import RunError, SegEarthError
-from segearth_cli.files import create_text, make_folders, recover, sha256, write_text
+from segearth_cli.files import create_text, make_folders, recover, recover_all, sha256, write_text
 from segearth_cli.jobs import typed
 from segearth_cli.jobs.documents import FORMAT, Record, Run, SceneFile, differences
 from segearth_cli.jobs.lock import claim
@@ -180,6 +180,7 @@ def start(folder: Path, run: Run, *, join: bool) -> Ledger:
     """
     try:
         make_folders([folder / "shards"])
+        recover_all(folder)
         created = create_text(folder / "run.json", typed.write(run))
     except SegEarthError as e:
         raise RunError(f"--work {folder}: cannot be written ({e}); choose another folder") from e

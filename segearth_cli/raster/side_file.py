@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from segearth_cli.classes import ClassSet
-from segearth_cli.files import write_text
+from segearth_cli.files import growing
 
 OURS = ("SEGEARTH_", "STATISTICS_", "TIFFTAG_")  # beginnings of the tags that describe the file which is replaced
 
@@ -33,7 +33,8 @@ def write_side_file(temporary: Path, path: Path, classes: ClassSet | None) -> No
         root.append(tags)
     if ET.tostring(root) != before:
         ET.indent(root)
-        write_text(_beside(temporary), ET.tostring(root, encoding="unicode") + "\n")
+        with growing(_beside(temporary), resumed=False) as f:  # takes its place with the raster
+            f.write(f"{ET.tostring(root, encoding='unicode')}\n".encode())
 
 
 def _beside(path: Path) -> Path:

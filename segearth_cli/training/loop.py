@@ -17,7 +17,7 @@ import torch
 
 from segearth_cli import __version__
 from segearth_cli.errors import TrainingError, UsageError
-from segearth_cli.files import appending, make_folders, write_bytes, write_text
+from segearth_cli.files import appending, make_folders, recover_all, write_bytes, write_text
 from segearth_cli.model import Encoder, Upsampler
 from segearth_cli.raster import ReadOptions, parse_bands
 from segearth_cli.training import checkpoint
@@ -138,6 +138,7 @@ class TrainingRun:
         """All steps that are left, with the log, checkpoints and looks in between."""
         if self.job.leads:
             make_folders([self.job.folder])
+            recover_all(self.job.folder)
             self._open_log()
             if self.first == 0:
                 self._look(0, [0.0] + [math.nan] * 4)

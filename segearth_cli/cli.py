@@ -11,10 +11,11 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 from contextlib import suppress
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -75,10 +76,12 @@ class _Terminated(BaseException):
 SIGNALS = {signal.SIGTERM: "terminated", **({signal.SIGHUP: "hung up"} if hasattr(signal, "SIGHUP") else {})}
 NO_MEMORY = ("bad_alloc", "can't allocate memory", "Cannot allocate memory", "out of memory", "Unable to allocate")
 FAULT = 70  # of segearth itself
+AGAIN = 0.1  # seconds until a signal that was ignored is sent again
 
 
 def main() -> NoReturn:
     """Run the command line and exit with its documented code."""
+    sys.unraisablehook = _raised_in_vain
     sys.exit(run())
 
 
@@ -166,6 +169,15 @@ def _open_streams() -> None:
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
     raise _Terminated(number)
+
+
+def _raised_in_vain(ignored: Any) -> None:
+    """Sends a signal again whose exception fell where Python ignores it: in a finaliser or a callback of GDAL's."""
+    if isinstance(ignored.exc_value, (_Terminated, KeyboardInterrupt)):
+        number = ignored.exc_value.args[0] if isinstance(ignored.exc_value, _Terminated) else signal.SIGINT
+        threading.Timer(AGAIN, os.kill, (os.getpid(), number)).start()
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 def _reader_is_gone(error: BaseException) -> bool:

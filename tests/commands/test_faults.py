@@ -130,3 +130,28 @@ def test_a_fault_of_our_own_is_one_line_and_verbose_tells_more(shell, tmp_path):
         [sys.executable, "broken.py", "--verbose"], cwd=tmp_path, capture_output=True, text=True, env={**os.environ}
     )
     assert "Traceback" in done.stderr
+
+
+SWALLOWED = """
+import os, signal, sys, time
+
+class Finalised:
+    def __del__(self):  # what is raised here Python only prints
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+
+class Paths:
+    def __iter__(self):
+        Finalised()
+        time.sleep(60)
+        return iter(())
+
+sys.stdin, sys.argv = Paths(), ["segearth", "vectorize", "-"]
+from segearth_cli.cli import main
+main()
+"""
+
+
+def test_a_signal_that_falls_into_a_finaliser_still_ends_the_command(tmp_path):
+    done = subprocess.run([sys.executable, "-c", SWALLOWED], cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (143, "segearth: terminated\n")

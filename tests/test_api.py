@@ -175,6 +175,7 @@ def test_figures_are_those_of_the_command(shell_line, scene, tiny):
     assert found == told
 
 
+@pytest.mark.slow
 def test_an_upsampler_is_trained_as_by_the_command(shell_line, scene, model_dir):
     recipe = {"steps": 1, "batch_size": 1, "crop": 64, "jitters": 1, "held_out": 1, "workers": 0}
     out = segearth.train_upsampler(
@@ -271,6 +272,7 @@ def test_every_public_name_is_there():
 # the page
 
 
+@pytest.mark.slow
 def test_the_page_for_python_runs_as_it_stands(tmp_path):
     import matplotlib
 

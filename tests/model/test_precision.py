@@ -68,6 +68,7 @@ def differences(name, precision):
     return (logits - expected).abs().max().item(), same.float().mean().item()
 
 
+@pytest.mark.slow
 @every_case
 def test_float32_is_the_plain_formula(name):
     largest, same = differences(name, torch.float32)
@@ -83,6 +84,7 @@ def test_a_tower_in_bfloat16_keeps_the_bounds_on_a_real_image(monkeypatch):
     assert same >= 0.999
 
 
+@pytest.mark.slow
 @every_case
 def test_bfloat16_is_within_what_was_asked(name):
     largest, same = differences(name, torch.bfloat16)

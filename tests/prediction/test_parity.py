@@ -111,6 +111,7 @@ class Keep(Decider):
         return super().__call__(logits)
 
 
+@pytest.mark.slow
 def test_stitched_logits_and_masks_at_every_batch_size(case):
     options = PredictOptions(stride=case.settings["stride"], threshold=case.settings["prob_thd"])
     scene = open_scene(str(case.folder / "image.tif"))

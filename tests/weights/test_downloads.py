@@ -373,6 +373,7 @@ def small(monkeypatch):
     return weights
 
 
+@pytest.mark.slow
 def test_another_file_takes_the_place_of_a_kept_one_when_asked(server, small, tmp_path):
     (tmp_path / "a.safetensors").write_bytes(small(0))
     first = download("small", str(tmp_path / "a.safetensors"))

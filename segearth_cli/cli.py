@@ -33,14 +33,14 @@ app = typer.Typer(
     add_completion=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("evaluate")(evaluate.evaluate)
+app.command("evaluate", cls=flags.PanelCommand)(evaluate.evaluate)
 app.command("inspect", cls=flags.PanelCommand)(inspect.inspect)
-app.command("merge")(merge.merge)
+app.command("merge", cls=flags.PanelCommand)(merge.merge)
 app.command("predict", cls=flags.PanelCommand)(predict.predict)
 app.command("train-upsampler", cls=flags.PanelCommand)(train.train_upsampler)
 app.command("vectorize", cls=flags.PanelCommand)(vectorize.vectorize)
-app.command("models")(models.models)
-app.command("download")(models.download)
+app.command("models", cls=flags.PanelCommand)(models.models)
+app.command("download", cls=flags.PanelCommand)(models.download)
 
 
 def _version(asked: bool) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import keyword
 import os
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -214,6 +215,7 @@ def _described(field: dataclasses.Field[Any], hint: Any) -> Option:
     flags = told.pop("flags") or (f"--{field.name.replace('_', '-')}",)
     flags = tuple(sorted(flags, key=lambda flag: not flag.startswith("--")))
     name = flags[0].split("/")[0].removeprefix("--").replace("-", "_")
+    name += "_" * keyword.iskeyword(name)
     optional = get_origin(hint) in (Union, types.UnionType)
     if optional:
         hint = next(part for part in get_args(hint) if part is not type(None))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,11 +15,13 @@ from segearth_cli import classes as class_lists
 from segearth_cli import presets
 from segearth_cli.classes import ClassSet
 from segearth_cli.commands.arguments import INPUTS, inputs, is_one, mask_raster, masks_in
+from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import Tried, each, raise_failed
 from segearth_cli.console import answer, note, progress
 from segearth_cli.errors import ClassesError, SomeFailedError, UsageError
 from segearth_cli.files import write_text
 from segearth_cli.gate import Target, admit
+from segearth_cli.options import build, option
 
 if TYPE_CHECKING:
     from segearth_cli.evaluation import EvaluateOptions, Pairing, Tally
@@ -26,32 +29,74 @@ if TYPE_CHECKING:
 _SHOWN = 3  # unpaired files named one by one
 
 
+@dataclass(frozen=True, slots=True)
+class LabelOptions:
+    """Which classes are scored, and what the codes of labels mean."""
+
+    classes: str | None = option(
+        None,
+        "--classes",
+        "-c",
+        help="Classes in the order of the label codes: a,b|synonym",
+        panel="Classes",
+        unit="words",
+    )
+    """Classes separated by commas, their synonyms by bars."""
+    classes_file: Path | None = option(None, help="Class file: one class a line.", panel="Classes", unit="file")
+    """A class file."""
+    preset: str | None = option(None, help="Classes and label codes of a published set.", panel="Classes", unit="name")
+    """Id or name of a published setting."""
+    ignore: tuple[str, ...] | None = option(
+        None, help="Label code to leave out, beside 255; repeatable.", panel="Labels", unit="code"
+    )
+    """Codes, or colours such as `#ff0000`."""
+    mapping: str | None = option(
+        None, "--map", help="Label codes as class codes, e.g. 1=0,2=1 or '#ffffff=1'.", panel="Labels", unit="codes"
+    )
+    """LABEL=CLASS, separated by commas."""
+    label_offset: int | None = option(
+        None, help="Added to label codes, e.g. -1 if they start at 1.", panel="Labels", unit="number"
+    )
+    """In place of the preset's codes; None = 0."""
+    label_suffix: str = option("", help="End of label names to drop before pairing, e.g. _label.", panel="Labels")
+    """Dropped from the stems of labels."""
+    prediction_suffix: str = option("", help="End of mask names to drop before pairing.", panel="Labels")
+    """Dropped from the stems of masks."""
+    count_nodata: bool = option(False, help="Count labelled pixels without data in the mask as missed.", panel="Labels")
+    """Else they are left out."""
+    allow_missing: bool = option(False, help="Exit with 0 though some files could not be scored.", panel="Labels")
+    """Files without a partner, or that cannot be read, are no failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """Where the figures go."""
+
+    json_file: str | None = option(
+        None, "--json", help="Write all figures as JSON; - for stdout.", panel="Outputs", unit="file"
+    )
+    """A file, or `-`."""
+    csv: Path | None = option(None, help="Write a class a line as CSV.", panel="Outputs", unit="file")
+    """A file."""
+    png: Path | None = option(None, help="Write the confusion matrix as a picture.", panel="Outputs", unit="file")
+    """A file."""
+    overwrite: bool = option(False, help="Replace existing output files.", panel="Outputs")
+    """Replace files that exist."""
+    quiet: bool = option(False, "--quiet", "-q", help="No progress and no remarks.", panel="Messages")
+    """Errors only."""
+
+    @property
+    def places(self) -> dict[str, Path]:
+        """The files to write, by flag."""
+        named = {"--json": self.json_file if self.json_file != "-" else None, "--csv": self.csv, "--png": self.png}
+        return {flag: Path(path) for flag, path in named.items() if path}
+
+
+@flags_of(LabelOptions, ReportOptions)
 def evaluate(
     predictions: Annotated[str, typer.Argument(help=f"A mask, or several: {INPUTS}.")],
     labels: Annotated[str, typer.Argument(help="Its label, or several, which are paired with the masks by stem.")],
-    classes: Annotated[
-        str | None, typer.Option("--classes", "-c", help="Classes in the order of the label codes: a,b|synonym")
-    ] = None,
-    classes_file: Annotated[Path | None, typer.Option(help="Class file: one class a line.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Classes and label codes of a published set.")] = None,
-    ignore: Annotated[list[str] | None, typer.Option(help="Label code to leave out, beside 255; repeatable.")] = None,
-    label_map: Annotated[
-        str | None, typer.Option("--map", help="Label codes as class codes, e.g. 1=0,2=1 or '#ffffff=1'.")
-    ] = None,
-    label_offset: Annotated[int | None, typer.Option(help="Added to label codes, e.g. -1 if they start at 1.")] = None,
-    label_suffix: Annotated[str, typer.Option(help="End of label names to drop before pairing, e.g. _label.")] = "",
-    prediction_suffix: Annotated[str, typer.Option(help="End of mask names to drop before pairing.")] = "",
-    count_nodata: Annotated[
-        bool, typer.Option("--count-nodata", help="Count labelled pixels without data in the mask as missed.")
-    ] = False,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Exit with 0 though some files could not be scored.")
-    ] = False,
-    json_file: Annotated[str | None, typer.Option("--json", help="Write all figures as JSON; - for stdout.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write a class a line as CSV.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Write the confusion matrix as a picture.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks.")] = False,
+    **given: Any,
 ) -> None:
     """Score masks against labels: IoU, precision and recall of each class, mIoU, confusion matrix.
 
@@ -60,22 +105,23 @@ def evaluate(
     """
     from segearth_cli.evaluation import EvaluateOptions, as_csv, figures, label_codes, label_figures, tables, write_png
 
-    chosen, setting = _classes(classes, classes_file, preset)
-    options = EvaluateOptions(label_codes(setting, ignore or [], label_map, label_offset, len(chosen)), count_nodata)
-    pairing = _pairing(predictions, labels, prediction_suffix, label_suffix)
-    given = {"--json": None if json_file in (None, "-") else Path(str(json_file)), "--csv": csv, "--png": png}
-    targets = [Target(path, flag) for flag, path in given.items() if path]
-    admit(targets, lambda: _inputs(pairing, classes_file), overwrite=overwrite)
+    asked, report = build(LabelOptions, given), build(ReportOptions, given)
+    chosen, setting = _classes(asked.classes, asked.classes_file, asked.preset)
+    codes = label_codes(setting, list(asked.ignore or ()), asked.mapping, asked.label_offset, len(chosen))
+    options = EvaluateOptions(codes, asked.count_nodata)
+    pairing = _pairing(predictions, labels, asked.prediction_suffix, asked.label_suffix)
+    targets = [Target(path, flag) for flag, path in report.places.items()]
+    admit(targets, lambda: _inputs(pairing, asked.classes_file), overwrite=report.overwrite)
     try:
-        tally, tried = _run(pairing, chosen, options, quiet)
+        tally, tried = _run(pairing, chosen, options, report.quiet)
     except ClassesError as e:
-        if setting and setting.label_codes and label_offset is None:
+        if setting and setting.label_codes and asked.label_offset is None:
             raise ClassesError(
                 f"{e}; --preset {setting.id} reads public codes: --label-offset 0 for class codes"
             ) from e
         raise
     failed, missing = sum(one.error is not None for one in tried), _tell_missing(pairing)
-    for remark in () if quiet else _remarks(tally, chosen, options, setting):
+    for remark in () if report.quiet else _remarks(tally, chosen, options, setting):
         note(remark)
     found = figures(chosen, tally.confusion) | {
         "pairs": len(tried) - failed,
@@ -85,14 +131,14 @@ def evaluate(
         "labels": label_figures(chosen, tally),
     }
     text = json.dumps(found, indent=2, ensure_ascii=False)
-    if json_file and json_file != "-":
-        write_text(Path(json_file), text + "\n")
-    if csv:
-        write_text(csv, as_csv(chosen, tally.confusion))
-    if png:
-        write_png(png, chosen, tally.confusion)
-    answer(text if json_file == "-" else tables(chosen, tally.confusion).rstrip())
-    if allow_missing:
+    if "--json" in report.places:
+        write_text(report.places["--json"], text + "\n")
+    if report.csv:
+        write_text(report.csv, as_csv(chosen, tally.confusion))
+    if report.png:
+        write_png(report.png, chosen, tally.confusion)
+    answer(text if report.json_file == "-" else tables(chosen, tally.confusion).rstrip())
+    if asked.allow_missing:
         return
     raise_failed(tried, "pairs")
     if missing:

@@ -2,60 +2,86 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from segearth_cli.commands.arguments import geotiff
+from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.results import show
 from segearth_cli.console import note
 from segearth_cli.errors import UsageError
 from segearth_cli.gate import Target, admit
+from segearth_cli.options import build, option, validate
 
-Opt = typer.Option
+Layout = Literal["geotiff", "cog"]
 
 
+@dataclass(frozen=True, slots=True)
+class MergeOptions:
+    """What the parts of a run are joined to."""
+
+    out: Path | None = option(
+        None, "--out", "-o", help="Mask to write.", panel="Outputs", unit="file", shown="DIR/mask.vrt"
+    )
+    """The joined mask; None = a VRT in the run's folder."""
+    confidence: Path | None = option(
+        None, help="Also write the confidence, where the run has it.", panel="Outputs", unit="file"
+    )
+    """The joined confidence."""
+    scores: Path | None = option(
+        None, help="Also write the scores, where the run has them.", panel="Outputs", unit="file"
+    )
+    """The joined scores."""
+    layout: Layout = option("geotiff", "--format", help="GeoTIFF, or cloud-optimised.", panel="Outputs")
+    """How the files are laid out."""
+    allow_missing: bool = option(
+        False, help="Join what is there; nodata, told where, for parts that are not.", panel="Outputs"
+    )
+    """Nodata in place of parts that are not complete."""
+    overwrite: bool = option(False, help="Replace files that exist.", panel="Outputs")
+    """Replace files that exist."""
+    as_json: bool = option(False, "--json", help="Print a JSON object instead of the mask's path.", panel="Messages")
+    """JSON on stdout in place of a path."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if self.out is None and (self.confidence or self.scores):
+            raise UsageError("--confidence and --scores: need --out for the mask beside them")
+
+
+@flags_of(MergeOptions)
 def merge(
     folder: Annotated[Path, typer.Argument(help="The --work folder of a run.")],
-    out: Annotated[Path | None, Opt("--out", "-o", help="Mask to write. [default: DIR/mask.vrt]")] = None,
-    confidence: Annotated[Path | None, Opt(help="Also write the confidence, where the run has it.")] = None,
-    scores: Annotated[Path | None, Opt(help="Also write the scores, where the run has them.")] = None,
-    file_format: Annotated[str, Opt("--format", help="geotiff or cog.")] = "geotiff",
-    allow_missing: Annotated[
-        bool, Opt("--allow-missing", help="Join what is there; nodata, told where, for parts that are not.")
-    ] = False,
-    overwrite: Annotated[bool, Opt("--overwrite", help="Replace files that exist.")] = False,
-    as_json: Annotated[bool, Opt("--json", help="Print a JSON object instead of the mask's path.")] = False,
+    **given: Any,
 ) -> None:
     """Join the parts of a run; prints the path of the mask, or says what is missing."""
     from segearth_cli.jobs import complete, open_ledger, write_cog, write_geotiff, write_vrts
     from segearth_cli.raster import Outputs
 
-    if file_format not in ("geotiff", "cog"):
-        raise UsageError(f"--format {file_format}: choose geotiff or cog")
-    if out is None and (confidence or scores):
-        raise UsageError("--confidence and --scores: need --out for the mask beside them")
+    options = build(MergeOptions, given)
     ledger = open_ledger(folder)
-    asked = {"mask": out, "confidence": confidence, "scores": scores}
+    asked = {"mask": options.out, "confidence": options.confidence, "scores": options.scores}
     for kind, path in asked.items():
         if path is not None and kind not in ledger.kinds:
             raise UsageError(f"--{kind}: the run in {folder} was computed without it")
-    given = {kind: path for kind, path in asked.items() if path is not None}
-    targets = [Target(path, "--out" if kind == "mask" else f"--{kind}") for kind, path in given.items()]
-    admit(targets, lambda: [folder], overwrite=overwrite)
+    wanted = {kind: path for kind, path in asked.items() if path is not None}
+    targets = [Target(path, "--out" if kind == "mask" else f"--{kind}") for kind, path in wanted.items()]
+    admit(targets, lambda: [folder], overwrite=options.overwrite)
     for target in targets:
         geotiff(target.path, target.flag, several=False)
-    found = complete(ledger, allow_missing=allow_missing)
+    found = complete(ledger, allow_missing=options.allow_missing)
     for line in found.missing_lines():
         note(line)
     vrts = write_vrts(ledger, found)
-    if out is not None:
-        write = write_cog if file_format == "cog" else write_geotiff
-        write(ledger, found, Outputs(**given))  # type: ignore[arg-type]
-    places = {kind: str(path) for kind, path in (given or vrts).items()}
+    if options.out is not None:
+        write = write_cog if options.layout == "cog" else write_geotiff
+        write(ledger, found, Outputs(**wanted))  # type: ignore[arg-type]
+    places = {kind: str(path) for kind, path in (wanted or vrts).items()}
     empty = sum(record.state == "empty" for record in found.records.values())
     facts = {"work": str(folder), "shards": len(ledger.shards), "empty_shards": empty, **places}
-    if allow_missing:
+    if options.allow_missing:
         facts["missing_shards"] = [shard.name for shard in found.missing]
-    show(places["mask"], facts, as_json=as_json)
+    show(places["mask"], facts, as_json=options.as_json)

@@ -4,23 +4,53 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import each, raise_failed
 from segearth_cli.console import Progress, answer, note, progress
 from segearth_cli.errors import UsageError, WeightsError
+from segearth_cli.options import build, option
 from segearth_cli.weights import AUTHORS, CATALOGUE, PUBLISHED
 
 
-def models(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON array on stdout instead of the table.")] = False,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """In which form the list is printed."""
+
+    as_json: bool = option(False, "--json", help="One JSON array on stdout instead of the table.", panel="Messages")
+    """JSON on stdout in place of a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadOptions:
+    """Where weights come from, and what is left of those that are here."""
+
+    origins: tuple[str, ...] | None = option(
+        None,
+        "--from",
+        help=f"Take the weights from here; for {PUBLISHED} twice, the model's and then its upsampler's.",
+        panel="Weights",
+        unit="URL|FILE",
+    )
+    """Addresses or files, the model's first; None = where the catalogue says."""
+    no_upsampler: bool = option(False, help=f"With {PUBLISHED}: leave out {AUTHORS}, its upsampler.", panel="Weights")
+    """The model alone."""
+    overwrite: bool = option(False, help="Fetch again what is here already.", panel="Weights")
+    """Replace weights that are here."""
+    quiet: bool = option(False, "--quiet", "-q", help="No progress and no notes on stderr.", panel="Messages")
+    """Errors only."""
+
+
+@flags_of(ListOptions)
+def models(**given: Any) -> None:
     """List the models and upsamplers that have a name, and which of them are on this machine."""
     rows = _rows()
-    if as_json:
+    if build(ListOptions, given).as_json:
         from segearth_cli.files import sha256
 
         hashes = [sha256(Path(row["path"])) if row["here"] else None for row in rows]
@@ -33,45 +63,35 @@ def models(
         answer("  ".join([*(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)), last]))
 
 
+@flags_of(DownloadOptions)
 def download(
     name: Annotated[
         str, typer.Argument(help="A name of `segearth models`, NAME:TAG of open_clip, or hf-hub:ORG/NAME.")
     ],
-    origin: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--from",
-            metavar="URL|FILE",
-            help=f"Take the weights from here; for {PUBLISHED} twice, the model's and then its upsampler's.",
-        ),
-    ] = None,
-    no_upsampler: Annotated[
-        bool, typer.Option("--no-upsampler", help=f"With {PUBLISHED}: leave out {AUTHORS}, its upsampler.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Fetch again what is here already.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")] = False,
+    **given: Any,
 ) -> None:
     """Bring weights to this machine, check them and print where they are."""
-    names = [name] if name != PUBLISHED or no_upsampler else [PUBLISHED, AUTHORS]
-    given = list(origin or [])
-    if len(given) > len(names):
-        raise UsageError(f"--from: {len(given)} given, {' and '.join(names)} can take {len(names)}")
-    origins: list[str | None] = [*given, *[None] * (len(names) - len(given))]
+    options = build(DownloadOptions, given)
+    names = [name] if name != PUBLISHED or options.no_upsampler else [PUBLISHED, AUTHORS]
+    asked = options.origins or ()
+    if len(asked) > len(names):
+        raise UsageError(f"--from: {len(asked)} given, {' and '.join(names)} can take {len(names)}")
+    origins: list[str | None] = [*asked, *[None] * (len(names) - len(asked))]
     jobs = list(zip(names, origins, strict=True))
-    tried = each(names, jobs, lambda job: _bring(*job, overwrite=overwrite, quiet=quiet), faults=(WeightsError,))
+    tried = each(names, jobs, lambda job: _bring(*job, options), faults=(WeightsError,))
     raise_failed(tried, "downloads")
-    if len(names) > 1 and not quiet:
+    if len(names) > 1 and not options.quiet:
         note(f"{PUBLISHED} with {AUTHORS} is the published method; predict takes both from now on")
 
 
-def _bring(name: str, origin: str | None, *, overwrite: bool, quiet: bool) -> None:
+def _bring(name: str, origin: str | None, options: DownloadOptions) -> None:
     """Brings one file, tells about it and prints its path."""
     from segearth_cli.weights import download as bring
 
     entry = CATALOGUE.get(name)
-    with _Bytes(name, quiet) as shown:
-        done = bring(name, origin, overwrite=overwrite, report=shown)
-    if not quiet:
+    with _Bytes(name, options.quiet) as shown:
+        done = bring(name, origin, overwrite=options.overwrite, report=shown)
+    if not options.quiet:
         note(f"{name}: {'checked and kept' if done.fetched else 'was here already'}, sha256 {done.sha256}")
         if entry and entry.licence == "none stated":
             note(f"{name}: its authors state no licence; ask them before you pass it on, segearth does not")

@@ -93,6 +93,7 @@ def test_a_dry_run_tells_the_same(segearth, write_raster, noise, model_dir):
     assert reading == json.loads(segearth("inspect", path, "--json").out)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "scenes").is_dir(), reason="needs ../shared/scenes")
 def test_every_real_scene_is_inspected(segearth):
     scenes = sorted((SHARED / "scenes").glob("*.[tj][ip][f2]"))

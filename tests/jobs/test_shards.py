@@ -289,6 +289,7 @@ def test_interrupted_it_ends_at_once_and_goes_on_with_resume(tmp_path, model, sc
     assert (tmp_path / "stdout").read_text() == f"{tmp_path / 'mask.tif'}\n"
 
 
+@pytest.mark.slow
 def test_without_a_work_folder_an_interrupted_run_leaves_nothing(tmp_path, model, scene):
     run = ("predict", scene, "-o", tmp_path / "out" / "mask.tif")
     (tmp_path / "out").mkdir()

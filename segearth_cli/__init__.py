@@ -7,12 +7,13 @@ mask = segearth.predict("scene.tif", "water|river,building|roof,forest")
 
 from typing import TYPE_CHECKING
 
+from segearth_cli.version import __version__
+
 if TYPE_CHECKING:
     from segearth_cli.api import Mask, evaluate, open_scene, predict, train_upsampler, vectorize
     from segearth_cli.classes import ClassSet
     from segearth_cli.errors import SegEarthError
 
-__version__ = "0.1.0"
 
 __all__ = [
     "ClassSet",

@@ -19,11 +19,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from segearth_cli import __version__
 from segearth_cli.commands import evaluate, flags, inspect, merge, models, predict, train, vectorize
 from segearth_cli.console import note
 from segearth_cli.errors import SegEarthError
 from segearth_cli.raster import UNTRUSTED
+from segearth_cli.version import __version__
 
 app = typer.Typer(
     name="segearth",

@@ -25,6 +25,7 @@ ORDER = (
     "presets faces gate",
     "classes console files options",
     "errors __init__",
+    "version",
 )
 PUBLIC = ("api", "classes", "errors")  # what the package itself shows, imported when somebody asks
 FLOOR = {name: -floor for floor, names in enumerate(ORDER) for name in names.split()}

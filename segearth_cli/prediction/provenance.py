@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from segearth_cli import __version__
 from segearth_cli.classes import CLASSES_TAG, ClassSet, to_tag
 from segearth_cli.console import without_secrets
 from segearth_cli.errors import UsageError
 from segearth_cli.prediction.options import PredictOptions
 from segearth_cli.prediction.plan import Plan
 from segearth_cli.raster import Outputs, Scene, local_files, read_tags
+from segearth_cli.version import __version__
 
 
 def run_facts(

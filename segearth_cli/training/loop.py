@@ -15,7 +15,6 @@ from typing import Any, TextIO
 
 import torch
 
-from segearth_cli import __version__
 from segearth_cli.errors import TrainingError, UsageError
 from segearth_cli.files import appending, make_folders, recover_all, write_bytes, write_text
 from segearth_cli.model import Encoder, Upsampler
@@ -27,6 +26,7 @@ from segearth_cli.training.pictures import save_curves, save_looks
 from segearth_cli.training.recipe import FREE, Recipe
 from segearth_cli.training.step import Figures, Learner, Peers
 from segearth_cli.training.windows import Batch, Windows, batches, collate, held_out, positions
+from segearth_cli.version import __version__
 from segearth_cli.weights import Clip, load_upsampler, read_tensors, save_upsampler
 
 LOG = (

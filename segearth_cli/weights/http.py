@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 
-from segearth_cli import __version__
 from segearth_cli.errors import UsageError, WeightsError
 from segearth_cli.files import growing, remove, write_text
+from segearth_cli.version import __version__
 
 Report = Callable[[int, int | None], None]  # bytes here, bytes in all; None = the server does not say
 

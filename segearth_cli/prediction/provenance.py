@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from segearth_cli.classes import CLASSES_TAG, ClassSet, to_tag
+from segearth_cli.classes import CLASSES_TAG, RUN_TAG, ClassSet, to_tag
 from segearth_cli.console import without_secrets
 from segearth_cli.errors import UsageError
 from segearth_cli.prediction.options import PredictOptions
@@ -46,7 +46,7 @@ def run_facts(
 def run_tags(facts: Mapping[str, Any]) -> dict[str, str]:
     """The tags that every file of a run carries; the keys of the facts sorted, so that equal runs carry equal text."""
     text = json.dumps(facts, sort_keys=True, ensure_ascii=False)
-    return {"SEGEARTH_RUN": text, "SEGEARTH_VERSION": __version__}
+    return {RUN_TAG: text, "SEGEARTH_VERSION": __version__}
 
 
 def date_after(outputs: Outputs, scene: Scene) -> None:
@@ -67,7 +67,7 @@ def done_before(
 
     Raises UsageError when one is there from another run, or polygons without their mask, and may not be replaced.
     """
-    wanted = {"SEGEARTH_RUN": run_tags(facts)["SEGEARTH_RUN"], CLASSES_TAG: to_tag(classes)}
+    wanted = {RUN_TAG: run_tags(facts)[RUN_TAG], CLASSES_TAG: to_tag(classes)}
     changed = _changed(scene)
     same = []
     for kind, path in outputs.by_kind().items():

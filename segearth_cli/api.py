@@ -21,16 +21,16 @@ from numpy.typing import NDArray
 
 from segearth_cli import classes as class_lists
 from segearth_cli.classes import NODATA, ClassSet
-from segearth_cli.console import note
+from segearth_cli.console import note, untold
 from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.files import replacing
 from segearth_cli.gate import Target, admit
 from segearth_cli.options import Option, build, options_of, refuse_unknown
-from segearth_cli.prediction import ClassOptions, PredictOptions, RunOptions, untold
+from segearth_cli.prediction import ClassOptions, PredictOptions, RunOptions
 from segearth_cli.presets import Preset, get
 from segearth_cli.raster import Outputs, Scene, files_of, open_dataset, write_array
 from segearth_cli.raster import open_scene as _open_scene
-from segearth_cli.training import Recipe
+from segearth_cli.training import Recipe, TrainOptions
 from segearth_cli.weights import ModelOptions
 
 if TYPE_CHECKING:
@@ -216,27 +216,21 @@ def evaluate(
 def train_upsampler(
     images: str | Path | Iterable[str | Path],
     out: str | Path,
-    *,
-    model: str = "auto",
-    device: str = "auto",
-    resume: bool = False,
-    overwrite: bool = False,
-    quiet: bool = False,
-    **recipe: Any,
+    **options: Any,
 ) -> Path:
     """Trains SimFeatUp for a model on unlabelled images or folders of them; writes it to `out`, which it returns.
 
-    recipe: the flags of `segearth train-upsampler`, e.g. steps=500, crop=224.
+    options: the flags of `segearth train-upsampler`, e.g. model="vit-b16", steps=500, crop=224, overwrite=True.
     Raises TrainingError, WeightsError, UsageError.
     """
     from segearth_cli.training import train_on
 
-    refuse_unknown(recipe, options_of(Recipe), "train_upsampler() option")
+    refuse_unknown(options, (*options_of(TrainOptions), *options_of(Recipe)), "train_upsampler() option")
+    asked, recipe = build(TrainOptions, options), build(Recipe, options)
     names = [str(images)] if isinstance(images, str | Path) else list(map(str, images))
     target = Path(out)
-    admit([Target(target, "out", kept=resume)], lambda: map(Path, names), overwrite=overwrite)
-    notice = untold if quiet else note
-    train_on(names, (), build(Recipe, recipe), target, model=model, device=device, resume=resume, notice=notice)
+    admit([Target(target, "out", kept=asked.resume)], lambda: map(Path, names), overwrite=asked.overwrite)
+    train_on(names, (), recipe, target, asked, notice=untold if asked.quiet else note)
     return target
 
 

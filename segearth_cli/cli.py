@@ -14,14 +14,16 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
+from dataclasses import dataclass
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 import typer
 
 from segearth_cli.commands import evaluate, flags, inspect, merge, models, predict, train, vectorize
 from segearth_cli.console import note
 from segearth_cli.errors import SegEarthError
+from segearth_cli.options import build, option
 from segearth_cli.raster import UNTRUSTED
 from segearth_cli.version import __version__
 
@@ -43,28 +45,24 @@ app.command("models", cls=flags.PanelCommand)(models.models)
 app.command("download", cls=flags.PanelCommand)(models.download)
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        print(f"segearth {__version__}")
-        raise typer.Exit
+@dataclass(frozen=True, slots=True)
+class RootOptions:
+    """What may stand before the name of a command."""
+
+    version: bool = option(False, help="Print the version and exit.")
+    """Print the version and exit."""
+    untrusted: bool = option(False, help="For rasters of strangers, before or after the command: see docs/services.md.")
+    """Only rasters that a service may open; `run` takes it from anywhere on the line."""
+    verbose: bool = option(False, "--verbose", "-v", help="Show where an error came from; also SEGEARTH_TRACEBACK=1.")
+    """Tracebacks; `run` looks for it itself."""
 
 
 @app.callback(invoke_without_command=True)
-def _root(
-    context: typer.Context,
-    version: Annotated[  # noqa: ARG001
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-    untrusted: Annotated[  # noqa: ARG001 - `run` takes it from anywhere on the line
-        bool,
-        typer.Option(
-            "--untrusted", help="For rasters of strangers, before or after the command: see docs/services.md."
-        ),
-    ] = False,
-    verbose: Annotated[  # noqa: ARG001
-        bool, typer.Option("--verbose", "-v", help="Show where an error came from; also SEGEARTH_TRACEBACK=1.")
-    ] = False,
-) -> None:
+@flags.flags_of(RootOptions)
+def _root(context: typer.Context, **given: Any) -> None:
+    if build(RootOptions, given).version:
+        print(f"segearth {__version__}")
+        raise typer.Exit
     if context.invoked_subcommand is None:
         print(context.get_help())
 

@@ -19,6 +19,10 @@ _OWNER = re.compile(r"://[^/\s]*@")
 _QUERY = re.compile(r"\?[^\s'\"<>()\[\]]*[^\s'\"<>()\[\],.;:]")
 
 
+def untold(_line: str) -> None:
+    """For notes that nobody is to see."""
+
+
 @contextmanager
 def progress(label: str, total: int, *, unit: str = "window", quiet: bool = False) -> Iterator[Progress]:
     """A callback that shows progress: a bar on a terminal, a line every half minute elsewhere, nothing when quiet."""

@@ -7,9 +7,10 @@ To add an option, add a field to the dataclass it belongs to (`raster.ReadOption
         blend: Blend = option("mean", help="How overlapping windows are joined.", panel="Windows", advised=True)
 
 The flag of the command line (`--blend`, from the field's name unless flags are named), its place and default in
-`--help`, the keyword of the Python function, the checks of `segearth.json` and of values, and README's table
-(`python scripts/option_table.py` writes it) all come from there. Choices are those of a `Literal` type. A rule that
-one value or two of them can break is checked in the class's `__post_init__`, after `validate(self)`.
+`--help`, the keyword of the Python function, the checks of values, of `segearth.json` and of `run.json`, and README's
+table (`python scripts/option_table.py` writes it) all come from there. Choices are those of a `Literal` type, the range
+of a number is named (`above=0`, `at_least=1`, `at_most=1`). A rule of another form, or one that two values can break
+together, is checked in the class's `__post_init__`, after `validate(self)`.
 A dataclass in a dataclass (`PredictOptions.read`) brings its options along. The shell gives text: a field of a type
 that Typer does not know (tuples, sizes) names the function that reads it with `parse`.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import keyword
+import math
 import os
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +35,27 @@ from segearth_cli.errors import UsageError
 T = TypeVar("T")
 _KEY = "option"
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path", tuple: "a list"}
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Which numbers are accepted; never NaN or infinity."""
+
+    above: float | None = None
+    """Only larger ones; None = no such bound, as of the others."""
+    at_least: float | None = None
+    """This one and larger ones."""
+    at_most: float | None = None
+    """This one and smaller ones."""
+
+    def hold(self, number: float) -> bool:
+        """Whether a number is accepted."""
+        low = (self.above is None or number > self.above) and (self.at_least is None or number >= self.at_least)
+        return math.isfinite(number) and low and (self.at_most is None or number <= self.at_most)
+
+    def __str__(self) -> str:
+        ends = {"above": self.above, "from": self.at_least, "to": self.at_most}
+        return "".join(f" {word} {end:g}" for word, end in ends.items() if end is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +80,8 @@ class Option:
     """Heading under which `--help` and README list it."""
     choices: tuple[Any, ...]
     """Values that are accepted; empty = all of the kind."""
+    bounds: Bounds | None
+    """Numbers that are accepted; None = all of them, NaN and infinities too."""
     unit: str
     """Shown in place of a value, e.g. `px`; empty = the kind's name."""
     shown: str | None
@@ -73,6 +98,15 @@ class Option:
         """The flag by which errors call it."""
         return self.flags[0].split("/")[0]
 
+    @property
+    def accepted(self) -> str:
+        """What its values are, in words."""
+        if self.choices:
+            return f"one of {', '.join(map(str, self.choices))}"
+        if self.kind is float and self.bounds == Bounds():
+            return "a finite number"
+        return _WORDS.get(self.kind, self.kind.__name__) + str(self.bounds or "")
+
 
 def option(
     default: Any = MISSING,
@@ -84,11 +118,25 @@ def option(
     parse: Callable[[str], Any] | None = None,
     advised: bool = False,
     variable: str = "",
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    finite: bool = True,
 ) -> Any:
-    """A dataclass field that is an option too; arguments as in `Option`. Without flags: the field's name, dashed."""
+    """A dataclass field that is an option too. Without flags: the field's name, dashed.
+
+    above, at_least, at_most: as in `Bounds`; finite: off for numbers that may be NaN. All others: as in `Option`.
+    """
     told: dict[str, Any] = {"flags": flags, "help": help, "panel": panel, "unit": unit, "shown": shown}
     told |= {"parse": parse, "advised": advised, "variable": variable}
+    told["bounds"] = Bounds(above, at_least, at_most) if finite else None
     return dataclasses.field(default=default, metadata={_KEY: told})
+
+
+def like(owner: type, name: str, default: Any, **told: Any) -> Any:
+    """A field with the option that another dataclass has under a name, but for its default and what is told anew."""
+    metadata = next(field.metadata[_KEY] for field in fields(owner) if field.name == name)
+    return dataclasses.field(default=default, metadata={_KEY: {**metadata, **told}})
 
 
 @cache
@@ -135,24 +183,34 @@ def validate(values: Any) -> None:
 
 
 def taken(told: Option, value: Any) -> Any:
-    """A value as its field holds it. Raises UsageError, with the flag's name, for another kind or choice."""
+    """A value as its field holds it. Raises UsageError, with the flag's name, for what is not accepted."""
     if told.parse and isinstance(value, str):
-        return told.parse(value)
+        value = told.parse(value)
+        if value is None or isinstance(value, str):
+            return value
     if told.choices:
         if value not in told.choices or isinstance(value, bool):
-            raise UsageError(f"{told.flag} {value}: choose one of {', '.join(map(str, told.choices))}")
+            raise UsageError(f"{told.flag} {value}: choose {told.accepted}")
         return value
-    if told.kind is int and isinstance(value, Integral) and not isinstance(value, bool):
-        return int(value)
-    if told.kind is float and isinstance(value, Real) and not isinstance(value, bool):
-        return float(value)
-    if told.kind is Path and isinstance(value, str | os.PathLike):
-        return Path(value)
-    if told.kind is tuple and isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(value)
-    if told.kind in (int, float, Path, tuple) or not isinstance(value, told.kind):
-        raise UsageError(f"{told.flag} {value!r}: need {_WORDS.get(told.kind, told.kind.__name__)}")
-    return value
+    made = _of_kind(told.kind, value)
+    if made is None:
+        raise UsageError(f"{told.flag} {value!r}: need {told.accepted}")
+    if told.bounds and isinstance(made, int | float) and not told.bounds.hold(made):
+        raise UsageError(f"{told.flag} {value}: need {told.accepted}")
+    return made
+
+
+def _of_kind(kind: type, value: Any) -> Any:
+    """A value as one of a kind; None where it is none."""
+    if kind is int:
+        return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
+    if kind is float:
+        return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
+    if kind is Path:
+        return Path(value) if isinstance(value, str | os.PathLike) else None
+    if kind is tuple:
+        return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else None
+    return value if isinstance(value, kind) else None
 
 
 def refuse_unknown(names: Iterable[str], known: Iterable[Option], what: str) -> None:

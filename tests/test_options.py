@@ -28,8 +28,8 @@ class Inner:
 
 @dataclass(frozen=True)
 class Outer:
-    side: int | None = option(None, "--long-side", "-l", help="Side.", unit="px")
-    share: float = option(0.5, help="Share.", advised=True)
+    side: int | None = option(None, "--long-side", "-l", help="Side.", unit="px", above=1)
+    share: float = option(0.5, help="Share.", advised=True, at_least=0, at_most=1)
     how: Literal["mean", "taper"] = option("mean", help="How.")
     place: Path | None = option(None, help="Where.")
     loud: bool = option(False, help="Tell.")
@@ -58,9 +58,12 @@ def test_values_by_keyword_become_fields_and_the_rest_keeps_its_default():
 @pytest.mark.parametrize(
     ("value", "line"),
     [
-        ({"long_side": 2.5}, "--long-side 2.5: need a whole number"),
-        ({"long_side": True}, "--long-side True: need a whole number"),
-        ({"share": "1"}, "--share '1': need a number"),
+        ({"long_side": 2.5}, "--long-side 2.5: need a whole number above 1"),
+        ({"long_side": True}, "--long-side True: need a whole number above 1"),
+        ({"long_side": 1}, "--long-side 1: need a whole number above 1"),
+        ({"share": "1"}, "--share '1': need a number from 0 to 1"),
+        ({"share": 1.5}, "--share 1.5: need a number from 0 to 1"),
+        ({"share": float("nan")}, "--share nan: need a number from 0 to 1"),
         ({"how": "best"}, "--how best: choose one of mean, taper"),
         ({"loud": 1}, "--loud 1: need true or false"),
         ({"place": 1}, "--place 1: need a path"),
@@ -110,6 +113,34 @@ def test_every_flag_stands_in_a_document(name):
     shown = set(re.findall(r"--[a-z][a-z0-9-]*", "\n".join(page.read_text(encoding="utf-8") for page in pages)))
     flags = {flag for param in COMMANDS[name].params for flag in (*param.opts, *param.secondary_opts)}
     assert sorted(flag for flag in flags if flag.startswith("--") and flag not in shown) == []
+
+
+def hand_typed(command):
+    """Flags of a command that no dataclass declares."""
+    told = getattr(command.callback, "options", ())
+    declared = {flag for one in told for given in one.flags for flag in given.split("/")}
+    typed = {
+        flag
+        for param in command.params
+        if param.param_type_name == "option"
+        for flag in (*param.opts, *param.secondary_opts)
+    }
+    return sorted(typed - declared - {"--help", "-h", "--install-completion", "--show-completion"})
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_flag_is_a_field_of_a_dataclass(name):
+    assert hand_typed(COMMANDS[name]) == []
+
+
+def test_what_stands_before_a_command_is_declared_too_and_the_test_sees_what_is_not():
+    assert hand_typed(typer.main.get_command(cli.app)) == []
+
+    def typed_by_hand(tar: str = typer.Option("", "--tar", "-T")): ...
+
+    app = typer.Typer()
+    app.command()(typed_by_hand)
+    assert hand_typed(typer.main.get_command(app)) == ["--tar", "-T"]
 
 
 # help

@@ -28,7 +28,7 @@ from segearth_cli.errors import UsageError
 from segearth_cli.gate import Target, admit
 from segearth_cli.jobs import is_summary
 from segearth_cli.options import build, option
-from segearth_cli.prediction import ClassOptions, PredictOptions, RunOptions, defaults_now, resolve_settings, untold
+from segearth_cli.prediction import ClassOptions, PredictOptions, RunOptions, defaults_now, resolve_settings
 from segearth_cli.weights import ModelOptions
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def predict(
     names = [entry.scene for entry in entries]
     settings = resolve_settings(given | sharding.own_device)
     skip = sharding.resume or places.manifest is not None  # what is there already may be of the same run
-    run = build(RunOptions, given, skip=skip, notice=untold if given.get("quiet") else console.note)
+    run = build(RunOptions, given, skip=skip, notice=console.untold if given.get("quiet") else console.note)
     outputs = _outputs(entries, places)
     folders = {} if sharding.work is None else shard_folders(names, sharding.work, single=places.manifest is None)
     if not telling.dry_run:

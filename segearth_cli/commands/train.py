@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,72 +16,89 @@ from segearth_cli.commands.arguments import INPUTS, inputs, itself
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.errors import UsageError
 from segearth_cli.gate import Target, admit
-from segearth_cli.training import Recipe, combined, from_toml
+from segearth_cli.options import build, option, validate
+from segearth_cli.training import Recipe, TrainOptions, combined, from_toml
 
 if TYPE_CHECKING:
     from segearth_cli.training import Peers, Upsampled
 
-Opt = typer.Option
 _NAMED = 10  # unreadable files told one by one
 
 
-@flags_of(Recipe)
+@dataclass(frozen=True, slots=True)
+class TrainPlaces:
+    """Which files a run reads and writes, but for the images that are named as arguments."""
+
+    tar: tuple[str, ...] = option(
+        (), help="Tar archive of images, read in place; repeatable.", panel="Inputs", unit="file"
+    )
+    """Tar archives of images."""
+    config: Path | None = option(
+        None, help="TOML file of settings named as these options, which win.", panel="Inputs", unit="file"
+    )
+    """Settings of the recipe."""
+    out: Path = option(
+        Path("upsampler.safetensors"),
+        "--out",
+        "-o",
+        help="The upsampler; OUT.train/ beside it gets log and pictures.",
+        panel="Outputs",
+        unit="file",
+    )
+    """The upsampler, as .safetensors."""
+    export_ckpt: Path | None = option(
+        None, help="Also write the published key layout (.ckpt).", panel="Outputs", unit="file"
+    )
+    """The upsampler in the layout of the published files."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if self.out.suffix != ".safetensors":
+            raise UsageError(f"--out {self.out}: need a name that ends in .safetensors")
+
+
+@flags_of(TrainPlaces, TrainOptions, Recipe)
 def train_upsampler(
     images: Annotated[list[str] | None, typer.Argument(help=f"Images, .tar or .zip archives: {INPUTS}.")] = None,
-    tar: Annotated[list[str] | None, Opt(help="Tar archive of images, read in place; repeatable.")] = None,
-    out: Annotated[Path, Opt("--out", "-o", help="The upsampler; OUT.train/ beside it gets log and pictures.")] = Path(
-        "upsampler.safetensors"
-    ),
-    export_ckpt: Annotated[Path | None, Opt(help="Also write the published key layout (.ckpt).")] = None,
-    config: Annotated[Path | None, Opt(help="TOML file of settings named as these options, which win.")] = None,
-    model: Annotated[str, Opt("--model", "-m", help="The CLIP to train for, as for predict.")] = "auto",
-    device: Annotated[
-        str, Opt("--device", "-d", help="auto, cpu, cuda:N or mps; torchrun gives each its own.")
-    ] = "auto",
-    resume: Annotated[bool, Opt("--resume", help="Go on from the last checkpoint in OUT.train/.")] = False,
-    overwrite: Annotated[bool, Opt("--overwrite", help="Replace files that exist.")] = False,
-    quiet: Annotated[bool, Opt("--quiet", "-q", help="Errors only.")] = False,
     **given: Any,
 ) -> int:
     """Train SimFeatUp for a model on unlabelled images; prints the path of the upsampler.
 
     Several GPUs: torchrun --nproc-per-node N -m segearth_cli train-upsampler ...
     """
-    recipe = combined(from_toml(config) if config else {}, given)
-    folder = out.with_name(f"{out.stem}.train")
-    if out.suffix != ".safetensors":
-        raise UsageError(f"--out {out}: need a name that ends in .safetensors")
-    names = inputs(images or [], itself) if images or not tar else []
+    places, options = build(TrainPlaces, given), build(TrainOptions, given)
+    recipe = combined(from_toml(places.config) if places.config else {}, given)
+    names = inputs(images or [], itself) if images or not places.tar else []
     if _world(os.environ) == 1 or os.environ["RANK"] == "0":  # of several devices the first one writes
-        read = [*names, *(tar or [])]
         admit(
-            _targets(out, folder, export_ckpt, resume=resume),
-            lambda: _read(read, config, recipe.init),
-            overwrite=overwrite,
+            _targets(places, resume=options.resume),
+            lambda: _read([*names, *places.tar], places.config, recipe.init),
+            overwrite=options.overwrite,
         )
-    result = _run(names, tar or [], recipe, out, _Place(folder, model, device, resume, quiet))
+    result = _run(names, places, recipe, options)
     if result is None:
         return 0
-    if export_ckpt:
-        from segearth_cli.training import export_ckpt as write_ckpt
+    if places.export_ckpt:
+        from segearth_cli.training import export_ckpt
 
-        write_ckpt(out, export_ckpt)
+        export_ckpt(places.out, places.export_ckpt)
     for line in result.unreadable[:_NAMED]:
         console.note(f"not read: {line}")
     if len(result.unreadable) > _NAMED:
         console.note(f"not read: {len(result.unreadable) - _NAMED} more; {len(result.unreadable)} in all")
-    console.answer(str(out))
+    console.answer(str(places.out))
     return 0
 
 
-def _targets(out: Path, folder: Path, export_ckpt: Path | None, *, resume: bool) -> list[Target]:
+def _targets(places: TrainPlaces, *, resume: bool) -> list[Target]:
     """All files that a run writes. One that is resumed from its checkpoint has written some of them itself."""
+    folder = places.out.with_name(f"{places.out.stem}.train")
     saved = resume and (folder / "checkpoint.pt").is_file()
     inside = [folder / name for name in ("checkpoint.pt", "train.csv", "loss.png")] + sorted(folder.glob("step-*.png"))
     inside = inside if os.path.lexists(folder) else []  # it is made when there is something to write
     return [
-        Target(out, "--out", kept=saved),
-        *([Target(export_ckpt, "--export-ckpt")] if export_ckpt else []),
+        Target(places.out, "--out", kept=saved),
+        *([Target(places.export_ckpt, "--export-ckpt")] if places.export_ckpt else []),
         *(Target(path, "--out", kept=resume) for path in inside),
     ]
 
@@ -96,27 +113,14 @@ def _read(names: list[str], config: Path | None, init: str | None) -> Iterator[P
         yield from rasters_below(folder) if folder else [path for path in [local_path(name)] if path]
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a run works and what it says."""
-
-    folder: Path
-    model: str
-    device: str
-    resume: bool
-    quiet: bool
-
-
-def _run(names: list[str], tars: list[str], recipe: Recipe, out: Path, place: _Place) -> Upsampled | None:
+def _run(names: list[str], places: TrainPlaces, recipe: Recipe, options: TrainOptions) -> Upsampled | None:
     """Trains on the named images; None on all devices but the first, which reports."""
     from segearth_cli.training import train_on
 
-    with _peers(place.device) as (peers, device):
-        notice = (lambda _line: None) if place.quiet or peers.rank else console.note
-        result = train_on(
-            names, tars, recipe, out,
-            model=place.model, device=device, peers=peers, resume=place.resume, notice=notice,
-        )  # fmt: skip
+    with _peers(options.device) as (peers, device):
+        notice = console.untold if options.quiet or peers.rank else console.note
+        on = replace(options, device=device)
+        result = train_on(names, places.tar, recipe, places.out, on, peers=peers, notice=notice)
         return None if peers.rank else result
 
 

@@ -11,7 +11,7 @@ from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
     from segearth_cli.prediction.decision import Decider, Decision
-    from segearth_cli.prediction.options import ClassOptions, PredictOptions, RunOptions, untold
+    from segearth_cli.prediction.options import ClassOptions, PredictOptions, RunOptions
     from segearth_cli.prediction.plan import KEPT_BYTES, Plan, estimate, make_plan
     from segearth_cli.prediction.provenance import run_tags
     from segearth_cli.prediction.scene_to_mask import (
@@ -63,7 +63,6 @@ __all__ = [
     "summarise",
     "there_already",
     "together",
-    "untold",
     "work_for",
     "write_region",
 ]
@@ -72,7 +71,7 @@ __getattr__ = lazy_face(
     __name__,
     {
         "decision": "Decider Decision",
-        "options": "ClassOptions PredictOptions RunOptions untold",
+        "options": "ClassOptions PredictOptions RunOptions",
         "plan": "KEPT_BYTES Plan estimate make_plan",
         "provenance": "run_tags",
         "scene_to_mask": (

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from segearth_cli.console import untold
 from segearth_cli.errors import UsageError
 from segearth_cli.options import option, validate
 from segearth_cli.raster import Blend, ReadOptions
 
 RESOLUTIONS = ("scale", "gsd", "long_side")  # at most one of them is given
-
-
-def untold(_line: str) -> None:
-    """Tells the user nothing."""
 
 
 def parse_batch(text: str) -> int | None:
@@ -75,14 +71,16 @@ class PredictOptions:
         help="Winners below this probability become background.",
         panel="Classes",
         advised=True,
+        at_least=0,
+        at_most=1,
     )
     """Probability, 0 to 1; winners below it fall to the background."""
     window: int | None = option(
-        None, help="Window side.", panel="Windows", unit="px", shown="the model's", advised=True
+        None, help="Window side.", panel="Windows", unit="px", shown="the model's", advised=True, at_least=1
     )
     """Side in pixels of the working grid; None = the model's native window."""
     stride: int | None = option(
-        None, help="Window step.", panel="Windows", unit="px", shown="half the window", advised=True
+        None, help="Window step.", panel="Windows", unit="px", shown="half the window", advised=True, at_least=1
     )
     """Step in pixels of the working grid, 1 to `window`; None = half of it."""
     blend: Blend = option(
@@ -98,6 +96,7 @@ class PredictOptions:
         panel="Resolution",
         unit="factor",
         advised=True,
+        above=0,
     )
     """Working pixels for each of the scene's, along a side; above 0."""
     gsd: float | None = option(
@@ -106,10 +105,16 @@ class PredictOptions:
         panel="Resolution",
         unit="metres",
         advised=True,
+        above=0,
     )
     """Metres a working pixel, above 0."""
     long_side: int | None = option(
-        None, help="Resample the scene to this long side, for the model.", panel="Resolution", unit="px", advised=True
+        None,
+        help="Resample the scene to this long side, for the model.",
+        panel="Resolution",
+        unit="px",
+        advised=True,
+        at_least=1,
     )
     """Pixels of the working grid's longer side, above 0."""
     read: ReadOptions = field(default_factory=ReadOptions)
@@ -121,11 +126,6 @@ class PredictOptions:
         if len(given) > 1:
             flags = " and ".join("--" + name.replace("_", "-") for name in given)
             raise UsageError(f"{flags} together: choose one resolution")
-        for name in given + ["window"] * (self.window is not None):
-            if not getattr(self, name) > 0 or not math.isfinite(getattr(self, name)):
-                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be above 0")
-        if not 0 <= self.threshold <= 1:
-            raise UsageError(f"--threshold {self.threshold}: must be a probability, 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +140,10 @@ class RunOptions:
         unit="number",
         shown="auto",
         parse=parse_batch,
+        at_least=1,
     )
     """Windows computed together, from 1; None = chosen by the device."""
-    threads: int = option(2, "--workers", help="Threads that read ahead.", panel="Machine", unit="number")
+    threads: int = option(2, "--workers", help="Threads that read ahead.", panel="Machine", unit="number", at_least=1)
     """Threads that read ahead of the model, from 1."""
     quiet: bool = option(False, "--quiet", "-q", help="Errors only.", panel="Messages")
     """No progress, and no notes of the vector writer."""
@@ -155,6 +156,3 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         validate(self)
-        for flag, number in (("--batch-size", self.batch), ("--workers", self.threads)):
-            if number is not None and number < 1:
-                raise UsageError(f"{flag} {number}: need a number from 1")

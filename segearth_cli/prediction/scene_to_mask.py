@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segearth_cli.classes import NODATA, ClassSet
-from segearth_cli.console import Progress, progress, without_secrets
+from segearth_cli.console import Progress, progress, untold, without_secrets
 from segearth_cli.prediction.decision import Decider
-from segearth_cli.prediction.options import PredictOptions, RunOptions, untold
+from segearth_cli.prediction.options import PredictOptions, RunOptions
 from segearth_cli.prediction.plan import Plan, make_plan
 from segearth_cli.prediction.provenance import date_after, done_before, run_facts, run_tags
 from segearth_cli.prediction.schedule import work_for

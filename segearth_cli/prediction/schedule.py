@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segearth_cli.console import untold
 from segearth_cli.errors import SegEarthError
 from segearth_cli.model import Overlap
 from segearth_cli.prediction.plan import Plan
@@ -41,7 +42,7 @@ class Work:
     """Threads of a window that is computed beside others."""
     progress: Callable[[int], None] = lambda _windows: None
     """Called with numbers of windows that are through."""
-    notice: Callable[[str], None] = lambda _line: None
+    notice: Callable[[str], None] = untold
     """Called with each line that the user should see."""
     waited: float = 0.0
     """Seconds without new pixels for the model; side by side, windows may still be in work."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.mask_reader import Mask, Recoding, is_result, mask_strips, read_mask, read_tags
     from segearth_cli.raster.mask_writer import BLOCK, Rows, label, layouts, writing
     from segearth_cli.raster.open import open_scene
-    from segearth_cli.raster.options import Blend, ReadOptions, parse_bands, parse_stretch
+    from segearth_cli.raster.options import Blend, PixelOptions, ReadOptions, parse_bands, parse_stretch
     from segearth_cli.raster.outputs import Outputs
     from segearth_cli.raster.paths import SUFFIXES, UNTRUSTED, exists, local_folder, local_path, rasters_below, stem
     from segearth_cli.raster.remote import is_remote
@@ -47,6 +47,7 @@ __all__ = [
     "Inspection",
     "Mask",
     "Outputs",
+    "PixelOptions",
     "ReadOptions",
     "Recoding",
     "Rows",
@@ -110,7 +111,7 @@ __getattr__ = lazy_face(
         "mask_reader": "Mask Recoding is_result mask_strips read_mask read_tags",
         "mask_writer": "BLOCK Rows label layouts writing",
         "open": "open_scene",
-        "options": "Blend ReadOptions parse_bands parse_stretch",
+        "options": "Blend PixelOptions ReadOptions parse_bands parse_stretch",
         "outputs": "Outputs",
         "paths": "SUFFIXES UNTRUSTED exists local_folder local_path rasters_below stem",
         "remote": "is_remote",

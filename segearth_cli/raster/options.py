@@ -58,7 +58,7 @@ def parse_nodata(text: str) -> float | str:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadOptions:
+class PixelOptions:
     """How pixels become 8-bit RGB, and which of them are data."""
 
     bands: tuple[int, ...] | None = option(
@@ -84,6 +84,7 @@ class ReadOptions:
         unit="value",
         shown="as the file says",
         parse=parse_nodata,
+        finite=False,
     )
     """A number for every band, or `none`: every value is data; None = as the file says."""
     alpha: bool = option(
@@ -94,14 +95,6 @@ class ReadOptions:
         True, "--use-mask/--ignore-mask", help="Leave out what the file's own mask bands leave out.", panel="Pixels"
     )
     """Whether the file's mask bands tell the pixels with data."""
-    antialias: bool = option(
-        True,
-        "--antialias/--no-antialias",
-        help="Average what a coarser pixel covers; off: resample as the published settings.",
-        panel="Resolution",
-        advised=True,
-    )
-    """Average what a coarser pixel covers (as GDAL's bilinear does); off: the two nearest an axis, as published."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -117,3 +110,17 @@ class ReadOptions:
         nodata = None if self.nodata is None else str(parse_nodata(str(self.nodata)))
         chosen = {"nodata": nodata, "alpha": self.alpha, "mask": self.mask}
         return {name: value for name, value in chosen.items() if value is not None and value is not True}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions(PixelOptions):
+    """How a raster is read at any resolution."""
+
+    antialias: bool = option(
+        True,
+        "--antialias/--no-antialias",
+        help="Average what a coarser pixel covers; off: resample as the published settings.",
+        panel="Resolution",
+        advised=True,
+    )
+    """Average what a coarser pixel covers (as GDAL's bilinear does); off: the two nearest an axis, as published."""

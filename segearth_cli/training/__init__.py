@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from segearth_cli.training.loop import TrainingJob, Upsampled, export_ckpt, train
     from segearth_cli.training.named import train_on
     from segearth_cli.training.pictures import save_looks
-    from segearth_cli.training.recipe import Recipe, combined, from_toml
+    from segearth_cli.training.recipe import Recipe, TrainOptions, combined, from_toml
     from segearth_cli.training.step import Learner, Peers
 
 __all__ = [
     "Learner",
     "Peers",
     "Recipe",
+    "TrainOptions",
     "TrainingJob",
     "Upsampled",
     "collect",
@@ -38,7 +39,7 @@ __getattr__ = lazy_face(
         "loop": "TrainingJob Upsampled export_ckpt train",
         "named": "train_on",
         "pictures": "save_looks",
-        "recipe": "Recipe combined from_toml",
+        "recipe": "Recipe TrainOptions combined from_toml",
         "step": "Learner Peers",
     },
 )

@@ -28,8 +28,8 @@ def load(path: Path, identity: Mapping[str, Any], device: torch.device) -> tuple
     except Exception as e:
         why = str(e).splitlines()[0]
         raise TrainingError(f"{path}: damaged: {why}; start anew with --overwrite") from e
-    for name, value in identity.items():
-        if its.get(name) != value:
+    for name in {**identity, **its}:  # what is there only where it was chosen, too
+        if (value := identity.get(name)) != its.get(name):
             was = "another" if len(str(value)) > 40 else f"{its.get(name)}, now {value}"
             raise TrainingError(
                 f"{path}: made with another setting: {name} was {was}; resume with the same, or start anew with "

@@ -15,10 +15,10 @@ from typing import Any, TextIO
 
 import torch
 
+from segearth_cli.console import untold
 from segearth_cli.errors import TrainingError, UsageError
 from segearth_cli.files import appending, make_folders, recover_all, write_bytes, write_text
 from segearth_cli.model import Encoder, Upsampler
-from segearth_cli.raster import ReadOptions, parse_bands
 from segearth_cli.training import checkpoint
 from segearth_cli.training.collection import Collection
 from segearth_cli.training.objective import LOSS
@@ -56,7 +56,7 @@ class TrainingJob:
     """The devices that share each step."""
     resume: bool = False
     """Whether to go on from the folder's checkpoint."""
-    notice: Notice = lambda _line: None
+    notice: Notice = untold
     """Gets each line that the user should see."""
 
     @property
@@ -123,9 +123,8 @@ class TrainingRun:
         if recipe.crop // encoder.patch < self.learner.upsampler.minimum:
             smallest = self.learner.upsampler.minimum * encoder.patch
             raise UsageError(f"--crop {recipe.crop}: radius {recipe.radius} needs at least {smallest} px")
-        read = ReadOptions(parse_bands(recipe.bands), recipe.stretch)
-        self.places = held_out(collection.pictures, recipe.crop, recipe.seed, read, recipe.held_out)
-        self.windows = Windows(collection.pictures, recipe.crop, recipe.seed, read, avoid=self.places)
+        self.places = held_out(collection.pictures, recipe.crop, recipe.seed, recipe.read, recipe.held_out)
+        self.windows = Windows(collection.pictures, recipe.crop, recipe.seed, recipe.read, avoid=self.places)
         self.held = self._held_batch()
         self.steps = recipe.planned_steps(len(self.windows))
         self.unreadable = dict.fromkeys(collection.unreadable)
@@ -249,7 +248,7 @@ class TrainingRun:
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint must share with the run that resumes it."""
         names = "\n".join(f"{p.name} {p.height} {p.width}" for p in self.collection.pictures)
-        recipe = {name: value for name, value in asdict(self.recipe).items() if name not in FREE}
+        recipe = {name: value for name, value in self.recipe.facts().items() if name not in FREE}
         return {
             **recipe,
             "loss": LOSS,
@@ -278,7 +277,7 @@ class TrainingRun:
                 "model": self.clip.name,
                 "model_sha256": self.clip.sha256,
                 "segearth": __version__,
-                "recipe": json.dumps(asdict(self.recipe)),
+                "recipe": json.dumps(self.recipe.facts()),
                 "steps": str(self.steps),
                 "data": json.dumps({"images": len(self.collection.pictures), "windows": len(self.windows)}),
                 "held_out": json.dumps({"upsampler": asdict(ours), "bilinear": asdict(bilinear)}),

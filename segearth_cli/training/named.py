@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from segearth_cli.console import untold
 from segearth_cli.model import pick_device, pick_precision, slow_precision
-from segearth_cli.raster import ReadOptions, parse_bands
 from segearth_cli.training.collection import collect
 from segearth_cli.training.loop import TrainingJob, Upsampled, train
-from segearth_cli.training.recipe import Recipe
+from segearth_cli.training.recipe import Recipe, TrainOptions
 from segearth_cli.training.step import Peers
 from segearth_cli.weights import choose, load_clip
 
@@ -19,12 +19,10 @@ def train_on(
     tars: Sequence[str],
     recipe: Recipe,
     out: Path,
+    options: TrainOptions,
     *,
-    model: str = "auto",
-    device: str = "auto",
     peers: Peers | None = None,
-    resume: bool = False,
-    notice: Callable[[str], None] = lambda _line: None,
+    notice: Callable[[str], None] = untold,
 ) -> Upsampled:
     """Trains SimFeatUp for a model on the images that names and archives stand for, and writes it to `out`.
 
@@ -32,19 +30,18 @@ def train_on(
     Raises UsageError, WeightsError, TrainingError.
     """
     peers = peers or Peers()
-    read = ReadOptions(parse_bands(recipe.bands), recipe.stretch)
-    on = pick_device(device)
+    on = pick_device(options.device)
     precision = pick_precision(recipe.precision, on)
     if line := slow_precision(recipe.precision, on):
         notice(line)
-    choice = choose(model, "none")
+    choice = choose(options.model, "none")
     if choice.note:
         notice(choice.note)
-    collection = collect(names, tars, read)
+    collection = collect(names, tars, recipe.read)
     for line in collection.left_out:
         notice(line)
     unreadable = f", {len(collection.unreadable)} unreadable" if collection.unreadable else ""
     notice(f"{len(collection.pictures)} images{unreadable}")
     folder = out.with_name(f"{out.stem}.train")
-    job = TrainingJob(out, folder, on, precision, peers, resume, notice)
+    job = TrainingJob(out, folder, on, precision, peers, options.resume, notice)
     return train(load_clip(choice.model), collection, recipe, job)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from segearth_cli.errors import UsageError
-from segearth_cli.options import build, option, options_of, refuse_unknown, taken, validate
-from segearth_cli.weights import Precision
+from segearth_cli.options import build, like, option, options_of, refuse_unknown, taken, validate, value_text
+from segearth_cli.raster import PixelOptions, ReadOptions
+from segearth_cli.weights import ModelOptions, Precision
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -23,67 +23,84 @@ FREE = frozenset({"steps", "epochs", "workers", "save_every", "validate_every"})
 
 
 @dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What is trained for, where, and what becomes of an earlier run; none of it is part of the recipe."""
+
+    model: str = like(ModelOptions, "model", "auto", help="The CLIP to train for, as for predict.")
+    """Name of a model, as for `predict`."""
+    device: str = like(ModelOptions, "device", "auto", help="auto, cpu, cuda:N or mps; torchrun gives each its own.")
+    """`auto`, `cpu`, `cuda:N` or `mps`."""
+    resume: bool = option(False, help="Go on from the last checkpoint in OUT.train/.", panel="Outputs")
+    """Whether to go on from the run's checkpoint, if there is one."""
+    overwrite: bool = option(False, help="Replace files that exist.", panel="Outputs")
+    """Replace files that exist."""
+    quiet: bool = option(False, "--quiet", "-q", help="Errors only.", panel="Messages")
+    """Errors only."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """How an upsampler is trained; the defaults are the published ones."""
 
-    steps: int = option(2000, help="Optimiser steps.", panel="Training", unit="number")
+    steps: int = option(2000, help="Optimiser steps.", panel="Training", unit="number", at_least=1)
     """Optimiser steps, from 1."""
     epochs: float | None = option(
-        None, help="In place of --steps: times through the images.", panel="Training", unit="number"
+        None, help="In place of --steps: times through the images.", panel="Training", unit="number", above=0
     )
     """Times through the images, above 0; None = `steps` count."""
-    batch_size: int = option(8, help="Windows a step, over all devices.", panel="Training", unit="number")
+    batch_size: int = option(8, help="Windows a step, over all devices.", panel="Training", unit="number", at_least=1)
     """Windows a step, over all devices."""
-    crop: int = option(224, help="Side of a window, a multiple of the patch.", panel="Training", unit="px")
+    crop: int = option(224, help="Side of a window, a multiple of the patch.", panel="Training", unit="px", at_least=1)
     """Side of a window in pixels, a multiple of the patch."""
-    lr: float = option(1e-3, help="Learning rate of NAdam.", panel="Training", unit="number")
+    lr: float = option(1e-3, help="Learning rate of NAdam.", panel="Training", unit="number", above=0)
     """Learning rate of NAdam, above 0."""
-    jitters: int = option(5, help="Views of each batch.", panel="Training", unit="number")
+    jitters: int = option(5, help="Views of each batch.", panel="Training", unit="number", at_least=1)
     """Views of a batch, each with a backward pass of its own."""
-    radius: int = option(5, help="Reach of the kernels.", panel="Training", unit="px")
+    radius: int = option(5, help="Reach of the kernels.", panel="Training", unit="px", at_least=0)
     """Reach of the upsampler's kernels in pixels."""
-    image_loss: float = option(0.1, help="Weight of the image's reconstruction.", panel="Training", unit="number")
+    image_loss: float = option(
+        0.1, help="Weight of the image's reconstruction.", panel="Training", unit="number", at_least=0
+    )
     """Weight of the reconstruction of the image, from 0."""
-    seed: int = option(0, help="Decides all that is random.", panel="Training", unit="number")
+    seed: int = option(0, help="Decides all that is random.", panel="Training", unit="number", at_least=0)
     """Decides all that is random."""
     init: str | None = option(
         None, help="Upsampler to start from, also of another model of as many channels.", panel="Training", unit="file"
     )
     """An upsampler to start from; None = random weights."""
-    bands: str | None = option(
-        None,
-        "--bands",
-        "-b",
-        help="Bands for red, green, blue, e.g. 4,3,2; one for grey.",
-        panel="Pixels",
-        unit="numbers",
-        shown="by colour interpretation",
-    )
-    """As of `predict`."""
-    stretch: str = option(
-        "auto", help="To 8 bits: auto, MIN,MAX or percentiles P2,P98; once a scene.", panel="Pixels", unit="rule"
-    )
-    """As of `predict`."""
-    workers: int = option(2, help="Threads that read windows ahead.", panel="Machine", unit="number")
+    pixels: PixelOptions = field(default_factory=PixelOptions)
+    """How images become 8-bit RGB, as for `predict`; they are read at their own resolution."""
+    workers: int = option(2, help="Threads that read windows ahead.", panel="Machine", unit="number", at_least=0)
     """Threads that read windows ahead, from 0."""
     precision: Precision = option("fp32", help="Of the frozen CLIP.", panel="Machine")
     """Of the frozen CLIP."""
-    save_every: int = option(100, help="Steps between checkpoints.", panel="Watching", unit="number")
+    save_every: int = option(100, help="Steps between checkpoints.", panel="Watching", unit="number", at_least=1)
     """Steps between checkpoints."""
-    validate_every: int = option(100, help="Steps between looks at held-out windows.", panel="Watching", unit="number")
+    validate_every: int = option(
+        100, help="Steps between looks at held-out windows.", panel="Watching", unit="number", at_least=1
+    )
     """Steps between looks at held-out windows."""
-    held_out: int = option(8, help="Windows kept for validation.", panel="Watching", unit="number")
+    held_out: int = option(8, help="Windows kept for validation.", panel="Watching", unit="number", at_least=1)
     """Windows kept for validation."""
 
     def __post_init__(self) -> None:
         validate(self)
-        for name in ("steps", "batch_size", "crop", "jitters", "save_every", "validate_every", "held_out"):
-            _require(name, getattr(self, name), getattr(self, name) >= 1, "a whole number from 1")
-        for name in ("radius", "seed", "workers"):
-            _require(name, getattr(self, name), getattr(self, name) >= 0, "a whole number from 0")
-        _require("lr", self.lr, 0 < self.lr < math.inf, "a number above 0")
-        _require("image_loss", self.image_loss, 0 <= self.image_loss < math.inf, "a number from 0")
-        _require("epochs", self.epochs, self.epochs is None or 0 < self.epochs < math.inf, "a number above 0")
+
+    @property
+    def read(self) -> ReadOptions:
+        """How images are opened."""
+        return ReadOptions(**{told.name: getattr(self.pixels, told.name) for told in fields(PixelOptions)})
+
+    def facts(self) -> dict[str, Any]:
+        """The settings as JSON values, by field; of what is data only what differs from the files' own."""
+        told: dict[str, Any] = {}
+        for one in fields(self):
+            if one.name == "pixels":
+                bands = self.pixels.bands
+                told |= {"bands": bands and value_text(bands), "stretch": self.pixels.stretch}
+            else:
+                told[one.name] = getattr(self, one.name)
+        return told | self.pixels.validity_facts()
 
     def planned_steps(self, windows: int) -> int:
         """Optimiser steps of the run over a collection that holds so many windows."""
@@ -112,8 +129,3 @@ def combined(settings: Mapping[str, Any], given: Mapping[str, Any]) -> Recipe:
     if "steps" in given and "epochs" not in given:
         merged["epochs"] = None
     return build(Recipe, merged)
-
-
-def _require(name: str, value: object, holds: bool, accepted: str) -> None:
-    if not holds:
-        raise UsageError(f"--{name.replace('_', '-')} {value}: need {accepted}")

@@ -85,6 +85,7 @@ class VectorizeOptions:
         panel="Machine",
         unit="number",
         shown="by the width",
+        at_least=1,
     )
     """Height in pixels of the strips that a mask is read in, from 1; None = about 4 million pixels each."""
     quiet: bool = option(False, "--quiet", "-q", help="No progress and no notes.", panel="Messages")
@@ -92,5 +93,3 @@ class VectorizeOptions:
 
     def __post_init__(self) -> None:
         validate(self)
-        if self.rows is not None and self.rows < 1:
-            raise UsageError(f"--block-rows {self.rows}: need a number from 1")

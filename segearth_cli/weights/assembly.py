@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from segearth_cli.classes import ClassSet
+from segearth_cli.console import untold
 from segearth_cli.files import cache_dir
 from segearth_cli.model import Encoder, Fused, Segmenter, pick_device, pick_precision, slow_precision
 from segearth_cli.weights.load import load_clip, load_upsampler
@@ -34,7 +35,7 @@ class Assembled:
     """What a mask's provenance says of it."""
 
 
-def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], None] = lambda _line: None) -> Assembled:
+def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], None] = untold) -> Assembled:
     """The model of the options for the phrases of the classes.
 
     notice: told what the user should know of it, now and while it runs.

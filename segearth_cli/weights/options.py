@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import MISSING, dataclass
 from typing import Literal
 
-from segearth_cli.errors import UsageError
 from segearth_cli.model import Attention, Kernels
 from segearth_cli.options import option, validate
 
@@ -51,6 +49,7 @@ class ModelOptions:
         panel="Model",
         shown="1 (gem: 6)",
         advised=True,
+        at_least=1,
     )
     """Blocks that are modulated; None = as the attention's publication has it, one but for gem."""
     global_bias: float = option(
@@ -71,7 +70,3 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         validate(self)
-        if not math.isfinite(self.global_bias):
-            raise UsageError(f"--global-bias {self.global_bias}: must be a number")
-        if self.last_blocks is not None and self.last_blocks < 1:
-            raise UsageError(f"--last-blocks {self.last_blocks}: must be at least 1")

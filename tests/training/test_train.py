@@ -18,10 +18,14 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+import segearth_cli as segearth
 from segearth_cli.errors import TrainingError, UsageError
 from segearth_cli.model.encoder import Encoder
+from segearth_cli.raster import ReadOptions
+from segearth_cli.training.collection import collect
 from segearth_cli.training.recipe import Recipe, combined, from_toml
 from segearth_cli.training.step import Learner, Peers
+from segearth_cli.training.windows import Windows
 from segearth_cli.weights.load import load_upsampler
 
 QUICK = ["--crop", "48", "--batch-size", "2", "--jitters", "2", "--workers", "0", "--held-out", "2"]
@@ -188,11 +192,34 @@ def test_one_geotiff_its_bands_and_a_settings_file_are_enough(here, model_dir, t
         ds.write(values)
     (tmp_path / "run.toml").write_text('steps = 2\nbatch-size = 2\ncrop = 48\njitters = 1\nprecision = "bf16"\n')
     out = tmp_path / "up.safetensors"
-    more = ["--config", tmp_path / "run.toml", "--steps", 1, "--bands", "4,3,2"]
+    more = ["--config", tmp_path / "run.toml", "--steps", 1, "--bands", "4,3,2", "--nodata", "7", "--ignore-mask"]
     here("-", "-m", model_dir, "--out", out, *more, stdin=f"{tmp_path / 's.tif'}\n")
     with safe_open(out, "pt") as f:
         recipe = json.loads(f.metadata()["recipe"])
     assert (recipe["steps"], recipe["crop"], recipe["bands"], recipe["precision"]) == (1, 48, "4,3,2", "bf16")
+    assert (recipe["nodata"], recipe["mask"]) == ("7.0", False)
+    done = here(tmp_path / "s.tif", "-m", model_dir, "--out", out, *more[:-3], "--ignore-mask", "--resume", code=1)
+    assert "another setting: nodata was 7.0, now None" in done.err
+
+
+def test_images_are_read_with_the_options_of_scenes(tmp_path):
+    recipe = combined({"bands": "2", "nodata": 0}, {"alpha": False, "stretch": "0,9"})
+    assert recipe.read == ReadOptions((2,), "0,9", nodata=0, alpha=False)
+    values = np.zeros((2, 30, 30), np.uint8)
+    values[1, :15] = 9
+    with rasterio.open(tmp_path / "s.tif", "w", driver="GTiff", count=2, height=30, width=30, dtype="uint8") as ds:
+        ds.write(values)
+    windows = Windows(collect([str(tmp_path / "s.tif")], [], recipe.read).pictures, 30, 0, recipe.read)
+    chip, _ = windows[0]
+    assert chip.valid.sum() == 15 * 30
+    assert chip.image[:, chip.valid].min() == 255
+
+
+def test_training_from_python_takes_the_flags_of_the_command(tmp_path):
+    with pytest.raises(UsageError, match="nodat: unknown; did you mean nodata"):
+        segearth.train_upsampler(tmp_path, tmp_path / "up.safetensors", nodat=0)
+    with pytest.raises(UsageError, match="steps"):
+        segearth.train_upsampler(tmp_path, tmp_path / "up.safetensors", steps=0)
 
 
 def test_published_settings_are_the_defaults():

@@ -45,7 +45,7 @@ def test_a_row_of_the_published_tables_is_an_option_away(segearth, tmp_path, wri
 
 
 def test_no_last_block_at_all_is_told():
-    with pytest.raises(UsageError, match="--last-blocks 0: must be at least 1"):
+    with pytest.raises(UsageError, match="--last-blocks 0: need a whole number from 1"):
         ModelOptions("mini", last_blocks=0)
 
 

@@ -1,51 +1,84 @@
-"""Whether a picture reaches its end: GDAL reads what is missing of a PNG or JPEG as black and says nothing."""
+"""Whether a picture reaches its end: GDAL reads what is missing of some formats as black and says nothing."""
 
 from __future__ import annotations
 
-import mmap
 import re
-from pathlib import Path
-from typing import IO
+from collections.abc import Callable
+from typing import Any
 
-_PNG_SIGNATURE = 8
+import numpy as np
+
+from segearth_cli.raster.paths import local_path
+from segearth_cli.raster.stored import Stored, stored
+
+_PIECE = 1 << 18  # bytes looked through at once
+_PNG_END = b"IEND\xaeB`\x82"  # the name of the last chunk and, as it is empty, its checksum
 _MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)  # a marker that is no part of a JPEG's pixels
 _ALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})  # markers of JPEG without a length
 _END = 0xD9
 
 
-def is_cut_short(path: Path, driver: str) -> bool:
-    """Whether a file ends before its picture does; False for formats that GDAL itself looks after."""
-    ends = {"PNG": _png_ends, "JPEG": _jpeg_ends}.get(driver)
-    if ends is None:
-        return False
-    with path.open("rb") as file:
-        return not ends(file)
+def cut_short(dataset: Any) -> str:
+    """GDAL's name of the file of a dataset that ends before its picture does, empty when all is there.
+
+    Of a VRT the PNGs and JPEGs among its sources are looked at; formats that GDAL itself looks after are not.
+    """
+    if dataset.driver == "VRT":
+        checks = {name: _BY_SUFFIX[suffix] for name in dataset.files if (suffix := _suffix(name)) in _BY_SUFFIX}
+    elif check := _BY_DRIVER.get(dataset.driver):
+        checks = dict.fromkeys(dataset.files[:1], check)
+    else:
+        return _raw_cut_short(dataset) if dataset.driver == "ENVI" else ""
+    return next((name for name, ends in checks.items() if not ends(stored(name))), "")
 
 
-def _png_ends(file: IO[bytes]) -> bool:
-    """Whether the chunks of a PNG lead to its last one."""
-    size = file.seek(0, 2)
-    at = _PNG_SIGNATURE
-    while at + 12 <= size:
-        file.seek(at)
-        head = file.read(8)
+def _suffix(name: str) -> str:
+    return name.rpartition(".")[2].casefold()
+
+
+def _raw_cut_short(dataset: Any) -> str:
+    """The file of bare pixels on this machine that is shorter than its header says."""
+    facts = dataset.tags(ns="ENVI")
+    name = next(iter(dataset.files), "")
+    if facts.get("file_compression", "0").strip() not in ("", "0") or local_path(name) is None:
+        return ""
+    header = facts.get("header_offset", "0").strip()
+    size = dataset.width * dataset.height * sum(np.dtype(kind).itemsize for kind in dataset.dtypes)
+    last = (int(header) if header.isdigit() else 0) + size - 1
+    return "" if stored(name)(last, 1) else name
+
+
+def _png_ends(read: Stored) -> bool:
+    """Whether the chunks of a PNG lead to its last one; of another file, True."""
+    if not read(0, 8).startswith(b"\x89PNG"):
+        return True
+    at = 8
+    while (head := read(at, 12))[4:8].isalpha():
+        if head[4:] == _PNG_END:
+            return True
         at += 12 + int.from_bytes(head[:4], "big")
-        if head[4:] == b"IEND":
-            return at <= size
     return False
 
 
-def _jpeg_ends(file: IO[bytes]) -> bool:
-    """Whether the segments of a JPEG lead to the marker of its end; thumbnails within have one of their own."""
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        at = 0
-        while at + 1 < len(content):
-            found = _MARKER.search(content, at)
-            if found is None:
-                return False
-            marker, at = content[found.end() - 1], found.end()
-            if marker == _END:
-                return True
-            if marker not in _ALONE:
-                at += int.from_bytes(content[at : at + 2], "big")
+def _jpeg_ends(read: Stored) -> bool:
+    """Whether the segments of a JPEG lead to the marker of its end; thumbnails within have one of their own.
+
+    Of another file, True.
+    """
+    if not read(0, 2).startswith(b"\xff\xd8"):
+        return True
+    at = 2
+    while len(piece := read(at, _PIECE)) > 1 and piece.strip(b"\0"):
+        if (found := _MARKER.search(piece)) is None:
+            at += len(piece) - 1  # half a marker may stand at the seam
+            continue
+        marker, at = piece[found.end() - 1], at + found.end()
+        if marker == _END:
+            return True
+        if marker not in _ALONE:
+            at += int.from_bytes(read(at, 2), "big")
     return False
+
+
+_BY_DRIVER: dict[str, Callable[[Stored], bool]] = {"PNG": _png_ends, "JPEG": _jpeg_ends}
+_BY_SUFFIX: dict[str, Callable[[Stored], bool]] = {"png": _png_ends, "jpg": _jpeg_ends, "jpeg": _jpeg_ends}

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from segearth_cli.errors import RasterError
 from segearth_cli.raster import untrusted
+from segearth_cli.raster.complete import cut_short
 from segearth_cli.raster.paths import readable
-from segearth_cli.raster.remote import UNREADABLE, is_remote, network_settings, patiently, reason
+from segearth_cli.raster.remote import UNREADABLE, is_remote, network_settings, patiently, reason, vrt_names_network
 
 T = TypeVar("T")
 
@@ -34,6 +35,10 @@ def environment(path: str = "", *, remote: bool = False) -> rasterio.Env:
     if untrusted.on():
         settings |= untrusted.SETTINGS | ({} if far else untrusted.OFFLINE)
     return rasterio.Env(GDAL_CACHEMAX=CACHE_MB, COMPRESS_OVERVIEW="DEFLATE", SPARSE_OK_OVERVIEW="TRUE", **settings)
+
+
+class _CutShortError(RasterioError):  # type: ignore[misc]
+    """A picture ends early: over the network perhaps because an answer did."""
 
 
 def open_dataset(path: str | Path, *, remote: bool = False, **options: Any) -> Any:
@@ -76,22 +81,36 @@ def _open_untrusted(name: str, **options: Any) -> Any:
 def _open(name: str, *, remote: bool = False, opened: Callable[..., Any] = rasterio.open, **options: Any) -> Any:
     def act() -> Any:
         with environment(name, remote=remote), quietly():
-            return opened(name, **options)
+            dataset = opened(name, **options)
+            if short := cut_short(dataset):
+                dataset.close()
+                what = f"its source {short}" if dataset.driver == "VRT" else f"the {dataset.driver}"
+                raise _CutShortError(
+                    f"{name}: cut short: {what} ends before its picture does; copy or download it again"
+                )
+            return dataset
 
     readable(name)
+    remote = remote or is_remote(name) or vrt_names_network(name)
     try:
-        return patiently(name, act, remote=remote or is_remote(name))
+        return patiently(name, act, remote=remote)
+    except _CutShortError as e:
+        raise RasterError(str(e)) from None
     except (*UNREADABLE, TypeError) as e:
         raise RasterError(f"{name}: not a raster that GDAL can read ({reason(e)})") from e
 
 
 class Patient:
-    """A dataset open for reading; over the network it is opened anew and asked again after errors that may pass."""
+    """A dataset open for reading; over the network it is opened anew and asked again after errors that may pass.
 
-    def __init__(self, path: str | Path) -> None:
-        self._path = str(path)
+    through: what is laid over the dataset and asked in its place, such as a WarpedVRT.
+    """
+
+    def __init__(self, path: str | Path, through: Callable[[Any], Any] = lambda dataset: dataset) -> None:
+        self._path, self._through = str(path), through
         self._dataset = open_dataset(path)
         self._remote = reads_network(self._dataset)
+        self._asked: Any = None
 
     def ask(self, question: Callable[[Any], T]) -> T:
         """What `question` returns of the dataset. Raises what rasterio raises, and RasterError."""
@@ -101,15 +120,19 @@ class Patient:
                 self._dataset = open_dataset(self._path, remote=self._remote)
             try:
                 with environment(self._path, remote=self._remote):
-                    return question(self._dataset)
+                    self._asked = self._through(self._dataset) if self._asked is None else self._asked
+                    return question(self._asked)
             except UNREADABLE:
-                self._dataset.close()
+                self.close()
                 raise
 
         return patiently(self._path, once, remote=self._remote)
 
     def close(self) -> None:
         """Close the dataset."""
+        if self._asked is not None:
+            self._asked.close()
+            self._asked = None
         self._dataset.close()
 
 

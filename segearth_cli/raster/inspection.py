@@ -13,6 +13,7 @@ from segearth_cli.errors import RasterError
 from segearth_cli.raster.datasets import open_dataset
 from segearth_cli.raster.open import open_scene
 from segearth_cli.raster.options import ReadOptions
+from segearth_cli.raster.orientation import orientation
 from segearth_cli.raster.scene import Scene
 from segearth_cli.raster.validity import Validity, alpha_band, validity
 
@@ -228,10 +229,9 @@ def _overviews(scene: Scene) -> Reading:
 
 
 def _orientation(ds: Any) -> Reading:
-    turned = ds.tags().get("EXIF_Orientation", "").strip()
-    if turned in ("", "0", "1"):
-        return Reading(1, "as stored", ())
-    return Reading(int(turned) if turned.isdigit() else turned, f"as stored; EXIF orientation {turned} not applied", ())
+    turned = orientation(ds)
+    how = "as stored" if turned == 1 else f"as stored; orientation {turned} of the file is not applied"
+    return Reading(turned, how, ())
 
 
 def _ground(scene: Scene) -> Reading:

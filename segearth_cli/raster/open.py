@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
 from segearth_cli.errors import RasterError, UsageError
-from segearth_cli.raster.complete import is_cut_short
 from segearth_cli.raster.datasets import environment, open_dataset, reads_network
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.options import ReadOptions
-from segearth_cli.raster.paths import local_path
+from segearth_cli.raster.orientation import orientation
 from segearth_cli.raster.remote import UNREADABLE, is_remote
 from segearth_cli.raster.scene import Scene
 from segearth_cli.raster.stretch import Unit, with_stretch
@@ -33,7 +32,9 @@ def open_scene(path: str, options: ReadOptions | None = None) -> Scene:
     """
     options = options or ReadOptions()
     with open_dataset(path) as ds:
-        _check(ds, path)
+        if ds.count == 0:
+            hint = f"; name a subdataset: {ds.subdatasets[0]}" if ds.subdatasets else ""
+            raise RasterError(f"{path}: no bands{hint}")
         bands = _chosen_bands(ds, path, options.bands)
         dtype = ds.dtypes[bands[0] - 1]
         if "complex" in dtype:
@@ -68,15 +69,6 @@ def open_scene(path: str, options: ReadOptions | None = None) -> Scene:
     return with_stretch(replace(scene, notices=notices), options.stretch, units, bits)
 
 
-def _check(ds: Any, path: str) -> None:
-    """Raises RasterError for a dataset without bands and for a picture that is not all there."""
-    if ds.count == 0:
-        raise RasterError(f"{path}: no bands" + (f"; name a subdataset: {ds.subdatasets[0]}" if ds.subdatasets else ""))
-    place = local_path(path)
-    if place is not None and place.is_file() and is_cut_short(place, ds.driver):
-        raise RasterError(f"{path}: cut short: the {ds.driver} ends before its picture does; copy or download it again")
-
-
 def _notices(ds: Any, scene: Scene, options: ReadOptions) -> Iterator[str]:
     """Lines about choices made for the user."""
     path, alpha = scene.path, scene.validity.alpha
@@ -89,8 +81,8 @@ def _notices(ds: Any, scene: Scene, options: ReadOptions) -> Iterator[str]:
             f"{path}: band {alpha} is flagged as alpha, so its zeros are no data, but it takes many values "
             f"({values} in a sample), as a band of an image does; if it is one, keep its pixels with --no-alpha"
         )
-    if (turned := ds.tags().get("EXIF_Orientation", "1").strip()) not in ("", "0", "1"):
-        yield f"{path}: EXIF orientation {turned} is not applied, as in GDAL; the mask lies as the pixels are stored"
+    if (turned := orientation(ds)) != 1:
+        yield f"{path}: orientation {turned} is not applied, as in GDAL; the mask lies as the pixels are stored"
 
 
 def _values_between(ds: Any, band: int) -> int:

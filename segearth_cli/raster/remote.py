@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +14,8 @@ from urllib.parse import urlsplit
 import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
+
+from segearth_cli.raster.paths import local_path
 
 T = TypeVar("T")
 
@@ -31,6 +34,8 @@ CLOUD = {
 }
 PAUSES = (2, 6, 18)  # times GDAL_HTTP_RETRY_DELAY, before reading over the network is given up
 UNREADABLE = (RasterioError, CPLE_BaseError, OSError, ValueError)  # what rasterio raises
+_NETWORK = re.compile(rb"/vsi(?:%b)|\b(?:https?|ftp|s3|gs|az)://" % "|".join(REMOTE).encode())
+_MOST_OF_VRT = 1 << 24  # bytes that are looked through
 LASTING = ("HTTP response code: 40", "HTTP error code : 40")
 
 
@@ -47,6 +52,16 @@ def is_remote(path: str) -> bool:
     """
     scheme = urlsplit(path).scheme if "://" in path else ""
     return scheme not in ("", "file", "zip", "tar") or any(f"/vsi{kind}" in path for kind in REMOTE)
+
+
+def vrt_names_network(name: str) -> bool:
+    """Whether a VRT of this machine names anything on the network; False for any other file."""
+    place = local_path(name)
+    if place is None or place.suffix.casefold() != ".vrt":
+        return False
+    with suppress(OSError), place.open("rb") as file:
+        return _NETWORK.search(file.read(_MOST_OF_VRT)) is not None
+    return False
 
 
 def patiently(path: str, act: Callable[[], T], *, remote: bool) -> T:

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pyproj
@@ -18,7 +19,7 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import Affine, from_gcps
 
 from segearth_cli.errors import RasterError, UsageError
-from segearth_cli.raster import ReadOptions, open_scene, parse_bands, parse_stretch
+from segearth_cli.raster import ReadOptions, inspect_scene, open_scene, parse_bands, parse_stretch
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.resample import resampling
 
@@ -469,16 +470,39 @@ def test_a_picture_that_is_cut_short_is_one_line_and_a_whole_one_none(write_rast
     assert whole(open_scene(str(path))).valid.all()
     path.write_bytes(content + b"\0" * 100)
     assert whole(open_scene(str(path))).valid.all()  # padding behind the picture harms nothing
-    for share in (0.5, 0.9, 0.999):
+    rasterio.shutil.copy(str(path), tmp_path / "over.vrt", driver="VRT")
+    for share in (1, 0.999, 0.9, 0.5):
         path.write_bytes(content[: int(len(content) * share)])
-        assert "cut short" in one_line(path)
+        with ZipFile(tmp_path / f"{share}.zip", "w", ZIP_DEFLATED) as archive:
+            archive.write(path, path.name)
+        for name in (path, tmp_path / "over.vrt", f"/vsizip/{tmp_path}/{share}.zip/{path.name}"):
+            if share == 1:
+                assert whole(open_scene(str(name))).valid.all()
+            else:
+                assert "cut short" in one_line(name)
 
 
-def test_an_orientation_that_is_not_applied_is_told(tmp_path, noise):
+def test_pixels_without_a_format_are_cut_short_where_their_header_says_more(write_raster, noise):
+    path = Path(write_raster("bare.dat", noise(3, 50, 60), driver="ENVI"))
+    assert whole(open_scene(str(path), ReadOptions(bands=(1, 2, 3)))).valid.all()
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "cut short" in one_line(path)
+
+
+@pytest.mark.parametrize("turned", [1, 3, 6, 8])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_orientation_that_is_not_applied_is_told(tmp_path, noise, suffix, turned, packed):
     image = Image.fromarray(noise(20, 30, 3))
-    exif = image.getexif()
-    exif[0x0112] = 6
-    image.save(tmp_path / "turned.jpg", exif=exif)
-    scene = open_scene(str(tmp_path / "turned.jpg"))
-    assert any("EXIF orientation 6 is not applied" in line for line in scene.notices)
-    assert (scene.height, scene.width) == (20, 30)
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    told = {"tiffinfo": {0x0112: turned}} if suffix == "tif" else {"exif": exif}
+    image.save(tmp_path / f"turned.{suffix}", **told)
+    path = str(tmp_path / f"turned.{suffix}")
+    if packed:
+        with ZipFile(tmp_path / "packed.zip", "w") as archive:
+            archive.write(path, f"turned.{suffix}")
+        path = f"/vsizip/{tmp_path}/packed.zip/turned.{suffix}"
+    lines = open_scene(path).notices
+    assert [f"orientation {turned} is not applied" in line for line in lines].count(True) == (turned != 1)
+    assert inspect_scene(path).readings["orientation"].value == turned

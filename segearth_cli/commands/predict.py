@@ -32,8 +32,8 @@ from segearth_cli.prediction import ClassOptions, PredictOptions, RunOptions, de
 from segearth_cli.weights import ModelOptions
 
 if TYPE_CHECKING:
-    from segearth_cli.jobs import Entry
-    from segearth_cli.prediction import Predictor, Settings, Summary
+    from segearth_cli.jobs import SceneEntry
+    from segearth_cli.prediction import Predictor, SceneSummary, Settings
     from segearth_cli.raster import Outputs
 
 
@@ -161,7 +161,7 @@ class _Predict:
     as_json: bool
     verbose: bool
 
-    def __call__(self, scene: str, outputs: Outputs) -> Summary:
+    def __call__(self, scene: str, outputs: Outputs) -> SceneSummary:
         from segearth_cli.prediction import as_json, predict_scene
 
         summary = predict_scene(scene, outputs, self.predictor)
@@ -232,7 +232,7 @@ def _each(names: list[str], outputs: list[Outputs], act: Any) -> None:
     raise_failed(each(names, jobs, lambda job: act(*job)), "scenes")
 
 
-def _outputs(entries: list[Entry], places: Places) -> list[Outputs]:
+def _outputs(entries: list[SceneEntry], places: Places) -> list[Outputs]:
     """Where each scene's files go: a name with a suffix is a file for one scene, else a folder.
 
     Raises UsageError for polygons of an unknown format, and for a name that is none of a GeoTIFF.

@@ -12,7 +12,7 @@ from segearth_cli.commands.arguments import inputs, plain, rasters_in, without_o
 from segearth_cli.commands.many import Tried, each_twice, raise_failed
 from segearth_cli.commands.results import show
 from segearth_cli.errors import UsageError
-from segearth_cli.jobs import Entry, Outcome, read_manifest, summary_lines, write_summary
+from segearth_cli.jobs import Outcome, SceneEntry, read_manifest, summary_lines, write_summary
 from segearth_cli.options import build, option, validate
 
 Engine = Literal["local", "dask"]
@@ -20,7 +20,7 @@ BLOCK = 512  # pixels of a mask's blocks (raster.BLOCK, which would bring raster
 
 if TYPE_CHECKING:
     from segearth_cli.jobs import Job, Session, Shard, Share
-    from segearth_cli.prediction import Predictor, Summary
+    from segearth_cli.prediction import Predictor, SceneSummary
     from segearth_cli.raster import Outputs
     from segearth_cli.weights import ModelOptions
 
@@ -133,10 +133,10 @@ def sharding_options(given: Mapping[str, Any]) -> Sharding:
     return sharding
 
 
-def scene_entries(scenes: Sequence[str], manifest: Path | None) -> list[Entry]:
+def scene_entries(scenes: Sequence[str], manifest: Path | None) -> list[SceneEntry]:
     """The scenes of the command line or of the manifest. Raises UsageError when there are none, or both are given."""
     if manifest is None:
-        return [Entry(name) for name in without_own(inputs(scenes, rasters_in))]
+        return [SceneEntry(name) for name in without_own(inputs(scenes, rasters_in))]
     if scenes:
         raise UsageError("name scenes either on the command line or with --manifest")
     return [replace(entry, scene=plain(entry.scene)) for entry in read_manifest(manifest)]
@@ -175,7 +175,7 @@ def each_reported(
     raise_failed(tried, "scenes")
 
 
-def _outcome(one: Tried[Summary | list[Shard]], output: Outputs) -> Outcome | None:
+def _outcome(one: Tried[SceneSummary | list[Shard]], output: Outputs) -> Outcome | None:
     """What became of a scene; None for one without a shard in the share that was computed."""
     scene, found = console.without_secrets(one.name), one.result
     if one.error is not None:
@@ -204,7 +204,7 @@ class Sharded:
     def __post_init__(self) -> None:
         self._numbers = {scene: number for number, scene in enumerate(self.folders)}
 
-    def __call__(self, scene: str, outputs: Outputs) -> Summary | list[Shard]:
+    def __call__(self, scene: str, outputs: Outputs) -> SceneSummary | list[Shard]:
         """Computes a share of a scene's shards, which it returns, or, where that is all of them, its files."""
         from segearth_cli.jobs import compute_part, predict_in_shards
         from segearth_cli.prediction import as_json

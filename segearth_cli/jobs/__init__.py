@@ -12,15 +12,15 @@ from segearth_cli.faces import lazy_face
 if TYPE_CHECKING:
     from segearth_cli.jobs.compute import Job, Session, Share, compute_part, compute_share, predict_in_shards
     from segearth_cli.jobs.dask import compute_with_dask
-    from segearth_cli.jobs.manifest import Entry, Outcome, is_summary, read_manifest, summary_lines, write_summary
+    from segearth_cli.jobs.manifest import Outcome, SceneEntry, is_summary, read_manifest, summary_lines, write_summary
     from segearth_cli.jobs.merge import complete, mask_vrt, write_cog, write_geotiff, write_vrts
     from segearth_cli.jobs.processes import compute_on
     from segearth_cli.jobs.run_folder import Shard, open_ledger
 
 __all__ = [
-    "Entry",
     "Job",
     "Outcome",
+    "SceneEntry",
     "Session",
     "Shard",
     "Share",
@@ -46,7 +46,7 @@ __getattr__ = lazy_face(
     {
         "compute": "Job Session Share compute_part compute_share predict_in_shards",
         "dask": "compute_with_dask",
-        "manifest": "Entry Outcome is_summary read_manifest summary_lines write_summary",
+        "manifest": "SceneEntry Outcome is_summary read_manifest summary_lines write_summary",
         "merge": "complete mask_vrt write_cog write_geotiff write_vrts",
         "processes": "compute_on",
         "run_folder": "Shard open_ledger",

@@ -24,7 +24,7 @@ from segearth_cli.prediction import (
     Predictor,
     Prepared,
     RunOptions,
-    Summary,
+    SceneSummary,
     assembled_once,
     finish_outputs,
     prepared,
@@ -240,7 +240,7 @@ class Failures:
             )
 
 
-def finish(work: Session, outputs: Outputs, started: float) -> Summary:
+def finish(work: Session, outputs: Outputs, started: float) -> SceneSummary:
     """Joins the shards of a finished run to its outputs, polygons included; what it all gave.
 
     started: by `time.perf_counter`. Raises RunError when shards are missing, RasterError when a file cannot be written.
@@ -274,7 +274,7 @@ def compute_part(job: Job, predictor: Predictor, share: Share, engine: Engine = 
 
 def predict_in_shards(
     job: Job, predictor: Predictor, outputs: Outputs, *, join: bool, engine: Engine = compute_share
-) -> Summary:
+) -> SceneSummary:
     """Computes all shards of a scene and joins its files, polygons included.
 
     join: go on where the folder holds this run already. Raises as `session`, `compute_share` and `finish` do.

@@ -16,7 +16,7 @@ SHOWN = 20  # scenes told one by one on a terminal
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SceneEntry:
     """A scene and where its files go; None = as the command line says."""
 
     scene: str
@@ -50,7 +50,7 @@ class Outcome:
 COLUMNS = [field.name for field in fields(Outcome)]
 
 
-def read_manifest(path: Path) -> list[Entry]:
+def read_manifest(path: Path) -> list[SceneEntry]:
     """The scenes of a manifest: a CSV with the column `scene`, and `out`, `confidence`, `scores` where wanted, or one
     path a line (`#` starts a comment). Paths are relative to the current folder; other columns are not looked at.
 
@@ -66,13 +66,13 @@ def read_manifest(path: Path) -> list[Entry]:
     if "scene" in [name.strip().lower() for name in header.split(delimiter)]:
         entries = _rows(path, lines, delimiter)
     else:
-        entries = [Entry(line.strip()) for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        entries = [SceneEntry(line.strip()) for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not entries:
         raise UsageError(f"--manifest {path}: names no scene; need one path a line, or a CSV with the column scene")
     return entries
 
 
-def _rows(path: Path, lines: list[str], delimiter: str) -> list[Entry]:
+def _rows(path: Path, lines: list[str], delimiter: str) -> list[SceneEntry]:
     reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
     entries = []
     for row in reader:
@@ -80,7 +80,7 @@ def _rows(path: Path, lines: list[str], delimiter: str) -> list[Entry]:
         if not values.get("scene"):
             raise UsageError(f"--manifest {path}: line {reader.line_num} names no scene")
         places = {kind: Path(values[kind]) for kind in ("out", "confidence", "scores") if values.get(kind)}
-        entries.append(Entry(values["scene"], **places))
+        entries.append(SceneEntry(values["scene"], **places))
     return entries
 
 

@@ -20,7 +20,7 @@ from segearth_cli.errors import WeightsError
 from segearth_cli.model.cosines import Cosines
 from segearth_cli.model.resizing import Pullback, pullback
 from segearth_cli.model.tiles import TILE, banded, extend, spread, tiles, untiled
-from segearth_cli.model.window_cache import Overlap, Run, digest
+from segearth_cli.model.window_cache import Overlap, TileRun, digest
 
 KEY_ROWS = 32  # whose keys are made at once: what lies between them stays in the cache
 CHUNK = 28  # tiles of a block whose kernels are made at once, for the same reason
@@ -74,7 +74,9 @@ class JBU(nn.Module):
                 f"guidance of {size[0]} x {size[1]} px is smaller than the upsampler's radius {self.radius}"
             )
 
-    def _rows(self, guidance: Tensor, source: Tensor, axes: Axes, finish: Cosines | None) -> tuple[RowOf, list[Band]]:
+    def _rows(
+        self, guidance: Tensor, source: Tensor, axes: Axes, finish: Cosines | None
+    ) -> tuple[RowOf, list[RowBand]]:
         """What computes one row of tiles (B, 8, W rounded up, K), and the tensors it takes a band of for each row."""
         radius, (down, across) = self.radius, axes
         dropouts = [_dropout2d_gain(net, guidance) for net in (self.range_proj, self.fixup_proj)]
@@ -89,9 +91,9 @@ class JBU(nn.Module):
 
         tops = [row * TILE for row in range(len(down.starts))]
         return row_of, [
-            Band(neighbours, tops, TILE + 2 * radius),
-            Band(extended, tops, TILE + 2 * radius),
-            Band(source, down.starts, down.length),
+            RowBand(neighbours, tops, TILE + 2 * radius),
+            RowBand(extended, tops, TILE + 2 * radius),
+            RowBand(source, down.starts, down.length),
         ]
 
     def _blockwise(
@@ -107,7 +109,7 @@ class JBU(nn.Module):
         height, width = (len(axis.starts) * TILE for axis in axes)
         margin = 2 * self.radius
         out: Tensor | None = None
-        undivided = [Run(0, len(across.starts), 1)]  # where few tiles recur, in thin blocks, it takes fewer calls
+        undivided = [TileRun(0, len(across.starts), 1)]  # where few tiles recur, in thin blocks, it takes fewer calls
         for tall in common.rows:
             for wide in reversed(common.cols if tall.windows > 1 else undivided):
                 part = down.part(tall.first, tall.end), across.part(wide.first, wide.end)
@@ -249,7 +251,7 @@ class _Rowwise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, row_of: RowOf, bands: list[Band], *tensors: Tensor) -> Tensor:
+    def forward(ctx: Any, row_of: RowOf, bands: list[RowBand], *tensors: Tensor) -> Tensor:
         ctx.row_of, ctx.bands = row_of, bands
         ctx.save_for_backward(*tensors)
         return _stacked(row_of, bands, tensors[len(bands) :])
@@ -270,14 +272,14 @@ class _Rowwise(torch.autograd.Function):
         return None, None, *(sums.get(i) for i in range(len(tensors)))
 
 
-def _stacked(row_of: RowOf, bands: list[Band], shared: Sequence[Tensor]) -> Tensor:
+def _stacked(row_of: RowOf, bands: list[RowBand], shared: Sequence[Tensor]) -> Tensor:
     """All rows of tiles, one after the other: (B, H rounded up, W rounded up, K)."""
     count = len(bands[0].starts)
     return torch.cat([row_of(row, *(band.at(row) for band in bands), *shared) for row in range(count)], dim=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
+class RowBand:
     """A tensor of which each row of tiles takes some rows."""
 
     whole: Tensor
@@ -306,9 +308,9 @@ class Common:
 
     overlap: Overlap
     """What earlier windows left."""
-    rows: list[Run]
+    rows: list[TileRun]
     """The blocks from top to bottom, in rows of tiles."""
-    cols: list[Run]
+    cols: list[TileRun]
     """The blocks from left to right, in columns of tiles."""
 
 

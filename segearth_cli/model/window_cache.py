@@ -16,7 +16,7 @@ from segearth_cli.model.tiles import TILE
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TileRun:
     """Tiles of an axis that a window has whole or not at all."""
 
     first: int
@@ -27,7 +27,7 @@ class Run:
     """How many windows along the axis have them."""
 
 
-def runs(tiles: int, step: int) -> list[Run]:
+def runs(tiles: int, step: int) -> list[TileRun]:
     """An axis of tiles cut so that windows `step` tiles apart have whole runs in common.
 
     The outermost tiles see a window's edge, so no other window along the axis has them.
@@ -37,7 +37,9 @@ def runs(tiles: int, step: int) -> list[Run]:
     """
     last = tiles - 1
     cuts = sorted({0, 1, last, tiles, *range(1, last, step), *range(last, 1, -step)})
-    return [Run(a, b, 1 if a < 1 or b > last else (a - 1) // step + (last - b) // step + 1) for a, b in pairwise(cuts)]
+    return [
+        TileRun(a, b, 1 if a < 1 or b > last else (a - 1) // step + (last - b) // step + 1) for a, b in pairwise(cuts)
+    ]
 
 
 @dataclass(slots=True)
@@ -67,7 +69,7 @@ class Overlap:
         self._kept: dict[Hashable, _Kept] = {}
         self._lock = Lock()
 
-    def runs(self, tiles: int, pixels: int, window: int) -> list[Run] | None:
+    def runs(self, tiles: int, pixels: int, window: int) -> list[TileRun] | None:
         """The runs of an axis of `tiles` over `pixels` of a grid that spans a window of `window` pixels.
 
         None where windows overlap by no whole tiles.

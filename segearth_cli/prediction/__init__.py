@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         Measured,
         Predictor,
         Prepared,
-        Summary,
+        SceneSummary,
         as_json,
         assembled_once,
         finish_outputs,
@@ -46,8 +46,8 @@ __all__ = [
     "Predictor",
     "Prepared",
     "RunOptions",
+    "SceneSummary",
     "Settings",
-    "Summary",
     "Work",
     "as_json",
     "assembled_once",
@@ -75,7 +75,7 @@ __getattr__ = lazy_face(
         "plan": "KEPT_BYTES Plan estimate make_plan",
         "provenance": "run_tags",
         "scene_to_mask": (
-            "Measured Predictor Prepared Summary as_json assembled_once finish_outputs predict_scene prepared "
+            "Measured Predictor Prepared SceneSummary as_json assembled_once finish_outputs predict_scene prepared "
             "summarise there_already together write_region"
         ),
         "schedule": "Model Work work_for",

@@ -179,7 +179,7 @@ def write_region(
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class SceneSummary:
     """What one scene took and gave; the fields are those of `--json`."""
 
     scene: str
@@ -212,7 +212,7 @@ class Summary:
     """Whether the files were there already, from the same run."""
 
 
-def predict_scene(path: str, outputs: Outputs, predictor: Predictor) -> Summary:
+def predict_scene(path: str, outputs: Outputs, predictor: Predictor) -> SceneSummary:
     """Writes the files of a scene, polygons included; each appears when it is complete.
 
     Raises RasterError when the scene cannot be read or a file cannot be written, UsageError for a resolution that
@@ -250,11 +250,11 @@ def finish_outputs(prepared: Prepared, outputs: Outputs) -> None:
         vectorize(outputs.mask, outputs.vector, VectorizeOptions(confidence=outputs.confidence, quiet=quiet))
 
 
-def summarise(prepared: Prepared, outputs: Outputs, measured: Measured | None) -> Summary:
+def summarise(prepared: Prepared, outputs: Outputs, measured: Measured | None) -> SceneSummary:
     """The summary of a scene; measured: None for one that was left alone."""
     places = {kind: str(place) for kind, place in outputs.by_kind().items()}
     codes = [*enumerate(prepared.predictor.classes.names), (NODATA, "nodata")]
-    return Summary(
+    return SceneSummary(
         scene=without_secrets(prepared.path),
         mask=places["mask"],
         confidence=places.get("confidence"),
@@ -272,6 +272,6 @@ def summarise(prepared: Prepared, outputs: Outputs, measured: Measured | None) -
     )
 
 
-def as_json(summary: Summary) -> dict[str, Any]:
+def as_json(summary: SceneSummary) -> dict[str, Any]:
     """A summary as the object that `--json` prints."""
     return asdict(summary)

@@ -70,7 +70,7 @@ def work_for(plan: Plan, device: torch.device, at_once: int | None, **options: A
 
 
 @dataclass(slots=True)
-class Batch:
+class WindowBatch:
     """Windows to run. Without windows it only tells how far down they are."""
 
     row: int = 0
@@ -81,10 +81,10 @@ class Batch:
     """Their pixels, one for each window."""
 
 
-Results = Generator[tuple[Batch, Iterable[Tensor]], None, None]  # logits (Q, S, S) for each window
+Results = Generator[tuple[WindowBatch, Iterable[Tensor]], None, None]  # logits (Q, S, S) for each window
 
 
-def scheduled(model: Model, batches: Iterable[Batch], overlap: Overlap, work: Work) -> Results:
+def scheduled(model: Model, batches: Iterable[WindowBatch], overlap: Overlap, work: Work) -> Results:
     """Each batch with the logits of its windows, as `work` says."""
     schedule = SideBySide if work.beside else OneByOne
     return schedule(model, overlap, work).results(batches)
@@ -98,12 +98,12 @@ class OneByOne:
         self._overlap = overlap
         self._work = work
 
-    def results(self, batches: Iterable[Batch]) -> Results:
+    def results(self, batches: Iterable[WindowBatch]) -> Results:
         """Each batch with its logits, which are computed when they are asked for."""
         for batch in batches:
             yield batch, self._logits(batch)
 
-    def _logits(self, batch: Batch) -> Iterator[Tensor]:
+    def _logits(self, batch: WindowBatch) -> Iterator[Tensor]:
         first, work = 0, self._work
         while first < len(batch.chips):
             chips = batch.chips[first : first + work.batch]
@@ -123,7 +123,7 @@ class OneByOne:
 class Attempt:
     """A batch of at most one window, given to a thread that computes it."""
 
-    def __init__(self, batch: Batch, future: Future[Tensor] | None):
+    def __init__(self, batch: WindowBatch, future: Future[Tensor] | None):
         self.batch = batch
         self._future = future
 
@@ -147,7 +147,7 @@ class Attempt:
         """What kept it from being computed."""
         return self._future.exception() if self._future else None
 
-    def repeat(self, compute: Callable[[Batch], Tensor]) -> None:
+    def repeat(self, compute: Callable[[WindowBatch], Tensor]) -> None:
         """Computes the window in this thread. Raises what `compute` raises."""
         self._future = Future()
         self._future.set_result(compute(self.batch))
@@ -174,7 +174,7 @@ class SideBySide:
         self._work = work
         self._attempts: deque[Attempt] = deque()  # begun, oldest first
 
-    def results(self, batches: Iterable[Batch]) -> Results:
+    def results(self, batches: Iterable[WindowBatch]) -> Results:
         """Each batch with its logits, later ones in work while they are used."""
         with self._threads() as pool:
             for batch in batches:
@@ -199,7 +199,7 @@ class SideBySide:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)
 
-    def _oldest(self) -> tuple[Batch, list[Tensor]]:
+    def _oldest(self) -> tuple[WindowBatch, list[Tensor]]:
         """The batch that was begun first, with its logits; it is no longer in work."""
         oldest = self._attempts[0].settled()
         if oldest.state == "short":
@@ -216,7 +216,7 @@ class SideBySide:
         for attempt in short:
             attempt.repeat(self._alone)
 
-    def _alone(self, batch: Batch) -> Tensor:
+    def _alone(self, batch: WindowBatch) -> Tensor:
         try:
             return self._first(batch)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
@@ -224,11 +224,11 @@ class SideBySide:
                 _halved(1, batch, e, self._work)
             raise
 
-    def _first(self, batch: Batch) -> Tensor:
+    def _first(self, batch: WindowBatch) -> Tensor:
         return self._model(*tensors(batch.chips[:1], self._work), self._overlap)[0]
 
 
-def _halved(windows: int, batch: Batch, error: BaseException | None, work: Work) -> int:
+def _halved(windows: int, batch: WindowBatch, error: BaseException | None, work: Work) -> int:
     """Half as many windows at once as ran out of memory. Raises SegEarthError for one."""
     if windows == 1:
         side = batch.windows[0].height

@@ -13,7 +13,7 @@ from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.mosaic import Mosaic
 from segearth_cli.prediction.pixels import Strips
 from segearth_cli.prediction.plan import KEPT_BYTES, Plan
-from segearth_cli.prediction.schedule import Batch, Model, Work, scheduled
+from segearth_cli.prediction.schedule import Model, WindowBatch, Work, scheduled
 from segearth_cli.prediction.stitch import Later, Stitcher
 from segearth_cli.raster import Chip, Rows, Scene, Window, touching, window_weights
 
@@ -64,16 +64,18 @@ def segmented_rows(
     work.waited += strips.waited
 
 
-def _batches(strips: Strips, cols: list[int], height: int, width: int, work: Work) -> Generator[Batch, None, None]:
+def _batches(
+    strips: Strips, cols: list[int], height: int, width: int, work: Work
+) -> Generator[WindowBatch, None, None]:
     """Windows with data in row-major order, `work.together` at a time."""
-    batch = Batch()
+    batch = WindowBatch()
     with closing(iter(strips)) as filled:
         for row, strip in filled:
             if not strip.valid.any():  # what is held for the rows above can be let go
                 if batch.windows:
                     yield batch
-                batch = Batch()
-                yield Batch(row)
+                batch = WindowBatch()
+                yield WindowBatch(row)
                 work.progress(len(cols))
                 continue
             for col in cols:
@@ -86,7 +88,7 @@ def _batches(strips: Strips, cols: list[int], height: int, width: int, work: Wor
                 batch.chips.append(Chip(strip.image[:, :, inner], valid))
                 if len(batch.windows) >= work.together:
                     yield batch
-                    batch = Batch()
+                    batch = WindowBatch()
     if batch.windows:
         yield batch
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.grid import Window, blocks, starts, touching, window_weights, windows, working_size
     from segearth_cli.raster.ground import Ground, densified
     from segearth_cli.raster.inspection import Inspection, inspect_scene
-    from segearth_cli.raster.mask_reader import Mask, Recoding, is_result, mask_strips, read_mask, read_tags
+    from segearth_cli.raster.mask_reader import MaskFile, Recoding, is_result, mask_strips, read_mask, read_tags
     from segearth_cli.raster.mask_writer import BLOCK, Rows, label, layouts, writing
     from segearth_cli.raster.open import open_scene
     from segearth_cli.raster.options import Blend, PixelOptions, ReadOptions, parse_bands, parse_stretch
@@ -45,7 +45,7 @@ __all__ = [
     "Georeferenced",
     "Ground",
     "Inspection",
-    "Mask",
+    "MaskFile",
     "Outputs",
     "PixelOptions",
     "ReadOptions",
@@ -108,7 +108,7 @@ __getattr__ = lazy_face(
         "grid": "Window blocks starts touching window_weights windows working_size",
         "ground": "Ground densified",
         "inspection": "Inspection inspect_scene",
-        "mask_reader": "Mask Recoding is_result mask_strips read_mask read_tags",
+        "mask_reader": "MaskFile Recoding is_result mask_strips read_mask read_tags",
         "mask_writer": "BLOCK Rows label layouts writing",
         "open": "open_scene",
         "options": "Blend PixelOptions ReadOptions parse_bands parse_stretch",

@@ -28,7 +28,7 @@ _TALLEST_BLOCK = 1 << 25  # pixels of a row of internal blocks that are read at 
 
 
 @dataclass(frozen=True, slots=True)
-class Mask:
+class MaskFile:
     """A raster of class codes, and what its file says of them."""
 
     path: str
@@ -97,7 +97,7 @@ class Mask:
         return f", it has {', '.join(names) or 'no class names; give codes'}{hint}"
 
 
-def read_mask(path: str) -> Mask:
+def read_mask(path: str) -> MaskFile:
     """What a mask file says of itself. Raises RasterError when it is no single-band integer raster."""
     with open_dataset(path) as ds:
         return _describe(path, ds)
@@ -112,14 +112,14 @@ def read_tags(path: Path) -> dict[str, str]:
         return {}
 
 
-def _describe(path: str, ds: Any) -> Mask:
+def _describe(path: str, ds: Any) -> MaskFile:
     if ds.count != 1:
         raise RasterError(f"{path}: {ds.count} bands, need a mask of one band (e.g. gdal_translate -b 1)")
     dtype = np.dtype(ds.dtypes[0])
     if dtype.kind not in "iu":
         raise RasterError(f"{path}: {dtype} values, need integer class codes (e.g. gdal_translate -ot Byte)")
     names, colors, background = _classes(path, ds)
-    return Mask(
+    return MaskFile(
         path,
         Frame(ds.height, ds.width, ds.crs, ds.transform, ds.gcps, ds.rpcs),
         dtype,
@@ -185,7 +185,7 @@ def is_result(name: str) -> bool:
         return False
 
 
-def mask_strips(mask: Mask, rows: int) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_] | None]]:
+def mask_strips(mask: MaskFile, rows: int) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_] | None]]:
     """Codes (h, W) from top to bottom, at most `rows` at a time, with the pixels that have data (None = all).
 
     Whole internal blocks are read at once where these are not too large.
@@ -211,7 +211,7 @@ def mask_strips(mask: Mask, rows: int) -> Iterator[tuple[NDArray[Any], NDArray[n
             file.close()
 
 
-def _window(mask: Mask, files: Sequence[Patient], window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+def _window(mask: MaskFile, files: Sequence[Patient], window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Codes of a window and where these are data; files: the mask, and the raster that tells so, if any."""
     box = window.to_rasterio()
 
@@ -234,7 +234,7 @@ class Recoding:
     kept: the codes drawn, None = all others than background and nodata.
     """
 
-    def __init__(self, mask: Mask, kept: frozenset[int] | None) -> None:
+    def __init__(self, mask: MaskFile, kept: frozenset[int] | None) -> None:
         limits = np.iinfo(mask.dtype)
         self._table: NDArray[Any] | None = None
         self._kept, self._background, self._nodata = kept, mask.background, mask.nodata

@@ -25,7 +25,7 @@ from segearth_cli.training.objective import LOSS
 from segearth_cli.training.pictures import save_curves, save_looks
 from segearth_cli.training.recipe import FREE, Recipe
 from segearth_cli.training.step import Figures, Learner, Peers
-from segearth_cli.training.windows import Batch, Windows, batches, collate, held_out, positions
+from segearth_cli.training.windows import CropBatch, Windows, batches, collate, held_out, positions
 from segearth_cli.version import __version__
 from segearth_cli.weights import Clip, load_upsampler, read_tensors, save_upsampler
 
@@ -168,7 +168,7 @@ class TrainingRun:
         if self._csv:
             self._csv.close()
 
-    def _step(self, step: int, batch: Batch | None) -> tuple[Figures, float]:
+    def _step(self, step: int, batch: CropBatch | None) -> tuple[Figures, float]:
         if batch is None:
             raise TrainingError(
                 f"step {step + 1}: no window with data in many tries; leave out images that are mostly nodata"
@@ -189,12 +189,12 @@ class TrainingRun:
             )
         return figures, norm
 
-    def _batches(self) -> Iterator[Batch | None]:
+    def _batches(self) -> Iterator[CropBatch | None]:
         peers = self.job.peers
         numbers = positions(self.first, self.steps, self.recipe.batch_size, peers.rank, peers.world)
         return batches(self.windows, numbers, self.recipe.workers)
 
-    def _held_batch(self) -> Batch:
+    def _held_batch(self) -> CropBatch:
         """The held-out windows; of a collection too small to spare any, the first ones that it trains on."""
         samples = [(self.windows.read_place(place), ()) for place in self.places]
         if not samples:

@@ -42,7 +42,7 @@ class Crop:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class CropBatch:
     """The windows of one step."""
 
     images: Tensor
@@ -177,7 +177,7 @@ def positions(first_step: int, steps: int, batch: int, rank: int = 0, world: int
         yield list(range(start, start + share))
 
 
-def batches(windows: Windows, numbers: Iterable[list[int]], workers: int) -> Iterator[Batch | None]:
+def batches(windows: Windows, numbers: Iterable[list[int]], workers: int) -> Iterator[CropBatch | None]:
     """The windows of each list of numbers, read ahead by threads; None where one of them found no data."""
     if workers == 0:
         yield from (collate([windows[i] for i in some]) for some in numbers)
@@ -195,12 +195,12 @@ def batches(windows: Windows, numbers: Iterable[list[int]], workers: int) -> Ite
         pool.shutdown(cancel_futures=True)
 
 
-def collate(samples: Sequence[Sample]) -> Batch | None:
+def collate(samples: Sequence[Sample]) -> CropBatch | None:
     """Windows as a batch; None when one of them found no data."""
     chips = [chip for chip, _ in samples if chip is not None]
     if len(chips) < len(samples):
         return None
-    return Batch(
+    return CropBatch(
         torch.from_numpy(np.stack([chip.image for chip in chips])),
         torch.from_numpy(np.stack([chip.valid for chip in chips])),
         tuple(line for _, lines in samples for line in lines),

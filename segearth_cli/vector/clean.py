@@ -17,13 +17,13 @@ from rasterio import features
 from rasterio.errors import RasterioError
 
 from segearth_cli.errors import RasterError
-from segearth_cli.raster import Mask, Recoding, Window, collecting, mask_strips, open_dataset, quietly
+from segearth_cli.raster import MaskFile, Recoding, Window, collecting, mask_strips, open_dataset, quietly
 from segearth_cli.vector import polygons as shapes
 
 _SIEVED_TYPES = ("uint8", "uint16", "int16", "int32")
 
 
-def sieved(mask: Mask, size: int, connectivity: int, folder: Path, rows: int) -> Mask:
+def sieved(mask: MaskFile, size: int, connectivity: int, folder: Path, rows: int) -> MaskFile:
     """The mask with every piece of fewer than `size` pixels joined to its largest neighbour, as GDAL's sieve does.
 
     Pixels without data stay as they are and join nothing; a small piece among them stays too. One copy of the raster
@@ -50,7 +50,7 @@ def sieved(mask: Mask, size: int, connectivity: int, folder: Path, rows: int) ->
     return replace(mask, path=str(path), valid=valid, masked=valid is not None)
 
 
-def filled(mask: Mask, kept: frozenset[int] | None, area: float, folder: Path, rows: int) -> Mask:
+def filled(mask: MaskFile, kept: frozenset[int] | None, area: float, folder: Path, rows: int) -> MaskFile:
     """The mask with holes smaller than `area` pixels in the pieces of the kept classes filled with their code.
 
     All that lies in such a hole is replaced, but pixels without data stay as they are.
@@ -78,7 +78,7 @@ def filled(mask: Mask, kept: frozenset[int] | None, area: float, folder: Path, r
 
 
 def _small_holes(
-    mask: Mask, kept: frozenset[int] | None, area: float, rows: int
+    mask: MaskFile, kept: frozenset[int] | None, area: float, rows: int
 ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.float64]]:
     """Holes as polygons, smallest first, with the codes around them and their first rows."""
     recode = Recoding(mask, kept)
@@ -99,7 +99,7 @@ def _small_holes(
     return every, code[order], shapely.bounds(every)[:, 1] if len(every) else np.array([])
 
 
-def _valid(mask: Mask, path: Path, rows: int) -> Path | None:
+def _valid(mask: MaskFile, path: Path, rows: int) -> Path | None:
     """A raster that tells the pixels with data, None when the mask says that all have some."""
     if mask.nodata is None and not mask.masked:
         return None
@@ -112,7 +112,7 @@ def _valid(mask: Mask, path: Path, rows: int) -> Path | None:
 
 
 @contextmanager
-def _raster(path: Path, mask: Mask, dtype: np.dtype[Any]) -> Iterator[Any]:
+def _raster(path: Path, mask: MaskFile, dtype: np.dtype[Any]) -> Iterator[Any]:
     """A function that appends rows to a new raster of the mask's size. Raises RasterError when the disk is full."""
     failures: list[str] = []
     try:
@@ -127,7 +127,7 @@ def _raster(path: Path, mask: Mask, dtype: np.dtype[Any]) -> Iterator[Any]:
 
 
 @contextmanager
-def _rows(path: Path, mask: Mask, dtype: np.dtype[Any]) -> Iterator[Any]:
+def _rows(path: Path, mask: MaskFile, dtype: np.dtype[Any]) -> Iterator[Any]:
     row = 0
     with rasterio.Env(GDAL_CACHEMAX=64 << 20), quietly(), rasterio.open(
         path, "w", driver="GTiff", width=mask.width, height=mask.height, count=1, dtype=dtype, compress="lzw",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from segearth_cli.console import note, progress
 from segearth_cli.errors import UsageError
-from segearth_cli.raster import Ground, Mask, Recoding, Window, mask_strips, open_dataset, read_mask, stem
+from segearth_cli.raster import Ground, MaskFile, Recoding, Window, mask_strips, open_dataset, read_mask, stem
 from segearth_cli.vector import clean as sieve
 from segearth_cli.vector import layers as vectors
 from segearth_cli.vector import polygons as shapes
@@ -71,7 +71,7 @@ def vectorize(path: str | Path, out: Path, options: VectorizeOptions | None = No
     return Vectorized(out, counts, time.monotonic() - started)
 
 
-def _notes(mask: Mask, ground: Ground, out: Path, options: VectorizeOptions) -> None:
+def _notes(mask: MaskFile, ground: Ground, out: Path, options: VectorizeOptions) -> None:
     if options.quiet:
         return
     if ground.crs is None:
@@ -83,7 +83,9 @@ def _notes(mask: Mask, ground: Ground, out: Path, options: VectorizeOptions) -> 
         note(f"{out}: Shapefile names have ten characters at most: perimeter_m is called perim_m")
 
 
-def _cleaned(mask: Mask, kept: frozenset[int] | None, ground: Ground, options: VectorizeOptions, folder: Path) -> Mask:
+def _cleaned(
+    mask: MaskFile, kept: frozenset[int] | None, ground: Ground, options: VectorizeOptions, folder: Path
+) -> MaskFile:
     """The mask without small pieces and small holes, as a raster in `folder`."""
     rows = options.rows or mask.rows
     if options.min_area:
@@ -95,7 +97,7 @@ def _cleaned(mask: Mask, kept: frozenset[int] | None, ground: Ground, options: V
 
 
 def _drawn(
-    mask: Mask, kept: frozenset[int] | None, ground: Ground, options: VectorizeOptions, label: str
+    mask: MaskFile, kept: frozenset[int] | None, ground: Ground, options: VectorizeOptions, label: str
 ) -> Iterable[Shapes]:
     """Shapes in map coordinates, in batches."""
     recode = Recoding(mask, kept)
@@ -138,7 +140,7 @@ def _steps(ground: Ground, options: VectorizeOptions) -> Iterator[Step]:
 
 
 def _layer(
-    mask: Mask, kept: frozenset[int] | None, ground: Ground, out: Path, options: VectorizeOptions
+    mask: MaskFile, kept: frozenset[int] | None, ground: Ground, out: Path, options: VectorizeOptions
 ) -> vectors.VectorLayer:
     fields = tuple(name for name in vectors.FIELDS if name != "confidence" or options.confidence)
     multi = options.dissolve or options.connectivity == 8
@@ -149,7 +151,7 @@ def _layer(
     return vectors.VectorLayer(out.stem, crs, "MultiPolygon" if multi else "Polygon", fields, colors, pixel)
 
 
-def _features(batch: Shapes, mask: Mask, ground: Ground, options: VectorizeOptions) -> vectors.FeatureBatch:
+def _features(batch: Shapes, mask: MaskFile, ground: Ground, options: VectorizeOptions) -> vectors.FeatureBatch:
     geometry = batch.geometry
     if options.dissolve or options.connectivity == 8:
         geometry = _multi(geometry)
@@ -181,7 +183,7 @@ def _count(counts: dict[str, int], names: NDArray[Any]) -> None:
         counts[str(name)] = counts.get(str(name), 0) + int(n)
 
 
-def _check_confidence(path: Path, mask: Mask) -> None:
+def _check_confidence(path: Path, mask: MaskFile) -> None:
     with open_dataset(path) as ds:
         size = (ds.width, ds.height) == (mask.width, mask.height)
         same = size and np.allclose(ds.transform, mask.frame.transform)

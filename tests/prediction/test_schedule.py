@@ -9,7 +9,7 @@ import torch
 
 from segearth_cli.errors import SegEarthError
 from segearth_cli.model import Overlap
-from segearth_cli.prediction.schedule import Attempt, Batch, Work, scheduled
+from segearth_cli.prediction.schedule import Attempt, WindowBatch, Work, scheduled
 from segearth_cli.raster import Chip, Window
 
 CPU = torch.device("cpu")
@@ -28,7 +28,7 @@ def batches(sizes):
         values = range(number, number + size)
         number += size
         windows = [Window(row * SIDE, i * SIDE, SIDE, SIDE) for i in range(size)]
-        made.append(Batch(row * SIDE, windows, [chip(value) for value in values]))
+        made.append(WindowBatch(row * SIDE, windows, [chip(value) for value in values]))
     return made
 
 
@@ -122,7 +122,7 @@ def test_what_the_model_raises_comes_out_and_no_thread_stays(work):
 
 def test_an_attempt_says_how_it_stands():
     (batch,) = batches([1])
-    assert Attempt(Batch(), None).state == "nothing"
+    assert Attempt(WindowBatch(), None).state == "nothing"
     future = Future()
     attempt = Attempt(batch, future)
     assert attempt.state == "running"

@@ -144,8 +144,8 @@ def predict(
     settings = resolve_settings({"nodata": told} | words | options, chosen)
     notice = untold if options.get("quiet") else note
     run = build(RunOptions, options, notice=notice)
-    if settings.note:
-        notice(settings.note)
+    for line in settings.notes:
+        notice(line)
     folder = Path(mkdtemp(prefix="segearth-"))
     try:
         with _named(scene, transform, crs, nodata) as name:

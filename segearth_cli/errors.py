@@ -1,5 +1,19 @@
 """Errors a user can mend. Each becomes one line on stderr and a documented exit code."""
 
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The one of the known names that a mistyped one comes nearest to, whatever the case; None when none is near.
+
+    >>> nearest("watre", ["road", "Water"]), nearest("lake", ["road", "Water"])
+    ('Water', None)
+    """
+    by_fold = {one.casefold(): one for one in sorted(known)}
+    found = difflib.get_close_matches(name.casefold(), by_fold, n=1)
+    return by_fold[found[0]] if found else None
+
 
 class SegEarthError(Exception):
     """Base of every expected failure; the message is the whole line shown to the user."""

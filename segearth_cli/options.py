@@ -18,7 +18,6 @@ that Typer does not know (tuples, sizes) names the function that reads it with `
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import keyword
 import math
 import os
@@ -30,7 +29,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from segearth_cli.errors import UsageError
+from segearth_cli.errors import UsageError, nearest
 
 T = TypeVar("T")
 _KEY = "option"
@@ -218,8 +217,8 @@ def refuse_unknown(names: Iterable[str], known: Iterable[Option], what: str) -> 
     keywords = [told.name for told in known]
     for name in names:
         if name not in keywords:
-            near = difflib.get_close_matches(name, keywords, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(keywords))}"
+            near = nearest(name, keywords)
+            hint = f"did you mean {near}?" if near else f"known are {', '.join(sorted(keywords))}"
             raise UsageError(f"{what} {name}: unknown; {hint}")
 
 

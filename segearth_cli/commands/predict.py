@@ -130,8 +130,8 @@ def predict(
             folders={target.path.parent for target in targets if target.path.parent in own},
             work=folders.values(),
         )
-    if settings.note:
-        run.notice(settings.note)
+    for line in settings.notes:
+        run.notice(line)
     if telling.dry_run:
         _each(names, outputs, _DryRun(settings, telling.as_json, run.batch, sharding))
         return

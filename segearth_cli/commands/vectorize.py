@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +13,7 @@ from segearth_cli.commands.arguments import INPUTS, inputs, mask_raster, masks_i
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import each, raise_failed
 from segearth_cli.console import answer, note
-from segearth_cli.errors import SegEarthError
+from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.options import build, option
 from segearth_cli.vector import VectorizeOptions
 
@@ -54,6 +55,8 @@ def vectorize(
 
     places, options = build(VectorPlaces, given), build(VectorizeOptions, given)
     names = inputs(mask, masks_in)
+    if options.classes is not None:
+        _refuse_unknown(names, options.classes)
     outs = [output_path(name, places.out, places.format, several=len(names) > 1) for name in names]
     admit(
         [Target(target, "--out", scene=name) for name, target in zip(names, outs, strict=True)],
@@ -72,3 +75,20 @@ def vectorize(
             note(f"{name}: {found} in {summary.seconds:.1f} s")
 
     raise_failed(each(names, list(zip(names, outs, strict=True)), act, faults=(SegEarthError,)), "masks")
+
+
+def _refuse_unknown(masks: Sequence[str], classes: tuple[str, ...]) -> None:
+    """Raises UsageError, before any mask is drawn, for classes that none of them has."""
+    from segearth_cli.raster import read_mask
+
+    fault: UsageError | None = None
+    for name in masks:
+        try:
+            read_mask(mask_raster(name)).codes(classes)
+            return
+        except UsageError as e:
+            fault = fault or e
+        except SegEarthError:  # of this mask, which is told when its turn comes
+            continue
+    if fault is not None:
+        raise fault

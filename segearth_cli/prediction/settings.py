@@ -13,7 +13,7 @@ from segearth_cli.errors import SegEarthError, UsageError, WeightsError
 from segearth_cli.options import Option, build, options_of, refuse_unknown, taken
 from segearth_cli.prediction.options import RESOLUTIONS, ClassOptions, PredictOptions
 from segearth_cli.presets import Preset, get
-from segearth_cli.weights import SETTINGS, ModelOptions, advice, choose, image_facts
+from segearth_cli.weights import SETTINGS, ModelOptions, advice, choose, image_facts, never_seen
 
 LARGEST_WINDOW = 8192  # px; attention takes memory with the fourth power of it
 ADVISED: dict[str, Option] = {
@@ -31,8 +31,8 @@ class Settings:
     """Which model, its upsampler resolved."""
     options: PredictOptions
     """Every other choice."""
-    note: str | None
-    """One line for the user on the model that was taken, None where it was named."""
+    notes: tuple[str, ...]
+    """Lines for the user, told before work starts: the model that was taken, words that it has never seen."""
 
 
 def resolve_settings(given: Mapping[str, Any], classes: ClassSet | None = None) -> Settings:
@@ -50,7 +50,8 @@ def resolve_settings(given: Mapping[str, Any], classes: ClassSet | None = None) 
     settings = stacked(layers) | named
     options = build(PredictOptions, settings)
     _check_window(options.window, choice.model)
-    return Settings(listed, build(ModelOptions, settings), options, choice.note)
+    notes = (choice.note, never_seen(choice.model, listed.queries))
+    return Settings(listed, build(ModelOptions, settings), options, tuple(line for line in notes if line))
 
 
 def stacked(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import xml.etree.ElementTree as ET
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 
 from segearth_cli.classes import CLASSES_TAG, RUN_TAG, Color, default_color, from_tag
-from segearth_cli.errors import ClassesError, RasterError, UsageError
+from segearth_cli.errors import ClassesError, RasterError, UsageError, nearest
 from segearth_cli.raster.datasets import Patient, open_dataset
 from segearth_cli.raster.georeference import Frame
 from segearth_cli.raster.grid import Window
@@ -92,8 +91,8 @@ class MaskFile:
     def _instead(self, name: str) -> str:
         """The end of a line that says that there is no class of this name."""
         names = list(self.names.values())
-        near = difflib.get_close_matches(name.casefold(), [known.casefold() for known in names], n=1)
-        hint = next((f"; did you mean {known}?" for known in names if [known.casefold()] == near), "")
+        near = nearest(name, names)
+        hint = f"; did you mean {near}?" if near else ""
         return f", it has {', '.join(names) or 'no class names; give codes'}{hint}"
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from segearth_cli.weights.options import ModelOptions, Precision
     from segearth_cli.weights.phrase_cache import phrase_embeddings
     from segearth_cli.weights.tensors import read_tensors
+    from segearth_cli.weights.vocabulary import never_seen
 
 __all__ = [
     "AUTHORS",
@@ -53,6 +54,7 @@ __all__ = [
     "kept",
     "load_clip",
     "load_upsampler",
+    "never_seen",
     "phrase_embeddings",
     "read_tensors",
     "save_upsampler",
@@ -70,5 +72,6 @@ __getattr__ = lazy_face(
         "options": "ModelOptions Precision",
         "phrase_cache": "phrase_embeddings",
         "tensors": "read_tensors",
+        "vocabulary": "never_seen",
     },
 )

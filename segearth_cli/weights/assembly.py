@@ -14,7 +14,7 @@ from segearth_cli.files import cache_dir
 from segearth_cli.model import Encoder, Fused, Segmenter, pick_device, pick_precision, slow_precision
 from segearth_cli.weights.load import load_clip, load_upsampler
 from segearth_cli.weights.options import ModelOptions
-from segearth_cli.weights.phrase_cache import phrase_embeddings, unknown_words
+from segearth_cli.weights.phrase_cache import phrase_embeddings
 
 # Said in the provenance only where they are not the default, so that masks of former versions are the same run.
 NAMED_WHERE_CHOSEN = ("keep_residual", "last_blocks", "kernels")
@@ -68,8 +68,6 @@ def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], N
     for name in NAMED_WHERE_CHOSEN:
         if (value := getattr(options, name)) != FIELDS[name].default:
             facts[name] = value
-    if clip.vocabulary is not None and (words := unknown_words(classes.queries, clip.vocabulary)):
-        notice(f"{clip.name} has never seen: {', '.join(words)}; its guess for them means little")
     fused = Fused(notice) if options.kernels == "triton" else None
     segmenter = Segmenter(
         encoder, upsampler, phrases, global_bias=options.global_bias, precision=precision, fused=fused

@@ -16,7 +16,6 @@ from segearth_cli.files import write_bytes
 from segearth_cli.weights.catalogue import key
 from segearth_cli.weights.locate import (
     CONFIG,
-    VOCABULARY,
     Source,
     find,
     hub_file,
@@ -62,8 +61,6 @@ class Clip:
     """The resolved `--model`."""
     sha256: str
     """Of the weight file."""
-    vocabulary: frozenset[str] | None
-    """Words it was trained on; None = not known."""
 
 
 def load_clip(spec: str) -> Clip:
@@ -134,11 +131,9 @@ def _load_folder(source: Source, folder: Path) -> Clip:
     document = read_json(folder / CONFIG)
     model_config(folder / CONFIG, document)
     path = weight_file(folder)
-    words = folder / VOCABULARY
-    vocabulary = frozenset(words.read_text(encoding="utf-8").lower().split()) if words.is_file() else None
     tensors, _ = read_tensors(path)
     preprocess = document.get("preprocess_cfg", {})
-    return _load(source.name, f"local-dir:{folder}", tensors, path, preprocess, vocabulary)
+    return _load(source.name, f"local-dir:{folder}", tensors, path, preprocess)
 
 
 def _load(
@@ -147,7 +142,6 @@ def _load(
     tensors: dict[str, Tensor],
     path: Path,
     preprocess: Mapping[str, Any],
-    vocabulary: frozenset[str] | None = None,
 ) -> Clip:
     import open_clip
 
@@ -159,7 +153,7 @@ def _load(
             tokenizer = open_clip.get_tokenizer(model)
     except Exception as e:
         raise WeightsError(f"--model {name}: open_clip cannot build it: {first_line(e)}") from None
-    return Clip(filled(empty, _modern(tensors, empty), path), tokenizer, mean, std, name, verified(path), vocabulary)
+    return Clip(filled(empty, _modern(tensors, empty), path), tokenizer, mean, std, name, verified(path))
 
 
 def _modern(tensors: dict[str, Tensor], model: Any) -> dict[str, Tensor]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segearth_cli.errors import SegEarthError, UsageError, WeightsError
+from segearth_cli.errors import SegEarthError, UsageError, WeightsError, nearest
 from segearth_cli.files import cache_dir, sha256
 from segearth_cli.weights.catalogue import AUTHORS, CATALOGUE, PUBLISHED, CatalogueEntry
 from segearth_cli.weights.openclip import HUB_NAMES, architecture_config, check_tower, model_config, read_json
@@ -245,8 +244,8 @@ def _hub_folder(repo: str) -> Path:
 
 def _unknown(spec: str) -> str:
     names = ["mini", *(name for name, entry in CATALOGUE.items() if entry.is_model)]
-    near = difflib.get_close_matches(spec, names, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    near = nearest(spec, names)
+    hint = f"did you mean {near}? " if near else ""
     return (
         f"--model {spec}: unknown; {hint}choose auto, a name that `segearth models` lists, local-dir:FOLDER, "
         "NAME:TAG of open_clip such as ViT-B-16-quickgelu:openai, NAME:CHECKPOINT_FILE or hf-hub:ORG/NAME"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -37,16 +36,6 @@ def phrase_embeddings(
         if folder and kept is None:
             _write(_file(folder, phrase), embeddings[phrase])
     return torch.stack([embeddings[phrase] for phrase in phrases])
-
-
-def unknown_words(phrases: Iterable[str], vocabulary: frozenset[str]) -> tuple[str, ...]:
-    """The words of phrases that a vocabulary of lower-case words lacks, in order, each once.
-
-    >>> unknown_words(["Water", "solar-panel", "water tank"], frozenset({"water", "tank", "panel"}))
-    ('solar',)
-    """
-    words = (word for phrase in phrases for word in re.findall(r"[^\W\d_]+", phrase.lower()))
-    return tuple(dict.fromkeys(word for word in words if word not in vocabulary))
 
 
 def _embed(model: Any, tokenizer: Tokenizer, phrase: str) -> Tensor:

@@ -55,6 +55,22 @@ def files(folder="."):
     return sorted(path.name for path in Path(folder).iterdir())
 
 
+# words
+
+
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)])
+def test_words_that_the_model_has_never_seen_are_told_before_any_scene_is_opened(segearth, model_dir, flags):
+    folder = Path("model")
+    folder.mkdir()
+    for file in model_dir.iterdir():
+        (folder / file.name).symlink_to(file)
+    (folder / "vocabulary.txt").write_text("background\nwater\nroof\n")
+    Path("scene.tif").write_text("no raster")
+    done = segearth("predict", "scene.tif", "-m", "local-dir:model", "-c", "watre,roof", *flags)
+    assert "has never seen: watre (water?);" in done.lines[0]
+    assert "scene.tif" in done.lines[-1]
+
+
 # streams
 
 

@@ -322,6 +322,22 @@ def test_one_polygon_of_one_class_is_said_so(vectorize_here, tmp_path):
     assert "2 polygons of 2 classes in" in vectorize_here("n.tif").err
 
 
+def test_a_class_that_no_mask_has_is_met_before_any_is_drawn(vectorize_here, tmp_path):
+    save(tmp_path / "a.tif", blobs())
+    save(tmp_path / "b.tif", blobs())
+    done = vectorize_here("a.tif", "b.tif", "-o", "out", "--classes", "watre")
+    assert (done.code, len(done.lines)) == (2, 1)
+    assert "did you mean water?" in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_class_that_one_of_several_masks_lacks_stops_that_one_alone(vectorize_here, tmp_path):
+    save(tmp_path / "a.tif", np.ones((4, 5), np.uint8), tag=parse("background,water"))
+    save(tmp_path / "b.tif", blobs())
+    done = vectorize_here("a.tif", "b.tif", "-o", "out", "--classes", "building", "-q")
+    assert (done.code, done.out) == (3, "out/b.gpkg\n")
+
+
 def test_an_empty_class_name_is_refused(vectorize_here, tmp_path):
     save(tmp_path / "m.tif", blobs())
     done = vectorize_here("m.tif", "--classes", "water,,building")

@@ -21,6 +21,7 @@ from segearth_cli.weights import locate as sources
 from segearth_cli.weights.load import load_clip, load_upsampler, save_upsampler
 from segearth_cli.weights.locate import choose, find, image_facts
 from segearth_cli.weights.tensors import read_tensors
+from segearth_cli.weights.vocabulary import vocabulary
 
 
 @pytest.fixture(autouse=True)
@@ -79,13 +80,13 @@ def test_a_folder_loads_what_is_stored_in_float32_with_its_own_colours(folder, f
     assert (clip.mean, clip.std) == ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
     assert clip.name == f"local-dir:{folder}"
     assert clip.sha256 == hashlib.sha256((folder / "open_clip_model.safetensors").read_bytes()).hexdigest()
-    assert clip.vocabulary is None
+    assert vocabulary(form.format(folder)) is None
     assert not clip.model.training
 
 
 def test_a_model_brings_the_words_it_was_trained_on(folder):
     (folder / "vocabulary.txt").write_text("Water\nbuilding\n")
-    assert load_clip(str(folder)).vocabulary == {"water", "building"}
+    assert vocabulary(str(folder)) == {"water", "building"}
 
 
 def test_an_upsampler_beside_a_model_is_not_taken_for_its_weights(folder):

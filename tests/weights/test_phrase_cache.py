@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from segearth_cli.model.phrases import embed_phrases
 from segearth_cli.weights.load import load_clip
-from segearth_cli.weights.phrase_cache import phrase_embeddings, unknown_words
+from segearth_cli.weights.phrase_cache import phrase_embeddings
 
 PARITY = SHARED / "parity"
 PHRASES = ["water", "a very long phrase about bare soil beside the road", "building", "water", "Straße"]
@@ -107,9 +107,3 @@ def test_the_embeddings_of_the_authors_code_are_met(case):
     phrases = [phrase.strip() for line in lines if line.strip() for phrase in line.split(",")]
     expected = torch.from_numpy(np.load(PARITY / case / "expected.npz")["text_features"])
     torch.testing.assert_close(embed(clip, phrases, None), expected, atol=1e-6, rtol=0)
-
-
-def test_words_outside_a_vocabulary_are_named_once_in_order():
-    known = frozenset({"water", "bare", "soil", "of"})
-    assert unknown_words(["Bare-Soil", "body of WATER", "étang 2", "body"], known) == ("body", "étang")
-    assert unknown_words(["water", "bare soil"], known) == ()

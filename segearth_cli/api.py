@@ -28,8 +28,9 @@ from segearth_cli.gate import Target, admit
 from segearth_cli.options import Option, build, options_of, refuse_unknown
 from segearth_cli.prediction import ClassOptions, PredictOptions, RunOptions
 from segearth_cli.presets import Preset, get
-from segearth_cli.raster import Outputs, Scene, files_of, open_dataset, write_array
+from segearth_cli.raster import Outputs, Scene, files_of, legend, open_dataset, write_array
 from segearth_cli.raster import open_scene as _open_scene
+from segearth_cli.styles import write_style
 from segearth_cli.training import Recipe, TrainOptions
 from segearth_cli.weights import ModelOptions
 
@@ -79,15 +80,16 @@ class Mask:
         return None if self._outputs.scores is None else _values(self._outputs.scores)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Writes the GeoTIFF, and the class names beside it, to `path`, which it returns.
+        """Writes the GeoTIFF, and what lies beside it (class names, a style for QGIS), to `path`, which it returns.
 
         Raises UsageError when there is a file already and `overwrite` is off.
         """
         path = Path(path)
         admit([Target(path, "path")], list, overwrite=overwrite)
         with replacing(path) as temporary:
-            for end in ("", ".aux.xml"):  # the names of the classes lie beside
+            for end in ("", ".aux.xml"):
                 shutil.copyfile(f"{self.path}{end}", f"{temporary}{end}")
+            write_style(temporary, path, legend=legend(self.classes))
         return path
 
     def to_geodataframe(self, **options: Any) -> Any:

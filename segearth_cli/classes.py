@@ -15,6 +15,7 @@ from segearth_cli.errors import ClassesError
 NODATA = 255  # the code of pixels without data in every mask
 MAX_CLASSES = 255
 CLASSES_TAG = "SEGEARTH_CLASSES"
+OWN_TAGS = "SEGEARTH_"  # what the tags that we write begin with
 RUN_TAG = "SEGEARTH_RUN"  # of masks, confidences and scores: how they were made
 
 Color = tuple[int, int, int]

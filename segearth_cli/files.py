@@ -33,10 +33,11 @@ _SETTLED = 5.0  # seconds; a younger file could change again within its clock's 
 _SQLITE = ("-wal", "-shm", "-journal")
 _RASTER = (".aux.xml", ".msk", ".ovr", ".msk.ovr", ".vat.dbf")
 _WORLD = (".tfw", ".tifw", ".wld")
-_SHAPEFILE = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx")
-_ALONE = frozenset(
-    {".geojson", ".json", ".fgb", ".parquet", ".csv", ".png", ".txt", ".xml", ".safetensors", ".ckpt", ".pt"}
-)
+STYLE = ".qml"  # of QGIS
+_SHAPEFILE = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx", STYLE)
+_ALONE = frozenset({".json", ".csv", ".png", ".html", ".txt", ".xml", ".safetensors", ".ckpt", ".pt"})
+_STYLED = frozenset({".geojson", ".fgb", ".parquet"})
+_STYLED_RASTERS = frozenset({".tif", ".tiff", ".vrt"})
 _KEPT = 40  # characters of a name that its temporary ones begin with; file systems allow 255 bytes
 _OURS = re.compile(r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{6}\.(part|old|commit)", re.DOTALL)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
@@ -55,9 +56,11 @@ def side_files(path: Path) -> list[Path]:
     if suffix == ".gpkg":
         return [path.with_name(path.name + end) for end in _SQLITE]
     stem = path.name.removesuffix(path.suffix)
-    if suffix == ".shp":
-        return [path.with_name(stem + end) for end in _SHAPEFILE]
-    return [path.with_name(path.name + end) for end in _RASTER] + [path.with_name(stem + end) for end in _WORLD]
+    ends = _SHAPEFILE if suffix == ".shp" else (STYLE,) * (suffix in _STYLED)
+    if ends:
+        return [path.with_name(stem + end) for end in ends]
+    ends = (*_WORLD, STYLE) if suffix in _STYLED_RASTERS else _WORLD
+    return [path.with_name(path.name + end) for end in _RASTER] + [path.with_name(stem + end) for end in ends]
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segearth_cli.errors import SegEarthError, UsageError
-from segearth_cli.files import make_folders, recover, side_files
+from segearth_cli.files import STYLE, make_folders, recover, side_files
+from segearth_cli.styles import is_own
 
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]+:/|/vsi[a-z0-9_]+[/?]", re.IGNORECASE)  # a Path makes s3:/b of s3://b
 
@@ -54,7 +55,7 @@ def admit(
     recover(target.path for target in targets)
     read: dict[object, Path] | None = None
     for target in targets:
-        there = [path for path in _members(target) if _exists(path, target.flag)]
+        there = [path for path in _members(target) if _exists(path, target.flag) and not _shared(path, target)]
         _refuse_kind(target)
         if there and read is None:
             read = _identities(inputs())
@@ -77,6 +78,11 @@ def _refuse_elsewhere(path: Path, flag: str) -> None:
 
 def _members(target: Target) -> list[Path]:
     return [target.path, *side_files(target.path)]
+
+
+def _shared(path: Path, target: Target) -> bool:
+    """Whether a side file is a style of our own, which serves all layers of its name."""
+    return path != target.path and path.suffix == STYLE and is_own(path)
 
 
 def _exists(path: Path, flag: str) -> bool:
@@ -141,7 +147,8 @@ def _refuse_twice(targets: Iterable[Target]) -> None:
     for target in targets:
         for path in _members(target):
             other = taken.setdefault(_identity(path), target)
-            if other is not target:
+            style = path.suffix == STYLE and path not in (target.path, other.path)  # each writes a part of it
+            if other is not target and not style:
                 if other.scene != target.scene:
                     raise UsageError(
                         f"{target.scene} and {other.scene} would both write {path}; run them apart or rename one"

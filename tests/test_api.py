@@ -73,7 +73,7 @@ def test_a_notebook_makes_the_mask_that_a_shell_makes(shell_line, scene, tiny, o
     mask = segearth.predict(scene, WORDS, **tiny, **options)
     assert mask.path.read_bytes() == Path("shell.tif").read_bytes()
     mask.save("notebook.tif")
-    for name in ("{}.tif", "{}.tif.aux.xml"):
+    for name in ("{}.tif", "{}.tif.aux.xml", "{}.qml"):
         assert Path(name.format("notebook")).read_bytes() == Path(name.format("shell")).read_bytes()
     with rasterio.open("shell.tif") as ds:
         assert (mask.array == ds.read(1)).all()

@@ -23,6 +23,7 @@ ORDER = (
     "model",
     "raster",
     "presets faces gate",
+    "styles",
     "classes console files options",
     "errors __init__",
     "version",

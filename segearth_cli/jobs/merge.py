@@ -17,10 +17,10 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from segearth_cli.errors import RasterError, RunError
-from segearth_cli.files import replacing_all, write_text
+from segearth_cli.files import growing, replacing, replacing_all
 from segearth_cli.jobs.documents import Record
 from segearth_cli.jobs.run_folder import COMPLETE, Ledger, Shard, open_ledger
-from segearth_cli.prediction import run_tags
+from segearth_cli.prediction import run_tags, together
 from segearth_cli.raster import (
     BLOCK,
     Outputs,
@@ -29,12 +29,15 @@ from segearth_cli.raster import (
     environment,
     label,
     layouts,
+    legend,
     open_dataset,
     quietly,
     region_georeference,
-    write_side_file,
+    tables,
+    write_side_files,
     writing,
 )
+from segearth_cli.styles import is_own, style_path, write_style
 
 NAMED = 8  # shards told by name when some are missing
 TOLD = 20  # shards told on a line of their own when missing ones are allowed
@@ -117,7 +120,7 @@ def write_cog(ledger: Ledger, joinable: Joinable, outputs: Outputs) -> None:
                     )  # fmt: skip
             except (RasterioError, OSError) as e:
                 raise RasterError(f"{path}: cannot write: {' '.join(str(e).split())}") from e
-            write_side_file(temporary, path, ledger.classes if kind == "mask" else None)
+            write_side_files(temporary, path, ledger.classes if kind == "mask" else None, _counts(joinable))
 
 
 def write_vrts(ledger: Ledger, joinable: Joinable) -> dict[str, Path]:
@@ -130,14 +133,31 @@ def write_vrts(ledger: Ledger, joinable: Joinable) -> dict[str, Path]:
             for source in [*band.findall("SimpleSource"), *band.findall("ComplexSource")]:
                 band.remove(source)
             if kind == "mask":
-                names = ET.SubElement(band, "CategoryNames")
-                for name in ledger.classes.names:
-                    ET.SubElement(names, "Category").text = name
+                band.extend(tables(ledger.classes, _counts(joinable)))
             for shard in present:
                 band.append(_source(ledger.outputs(shard).by_kind()[kind], shard.window, number, band.get("dataType")))
         paths[kind] = ledger.folder / f"{kind}.vrt"
-        write_text(paths[kind], ET.tostring(root, encoding="unicode") + "\n")
+        _write_vrt(paths[kind], ET.tostring(root, encoding="unicode") + "\n", ledger if kind == "mask" else None)
     return paths
+
+
+def _write_vrt(path: Path, text: str, ledger: Ledger | None) -> None:
+    """Replaces a VRT; a mask's gets a style beside it, where nobody has saved one of their own. ledger: of a mask."""
+    style = style_path(path)
+    kept = style.read_bytes() if style.exists() and not is_own(style) else None
+    with replacing(path) as temporary:
+        with growing(temporary, resumed=False) as f:
+            f.write(text.encode())
+        if kept is not None:
+            with growing(style_path(temporary), resumed=False) as f:
+                f.write(kept)
+        elif ledger is not None:
+            write_style(temporary, path, legend=legend(ledger.classes))
+
+
+def _counts(joinable: Joinable) -> dict[int, int]:
+    """Pixels of each code in the shards that are there."""
+    return dict(together((record.measured for record in joinable.records.values()), 0.0).pixels)
 
 
 def _empty_vrt(ledger: Ledger, joinable: Joinable, kind: str) -> str:

@@ -12,9 +12,6 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.console import Progress, progress, untold, without_secrets
 from segearth_cli.prediction.decision import Decider
@@ -161,7 +158,7 @@ def write_region(
     decide = Decider(classes.query_class, predictor.options.threshold, classes.background, scores=scores)
     work = work_for(plan, assembled.device, run.batch, threads=run.threads, progress=advance, notice=run.notice)
     model, queries, tags = assembled.segmenter, len(classes.queries), run_tags(prepared.facts)
-    counts: NDArray[np.int64] = np.zeros(256, np.int64)
+    pixels: dict[int, int] = {}
     with (
         environment(prepared.path),
         suppress(_NothingToKeep),
@@ -170,11 +167,10 @@ def write_region(
     ):
         for rows in finished:
             writer.write(rows)
-            counts += np.bincount(rows.codes.ravel(), minlength=256)
+        pixels = writer.counts
         check_unchanged(scene, prepared.seal)
-        if part and not counts[:NODATA].any():
+        if part and pixels.keys() <= {NODATA}:
             raise _NothingToKeep
-    pixels = {code: int(n) for code, n in enumerate(counts) if n}
     return Measured(pixels, work.computed, round(time.perf_counter() - started, 3), round(work.waited, 3))
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.remote import is_remote
     from segearth_cli.raster.scene import Chip, Scene
     from segearth_cli.raster.seal import Seal, check_unchanged, take_seal
-    from segearth_cli.raster.side_file import write_side_file
+    from segearth_cli.raster.side_file import legend, tables, write_side_files
     from segearth_cli.raster.sizes import Size, parse_area, parse_length
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "is_result",
     "label",
     "layouts",
+    "legend",
     "local_files",
     "local_folder",
     "local_path",
@@ -88,13 +89,14 @@ __all__ = [
     "region_georeference",
     "starts",
     "stem",
+    "tables",
     "take_seal",
     "touching",
     "window_weights",
     "windows",
     "working_size",
     "write_array",
-    "write_side_file",
+    "write_side_files",
     "writing",
 ]
 
@@ -118,6 +120,6 @@ __getattr__ = lazy_face(
         "scene": "Chip Scene",
         "sizes": "Size parse_area parse_length",
         "seal": "Seal check_unchanged take_seal",
-        "side_file": "write_side_file",
+        "side_file": "legend tables write_side_files",
     },
 )

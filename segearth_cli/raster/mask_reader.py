@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 
-from segearth_cli.classes import CLASSES_TAG, RUN_TAG, Color, default_color, from_tag
+from segearth_cli.classes import CLASSES_TAG, OWN_TAGS, RUN_TAG, Color, default_color, from_tag
 from segearth_cli.errors import ClassesError, RasterError, UsageError, nearest
 from segearth_cli.raster.datasets import Patient, open_dataset
 from segearth_cli.raster.georeference import Frame
@@ -48,6 +48,8 @@ class MaskFile:
     """The code of what is no class, or None."""
     block: int
     """Rows of the file's blocks."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """How it was made, as segearth tells it in tags of its own; empty for masks of others."""
     valid: Path | None = None
     """A raster of the same size, not 0 where there is data, in place of the file's own mask band."""
 
@@ -128,6 +130,7 @@ def _describe(path: str, ds: Any) -> MaskFile:
         colors,
         background,
         ds.block_shapes[0][0],
+        {key: text for key, text in ds.tags().items() if key.startswith(OWN_TAGS)},
     )
 
 

@@ -22,7 +22,7 @@ from segearth_cli.raster.datasets import collecting, quietly
 from segearth_cli.raster.georeference import Georeferenced, region_georeference
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.outputs import Outputs
-from segearth_cli.raster.side_file import write_side_file
+from segearth_cli.raster.side_file import write_side_files
 
 BLOCK = 512  # pixels of a side of the blocks of a file; rows are written in whole blocks, each one once
 OVERVIEW_BELOW = 512  # overviews are added until the smallest is below this
@@ -84,9 +84,16 @@ class MaskWriter:
     def __init__(self, layers: Mapping[str, Layer], failures: list[str]):
         self._layers = layers
         self._failures = failures
+        self._counts: NDArray[np.int64] = np.zeros(256, np.int64)
+
+    @property
+    def counts(self) -> dict[int, int]:
+        """Pixels of each code so far, 255 = nodata; codes of none are left out."""
+        return {code: int(n) for code, n in enumerate(self._counts) if n}
 
     def write(self, rows: Rows) -> None:
         """Append the next rows of the region."""
+        self._counts += np.bincount(rows.codes.ravel(), minlength=256)
         bands = {"mask": rows.codes[None], "confidence": rows.confidence[None], "scores": rows.scores}
         with collecting(self._failures):
             for kind, layer in self._layers.items():
@@ -106,7 +113,7 @@ def writing(
 ) -> Iterator[MaskWriter]:
     """A writer whose files appear under their names, complete, when the block succeeds, and not at all when it fails.
 
-    whole: with overviews and class names in a side file; off for parts that will be joined.
+    whole: with overviews, tables of the classes and a style in side files; off for parts that will be joined.
     Raises RasterError when a file cannot be written (disk full, read-only folder).
     """
     region = region or Window(0, 0, scene.height, scene.width)
@@ -118,8 +125,9 @@ def writing(
         try:
             with collecting(failures):
                 layers = {kind: Layer(name, scene, region, *kinds[kind]) for kind, name in names.items()}
+            writer = MaskWriter(layers, failures)
             try:
-                yield MaskWriter(layers, failures)
+                yield writer
             finally:
                 with collecting(failures):
                     for layer in layers.values():
@@ -139,7 +147,7 @@ def writing(
             raise RasterError(f"{outputs.mask}: cannot write: {failures[0]}")
         for kind, name in names.items():
             if whole:
-                write_side_file(name, places[kind], classes if kind == "mask" else None)
+                write_side_files(name, places[kind], classes if kind == "mask" else None, writer.counts)
 
 
 def layouts(classes: ClassSet) -> dict[str, tuple[int, str, float]]:

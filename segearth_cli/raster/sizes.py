@@ -17,6 +17,11 @@ class Size:
     unit: str
     """`px`: pixel sides of a length, pixels of an area; `m`, `m2`: metres and square metres on the ground."""
 
+    @property
+    def text(self) -> str:
+        """As one would type it."""
+        return f"{self.value:g}{self.unit}"
+
 
 def parse_length(text: str, option: str) -> Size:
     """A length such as `1px` or `0.5m`. Raises UsageError.

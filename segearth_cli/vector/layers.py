@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from segearth_cli.classes import Color
 from segearth_cli.errors import UsageError, VectorError
 from segearth_cli.files import replacing
+from segearth_cli.styles import write_style
 from segearth_cli.vector.antimeridian import cut
 from segearth_cli.vector.geopackage import fill, table_name
 from segearth_cli.vector.style import style
@@ -43,6 +44,8 @@ class VectorLayer:
     """Colours of classes by name; complete when the file is closed."""
     pixel: float
     """Side of a pixel of the mask, in units of the CRS."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """How mask and polygons were made, where the format has a place for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +70,11 @@ def writing(path: Path, layer: VectorLayer) -> Iterator[Write]:
     """
     opened = driver(path)
     try:
-        with replacing(path) as temporary, opened(temporary, layer) as write:
-            write(_none(layer))
-            yield write
+        with replacing(path) as temporary:
+            with opened(temporary, layer) as write:
+                write(_none(layer))
+                yield write
+            write_style(temporary, path, colors=layer.colors)
     except (OSError, sqlite3.Error) as e:
         if isinstance(e, VectorError) or hasattr(e, "exit_code"):
             raise
@@ -151,8 +156,11 @@ def _shapefile(path: Path, layer: VectorLayer) -> AbstractContextManager[Write]:
 def _geopackage(path: Path, layer: VectorLayer) -> Iterator[Write]:
     """A layer that GDAL makes and SQLite fills, in one transaction: several times faster than feature by feature."""
     name = table_name(layer.name)
-    with _fiona(path, replace(layer, name=name), "GPKG", {}):
-        pass
+    with _fiona(path, replace(layer, name=name), "GPKG", {}) as collection:
+        if layer.tags:
+            collection.update_tags(
+                dict(layer.tags)
+            )  # tables gpkg_metadata and gpkg_metadata_reference, as GDAL reads them
     with fill(path, name, layer.fields) as insert:
 
         def write(features: FeatureBatch) -> None:
@@ -224,7 +232,7 @@ def _parquet(path: Path, layer: VectorLayer) -> Iterator[Write]:
     geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
     types = {"int": pa.int64(), "str": pa.string(), "float": pa.float64()}
     fields = [*((name, types[FIELDS[name]]) for name in layer.fields), ("geometry", pa.binary())]
-    schema = pa.schema(fields, metadata={"geo": json.dumps(geo)})
+    schema = pa.schema(fields, metadata={"geo": json.dumps(geo), **layer.tags})
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
 
         def write(features: FeatureBatch) -> None:

@@ -148,7 +148,8 @@ def _layer(
     colors = {mask.name(code): mask.color(code) for code in codes}
     pixel = float(np.sqrt(abs(np.linalg.det(ground.placement.pixel))))
     crs = ground.placement.crs.to_wkt() if ground.placement.crs else None
-    return vectors.VectorLayer(out.stem, crs, "MultiPolygon" if multi else "Polygon", fields, colors, pixel)
+    kind = "MultiPolygon" if multi else "Polygon"
+    return vectors.VectorLayer(out.stem, crs, kind, fields, colors, pixel, mask.tags | options.tags())
 
 
 def _features(batch: Shapes, mask: MaskFile, ground: Ground, options: VectorizeOptions) -> vectors.FeatureBatch:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from segearth_cli.classes import OWN_TAGS
 from segearth_cli.errors import UsageError
 from segearth_cli.options import option, validate
 from segearth_cli.raster import Size, parse_area, parse_length
+from segearth_cli.version import __version__
+
+VECTORIZE_TAG = f"{OWN_TAGS}VECTORIZE"
+_TOLD = ("classes", "min_area", "fill_holes", "simplify", "smooth", "regularize", "dissolve", "connectivity")
 
 
 def parse_names(classes: str) -> tuple[str, ...]:
@@ -93,3 +99,10 @@ class VectorizeOptions:
 
     def __post_init__(self) -> None:
         validate(self)
+
+    def tags(self) -> dict[str, str]:
+        """Everything that decides the polygons of a mask, as a tag for formats that carry such."""
+        told = {name: getattr(self, name) for name in _TOLD} | {"segearth": __version__}
+        told |= {name: value.text for name, value in told.items() if isinstance(value, Size)}
+        told["confidence"] = None if self.confidence is None else self.confidence.name
+        return {VECTORIZE_TAG: json.dumps(told, sort_keys=True, ensure_ascii=False)}

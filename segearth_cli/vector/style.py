@@ -1,11 +1,11 @@
-"""Styles for QGIS: polygons in the colours of their classes."""
+"""The style of a layer within a GeoPackage, where QGIS looks for it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from xml.sax.saxutils import quoteattr
 
 from segearth_cli.classes import Color
+from segearth_cli.styles import polygon_qml
 from segearth_cli.vector.geopackage import Statement
 
 
@@ -19,7 +19,7 @@ def style(name: str, colors: Mapping[str, Color]) -> list[Statement]:
         "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, "
         "styleQML, styleSLD, useAsDefault, description, owner, ui) VALUES ('', '', ?, 'geom', ?, ?, '', 1, ?, '', NULL)"
     )
-    return [(_STYLES, ()), (contents, ()), (row, (name, name, qml(colors), "Class colours of the mask"))]
+    return [(_STYLES, ()), (contents, ()), (row, (name, name, polygon_qml(colors), "Class colours of the mask"))]
 
 
 _STYLES = """CREATE TABLE layer_styles (
@@ -27,31 +27,3 @@ _STYLES = """CREATE TABLE layer_styles (
   f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT,
   useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30),
   update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))"""
-
-
-def qml(colors: Mapping[str, Color]) -> str:
-    """A QGIS style: polygons filled by their class, with a thin darker border."""
-    categories, symbols = [], []
-    for i, (name, color) in enumerate(colors.items()):
-        text = quoteattr(name)
-        categories.append(f'<category render="true" symbol="{i}" value={text} label={text} type="string"/>')
-        fill = ",".join(map(str, (*color, 255)))
-        border = ",".join(map(str, (*(c * 6 // 10 for c in color), 255)))
-        symbols.append(
-            f'<symbol type="fill" name="{i}" alpha="0.7" clip_to_extent="1" force_rhr="0">'
-            f'<layer class="SimpleFill" enabled="1" locked="0" pass="0"><Option type="Map">'
-            f'<Option type="QString" name="color" value="{fill}"/>'
-            f'<Option type="QString" name="outline_color" value="{border}"/>'
-            '<Option type="QString" name="outline_style" value="solid"/>'
-            '<Option type="QString" name="outline_width" value="0.2"/>'
-            '<Option type="QString" name="outline_width_unit" value="MM"/>'
-            '<Option type="QString" name="style" value="solid"/>'
-            "</Option></layer></symbol>"
-        )
-    return (
-        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>"
-        '<qgis version="3.28.0" styleCategories="Symbology">'
-        '<renderer-v2 type="categorizedSymbol" attr="class" forceraster="0" symbollevels="0" enableorderby="0">'
-        f"<categories>{''.join(categories)}</categories><symbols>{''.join(symbols)}</symbols>"
-        "</renderer-v2><blendMode>0</blendMode><layerOpacity>1</layerOpacity></qgis>"
-    )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 CLASSES = ("--classes", "water,roof")
+STYLE = ".qml"  # in place of the suffix
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ TRAIN = ("train-upsampler", "photos", "-m", "local-dir:model", "-d", "cpu", *QUI
 EVALUATE = ("evaluate", "mask.tif", "label.tif", *CLASSES, "-q")
 # flag of an output -> (the command without it, a name for it, side files that belong to it, inputs of the command)
 OUTPUTS = {
-    "predict --out": (PREDICT, "new.tif", [".msk", ".ovr", ".aux.xml"], ["scene.tif", "scene.vrt", "classes.txt"]),
+    "predict --out": (PREDICT, "new.tif", [".msk", ".aux.xml", STYLE], ["scene.tif", "scene.vrt", "classes.txt"]),
     "predict --confidence": ((*PREDICT, "-o", "m.tif"), "new.tif", [".msk"], ["model/open_clip_config.json"]),
     "predict --scores": ((*PREDICT, "-o", "m.tif"), "new.tif", [".aux.xml"], ["scene.tif"]),
     "predict --vector": ((*PREDICT, "-o", "m.tif"), "new.gpkg", ["-wal", "-journal"], ["scene.vrt"]),
@@ -47,7 +48,8 @@ OUTPUTS = {
         ("predict", "--manifest", "list.csv", *MODEL, *CLASSES, "-o", "masks"), "new.csv", [], ["list.csv", "scene.tif"]
     ),
     "vectorize --out": (("vectorize", "mask.tif"), "new.gpkg", ["-wal"], ["mask.tif"]),
-    "vectorize --out of a Shapefile": (("vectorize", "mask.tif"), "new.shp", [".dbf", ".prj", ".shx"], ["mask.tif"]),
+    "vectorize --out of a Shapefile": (("vectorize", "mask.tif"), "new.shp", [".dbf", ".shx", STYLE], ["mask.tif"]),
+    "vectorize --out of GeoJSON": (("vectorize", "mask.tif"), "new.geojson", [STYLE], ["mask.tif"]),
     "merge --out": (("merge", "run"), "new.tif", [".msk"], ["run/run.json", "run/shards/r00000c00000.mask.tif"]),
     "merge --confidence": (("merge", "run", "-o", "m.tif"), "new.tif", [".ovr"], ["run/run.json"]),
     "evaluate --json": (EVALUATE, "new.json", [], ["label.tif", "mask.tif"]),
@@ -141,7 +143,7 @@ SIDES = [(output, side) for output, (_, _, sides, _) in OUTPUTS.items() for side
 @pytest.mark.parametrize(("output", "side"), SIDES)
 def test_a_side_file_of_the_users_is_left_alone(here, segearth, output, side):
     command, name, _, _ = OUTPUTS[output]
-    beside = Path(name).with_suffix(side) if name.endswith(".shp") else Path(name + side)
+    beside = Path(name).with_suffix(side) if name.endswith(".shp") or side == STYLE else Path(name + side)
     a_file(beside)
     before = everything(here)
     done = segearth(*command, flag_of(output), name)
@@ -215,7 +217,7 @@ def test_every_file_that_a_command_writes_is_refused_when_it_is_there(here, sege
     new = [Path(name) for name in everything(here) if name not in before]
     for path in sorted(new, reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    own = [path for path in new if path.suffix and path.suffix not in (".train", ".vrt")]
+    own = [path for path in new if path.suffix and path.suffix != ".train" and path.parent.name != "run"]
     assert len(own) >= 1
     for path in own:
         path.parent.mkdir(exist_ok=True)
@@ -225,6 +227,13 @@ def test_every_file_that_a_command_writes_is_refused_when_it_is_there(here, sege
         assert (done.code, len(done.lines)) == (2, 1), f"{path} was not named before work started: {done.err}"
         assert everything(here) == there
         path.unlink()
+
+
+def test_layers_of_one_name_share_a_style_of_our_own(here, segearth):
+    assert segearth(*PREDICT, "-o", "m.tif", "--vector", "m.geojson").code == 0
+    for name in ("m.shp", "m.fgb"):
+        assert segearth("vectorize", "m.tif", "-o", name, "-q").code == 0
+    assert Path("m.qml").read_text().count("<pipe>") == Path("m.qml").read_text().count("<categories") == 1
 
 
 def test_a_table_of_an_earlier_run_may_be_replaced_by_the_run_that_goes_on(here, segearth):

@@ -248,7 +248,7 @@ def test_an_old_shapefile_is_replaced_with_all_its_files(tmp_path):
     (tmp_path / "scene.qix").write_bytes(b"a stale index")
     write(tmp_path / "scene.shp", squares(4))
     assert len(read(tmp_path / "scene.shp")) == 4
-    assert {p.suffix for p in tmp_path.iterdir()} == {".shp", ".shx", ".dbf", ".prj", ".cpg"}
+    assert {p.suffix for p in tmp_path.iterdir()} == {".shp", ".shx", ".dbf", ".prj", ".cpg", ".qml"}
 
 
 def test_an_unknown_suffix_names_the_known_ones(tmp_path):

@@ -196,7 +196,16 @@ def evaluate(
     label codes left out. label_map: label codes as class codes. label_offset: added to label codes. count_nodata:
     labelled pixels without data in the mask count as missed. Raises ClassesError, RasterError, UsageError.
     """
-    from segearth_cli.evaluation import EvaluateOptions, Tally, compare, empty, figures, label_codes, label_figures
+    from segearth_cli.evaluation import (
+        EvaluateOptions,
+        Tally,
+        compare,
+        empty,
+        figures,
+        fitting,
+        label_codes,
+        label_figures,
+    )
 
     ours, theirs = _several(masks), _several(labels)
     if not ours or len(ours) != len(theirs):
@@ -207,6 +216,7 @@ def evaluate(
     chosen = _listed(classes, setting)
     words = ",".join(f"{a}={b}" for a, b in label_map.items()) if isinstance(label_map, Mapping) else label_map
     codes = label_codes(setting, map(str, ignore), words, label_offset, len(chosen))
+    codes = fitting(codes, map(str, theirs))
     tally = Tally(empty(len(chosen)))
     for mask, label in zip(ours, theirs, strict=True):
         place = mask.path if isinstance(mask, Mask) else mask

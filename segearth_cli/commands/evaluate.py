@@ -13,7 +13,7 @@ import typer
 
 from segearth_cli import classes as class_lists
 from segearth_cli import presets
-from segearth_cli.classes import ClassSet
+from segearth_cli.classes import RUN_TAG, ClassSet
 from segearth_cli.commands.arguments import INPUTS, inputs, is_one, mask_raster, masks_in
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import Tried, each, raise_failed
@@ -24,7 +24,7 @@ from segearth_cli.gate import Target, admit
 from segearth_cli.options import build, option
 
 if TYPE_CHECKING:
-    from segearth_cli.evaluation import EvaluateOptions, Pairing, Tally
+    from segearth_cli.evaluation import Confusion, EvaluateOptions, Pairing, Tally, Tiling
 
 _SHOWN = 3  # unpaired files named one by one
 
@@ -103,15 +103,25 @@ def evaluate(
     Pixels are summed over the whole set before dividing, as mmsegmentation does. Labels on another grid are warped
     to the mask's. Pixels where the mask has no data are left out unless --count-nodata.
     """
-    from segearth_cli.evaluation import EvaluateOptions, as_csv, figures, label_codes, label_figures, tables, write_png
+    from segearth_cli.evaluation import (
+        EvaluateOptions,
+        as_csv,
+        figures,
+        fitting,
+        label_codes,
+        label_figures,
+        tables,
+        write_png,
+    )
 
     asked, report = build(LabelOptions, given), build(ReportOptions, given)
     chosen, setting = _classes(asked.classes, asked.classes_file, asked.preset)
     codes = label_codes(setting, list(asked.ignore or ()), asked.mapping, asked.label_offset, len(chosen))
-    options = EvaluateOptions(codes, asked.count_nodata)
     pairing = _pairing(predictions, labels, asked.prediction_suffix, asked.label_suffix)
     targets = [Target(path, flag) for flag, path in report.places.items()]
     admit(targets, lambda: _inputs(pairing, asked.classes_file), overwrite=report.overwrite)
+    codes = fitting(codes, (label for _, label in pairing.pairs))
+    options = EvaluateOptions(codes, asked.count_nodata, tilings=tuple(_tilings(setting).values()))
     try:
         tally, tried = _run(pairing, chosen, options, report.quiet)
     except ClassesError as e:
@@ -121,8 +131,9 @@ def evaluate(
             ) from e
         raise
     failed, missing = sum(one.error is not None for one in tried), _tell_missing(pairing)
-    for remark in () if report.quiet else _remarks(tally, chosen, options, setting):
+    for remark in () if report.quiet else _remarks(tally, chosen, options, setting, pairing):
         note(remark)
+    by_tile = dict(zip(_tilings(setting), tally.tiled, strict=True))
     found = figures(chosen, tally.confusion) | {
         "pairs": len(tried) - failed,
         "unscored": failed + missing,
@@ -130,6 +141,8 @@ def evaluate(
         "pixels_nodata": tally.nodata,
         "labels": label_figures(chosen, tally),
     }
+    if by_tile:
+        found["tile_by_tile"] = {name: figures(chosen, counts) for name, counts in by_tile.items()}
     text = json.dumps(found, indent=2, ensure_ascii=False)
     if "--json" in report.places:
         write_text(report.places["--json"], text + "\n")
@@ -137,7 +150,8 @@ def evaluate(
         write_text(report.csv, as_csv(chosen, tally.confusion))
     if report.png:
         write_png(report.png, chosen, tally.confusion)
-    answer(text if report.json_file == "-" else tables(chosen, tally.confusion).rstrip())
+    told = [_tile_line(name, setting, chosen, counts) for name, counts in by_tile.items() if setting]
+    answer(text if report.json_file == "-" else "\n".join([tables(chosen, tally.confusion).rstrip(), *told]))
     if asked.allow_missing:
         return
     raise_failed(tried, "pairs")
@@ -164,6 +178,25 @@ def _classes(text: str | None, file: Path | None, preset: str | None) -> tuple[C
         setting = presets.get(preset)
         return setting.classes(), setting
     return (class_lists.read(file) if file else class_lists.parse(text or "")), None
+
+
+def _tilings(setting: presets.Preset | None) -> dict[str, Tiling]:
+    """The tiles that a published setting scores by, by what they are called."""
+    from segearth_cli.evaluation import Tiling
+
+    sides = {} if setting is None else setting.tilings()
+    return {name: Tiling(tile[::-1], step[::-1]) for name, (tile, step) in sides.items()}
+
+
+def _tile_line(name: str, setting: presets.Preset, classes: ClassSet, confusion: Confusion) -> str:
+    from segearth_cli.evaluation import figures
+
+    (width, height), step = setting.tilings()[name]
+    scores = figures(classes, confusion)
+    value = scores["foreground_iou"] if setting.metric != "mIoU" else scores["miou"]
+    apart = f"{width} x {height} px every {' x '.join(map(str, dict.fromkeys(step)))} px"
+    figure = "-" if value is None else f"{value * 100:.1f}"
+    return f"counting {name}, {apart}, overlaps more than once: {setting.metric} {figure}"
 
 
 def _inputs(pairing: Pairing, classes_file: Path | None) -> Iterator[Path]:
@@ -201,7 +234,7 @@ def _tell_missing(pairing: Pairing) -> int:
 
 
 def _remarks(
-    tally: Tally, classes: ClassSet, options: EvaluateOptions, setting: presets.Preset | None
+    tally: Tally, classes: ClassSet, options: EvaluateOptions, setting: presets.Preset | None, pairing: Pairing
 ) -> Iterator[str]:
     """What a reader of the figures must know."""
     from segearth_cli.evaluation import audit, code_text
@@ -228,5 +261,24 @@ def _remarks(
                 f"no label holds code {max(plain)}, the last of the public {setting.name}; "
                 "if yours are class codes already (0 = first class), add --label-offset 0"
             )
-    if setting:
+    if setting and (large := _shrunk(setting, pairing)):
+        yield large
+    if setting and setting.published is not None:
         yield f"published {setting.metric} on {setting.name}: {setting.published}"
+
+
+def _shrunk(setting: presets.Preset, pairing: Pairing) -> str | None:
+    """One line where a mask was made of a whole scene that is far larger than the images the setting is for."""
+    from segearth_cli.raster import read_tags, size_of
+
+    for mask, _ in pairing.pairs if setting.image_side else ():
+        side = max(size_of(mask_raster(mask)))
+        if side > presets.FAR * (setting.image_side or side):
+            run = json.loads(read_tags(Path(mask)).get(RUN_TAG, "{}"))
+            if run and "tile" not in run and max(run.get("working_size", [0])) <= setting.long_side:
+                return (
+                    f"{mask}: {side} px a side, made of a scene shrunk to {setting.long_side} px, which is meant for "
+                    f"images of {setting.image_side} px; make it anew with predict --preset {setting.id}"
+                    + (f" --tile {setting.image_side}" if setting.tile is None else "")
+                )
+    return None

@@ -217,6 +217,9 @@ class _DryRun:
             size = self.sharding.size
             facts["shards"] = -(-plan.height // size) * -(-plan.width // size)
         shards = f"{facts['shards']} shards, " if "shards" in facts else ""
+        if plan.tile is not None:
+            facts |= {"tile": [*plan.tile[::-1]], "tiles": len(plan.tiles())}
+            shards = f"{facts['tiles']} tiles of {plan.tile[1]} x {plan.tile[0]} px, {shards}"
         line = (
             f"{scene}: {opened.width} x {opened.height} px, working size {plan.cols} x {plan.rows} px, "
             f"{facts['windows']} windows of {plan.window} px every {plan.stride} px, {shards}"

@@ -4,9 +4,10 @@ Counts add up over any number of files; scores are read from the sums.
 Knows no model; reads masks and labels as rasters and prints nothing.
 """
 
-from segearth_cli.evaluation.compare import EvaluateOptions, LabelCodes, Tally, code_text, compare, height
+from segearth_cli.evaluation.codes import LabelCodes, code_text, read_label
+from segearth_cli.evaluation.compare import EvaluateOptions, Tally, Tiling, compare, counted, height
 from segearth_cli.evaluation.confusion import Confusion, empty
-from segearth_cli.evaluation.labels import label_codes
+from segearth_cli.evaluation.labels import fitting, label_codes
 from segearth_cli.evaluation.pairing import Pairing, pair
 from segearth_cli.evaluation.report import as_csv, audit, figures, label_figures, tables, write_png
 
@@ -16,16 +17,20 @@ __all__ = [
     "LabelCodes",
     "Pairing",
     "Tally",
+    "Tiling",
     "as_csv",
     "audit",
     "code_text",
     "compare",
+    "counted",
     "empty",
     "figures",
+    "fitting",
     "height",
     "label_codes",
     "label_figures",
     "pair",
+    "read_label",
     "tables",
     "write_png",
 ]

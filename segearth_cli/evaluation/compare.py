@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -11,48 +11,52 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # the public errors leave out those of PROJ
-from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 
 from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, from_tag
 from segearth_cli.errors import ClassesError, RasterError
+from segearth_cli.evaluation.codes import (
+    IGNORED,
+    UNKNOWN,
+    LabelCodes,
+    bands,
+    check_label,
+    codes_of,
+    nodata_code,
+    unmasked,
+    wanted_classes,
+)
 from segearth_cli.evaluation.confusion import Confusion, confusion, empty
-from segearth_cli.presets import COLOUR
-from segearth_cli.raster import Window, environment, open_dataset, reads_network
+from segearth_cli.raster import Window, environment, open_dataset, reads_network, size_of, starts
 
-IGNORED, UNKNOWN, UNFILLED = -1, -2, -3  # in place of a class code; the last is a label's own nodata value
 _CACHE_BYTES = 256 << 20  # a row of tiles of both rasters, so that full-width bands read each tile once
 
 
 @dataclass(frozen=True, slots=True)
-class LabelCodes:
-    """How the codes of labels become class codes.
+class Tiling:
+    """Tiles that a set is scored by: each counts in full, overlaps more than once."""
 
-    The code of a pixel in a label of three bands is COLOUR + 0xRRGGBB.
-    """
+    tile: tuple[int, int]
+    """Rows and columns, in pixels."""
+    stride: tuple[int, int]
+    """Rows and columns from one tile to the next."""
 
-    mapping: Mapping[int, int] = field(default_factory=dict)
-    """Label code -> class code; wins over all else."""
-    ignored: frozenset[int] = frozenset({NODATA})
-    """Label codes left out."""
-    offset: int = 0
-    """Added to every code that neither names, unless `mapping` gives the resulting class to another code."""
+    def times(self, height: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How many rows of tiles hold each row, (height,), and columns of tiles each column, (width,)."""
+        rows, cols = (
+            _covered(length, tile, stride)
+            for length, tile, stride in zip((height, width), self.tile, self.stride, strict=True)
+        )
+        return rows, cols
 
-    def target(self, code: int, classes: int, nodata: int | None = None) -> int:
-        """The class of a label code, IGNORED, UNFILLED or UNKNOWN.
 
-        nodata: the code that the label's file says to be no data. It is so only where nothing names a class for it:
-        many tools write 0 there, which is a class as often as not.
-        """
-        if code in self.mapping:
-            return self.mapping[code]
-        if code in self.ignored:
-            return IGNORED
-        target = code + self.offset
-        if 0 <= target < classes and target not in self.mapping.values():
-            return target
-        return UNFILLED if code == nodata else UNKNOWN
+def _covered(length: int, tile: int, stride: int) -> NDArray[np.int64]:
+    count = np.zeros(length, np.int64)
+    for start in starts(length, tile, stride):
+        count[start : start + tile] += 1
+    return count
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ class EvaluateOptions:
     """Whether labelled pixels without data in the mask count as missed; else they are left out."""
     block_pixels: int = 1 << 20
     """Pixels held at a time."""
+    tilings: tuple[Tiling, ...] = ()
+    """Tiles that everything is scored by too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +87,18 @@ class Tally:
     """Pixels of the mask that no pixel of the label lies on, or one that is masked or transparent."""
     kept: frozenset[tuple[str, int, int]] = frozenset()
     """("label" or "mask", code, class) of nodata values that count, as the class list or a map names them."""
+    tiled: tuple[Confusion, ...] = ()
+    """Of all pixels that count, each as often as tiles hold it, for each of the `tilings` asked for."""
 
     def __add__(self, other: Tally) -> Tally:
+        tiled = [a + b for a, b in zip(self.tiled, other.tiled, strict=True)] if self.tiled and other.tiled else ()
         return Tally(
             self.confusion + other.confusion,
             self.nodata + other.nodata,
             dict(Counter(self.labels) + Counter(other.labels)),
             self.outside + other.outside,
             self.kept | other.kept,
+            tuple(tiled) or self.tiled or other.tiled,
         )
 
     @property
@@ -104,11 +114,7 @@ class Tally:
 
 def height(path: str) -> int:
     """Rows of a raster, 0 when it cannot be opened."""
-    try:
-        with open_dataset(path) as dataset:
-            return int(dataset.height)
-    except RasterError:
-        return 0
+    return size_of(path)[0]
 
 
 def compare(
@@ -132,18 +138,20 @@ def compare(
             stack.enter_context(environment(remote=reads_network(mask) or reads_network(truth)))
             stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES))
             targets = _mask_targets(mask, classes)
-            _check_label(truth)
-            aligned, nodata = _aligned(mask, truth, stack), _nodata_code(truth)
-            if (own := _nodata_code(mask)) is not None and own in range(256) and 0 <= targets[own] < len(classes):
+            check_label(truth)
+            aligned, nodata = _aligned(mask, truth, stack), nodata_code(truth)
+            times = [tiling.times(mask.height, mask.width) for tiling in options.tilings]
+            if (own := nodata_code(mask)) is not None and own in range(256) and 0 <= targets[own] < len(classes):
                 total += Tally(empty(len(classes)), kept=frozenset({("mask", own, int(targets[own]))}))
-            for window in _bands(mask, options.block_pixels):
-                codes, valid = _codes(aligned, window)
-                wanted, seen = _wanted(codes, valid, classes, options.codes, nodata, label)
+            for window in bands(mask, options.block_pixels):
+                codes, valid = codes_of(aligned, window, grey=options.codes.threshold is not None)
+                wanted, seen = wanted_classes(codes, valid, classes, options.codes, nodata, label)
                 found = _found(mask, window, targets, len(classes))
                 outside = int(valid.size - np.count_nonzero(valid))
                 labelled |= any(code != nodata or target >= 0 for code, target in seen)
                 kept = frozenset(("label", code, target) for code, target in seen if code == nodata and target >= 0)
-                total += _tally(wanted, found, len(classes), options)
+                often = [np.outer(rows[window.row : window.bottom], cols) for rows, cols in times]
+                total += _tally(wanted, found, len(classes), options, often)
                 total += Tally(empty(len(classes)), labels=seen, outside=outside, kept=kept)
                 advance(window.height)
     except RasterioError as e:
@@ -177,15 +185,6 @@ def _mask_targets(mask: rasterio.DatasetReader, classes: ClassSet) -> NDArray[np
     if targets[nodata] == UNKNOWN:  # the class list wins over the file's nodata, as for labels
         targets[nodata] = IGNORED
     return targets
-
-
-def _check_label(label: rasterio.DatasetReader) -> None:
-    if label.count > 4:
-        raise RasterError(f"{label.name}: {label.count} bands; a label has one of codes or three of colours")
-    if label.count >= 3 and label.dtypes[0] != "uint8":
-        raise RasterError(f"{label.name}: colours of {label.dtypes[0]}; a label with three bands has uint8")
-    if label.count < 3 and not np.issubdtype(label.dtypes[0], np.integer):
-        raise RasterError(f"{label.name}: {label.dtypes[0]} values; a label has whole-number codes")
 
 
 def _aligned(mask: rasterio.DatasetReader, label: rasterio.DatasetReader, stack: ExitStack) -> rasterio.DatasetReader:
@@ -228,92 +227,10 @@ def _same_corners(mask: rasterio.DatasetReader, label: rasterio.DatasetReader) -
     return bool(np.allclose(np.linalg.solve(ours, theirs @ corners), corners, rtol=0, atol=0.01))
 
 
-def _bands(mask: rasterio.DatasetReader, pixels: int) -> Iterator[Window]:
-    """Full-width windows of at most `pixels` pixels (one row at least): the reading order of every format."""
-    rows = max(1, pixels // mask.width)
-    for row in range(0, mask.height, rows):
-        yield Window(row, 0, min(rows, mask.height - row), mask.width)
-
-
-def _codes(label: rasterio.DatasetReader, window: Window) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
-    """Label codes and where the label has pixels; three bands are one code, COLOUR + 0xRRGGBB."""
-    valid = _unmasked(label, window)
-    colours = len([c for c in label.colorinterp if c != ColorInterp.alpha]) >= 3
-    if not colours:
-        return label.read(1, window=window.to_rasterio()), valid
-    red, green, blue = label.read((1, 2, 3), window=window.to_rasterio()).astype(np.int32)
-    return COLOUR | red << 16 | green << 8 | blue, valid
-
-
-def _unmasked(dataset: rasterio.DatasetReader, window: Window) -> NDArray[np.bool_]:
-    """Where a raster has pixels by its mask band or alpha; a nodata value is a code like any other here."""
-    if MaskFlags.per_dataset not in dataset.mask_flag_enums[0]:
-        return np.ones((window.height, window.width), bool)
-    return np.asarray(dataset.read_masks(1, window=window.to_rasterio()) > 0)
-
-
-def _nodata_code(label: rasterio.DatasetReader) -> int | None:
-    """The code that a label's nodata value stands for, None without one that a pixel can have."""
-    value = label.nodata
-    if value is None or not np.isfinite(value) or value != int(value):
-        return None
-    code = int(value)
-    return COLOUR | code << 16 | code << 8 | code if label.count >= 3 and 0 <= code < 256 else code
-
-
-def _wanted(
-    codes: NDArray[np.integer],
-    valid: NDArray[np.bool_],
-    classes: ClassSet,
-    meaning: LabelCodes,
-    nodata: int | None,
-    label: str,
-) -> tuple[NDArray[np.int16], dict[tuple[int, int], int]]:
-    """Class of each label pixel or below 0, and pixels by code and what it means."""
-    if codes.dtype == np.uint8:
-        every = np.bincount(codes[valid], minlength=256)
-        values = np.flatnonzero(every)
-        pixels = every[values]
-    else:
-        values, pixels = np.unique(codes[valid], return_counts=True)
-    targets = np.array([meaning.target(int(value), len(classes), nodata) for value in values], np.int16)
-    if unknown := [int(value) for value in values[targets == UNKNOWN]]:
-        raise ClassesError(_unknown_line(label, unknown, classes))
-    if codes.dtype == np.uint8:
-        table = np.full(256, IGNORED, np.int16)
-        table[values] = targets
-        wanted = table[codes]
-    else:
-        places = np.searchsorted(values, codes).clip(max=max(len(values) - 1, 0))
-        wanted = targets[places] if len(values) else np.full(codes.shape, IGNORED, np.int16)
-    wanted[~valid] = IGNORED
-    seen = zip(map(int, values), map(int, targets), strict=True)
-    return wanted, dict(zip(seen, map(int, pixels), strict=True))
-
-
-def code_text(code: int) -> str:
-    """A label code as the options take it: a number, or a colour in quotes.
-
-    >>> code_text(7), code_text(COLOUR | 0xFF00FF)
-    ('7', "'#ff00ff'")
-    """
-    return f"'#{code - COLOUR:06x}'" if code >= COLOUR else str(code)
-
-
-def _unknown_line(label: str, codes: Sequence[int], classes: ClassSet) -> str:
-    shown = [code_text(code) for code in codes[:6]]
-    more = f" and {len(codes) - 6} more" if len(codes) > 6 else ""
-    return (
-        f"{label}: label code {', '.join(shown)}{more} is none of the {len(classes)} classes "
-        f"(0-{len(classes) - 1}); leave it out with --ignore {shown[0]}, "
-        f"or name its class with --map, e.g. --map {shown[0]}=0, or with --label-offset"
-    )
-
-
 def _found(mask: rasterio.DatasetReader, window: Window, targets: NDArray[np.int16], classes: int) -> NDArray[np.int16]:
     """Class of each mask pixel, K for none of the classes, IGNORED for nodata."""
     codes = mask.read(1, window=window.to_rasterio())
-    found = np.where(_unmasked(mask, window), targets[codes], np.int16(IGNORED))
+    found = np.where(unmasked(mask, window), targets[codes], np.int16(IGNORED))
     if (unknown := found == UNKNOWN).any():
         raise ClassesError(
             f"{mask.name}: mask code {int(codes[unknown].max())} is none of the {classes} classes "
@@ -322,7 +239,14 @@ def _found(mask: rasterio.DatasetReader, window: Window, targets: NDArray[np.int
     return found
 
 
-def _tally(wanted: NDArray[np.int16], found: NDArray[np.int16], classes: int, options: EvaluateOptions) -> Tally:
+def _tally(
+    wanted: NDArray[np.int16],
+    found: NDArray[np.int16],
+    classes: int,
+    options: EvaluateOptions,
+    often: Sequence[NDArray[np.int64]] = (),
+) -> Tally:
+    """The tally of a window; often: how many tiles hold each pixel, for each tiling."""
     labelled = wanted >= 0
     without = labelled & (found == IGNORED)
     if options.count_nodata:
@@ -330,4 +254,11 @@ def _tally(wanted: NDArray[np.int16], found: NDArray[np.int16], classes: int, op
         counted = labelled
     else:
         counted = labelled & ~without
-    return Tally(confusion(wanted[counted], found[counted], classes), int(without.sum()))
+    tiled = tuple(confusion(wanted[counted], found[counted], classes, times[counted]) for times in often)
+    return Tally(confusion(wanted[counted], found[counted], classes), int(without.sum()), tiled=tiled)
+
+
+def counted(wanted: NDArray[np.int16], codes: NDArray[np.uint8], classes: int) -> Confusion:
+    """The confusion of mask codes (255 = none of the classes) where a label wants a class; both of one shape."""
+    labelled = wanted >= 0
+    return confusion(wanted[labelled], np.minimum(codes[labelled], classes), classes)

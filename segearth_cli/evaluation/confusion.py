@@ -78,8 +78,15 @@ def empty(classes: int) -> Confusion:
     return Confusion(np.zeros((classes, classes + 1), np.int64))
 
 
-def confusion(labels: NDArray[np.integer], predictions: NDArray[np.integer], classes: int) -> Confusion:
+def confusion(
+    labels: NDArray[np.integer],
+    predictions: NDArray[np.integer],
+    classes: int,
+    times: NDArray[np.integer] | None = None,
+) -> Confusion:
     """The confusion of two arrays of one shape: labels in 0..K-1, predictions in 0..K (K = none of the classes).
+
+    times: how often each pixel counts; None = once.
 
     Raises ValueError for other values or shapes: pixels to be left out must be left out before.
 
@@ -93,7 +100,8 @@ def confusion(labels: NDArray[np.integer], predictions: NDArray[np.integer], cla
     if predictions.size and predictions.max() > classes:
         raise ValueError(f"predictions must lie in 0..{classes}")
     cells = labels.ravel().astype(np.intp) * (classes + 1) + predictions.ravel()
-    counts = np.bincount(cells, minlength=classes * (classes + 1))
+    weights = None if times is None else times.ravel()  # summed in float64, exact up to 2 ** 53
+    counts = np.bincount(cells, weights, minlength=classes * (classes + 1))
     return Confusion(counts.astype(np.int64).reshape(classes, classes + 1))
 
 

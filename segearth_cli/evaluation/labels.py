@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from segearth_cli.errors import UsageError
-from segearth_cli.evaluation.compare import LabelCodes
+from segearth_cli.evaluation.codes import LabelCodes, brightest
 from segearth_cli.presets import COLOUR, Preset
 
 
@@ -15,6 +16,7 @@ def label_codes(
 ) -> LabelCodes:
     """What label codes mean: --map before --ignore before the preset; --label-offset replaces the preset's codes.
 
+    A preset's threshold counts where neither --map nor --label-offset is given (see `fitting`).
     ignore: codes or colours; text: of --map, e.g. `1=0,#ffffff=1`; classes: how many. Raises UsageError.
     """
     mapping: Mapping[int, int] = setting.label_codes if setting and offset is None else {}
@@ -22,7 +24,23 @@ def label_codes(
     asked = frozenset(_code(value, "--ignore") for value in ignore)
     named = dict(_mapped(item, classes) for item in (text.split(",") if text else []))
     kept = {code: target for code, target in mapping.items() if code not in asked} | named
-    return LabelCodes(kept, ignored | asked, offset or 0)
+    threshold = setting.label_threshold if setting and offset is None and not named else None
+    return LabelCodes(kept, ignored | asked, offset or 0, threshold)
+
+
+def fitting(codes: LabelCodes, labels: Iterable[str]) -> LabelCodes:
+    """The codes as a set of labels wants them: those that hold nothing but 0 and 1 are class codes already.
+
+    Without a threshold nothing is read, else labels up to the first that reaches it. Raises RasterError.
+    """
+    threshold, most = codes.threshold, 0
+    if threshold is None or threshold <= 1:
+        return codes
+    for label in labels:
+        most = max(most, brightest(label))
+        if most > 1:
+            return codes
+    return replace(codes, threshold=1)
 
 
 def _mapped(item: str, classes: int) -> tuple[int, int]:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from segearth_cli.classes import ClassSet
-from segearth_cli.evaluation.compare import IGNORED, UNFILLED, Tally, code_text
+from segearth_cli.evaluation.codes import IGNORED, UNFILLED, code_text
+from segearth_cli.evaluation.compare import Tally
 from segearth_cli.evaluation.confusion import Confusion
 from segearth_cli.files import write_bytes
 

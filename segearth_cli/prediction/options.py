@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from segearth_cli.console import untold
 from segearth_cli.errors import UsageError
 from segearth_cli.options import option, validate
-from segearth_cli.raster import Blend, ReadOptions
+from segearth_cli.raster import Blend, ReadOptions, parse_sides
 
 RESOLUTIONS = ("scale", "gsd", "long_side")  # at most one of them is given
+TILES = ("tile", "tile_stride")
 
 
 def parse_batch(text: str) -> int | None:
@@ -117,8 +119,29 @@ class PredictOptions:
         at_least=1,
     )
     """Pixels of the working grid's longer side, above 0."""
+    tile: tuple[int, ...] | None = option(
+        None,
+        help="Cut the scene into tiles before anything else, e.g. 512 or 1280x1080; none: leave it whole.",
+        panel="Resolution",
+        unit="px",
+        shown="none, or the preset's",
+        parse=parse_sides,
+    )
+    """Width and height in pixels of the scene; () = none, also where a preset names them. Smaller scenes are filled up
+    with black."""
+    tile_stride: tuple[int, ...] | None = option(
+        None,
+        help="Step between tiles; where they overlap, the mask takes the nearer one.",
+        panel="Resolution",
+        unit="px",
+        shown="the tile",
+        parse=partial(parse_sides, flag="--tile-stride"),
+    )
+    """Across and down, in pixels of the scene, at most the tile."""
     read: ReadOptions = field(default_factory=ReadOptions)
     """How the scene becomes 8-bit RGB."""
+    image_side: int | None = None
+    """Longer side in pixels of the images that a published setting is for, None where there is none."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -126,6 +149,12 @@ class PredictOptions:
         if len(given) > 1:
             flags = " and ".join("--" + name.replace("_", "-") for name in given)
             raise UsageError(f"{flags} together: choose one resolution")
+        for flag, sides in (("--tile", self.tile), ("--tile-stride", self.tile_stride)):
+            if sides and (len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides)):
+                raise UsageError(f"{flag} {sides}: need a width and a height in pixels, above 0")
+        if self.tile_stride and not (self.tile and all(map(int.__le__, self.tile_stride, self.tile))):
+            tiles = "x".join(map(str, self.tile)) if self.tile else "none"
+            raise UsageError(f"--tile-stride {'x'.join(map(str, self.tile_stride))}: more than the --tile, {tiles}")
 
 
 @dataclass(frozen=True, slots=True)

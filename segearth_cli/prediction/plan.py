@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from segearth_cli.errors import GridError, RasterError
 from segearth_cli.prediction.options import PredictOptions
-from segearth_cli.raster import Blend, Scene, Window, touching, working_size
+from segearth_cli.presets import FAR
+from segearth_cli.raster import Blend, Scene, Window, shares, touching, working_size
 
 KEPT_BYTES = 1 << 29  # that windows leave for their neighbours; at 224 px every 112, enough for 7,000 px of width
 MAX_SIDE = 10_000_000  # pixels of a working grid; more is a typing error
@@ -15,8 +16,21 @@ SAME_GSD = 2e-3  # a scene this close to --gsd keeps its grid: UTM stretches hal
 
 
 @dataclass(frozen=True, slots=True)
+class Tile:
+    """A part of a scene that is segmented as if it were a scene of its own."""
+
+    window: Window
+    """Where it lies; it may reach beyond a scene that is smaller than a tile."""
+    share: Window
+    """What the mask takes of it: the pixels that it is the nearest to. The shares of all tiles cover the scene once."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """How a scene is cut: its size, the working grid that the model sees, and the windows on that grid."""
+    """How a scene is cut: its size, the working grid that the model sees, and the windows on that grid.
+
+    With tiles, the working grid is that of a tile.
+    """
 
     height: int
     """Rows of the scene and of the mask, in pixels."""
@@ -32,6 +46,10 @@ class Plan:
     """Step between windows, in working pixels; 0 < stride <= window."""
     blend: Blend
     """How the pixels of overlapping windows are weighted."""
+    tile: tuple[int, int] | None = None
+    """Rows and columns of the scene that are a tile; None = the scene is not cut into tiles."""
+    tile_stride: tuple[int, int] = (0, 0)
+    """Rows and columns from one tile to the next."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -40,8 +58,24 @@ class Plan:
 
     @property
     def resampled(self) -> bool:
-        """Whether the working grid differs from the scene's own."""
-        return self.size != (self.height, self.width)
+        """Whether the working grid differs from the scene's own, or from that of a tile."""
+        return self.size != (self.tile or (self.height, self.width))
+
+    @property
+    def of_tile(self) -> Plan:
+        """The plan of one tile."""
+        height, width = self.tile or (self.height, self.width)
+        return replace(self, height=height, width=width, tile=None, tile_stride=(0, 0))
+
+    def tiles(self, region: Window | None = None) -> list[Tile]:
+        """The tiles, row-major; with a region, those of which it takes a share. Without tiles the scene is one."""
+        tile, (down, across) = self.tile or (self.height, self.width), self.tile_stride
+        found = [
+            Tile(Window(row, col, *tile), Window(top, left, bottom - top, right - left))
+            for row, top, bottom in shares(self.height, tile[0], down or tile[0])
+            for col, left, right in shares(self.width, tile[1], across or tile[1])
+        ]
+        return found if region is None else [one for one in found if one.share.intersection(region)]
 
     @property
     def whole(self) -> Window:
@@ -58,10 +92,16 @@ class Plan:
 
     def window_count(self, region: Window | None = None) -> int:
         """How many windows touch a region of the output; all of them without one."""
+        if self.tile is not None:
+            return sum(self._windows_of(tile, region or self.whole) for tile in self.tiles(region))
         work = self.working_region(region or self.whole)
         down = touching(self.rows, self.window, self.stride, work.row, work.bottom)
         across = touching(self.cols, self.window, self.stride, work.col, work.right)
         return len(down) * len(across)
+
+    def _windows_of(self, tile: Tile, region: Window) -> int:
+        inner = tile.share.intersection(region)
+        return 0 if inner is None else self.of_tile.window_count(inner.seen_from(tile.window.row, tile.window.col))
 
 
 def make_plan(scene: Scene, options: PredictOptions, native: int, patch: int = 1) -> Plan:
@@ -69,8 +109,10 @@ def make_plan(scene: Scene, options: PredictOptions, native: int, patch: int = 1
 
     Raises RasterError when the resolution cannot be meant for this scene, GridError when window and stride do not tile.
     """
-    factor = _factor(scene, options)
-    rows, cols = working_size(scene.height, scene.width, factor)
+    tile = (options.tile[1], options.tile[0]) if options.tile else None
+    height, width = tile or (scene.height, scene.width)
+    factor = _factor(scene, options, max(height, width))
+    rows, cols = working_size(height, width, factor)
     if max(rows, cols) > MAX_SIDE:
         raise RasterError(
             f"{scene.path}: working size {cols} x {rows} px; choose a coarser --scale, --gsd or --long-side"
@@ -81,14 +123,27 @@ def make_plan(scene: Scene, options: PredictOptions, native: int, patch: int = 1
     stride = options.stride if options.stride is not None else max(1, window // 2)
     if not 0 < stride <= window:
         raise GridError(f"--stride {stride}: must be between 1 and the window, {window} px")
-    return Plan(scene.height, scene.width, rows, cols, window, stride, options.blend)
+    across, down = options.tile_stride or options.tile or (0, 0)
+    return Plan(scene.height, scene.width, rows, cols, window, stride, options.blend, tile, (down, across))
 
 
-def _factor(scene: Scene, options: PredictOptions) -> float:
+def far_too_large(scene: Scene, options: PredictOptions) -> str | None:
+    """One line for the user where a scene is shrunk to a size that is meant for much smaller images, else None."""
+    side, meant = max(scene.height, scene.width), options.image_side
+    if meant is None or options.tile or options.long_side is None or side <= FAR * meant:
+        return None
+    return (
+        f"{scene.path}: {side} px a side, shrunk to {options.long_side} px by a setting for images of {meant} px; "
+        f"cut it as they are with --tile {meant}, or choose a resolution with --scale or --gsd"
+    )
+
+
+def _factor(scene: Scene, options: PredictOptions, side: int) -> float:
+    """Working pixels for one of the scene's; side: the longer one of what is resampled, the scene or a tile."""
     if options.scale is not None:
         return options.scale
     if options.long_side is not None:
-        return options.long_side / max(scene.height, scene.width)
+        return options.long_side / side
     if options.gsd is not None:
         metres = scene.pixel_metres()
         if not metres > 0:
@@ -131,6 +186,8 @@ def estimate(plan: Plan, *, queries: int, batch: int, pixel_bytes: int) -> Estim
     strips = (2 * queries + 2) * 4 * plan.window * plan.cols
     pixels = (plan.window + 4 * 512) * plan.cols * 4
     rows = 512 * plan.width * pixel_bytes * 2 + (64 << 20)
+    if plan.tile is not None:  # a row of tiles is held until it is whole
+        rows += plan.tile[0] * plan.width * pixel_bytes
     kept = min(KEPT_BYTES, 1000 * plan.window * plan.cols) if plan.window_count() > 1 else 0
     model = min(batch, plan.window_count()) * plan.window**2 * (queries + 300) * 4 + kept
     with_overviews = plan.height * plan.width * pixel_bytes * 4 // 3

@@ -38,9 +38,15 @@ def run_facts(
         "bands": list(scene.bands),
         "stretch": None if scene.stretch is None else [list(pair) for pair in scene.stretch],
         "antialias": scene.antialias,
+        **_tile_facts(plan),
         **options.read.validity_facts(),
         **model,
     }
+
+
+def _tile_facts(plan: Plan) -> dict[str, Any]:
+    """Width and height of tiles and their step, where a scene is cut into some."""
+    return {"tile": [*plan.tile[::-1]], "tile_stride": [*plan.tile_stride[::-1]]} if plan.tile is not None else {}
 
 
 def run_tags(facts: Mapping[str, Any]) -> dict[str, str]:

@@ -16,10 +16,10 @@ from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.console import Progress, progress, untold, without_secrets
 from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.options import PredictOptions, RunOptions
-from segearth_cli.prediction.plan import Plan, make_plan
+from segearth_cli.prediction.plan import Plan, far_too_large, make_plan
 from segearth_cli.prediction.provenance import date_after, done_before, run_facts, run_tags
 from segearth_cli.prediction.schedule import work_for
-from segearth_cli.prediction.segment import segmented_rows
+from segearth_cli.prediction.tiled import finished_rows
 from segearth_cli.raster import (
     Outputs,
     Scene,
@@ -91,7 +91,8 @@ def prepared(path: str, predictor: Predictor) -> Iterator[Prepared]:
         seal = take_seal(path)
         scene = open_scene(path, predictor.options.read)
     try:
-        for line in scene.notices:
+        told = far_too_large(scene, predictor.options)
+        for line in [*scene.notices, *([told] if told else [])]:
             predictor.run.notice(line)
         assembled = predictor.model()
         with environment(path):
@@ -156,14 +157,14 @@ def write_region(
     classes, run, assembled = predictor.classes, predictor.run, predictor.model()
     scores = outputs.scores is not None
     decide = Decider(classes.query_class, predictor.options.threshold, classes.background, scores=scores)
-    work = work_for(plan, assembled.device, run.batch, threads=run.threads, progress=advance, notice=run.notice)
+    work = work_for(plan.of_tile, assembled.device, run.batch, threads=run.threads, progress=advance, notice=run.notice)
     model, queries, tags = assembled.segmenter, len(classes.queries), run_tags(prepared.facts)
     pixels: dict[int, int] = {}
     with (
         environment(prepared.path),
         suppress(_NothingToKeep),
         writing(outputs, scene, classes, tags, region, whole=not part) as writer,
-        closing(segmented_rows(scene, plan, model, queries, decide, work, region)) as finished,
+        closing(finished_rows(scene, plan, model, queries, decide, work, region)) as finished,
     ):
         for rows in finished:
             writer.write(rows)

@@ -11,7 +11,7 @@ from segearth_cli import classes as class_lists
 from segearth_cli.classes import ClassSet
 from segearth_cli.errors import SegEarthError, UsageError, WeightsError
 from segearth_cli.options import Option, build, options_of, refuse_unknown, taken
-from segearth_cli.prediction.options import RESOLUTIONS, ClassOptions, PredictOptions
+from segearth_cli.prediction.options import RESOLUTIONS, TILES, ClassOptions, PredictOptions
 from segearth_cli.presets import Preset, get
 from segearth_cli.weights import SETTINGS, ModelOptions, advice, choose, image_facts, never_seen
 
@@ -48,14 +48,15 @@ def resolve_settings(given: Mapping[str, Any], classes: ClassSet | None = None) 
     named = {"model": choice.model, "upsampler": choice.upsampler}
     layers = [advised(choice.model), preset.settings() if preset else {}, given]
     settings = stacked(layers) | named
-    options = build(PredictOptions, settings)
+    published = preset and settings.get("long_side") == preset.long_side
+    options = build(PredictOptions, settings, image_side=preset.image_side if preset and published else None)
     _check_window(options.window, choice.model)
     notes = (choice.note, never_seen(choice.model, listed.queries))
     return Settings(listed, build(ModelOptions, settings), options, tuple(line for line in notes if line))
 
 
 def stacked(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Several layers as one, later ones before earlier; one resolution replaces another.
+    """Several layers as one, later ones before earlier; one resolution replaces another, with the tiles it is for.
 
     >>> stacked([{"scale": 0.5, "blend": "taper"}, {"gsd": 1.0}])
     {'blend': 'taper', 'gsd': 1.0}
@@ -63,7 +64,9 @@ def stacked(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for layer in layers:
         if layer.keys() & set(RESOLUTIONS):
-            settings = {name: value for name, value in settings.items() if name not in RESOLUTIONS}
+            settings = {name: value for name, value in settings.items() if name not in (*RESOLUTIONS, *TILES)}
+        elif "tile" in layer:
+            settings.pop("tile_stride", None)
         settings |= layer
     return settings
 

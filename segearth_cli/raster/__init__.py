@@ -20,13 +20,21 @@ if TYPE_CHECKING:
         frame_to_json,
         region_georeference,
     )
-    from segearth_cli.raster.grid import Window, blocks, starts, touching, window_weights, windows, working_size
+    from segearth_cli.raster.grid import Window, blocks, shares, starts, touching, window_weights, windows, working_size
     from segearth_cli.raster.ground import Ground, densified
     from segearth_cli.raster.inspection import Inspection, inspect_scene
-    from segearth_cli.raster.mask_reader import MaskFile, Recoding, is_result, mask_strips, read_mask, read_tags
+    from segearth_cli.raster.mask_reader import (
+        MaskFile,
+        Recoding,
+        is_result,
+        mask_strips,
+        read_mask,
+        read_tags,
+        size_of,
+    )
     from segearth_cli.raster.mask_writer import BLOCK, Rows, label, layouts, writing
     from segearth_cli.raster.open import open_scene
-    from segearth_cli.raster.options import Blend, PixelOptions, ReadOptions, parse_bands, parse_stretch
+    from segearth_cli.raster.options import Blend, PixelOptions, ReadOptions, parse_bands, parse_sides, parse_stretch
     from segearth_cli.raster.outputs import Outputs
     from segearth_cli.raster.paths import SUFFIXES, UNTRUSTED, exists, local_folder, local_path, rasters_below, stem
     from segearth_cli.raster.remote import is_remote
@@ -80,6 +88,7 @@ __all__ = [
     "parse_area",
     "parse_bands",
     "parse_length",
+    "parse_sides",
     "parse_stretch",
     "quietly",
     "rasters_below",
@@ -87,6 +96,8 @@ __all__ = [
     "read_tags",
     "reads_network",
     "region_georeference",
+    "shares",
+    "size_of",
     "starts",
     "stem",
     "tables",
@@ -107,13 +118,13 @@ __getattr__ = lazy_face(
         "datasets": "collecting environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
         "georeference": "Frame Georeferenced frame_from_json frame_to_json region_georeference",
-        "grid": "Window blocks starts touching window_weights windows working_size",
+        "grid": "Window blocks shares starts touching window_weights windows working_size",
         "ground": "Ground densified",
         "inspection": "Inspection inspect_scene",
-        "mask_reader": "MaskFile Recoding is_result mask_strips read_mask read_tags",
+        "mask_reader": "MaskFile Recoding is_result mask_strips read_mask read_tags size_of",
         "mask_writer": "BLOCK Rows label layouts writing",
         "open": "open_scene",
-        "options": "Blend PixelOptions ReadOptions parse_bands parse_stretch",
+        "options": "Blend PixelOptions ReadOptions parse_bands parse_sides parse_stretch",
         "outputs": "Outputs",
         "paths": "SUFFIXES UNTRUSTED exists local_folder local_path rasters_below stem",
         "remote": "is_remote",

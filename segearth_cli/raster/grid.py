@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,16 @@ class Window(NamedTuple):
     def right(self) -> int:
         """First column right of the window."""
         return self.col + self.width
+
+    def intersection(self, other: Window) -> Window | None:
+        """What both have in common, None when they do not touch."""
+        row, col = max(self.row, other.row), max(self.col, other.col)
+        height, width = min(self.bottom, other.bottom) - row, min(self.right, other.right) - col
+        return Window(row, col, height, width) if height > 0 and width > 0 else None
+
+    def seen_from(self, row: int, col: int) -> Window:
+        """The same pixels counted from another origin."""
+        return Window(self.row - row, self.col - col, self.height, self.width)
 
     @property
     def slices(self) -> tuple[slice, slice]:
@@ -61,6 +72,19 @@ def starts(length: int, size: int, stride: int) -> list[int]:
     if length <= size:
         return [0]
     return [*range(0, length - size, stride), length - size]
+
+
+def shares(length: int, size: int, stride: int) -> list[tuple[int, int, int]]:
+    """(offset, first, end) of each of `starts`, where first..end-1 is the share of `length` that it is the nearest to.
+
+    Overlaps are cut in their middle, so that the shares follow one another without gaps.
+
+    >>> shares(11, size=4, stride=3)
+    [(0, 0, 3), (3, 3, 6), (6, 6, 8), (7, 8, 11)]
+    """
+    offsets = starts(length, size, stride)
+    edges = [0, *((a + size + b) // 2 for a, b in pairwise(offsets)), length]
+    return [(offset, first, end) for offset, (first, end) in zip(offsets, pairwise(edges), strict=True)]
 
 
 def windows(height: int, width: int, size: int, stride: int, region: Window | None = None) -> Iterator[Window]:

@@ -113,6 +113,15 @@ def read_tags(path: Path) -> dict[str, str]:
         return {}
 
 
+def size_of(path: str | Path) -> tuple[int, int]:
+    """Rows and columns of a raster, (0, 0) when it cannot be opened."""
+    try:
+        with open_dataset(path) as ds:
+            return int(ds.height), int(ds.width)
+    except RasterError:
+        return 0, 0
+
+
 def _describe(path: str, ds: Any) -> MaskFile:
     if ds.count != 1:
         raise RasterError(f"{path}: {ds.count} bands, need a mask of one band (e.g. gdal_translate -b 1)")

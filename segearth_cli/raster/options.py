@@ -40,6 +40,20 @@ def parse_stretch(rule: str) -> tuple[tuple[float, float], tuple[float, float] |
     return (pair, None) if percent else ((2.0, 98.0), pair)
 
 
+def parse_sides(text: str, flag: str = "--tile") -> tuple[int, ...]:
+    """Width and height in pixels from `1280x1080` or `512`; () for `none`. Raises UsageError for anything else.
+
+    >>> parse_sides("1280x1080"), parse_sides("512"), parse_sides("none")
+    ((1280, 1080), (512, 512), ())
+    """
+    if text.strip().casefold() == NO_VALUE:
+        return ()
+    parts = text.casefold().replace("×", "x").split("x")
+    if len(parts) > 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise UsageError(f"{flag} {text}: need WIDTHxHEIGHT in pixels such as 1280x1080, one number, or none")
+    return int(parts[0]), int(parts[-1])
+
+
 NO_VALUE = "none"
 
 

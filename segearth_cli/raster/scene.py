@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,8 @@ class Scene:
     """Whether any of its files is read over the network."""
     notices: tuple[str, ...]
     """Lines the user should see."""
+    within: tuple[Scene, Window] | None = None
+    """The scene that this one is a window of; None for a scene of its own."""
     _local: threading.local = field(default_factory=threading.local, repr=False, compare=False)
 
     @property
@@ -124,6 +126,14 @@ class Scene:
         some = weight > SOME_DATA
         return Chip(self._to_rgb(sums / np.where(some, weight, 1), some), some)
 
+    def part(self, window: Window) -> Scene:
+        """A window of this scene as a scene, drawn with the same stretch; what of it lies beyond is black data.
+
+        It knows its pixels and its size, not its place on the ground.
+        """
+        height, width = window.height, window.width
+        return replace(self, height=height, width=width, within=(self, window), overviews=(), sparse=False, notices=())
+
     def hole(self, window: Window) -> bool:
         """Whether a window of the scene's own grid was never written (sparse GeoTIFF), so that no pixel is data."""
         return self.sparse and self._is_hole(window)
@@ -163,6 +173,8 @@ class Scene:
 
     def values(self, window: Window, level: int | None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Raw values (bands, H, W), palettes expanded, and where these samples are data, (bands, H, W)."""
+        if self.within is not None:
+            return _values_of_part(*self.within, window)
         if level is None and self.hole(window):
             shape = (3 if self.palette is not None else len(self.bands)), window.height, window.width
             return np.zeros(shape, self.dtype), np.zeros(shape, bool)
@@ -237,3 +249,17 @@ class Scene:
         if self.inverted:
             values = 255 - values
         return np.ascontiguousarray(np.broadcast_to(values, (3, *values.shape[1:])))
+
+
+def _values_of_part(whole: Scene, part: Window, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Raw values of a window of a part, 0 and data beyond the whole scene, and where they are data."""
+    row, col = part.row + window.row, part.col + window.col
+    bottom, right = min(row + window.height, whole.height), min(col + window.width, whole.width)
+    if row >= whole.height or col >= whole.width:
+        shape = (3 if whole.palette is not None else len(whole.bands)), window.height, window.width
+        return np.zeros(shape, "uint8" if whole.palette is not None else whole.dtype), np.ones(shape, bool)
+    values, samples = whole.values(Window(row, col, bottom - row, right - col), None)
+    beyond = (0, 0), (0, row + window.height - bottom), (0, col + window.width - right)
+    if not any(sum(side) for side in beyond):
+        return values, samples
+    return np.pad(values, beyond), np.pad(samples, beyond, constant_values=True)

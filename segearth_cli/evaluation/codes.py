@@ -1,0 +1,201 @@
+"""Labels read as classes: what a code, a colour or a grey value means, and which pixels carry one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import RasterioError
+
+from segearth_cli.classes import NODATA, ClassSet
+from segearth_cli.errors import ClassesError, RasterError
+from segearth_cli.presets import COLOUR
+from segearth_cli.raster import Window, environment, open_dataset, reads_network
+
+IGNORED, UNKNOWN, UNFILLED = -1, -2, -3  # in place of a class code; the last is a label's own nodata value
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCodes:
+    """How the codes of labels become class codes.
+
+    The code of a pixel in a label of three bands is COLOUR + 0xRRGGBB.
+    """
+
+    mapping: Mapping[int, int] = field(default_factory=dict)
+    """Label code -> class code; wins over all else."""
+    ignored: frozenset[int] = frozenset({NODATA})
+    """Label codes left out."""
+    offset: int = 0
+    """Added to every code that neither names, unless `mapping` gives the resulting class to another code."""
+    threshold: int | None = None
+    """Grey values from this one on are class 1, those below class 0, whatever else is said; None = values are codes."""
+    other: int | None = None
+    """What colours are that `mapping` lacks: a class or IGNORED; None = they are unknown."""
+
+    def target(self, code: int, classes: int, nodata: int | None = None) -> int:
+        """The class of a label code, IGNORED, UNFILLED or UNKNOWN.
+
+        nodata: the code that the label's file says to be no data. It is so only where nothing names a class for it:
+        many tools write 0 there, which is a class as often as not.
+        """
+        if self.threshold is not None:
+            return int(code >= self.threshold)
+        if code in self.mapping:
+            return self.mapping[code]
+        if code in self.ignored:
+            return IGNORED
+        target = code + self.offset
+        if 0 <= target < classes and target not in self.mapping.values():
+            return target
+        if self.other is not None and code >= COLOUR:
+            return self.other
+        return UNFILLED if code == nodata else UNKNOWN
+
+
+def read_label(
+    path: str, classes: ClassSet, meaning: LabelCodes
+) -> tuple[NDArray[np.int16], dict[tuple[int, int], int]]:
+    """Class of each pixel of a label or below 0, (H, W), and pixels by code and what it means.
+
+    Every pixel counts, whatever masks and alpha bands say, as in the authors' converters. Raises RasterError for a
+    file that is no label, ClassesError for a code that is no class.
+    """
+    try:
+        with open_dataset(path) as label, environment(remote=reads_network(label)):
+            check_label(label)
+            whole = Window(0, 0, label.height, label.width)
+            codes, valid = codes_of(label, whole, grey=meaning.threshold is not None)
+            return wanted_classes(codes, np.ones_like(valid), classes, meaning, nodata_code(label), path)
+    except RasterioError as e:
+        raise RasterError(f"{path}: cannot be read ({e})") from e
+
+
+def brightest(path: str) -> int:
+    """The greatest grey value of a label. Raises RasterError where it cannot be read."""
+    try:
+        with open_dataset(path) as label, environment(remote=reads_network(label)):
+            check_label(label)
+            return max(int(codes_of(label, window, grey=True)[0].max()) for window in bands(label, 1 << 22))
+    except RasterioError as e:
+        raise RasterError(f"{path}: cannot be read ({e})") from e
+
+
+def codes_of(
+    label: rasterio.DatasetReader, window: Window, *, grey: bool
+) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
+    """Label codes and where the label has pixels; three bands are one code, COLOUR + 0xRRGGBB, or one grey value."""
+    valid = unmasked(label, window)
+    if grey:
+        return _grey(label, window), valid
+    colours = len([c for c in label.colorinterp if c != ColorInterp.alpha]) >= 3
+    if not colours:
+        return label.read(1, window=window.to_rasterio()), valid
+    red, green, blue = label.read((1, 2, 3), window=window.to_rasterio()).astype(np.int32)
+    return COLOUR | red << 16 | green << 8 | blue, valid
+
+
+def _grey(label: rasterio.DatasetReader, window: Window) -> NDArray[np.integer]:
+    """Grey values (H, W); of colours, also of a palette, their luma (BT.601) as OpenCV rounds it."""
+    box = window.to_rasterio()
+    if label.count >= 3:
+        red, green, blue = label.read((1, 2, 3), window=box).astype(np.int64)
+        return _luma(red, green, blue)
+    codes: NDArray[np.integer] = label.read(1, window=box)
+    if label.colorinterp[0] != ColorInterp.palette:
+        return codes
+    table = np.zeros((int(np.iinfo(codes.dtype).max) + 1, 3), np.int64)
+    for code, colour in label.colormap(1).items():
+        table[code] = colour[:3]
+    values: NDArray[np.integer] = _luma(*table.T)[codes]
+    return values
+
+
+def _luma(red: NDArray[np.int64], green: NDArray[np.int64], blue: NDArray[np.int64]) -> NDArray[np.int64]:
+    return (9798 * red + 19235 * green + 3735 * blue + (1 << 14)) >> 15
+
+
+def unmasked(dataset: rasterio.DatasetReader, window: Window) -> NDArray[np.bool_]:
+    """Where a raster has pixels by its mask band or alpha; a nodata value is a code like any other here."""
+    if MaskFlags.per_dataset not in dataset.mask_flag_enums[0]:
+        return np.ones((window.height, window.width), bool)
+    return np.asarray(dataset.read_masks(1, window=window.to_rasterio()) > 0)
+
+
+def nodata_code(label: rasterio.DatasetReader) -> int | None:
+    """The code that a label's nodata value stands for, None without one that a pixel can have."""
+    value = label.nodata
+    if value is None or not np.isfinite(value) or value != int(value):
+        return None
+    code = int(value)
+    return COLOUR | code << 16 | code << 8 | code if label.count >= 3 and 0 <= code < 256 else code
+
+
+def wanted_classes(
+    codes: NDArray[np.integer],
+    valid: NDArray[np.bool_],
+    classes: ClassSet,
+    meaning: LabelCodes,
+    nodata: int | None,
+    label: str,
+) -> tuple[NDArray[np.int16], dict[tuple[int, int], int]]:
+    """Class of each label pixel or below 0, and pixels by code and what it means."""
+    if codes.dtype == np.uint8:
+        every = np.bincount(codes[valid], minlength=256)
+        values = np.flatnonzero(every)
+        pixels = every[values]
+    else:
+        values, pixels = np.unique(codes[valid], return_counts=True)
+    targets = np.array([meaning.target(int(value), len(classes), nodata) for value in values], np.int16)
+    if unknown := [int(value) for value in values[targets == UNKNOWN]]:
+        raise ClassesError(_unknown_line(label, unknown, classes))
+    if codes.dtype == np.uint8:
+        table = np.full(256, IGNORED, np.int16)
+        table[values] = targets
+        wanted = table[codes]
+    else:
+        places = np.searchsorted(values, codes).clip(max=max(len(values) - 1, 0))
+        wanted = targets[places] if len(values) else np.full(codes.shape, IGNORED, np.int16)
+    wanted[~valid] = IGNORED
+    seen = zip(map(int, values), map(int, targets), strict=True)
+    return wanted, dict(zip(seen, map(int, pixels), strict=True))
+
+
+def code_text(code: int) -> str:
+    """A label code as the options take it: a number, or a colour in quotes.
+
+    >>> code_text(7), code_text(COLOUR | 0xFF00FF)
+    ('7', "'#ff00ff'")
+    """
+    return f"'#{code - COLOUR:06x}'" if code >= COLOUR else str(code)
+
+
+def _unknown_line(label: str, codes: Sequence[int], classes: ClassSet) -> str:
+    shown = [code_text(code) for code in codes[:6]]
+    more = f" and {len(codes) - 6} more" if len(codes) > 6 else ""
+    return (
+        f"{label}: label code {', '.join(shown)}{more} is none of the {len(classes)} classes "
+        f"(0-{len(classes) - 1}); leave it out with --ignore {shown[0]}, "
+        f"or name its class with --map, e.g. --map {shown[0]}=0, or with --label-offset"
+    )
+
+
+def check_label(label: rasterio.DatasetReader) -> None:
+    """Raises RasterError for a raster that holds neither codes nor colours."""
+    if label.count > 4:
+        raise RasterError(f"{label.name}: {label.count} bands; a label has one of codes or three of colours")
+    if label.count >= 3 and label.dtypes[0] != "uint8":
+        raise RasterError(f"{label.name}: colours of {label.dtypes[0]}; a label with three bands has uint8")
+    if label.count < 3 and not np.issubdtype(label.dtypes[0], np.integer):
+        raise RasterError(f"{label.name}: {label.dtypes[0]} values; a label has whole-number codes")
+
+
+def bands(mask: rasterio.DatasetReader, pixels: int) -> Iterator[Window]:
+    """Full-width windows of at most `pixels` pixels (one row at least): the reading order of every format."""
+    rows = max(1, pixels // mask.width)
+    for row in range(0, mask.height, rows):
+        yield Window(row, 0, min(rows, mask.height - row), mask.width)

@@ -1,0 +1,72 @@
+"""Scenes cut into tiles, each segmented as a scene of its own; the mask takes each pixel from the tile nearest to it.
+
+Published settings shrink images of a known size: large scenes are cut before, so that they are seen at their scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from itertools import groupby
+
+import numpy as np
+
+from segearth_cli.prediction.decision import Decider
+from segearth_cli.prediction.plan import Plan, Tile
+from segearth_cli.prediction.schedule import Model, Work
+from segearth_cli.prediction.segment import segmented_rows
+from segearth_cli.raster import Rows, Scene, Window
+
+
+def finished_rows(
+    scene: Scene, plan: Plan, model: Model, queries: int, decide: Decider, work: Work, region: Window
+) -> Generator[Rows, None, None]:
+    """The finished rows of a region of the output grid, from top to bottom, whether the scene is cut into tiles or not.
+
+    With tiles, memory holds the rows of one row of tiles.
+    """
+    if plan.tile is None:
+        yield from segmented_rows(scene, plan, model, queries, decide, work, region)
+        return
+    for _, band in groupby(plan.tiles(region), key=lambda tile: tile.share.row):
+        parts: list[list[Rows]] = []
+        for tile in band:
+            inner = tile.share.intersection(region)
+            if inner is not None:
+                parts.append(list(of_tile(scene, plan, tile, model, queries, decide, work, inner)))
+        yield _beside([_stacked(rows) for rows in parts])
+
+
+def of_tile(
+    scene: Scene, plan: Plan, tile: Tile, model: Model, queries: int, decide: Decider, work: Work, region: Window
+) -> Iterator[Rows]:
+    """The finished rows of a region of the scene's grid, as one tile that holds it gives them."""
+    row, col = tile.window.row, tile.window.col
+    within = region.seen_from(row, col)
+    with closing(
+        segmented_rows(scene.part(tile.window), plan.of_tile, model, queries, decide, work, within)
+    ) as finished:
+        for rows in finished:
+            yield Rows(rows.window.seen_from(-row, -col), rows.codes, rows.confidence, rows.scores)
+
+
+def _stacked(parts: list[Rows]) -> Rows:
+    """Rows of one width as one."""
+    return _joined(parts, axis=-2)
+
+
+def _beside(parts: list[Rows]) -> Rows:
+    """Rows of one height as one, from left to right."""
+    return _joined(parts, axis=-1)
+
+
+def _joined(parts: list[Rows], axis: int) -> Rows:
+    first, last = parts[0].window, parts[-1].window
+    window = Window(first.row, first.col, last.bottom - first.row, last.right - first.col)
+    scores = [part.scores for part in parts if part.scores is not None]
+    return Rows(
+        window,
+        np.concatenate([part.codes for part in parts], axis=axis),
+        np.concatenate([part.confidence for part in parts], axis=axis),
+        np.concatenate(scores, axis=axis) if scores else None,
+    )

@@ -1,32 +1,25 @@
 """The one place that writes: files appear whole or not at all, with their side files, and outlive a crash.
 
 All of the package makes, replaces and removes files through here; drivers write to a temporary name given by
-`replacing`. What may be written at all is decided before work starts, in `gate`. Also: the cache folder, and hashes of
-files.
+`replacing`. What may be written at all is decided before work starts, in `gate`.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import platform
 import re
 import secrets
-import tempfile
-import time
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
+from segearth_cli.disk import FULL, sync, sync_folder, telling
 from segearth_cli.errors import SegEarthError
-
-_LARGE = 1 << 26  # bytes
-_SETTLED = 5.0  # seconds; a younger file could change again within its clock's tick
-
 
 # What belongs to a file beside it: after its whole name, and in place of its suffix. GDAL, SQLite and QGIS read these
 # whoever wrote them, so a file that is replaced alone would be read with the side files of its forerunner.
@@ -40,8 +33,6 @@ _STYLED = frozenset({".geojson", ".fgb", ".parquet"})
 _STYLED_RASTERS = frozenset({".tif", ".tiff", ".vrt"})
 _KEPT = 40  # characters of a name that its temporary ones begin with; file systems allow 255 bytes
 _OURS = re.compile(r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{6}\.(part|old|commit)", re.DOTALL)
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
-_NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM})  # said of folders
 
 
 def side_files(path: Path) -> list[Path]:
@@ -82,9 +73,9 @@ def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
     try:
         for one in sets:
             one.check()
-        with _told(paths[0], _FULL):
+        with telling(paths[0], FULL):
             yield [one.temporary for one in sets]
-        with _told(paths[0]):
+        with telling(paths[0]):
             _commit(sets)
     finally:
         for one in sets:
@@ -116,17 +107,17 @@ def create_text(path: Path, text: str) -> bool:
     one = _DataSet.at(path)
     try:
         one.check()
-        with _told(path):
+        with telling(path):
             with one.temporary.open("wb") as f:
                 f.write(text.encode())
-            _sync(one.temporary)
+            sync(one.temporary)
             try:
                 os.link(one.temporary, path)
             except FileExistsError:
                 return False
             except OSError:  # a file system without hard links
                 os.replace(one.temporary, path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     finally:
         one.clean()
     return True
@@ -144,9 +135,9 @@ def growing(path: Path, *, resumed: bool) -> BinaryIO:
 
 def move(source: Path, target: Path) -> None:
     """Gives a whole file its name, in place of what had it before."""
-    _sync(source)
+    sync(source)
     os.replace(source, target)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def remove(path: Path) -> None:
@@ -295,7 +286,7 @@ def _commit(sets: Sequence[_DataSet]) -> None:
     try:
         for one in sets:
             for path in [one.temporary, *(new for new, _ in one.made())]:
-                _sync(path)
+                sync(path)
         for marker in markers:
             marker.touch()
         for one in sets:
@@ -310,7 +301,7 @@ def _commit(sets: Sequence[_DataSet]) -> None:
         raise
     try:
         for folder in {one.target.parent for one in sets}:
-            _sync_folder(folder)
+            sync_folder(folder)
     finally:
         _remove_all([*markers, *(source for source, place in undo if place is not None)])
 
@@ -342,35 +333,6 @@ def _remove_all(paths: Iterable[Path]) -> None:
             remove(path)
 
 
-def _sync(path: Path) -> None:
-    """Waits until a file is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Waits until the names in a folder are on the disk, where its file system can do that."""
-    try:
-        _sync(folder)
-    except OSError as e:
-        if e.errno not in _NO_SYNC:
-            raise
-
-
-@contextmanager
-def _told(path: Path, only: Container[int] | None = None) -> Iterator[None]:
-    """Turns what the system says when a file cannot be written into an error line."""
-    try:
-        yield
-    except OSError as e:
-        if isinstance(e, SegEarthError) or (only is not None and e.errno not in only):
-            raise
-        raise SegEarthError(f"{path}: cannot write: {e.strerror or e}") from e
-
-
 def make_folders(folders: Iterable[Path]) -> None:
     """Make the folders that are missing. Raises SegEarthError when one cannot be made."""
     for folder in folders:
@@ -378,42 +340,3 @@ def make_folders(folders: Iterable[Path]) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
             raise SegEarthError(f"{folder}: cannot make the folder: {e.strerror}") from e
-
-
-def cache_dir() -> Path:
-    """The folder for what can be fetched or computed again: $SEGEARTH_CACHE, else `segearth` in the XDG cache.
-
-    One in the folder for temporary files, for a user without a home.
-    """
-    if own := os.environ.get("SEGEARTH_CACHE"):
-        return Path(own).expanduser()
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "segearth"
-    except RuntimeError:  # no HOME, and a user without an entry in passwd
-        return Path(tempfile.gettempdir()) / f"segearth-{os.getuid()}"
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's content as hexadecimal text.
-
-    That of a large file is kept in the cache folder, for as long as nothing touches the file.
-    """
-    seen = path.stat()
-    kept = _kept_hash(path, seen) if seen.st_size >= _LARGE else None
-    with suppress(OSError, ValueError):
-        if kept and len(known := kept.read_text(encoding="ascii")) == 64:
-            return known
-    with path.open("rb") as f:
-        digest = hashlib.sha256()
-        while chunk := f.read(1 << 20):
-            digest.update(chunk)
-    if kept and time.time() - seen.st_mtime > _SETTLED:
-        with suppress(OSError, SegEarthError):
-            make_folders([kept.parent])
-            write_text(kept, digest.hexdigest())
-    return digest.hexdigest()
-
-
-def _kept_hash(path: Path, seen: os.stat_result) -> Path:
-    identity = f"{path.resolve()}\n{seen.st_ino} {seen.st_size} {seen.st_mtime_ns} {seen.st_ctime_ns}"
-    return cache_dir() / "sha256" / hashlib.sha256(identity.encode()).hexdigest()[:32]

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from segearth_cli import files
+from segearth_cli import cache, files
 from segearth_cli.errors import SegEarthError
 
 
@@ -60,7 +60,7 @@ def test_a_folder_that_is_absent_or_locked_is_told(tmp_path):
 def test_the_hash_is_that_of_the_content(tmp_path):
     content = os.urandom((1 << 20) + 7)
     (tmp_path / "f").write_bytes(content)
-    assert files.sha256(tmp_path / "f") == hashlib.sha256(content).hexdigest()
+    assert cache.sha256(tmp_path / "f") == hashlib.sha256(content).hexdigest()
 
 
 def test_a_link_stays_and_its_target_is_replaced(tmp_path):

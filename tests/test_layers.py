@@ -22,9 +22,10 @@ ORDER = (
     "weights",
     "model",
     "raster",
-    "presets faces gate",
+    "presets faces gate cache",
     "styles",
     "classes console files options",
+    "disk",
     "errors __init__",
     "version",
 )

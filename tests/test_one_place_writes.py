@@ -29,6 +29,7 @@ NAMED = {
     "raster/array_file.py write_array": ({"rasterio.open"}, "an array as a scene, in a temporary folder"),
     "api.py Mask.save": ({"shutil.copyfile"}, "to a temporary name"),
     "api.py predict": ({"shutil.rmtree"}, "the temporary folder of a mask"),
+    "disk.py sync": ({"os.open"}, "a handle to wait for the disk with, opened to read"),
     "jobs/lock.py _lock": ({"os.open"}, "a lock is an empty file"),
     "cli.py _forget_stdout": ({"os.open"}, "stdout led to nowhere"),
     "cli.py _open_streams": ({"os.open", "open"}, "streams that were closed"),

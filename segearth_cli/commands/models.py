@@ -51,7 +51,7 @@ def models(**given: Any) -> None:
     """List the models and upsamplers that have a name, and which of them are on this machine."""
     rows = _rows()
     if build(ListOptions, given).as_json:
-        from segearth_cli.files import sha256
+        from segearth_cli.cache import sha256
 
         hashes = [sha256(Path(row["path"])) if row["here"] else None for row in rows]
         answer(json.dumps([row | {"sha256": digest} for row, digest in zip(rows, hashes, strict=True)], indent=1))
@@ -117,7 +117,7 @@ class _Bytes(ExitStack):
 
 
 def _rows() -> list[dict[str, Any]]:
-    from segearth_cli.files import cache_dir
+    from segearth_cli.cache import cache_dir
     from segearth_cli.weights import CONFIG, MINI, here, kept, weight_file
 
     mini = weight_file(MINI) if (MINI / CONFIG).is_file() else None

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from segearth_cli.cache import sha256
 from segearth_cli.classes import ClassSet, from_tag, to_tag
 from segearth_cli.console import without_secrets
 from segearth_cli.errors import RunError, SegEarthError
-from segearth_cli.files import create_text, make_folders, recover, recover_all, sha256, write_text
+from segearth_cli.files import create_text, make_folders, recover, recover_all, write_text
 from segearth_cli.jobs import typed
 from segearth_cli.jobs.documents import FORMAT, Record, Run, SceneFile, differences
 from segearth_cli.jobs.lock import claim

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from segearth_cli.cache import cache_dir
 from segearth_cli.classes import ClassSet
 from segearth_cli.console import untold
-from segearth_cli.files import cache_dir
 from segearth_cli.model import Encoder, Fused, Segmenter, pick_device, pick_precision, slow_precision
 from segearth_cli.weights.load import load_clip, load_upsampler
 from segearth_cli.weights.options import ModelOptions

@@ -11,8 +11,9 @@ from hashlib import sha1
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from segearth_cli.cache import sha256
 from segearth_cli.errors import SegEarthError, UsageError, WeightsError
-from segearth_cli.files import growing, make_folders, move, remove, sha256, write_text
+from segearth_cli.files import growing, make_folders, move, remove, write_text
 from segearth_cli.weights.catalogue import CATALOGUE, PUBLISHED, CatalogueEntry, key
 from segearth_cli.weights.http import Patience, Report, discard, fetch
 from segearth_cli.weights.load import load_checkpoint, load_clip, load_upsampler

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segearth_cli.cache import cache_dir, sha256
 from segearth_cli.errors import SegEarthError, UsageError, WeightsError, nearest
-from segearth_cli.files import cache_dir, sha256
 from segearth_cli.weights.catalogue import AUTHORS, CATALOGUE, PUBLISHED, CatalogueEntry
 from segearth_cli.weights.openclip import HUB_NAMES, architecture_config, check_tower, model_config, read_json
 

@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from segearth_cli.cache import sha256
 from segearth_cli.errors import WeightsError
-from segearth_cli.files import sha256
 
 _RANDOM = {"normal_", "uniform_", "trunc_normal_", "xavier_uniform_", "kaiming_uniform_"}
 

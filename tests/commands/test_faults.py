@@ -62,7 +62,7 @@ def test_a_reader_that_leaves_is_no_error(shell):
 
 def test_a_user_without_a_home_has_a_cache(shell):
     script = "import os, pwd; pwd.getpwuid = lambda _: (_ for _ in ()).throw(KeyError()); "
-    script += "from segearth_cli import files; print(files.cache_dir())"
+    script += "from segearth_cli import cache; print(cache.cache_dir())"
     code, out, err = shell(
         f"{sys.executable} -c '{script}'", HOME=None, SEGEARTH_CACHE=None, XDG_CACHE_HOME=None, TMPDIR="/tmp"
     )

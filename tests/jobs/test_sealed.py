@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import rasterio
 
-from segearth_cli.files import replacing, sha256
+from segearth_cli.cache import sha256
+from segearth_cli.files import replacing
 from segearth_cli.jobs.run_folder import open_ledger
 
 

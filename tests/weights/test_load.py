@@ -15,8 +15,8 @@ import torch
 from conftest import SHARED
 from safetensors.torch import load_file, save_file
 
+from segearth_cli.cache import sha256
 from segearth_cli.errors import SegEarthError, UsageError, WeightsError
-from segearth_cli.files import sha256
 from segearth_cli.weights import locate as sources
 from segearth_cli.weights.load import load_clip, load_upsampler, save_upsampler
 from segearth_cli.weights.locate import choose, find, image_facts

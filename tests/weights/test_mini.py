@@ -7,7 +7,7 @@ import open_clip
 import pytest
 import torch
 
-from segearth_cli.files import sha256
+from segearth_cli.cache import sha256
 from segearth_cli.model.phrases import embed_phrases
 from segearth_cli.weights.load import load_clip, load_upsampler
 from segearth_cli.weights.locate import MINI, choose, image_facts

@@ -14,9 +14,9 @@ from segearth_cli.commands.results import show
 from segearth_cli.errors import UsageError
 from segearth_cli.jobs import Outcome, SceneEntry, read_manifest, summary_lines, write_summary
 from segearth_cli.options import build, option, validate
+from segearth_cli.raster import BLOCK
 
 Engine = Literal["local", "dask"]
-BLOCK = 512  # pixels of a mask's blocks (raster.BLOCK, which would bring rasterio into --help)
 
 if TYPE_CHECKING:
     from segearth_cli.jobs import Job, Session, Shard, Share

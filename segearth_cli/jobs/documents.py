@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from segearth_cli.jobs import typed
-from segearth_cli.prediction import Measured
-from segearth_cli.raster import Window
+from segearth_cli.prediction import FACT_OPTIONS, FACT_TYPES, Measured
+from segearth_cli.raster import BLOCK, Window
 
 FORMAT = 2
 Kind = Literal["mask", "confidence", "scores"]
@@ -53,8 +53,13 @@ class Run:
     """SHA-256 of all of it, but of the scene's path."""
 
     def __post_init__(self) -> None:
-        if self.shard_size < 1:
-            raise typed.Unfit("shard_size", str(self.shard_size), "a number of pixels from 1")
+        if self.shard_size < BLOCK or self.shard_size % BLOCK:
+            raise typed.Unfit("shard_size", str(self.shard_size), f"a multiple of {BLOCK} px")
+        for name, value in self.facts.items():
+            if name in FACT_OPTIONS:
+                typed.chosen(FACT_OPTIONS[name], value, f"facts.{name}")
+            elif name in FACT_TYPES:
+                typed.fitted(FACT_TYPES[name], value, f"facts.{name}")
         if "mask" not in self.outputs:
             raise typed.Unfit("outputs", ", ".join(self.outputs) or "nothing", "a list with mask in it")
 

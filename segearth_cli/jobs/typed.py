@@ -9,6 +9,9 @@ import types
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from segearth_cli.errors import UsageError
+from segearth_cli.options import Option, taken
+
 T = TypeVar("T")
 
 _PLAIN = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
@@ -28,7 +31,7 @@ def parse(kind: type[T], text: str) -> T:
         values = json.loads(text, parse_constant=_no_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    value: T = _typed(kind, values, "")
+    value: T = fitted(kind, values, "")
     return value
 
 
@@ -56,8 +59,8 @@ def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is no JSON")
 
 
-def _typed(kind: Any, value: Any, key: str) -> Any:
-    """A value as JSON gives it, as one of the type `kind`."""
+def fitted(kind: Any, value: Any, key: str) -> Any:
+    """A value as JSON gives it, as one of the type `kind`. Raises Unfit, with the key that holds it."""
     if kind is Any:
         return value
     if dataclasses.is_dataclass(kind):
@@ -66,7 +69,7 @@ def _typed(kind: Any, value: Any, key: str) -> Any:
     if origin in (Union, types.UnionType):
         for option in options:
             try:
-                return _typed(option, value, key)
+                return fitted(option, value, key)
             except Unfit:
                 continue
     elif origin is Literal:
@@ -75,7 +78,7 @@ def _typed(kind: Any, value: Any, key: str) -> Any:
     elif origin in (tuple, list) or hasattr(kind, "_fields"):
         return _sequence(kind, value, key)
     elif isinstance(value, dict) and (origin is not None and issubclass(origin, Mapping)):
-        return {name: _typed(options[1], item, f"{key}.{name}" if key else name) for name, item in value.items()}
+        return {name: fitted(options[1], item, f"{key}.{name}" if key else name) for name, item in value.items()}
     elif kind is float and isinstance(value, str) and value in _NO_NUMBERS:
         return _NO_NUMBERS[value]
     elif kind in _PLAIN and type(value) in ((int, float) if kind is float else (kind,)):
@@ -94,7 +97,7 @@ def _object(kind: Any, value: Any, key: str) -> Any:
             raise Unfit(place + name, "is missing", _accepted(hints[name]))
     if unknown := [name for name in value if name not in names]:
         raise Unfit(place + unknown[0], "is no key that is known", f"one of {', '.join(names)}")
-    return kind(**{name: _typed(hints[name], value[name], place + name) for name in names})
+    return kind(**{name: fitted(hints[name], value[name], place + name) for name in names})
 
 
 def _sequence(kind: Any, value: Any, key: str) -> Any:
@@ -104,7 +107,7 @@ def _sequence(kind: Any, value: Any, key: str) -> Any:
         if not names and len(items) == 2 and items[1] is Ellipsis:
             items = [items[0]] * len(value)
         if len(items) == len(value):
-            found = [_typed(item, part, f"{key}[{i}]") for i, (item, part) in enumerate(zip(items, value, strict=True))]
+            found = [fitted(item, part, f"{key}[{i}]") for i, (item, part) in enumerate(zip(items, value, strict=True))]
             return kind(*found) if names else tuple(found)
     raise Unfit(key, _shown(value), _accepted(kind))
 
@@ -124,6 +127,14 @@ def _accepted(kind: Any) -> str:
         many = len(options) == 2 and options[1] is Ellipsis
         return f"a list of {_accepted(options[0])}" if many else f"a list of {len(options)} values"
     return "an object"
+
+
+def chosen(told: Option, value: Any, key: str) -> Any:
+    """A value as the field of an option holds it. Raises Unfit where the option does not accept it."""
+    try:
+        return taken(told, value)
+    except UsageError:
+        raise Unfit(key, _shown(value), told.accepted) from None
 
 
 def _shown(value: Any) -> str:

@@ -11,6 +11,7 @@ from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
     from segearth_cli.prediction.decision import Decider, Decision
+    from segearth_cli.prediction.facts import FACT_OPTIONS, FACT_TYPES
     from segearth_cli.prediction.options import ClassOptions, PredictOptions, RunOptions
     from segearth_cli.prediction.plan import KEPT_BYTES, Plan, estimate, make_plan
     from segearth_cli.prediction.provenance import run_tags
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADVISED",
+    "FACT_OPTIONS",
+    "FACT_TYPES",
     "KEPT_BYTES",
     "ClassOptions",
     "Decider",
@@ -71,6 +74,7 @@ __getattr__ = lazy_face(
     __name__,
     {
         "decision": "Decider Decision",
+        "facts": "FACT_OPTIONS FACT_TYPES",
         "options": "ClassOptions PredictOptions RunOptions",
         "plan": "KEPT_BYTES Plan estimate make_plan",
         "provenance": "run_tags",

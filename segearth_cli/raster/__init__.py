@@ -32,10 +32,10 @@ if TYPE_CHECKING:
         read_tags,
         size_of,
     )
-    from segearth_cli.raster.mask_writer import BLOCK, Rows, label, layouts, writing
+    from segearth_cli.raster.mask_writer import Rows, label, layouts, writing
     from segearth_cli.raster.open import open_scene
     from segearth_cli.raster.options import Blend, PixelOptions, ReadOptions, parse_bands, parse_sides, parse_stretch
-    from segearth_cli.raster.outputs import Outputs
+    from segearth_cli.raster.outputs import BLOCK, Outputs
     from segearth_cli.raster.paths import SUFFIXES, UNTRUSTED, exists, local_folder, local_path, rasters_below, stem
     from segearth_cli.raster.remote import is_remote
     from segearth_cli.raster.scene import Chip, Scene
@@ -122,10 +122,10 @@ __getattr__ = lazy_face(
         "ground": "Ground densified",
         "inspection": "Inspection inspect_scene",
         "mask_reader": "MaskFile Recoding is_result mask_strips read_mask read_tags size_of",
-        "mask_writer": "BLOCK Rows label layouts writing",
+        "mask_writer": "Rows label layouts writing",
         "open": "open_scene",
         "options": "Blend PixelOptions ReadOptions parse_bands parse_sides parse_stretch",
-        "outputs": "Outputs",
+        "outputs": "BLOCK Outputs",
         "paths": "SUFFIXES UNTRUSTED exists local_folder local_path rasters_below stem",
         "remote": "is_remote",
         "scene": "Chip Scene",

@@ -21,10 +21,9 @@ from segearth_cli.files import replacing_all
 from segearth_cli.raster.datasets import collecting, quietly
 from segearth_cli.raster.georeference import Georeferenced, region_georeference
 from segearth_cli.raster.grid import Window
-from segearth_cli.raster.outputs import Outputs
+from segearth_cli.raster.outputs import BLOCK, Outputs
 from segearth_cli.raster.side_file import write_side_files
 
-BLOCK = 512  # pixels of a side of the blocks of a file; rows are written in whole blocks, each one once
 OVERVIEW_BELOW = 512  # overviews are added until the smallest is below this
 
 

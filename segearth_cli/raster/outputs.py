@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+BLOCK = 512  # pixels of a side of the blocks of a file; rows are written in whole blocks, each one once
+
 
 @dataclass(frozen=True, slots=True)
 class Outputs:

@@ -2,7 +2,8 @@
 
 `python -m benchmarks.accuracy --model mini`. Sets come from ../shared/labelled; odd-indexed files of each set are held
 out (nothing was chosen on them), even-indexed ones are for development (`--half dev`); of these, `mini` has not seen
-those of `--half chosen-on`.
+those of `--half chosen-on`. `--folder ../shared/train/labelled --long-side 0 --name accuracy_unseen` takes the two sets
+that `mini` never saw, at their own scale.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, get_args
 import numpy as np
 import rasterio
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks import report
@@ -80,6 +82,19 @@ def stitched(path: Path, model: Model, assembled: Assembled, options: PredictOpt
     return torch.cat(keep.rows, dim=1)
 
 
+def interval(each: list[metrics.Confusion]) -> list[float]:
+    """95 % interval of a set's score, in per cent: its images drawn again, with replacement, 1,000 times."""
+    counts = np.stack([one.counts for one in each])
+    draws = np.random.default_rng(0).integers(0, len(each), (1000, len(each)))
+    scores = [score(metrics.Confusion(counts[drawn].sum(axis=0))) for drawn in draws]
+    return [round(float(v), 1) for v in np.nanpercentile(scores, [2.5, 97.5])]
+
+
+def score(total: metrics.Confusion) -> float:
+    """In per cent: mIoU, for background and one class the IoU of that class."""
+    return 100 * float(total.iou[1] if len(total.iou) == 2 else total.mean_iou)
+
+
 def confusion(codes: np.ndarray, label: np.ndarray, classes: int) -> metrics.Confusion:
     """Label against prediction, 255 ignored."""
     known = label < classes
@@ -89,15 +104,17 @@ def confusion(codes: np.ndarray, label: np.ndarray, classes: int) -> metrics.Con
     return metrics.Confusion(counts.reshape(classes, classes + 1))
 
 
-def variants(arguments: argparse.Namespace, classes: ClassSet, files: list[Path]) -> Iterator[tuple[str, Any]]:
-    """Name and confusion of each variant over the files of one set."""
+def variants(
+    arguments: argparse.Namespace, classes: ClassSet, files: list[Path]
+) -> Iterator[tuple[str, list[metrics.Confusion]]]:
+    """Name and confusions, one a file, of each variant over the files of one set."""
     choice = choose(arguments.model, arguments.upsampler)
-    options = PredictOptions(long_side=arguments.long_side, blend=arguments.blend)
+    options = PredictOptions(long_side=arguments.long_side or None, blend=arguments.blend)
     for upsampler in dict.fromkeys(("none", choice.upsampler)):
         for attention in arguments.attentions:
             model = ModelOptions(choice.model, upsampler, attention, precision=arguments.precision)
             assembled = assemble(model, classes)
-            sums = {bias: metrics.empty(len(classes)) for bias in BIASES}
+            each: dict[float, list[metrics.Confusion]] = {bias: [] for bias in BIASES}
             decide = Decider(classes.query_class, arguments.threshold, classes.background)
             for path in files:
                 plain, bias = logits(path, assembled, options, len(classes.queries))
@@ -105,9 +122,9 @@ def variants(arguments: argparse.Namespace, classes: ClassSet, files: list[Path]
                     label = ds.read(1)
                 for weight in BIASES:
                     codes = decide(plain - weight * bias).codes.numpy()
-                    sums[weight] = sums[weight] + confusion(codes, label, len(classes))
-            for weight, total in sums.items():
-                yield f"{attention}, bias {weight:g}, {'SimFeatUp' if upsampler != 'none' else 'bilinear'}", total
+                    each[weight].append(confusion(codes, label, len(classes)))
+            for weight, found in each.items():
+                yield f"{attention}, bias {weight:g}, {'SimFeatUp' if upsampler != 'none' else 'bilinear'}", found
 
 
 def main() -> None:
@@ -117,15 +134,16 @@ def main() -> None:
     parser.add_argument("--half", choices=("dev", "chosen-on", "held-out"), default="held-out")
     parser.add_argument("--attentions", nargs="+", default=ATTENTIONS, choices=get_args(Attention))
     parser.add_argument("--most", type=int, default=15, help="images of a set at the most")
-    parser.add_argument("--long-side", type=int, default=448)
+    parser.add_argument("--folder", type=Path, default=LABELLED)
+    parser.add_argument("--long-side", type=int, default=448, help="0 = as they are")
     parser.add_argument("--blend", default="mean")
     parser.add_argument("--threshold", type=float, default=0.0)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--sets", default="")
     parser.add_argument("--name", default="accuracy")
     arguments = parser.parse_args()
-    found: dict[str, Any] = {"arguments": vars(arguments).copy()}
-    for folder in places(LABELLED):
+    found: dict[str, Any] = {"arguments": {k: v for k, v in vars(arguments).items() if k != "folder"}}
+    for folder in places(arguments.folder):
         if arguments.sets and folder.name not in arguments.sets.split(","):
             continue
         classes = class_lists.read(folder / "classes.txt")
@@ -136,13 +154,23 @@ def main() -> None:
         if not files:
             continue
         found[folder.name] = {"images": len(files), "classes": list(classes.names)}
-        for name, total in variants(arguments, classes, files):
-            iou = [None if np.isnan(v) else round(float(v) * 100, 1) for v in total.iou]
-            found[folder.name][name] = {"mIoU": round(total.mean_iou * 100, 1), "IoU": iou}
+        for name, each in variants(arguments, classes, files):
+            total = sum(each[1:], each[0])
+            found[folder.name][name] = {
+                "mIoU": round(total.mean_iou * 100, 1),
+                "score": round(score(total), 1),
+                "interval": interval(each),
+            } | {key: percent(values) for key, values in
+                 (("IoU", total.iou), ("precision", total.precision), ("recall", total.recall))}  # fmt: skip
             print(folder.name, name, found[folder.name][name], flush=True)
     report.write(arguments.name, found)
     if arguments.name == "accuracy":
         (Path(__file__).parent / "accuracy.md").write_text(page(found), encoding="utf-8")
+
+
+def percent(shares: NDArray[np.float64]) -> list[float | None]:
+    """None where there is nothing to tell of."""
+    return [None if np.isnan(v) else round(float(v) * 100, 1) for v in shares]
 
 
 def page(found: dict[str, Any]) -> str:
@@ -154,7 +182,8 @@ def page(found: dict[str, Any]) -> str:
         "# What each part of the method brings, with the embedded model",
         "",
         f"`python -m benchmarks.accuracy`, settings {settings}.",
-        "mIoU in per cent, for sets of background and one class the IoU of that class.",
+        "mIoU in per cent, for sets of background and one class the IoU of that class; in brackets the 95 % interval "
+        "when images are drawn again (sets of one image have none). In the head the number of images.",
         "`mini` learned from crops of the other, even-indexed images of these sets with their masks: it is not "
         "zero-shot here, the images are new to it.",
         "",
@@ -164,8 +193,8 @@ def page(found: dict[str, Any]) -> str:
     for name in names:
         cells = []
         for which in sets:
-            scores, one = found[which][name], len(found[which]["classes"]) == 2
-            cells.append(f"{scores['IoU'][1] if one else scores['mIoU']}")
+            scores = found[which][name]
+            cells.append(f"{scores['score']} ({scores['interval'][0]} to {scores['interval'][1]})")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     for name in (n for n in names if n.startswith(f"segearth, bias {BIASES[-1]:g}")):
         lines += ["", f"IoU of each class, {name}:", ""]

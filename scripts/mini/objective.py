@@ -12,7 +12,7 @@ from .views import VOID
 from .words import ABSENT, COVERS, PRESENT, UNKNOWN
 
 SCALE = 50.0  # of the logits, as in use
-GLOBAL_BIAS = -0.3  # lambda of the global token, as in use
+BIAS = 0.3  # of the global token, as published; users choose others
 AFFINITY = 0.07  # temperature of token similarity
 
 
@@ -53,10 +53,10 @@ def regions(grid: Tensor, members: list[list[int]], known: Tensor) -> tuple[Regi
     return Regions(patch, known[image], torch.tensor(canvas), grid == VOID), image
 
 
-def calibrated(tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Tokens (B, 1 + N, C) -> unit global token (B, C), and patch vectors (B, N, C) whose dot products are logits."""
+def calibrated(tokens: Tensor, bias: float = BIAS) -> Tensor:
+    """Tokens (B, 1 + N, C) -> patch vectors (B, N, C) whose dot products with words are logits."""
     unit = F.normalize(tokens.float(), dim=-1)
-    return unit[:, 0], unit[:, 1:] + GLOBAL_BIAS * unit[:, :1]
+    return unit[:, 1:] - bias * unit[:, :1]
 
 
 def word_presence(logits: Tensor, found: Regions, area: Tensor, weight: Tensor) -> Tensor:
@@ -98,7 +98,9 @@ def one_of_the_named(logits: Tensor, found: Regions) -> Tensor:
     return -torch.logsumexp(logp.masked_fill(~allowed, -1e4), dim=-1).mean()
 
 
-def agreement(logits: Tensor, found: Regions, frozen: Tensor, groups: Tensor, covers: Tensor) -> Tensor:
+def agreement(
+    logits: Tensor, found: Regions, frozen: Tensor, groups: Tensor, covers: Tensor, draws: torch.Generator
+) -> Tensor:
     """Softmax over a random part of the words, as in use: similar patches of a region take one group of words.
 
     A patch's group is the winner among those its region names, after averaging over similar patches. Where the user
@@ -113,7 +115,8 @@ def agreement(logits: Tensor, found: Regions, frozen: Tensor, groups: Tensor, co
         possible = (named.to(logits.dtype) @ member > 0)[found.patch.clamp(min=0)]  # (B, N, G)
         share = (mean @ member) * possible
         confidence, winner = (share / share.sum(dim=-1, keepdim=True).clamp(min=1e-8)).max(dim=-1)
-        kept = (torch.rand(len(logits), len(covers)) < 0.5)[:, groups] & (torch.rand(len(logits), len(groups)) < 0.67)
+        of_group = torch.rand(len(logits), len(covers), generator=draws) < 0.5
+        kept = of_group[:, groups] & (torch.rand(len(logits), len(groups), generator=draws) < 0.67)
         kept[:, -1] = True
         mass = (mean @ member).gather(-1, winner[..., None])[..., 0]
         left = ((mean * kept[:, None]) @ member).gather(-1, winner[..., None])[..., 0] / mass.clamp(min=1e-8)

@@ -43,8 +43,9 @@ class Texts:
         return torch.searchsorted(self.used, self.tokenizer(sentences))
 
     def shrink(self, model: Any) -> None:
-        """Keep the embedding rows in use."""
+        """Keep the embedding rows in use; those that no earlier training used start small."""
         rows = model.token_embedding.weight.data[self.used]
+        rows = torch.where(rows.any(dim=1, keepdim=True), rows, 0.01 * torch.randn_like(rows))
         model.token_embedding = nn.Embedding.from_pretrained(rows.clone(), freeze=False)  # type: ignore[no-untyped-call]
 
     def grow(self, weight: Tensor, size: int) -> Tensor:

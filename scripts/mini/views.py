@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +31,13 @@ class Photo:
     captions: list[str]
     stem: str
     satellite: bool  # 10 m Sentinel-2, else aerial
+    table: dict[str, bool]  # words that somebody looked for, and whether they are there; of UC Merced's images only
 
 
 def photos(folder: Path) -> list[Photo]:
     """All images but those of the test split, in the order of captions.jsonl."""
     archives: dict[str, dict[str, bytes]] = {}
+    tables = _tables(folder / "labelled" / "ucm_multilabels" / "ucm_multilabels.csv")
     found = []
     for line in (folder / "captions.jsonl").read_text().splitlines():
         row = json.loads(line)
@@ -43,9 +46,18 @@ def photos(folder: Path) -> list[Photo]:
         if row["archive"] not in archives:
             archives[row["archive"]] = _members(folder / row["archive"])
         pixels = np.asarray(Image.open(io.BytesIO(archives[row["archive"]][row["key"] + ".jpg"])).convert("RGB"))
-        stem = re.sub(r"[_\d]+", "", row["key"].split("/")[1]).lower()
-        found.append(Photo(pixels, row["captions"], stem, row["archive"].startswith("eurosat")))
+        name = row["key"].split("/")[1]
+        stem = re.sub(r"[_\d]+", "", name).lower()
+        table = tables.get(name, {}) if row["archive"].startswith("ucm") else {}
+        found.append(Photo(pixels, row["captions"], stem, row["archive"].startswith("eurosat"), table))
     return found
+
+
+def _tables(path: Path) -> dict[str, dict[str, bool]]:
+    """For every image of UC Merced which of 17 words are there (Chaudhuri et al. 2018)."""
+    with path.open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    return {row.pop("image"): {name: value == "1" for name, value in row.items()} for row in rows}
 
 
 def _members(archive: Path) -> dict[str, bytes]:
@@ -83,9 +95,7 @@ def draw(kind: str, members: list[Photo], rng: np.random.Generator) -> tuple[NDA
     region = np.zeros((SIDE, SIDE), np.int8)
     canvas = np.zeros((SIDE, SIDE, 3), np.uint8)
     if kind == "mosaic":
-        r, c = (int(n) * PATCH for n in rng.integers(5, 10, 2))
-        spans = [(slice(0, r), slice(0, c)), (slice(0, r), slice(c, None)), (slice(r, None), slice(0, c))]
-        for n, (rows, columns) in enumerate([*spans, (slice(r, None), slice(c, None))]):
+        for n, (rows, columns) in enumerate(corner(rng)):
             region[rows, columns] = n
             target = canvas[rows, columns]
             target[:] = _view(members[n], target.shape[0], target.shape[1], rng, smallest=0.5)
@@ -114,10 +124,20 @@ def _view(photo: Photo, height: int, width: int, rng: np.random.Generator, small
         crop = crop[:, ::-1]
     crop = np.ascontiguousarray(crop)
     if not photo.satellite and rng.random() < 0.3:  # as a coarser sensor would see it
-        coarse = rng.uniform(0.25, 0.7)
-        size = int(crop.shape[1] * coarse), int(crop.shape[0] * coarse)
-        crop = np.asarray(Image.fromarray(crop).resize(size, Image.Resampling.BOX))
+        crop = coarser(crop, rng.uniform(0.25, 0.7))
     return recoloured(fitted(crop, height, width), rng, 1.6 if photo.satellite else 1.0)
+
+
+def corner(rng: np.random.Generator) -> list[tuple[slice, slice]]:
+    """Rows and columns of the four parts that meet at a random corner of patches."""
+    r, c = (int(n) * PATCH for n in rng.integers(5, 10, 2))
+    return [(rows, columns) for rows in (slice(0, r), slice(r, SIDE)) for columns in (slice(0, c), slice(c, SIDE))]
+
+
+def coarser(crop: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
+    """Pixels (h, w, 3) with that share of the rows and columns."""
+    size = max(1, int(crop.shape[1] * share)), max(1, int(crop.shape[0] * share))
+    return np.asarray(Image.fromarray(crop).resize(size, Image.Resampling.BOX))
 
 
 def fitted(crop: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
@@ -158,10 +178,13 @@ def _per_patch(region: NDArray[np.int8]) -> NDArray[np.int8]:
     return np.where(shares.max(axis=0) >= 0.75, shares.argmax(axis=0), MIXED).astype(np.int8)
 
 
-def batches(
-    images: list[Photo], rows: list[tuple[str, list[int]]], rng: np.random.Generator, size: int
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int8]]]:
-    """Canvases (B, 224, 224, 3) and their regions (B, 14, 14), in the order of rows."""
-    for start in range(0, len(rows), size):
-        drawn = [draw(kind, [images[i] for i in members], rng) for kind, members in rows[start : start + size]]
-        yield np.stack([canvas for canvas, _ in drawn]), np.stack([region for _, region in drawn])
+def painter(
+    images: list[Photo], rows: list[tuple[str, list[int]]]
+) -> Callable[[int, np.random.Generator], tuple[NDArray[np.uint8], NDArray[np.int8]]]:
+    """What draws a row: (its number, rng) -> canvas and the member that each patch shows."""
+
+    def paint(row: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
+        kind, members = rows[row]
+        return draw(kind, [images[i] for i in members], rng)
+
+    return paint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,7 +36,7 @@ def parse_stretch(rule: str) -> tuple[tuple[float, float], tuple[float, float] |
         pair = (float(low[1:]), float(high[1:])) if percent else (float(low), float(high))
     except ValueError:
         pair, percent = (1.0, 0.0), False
-    if not pair[0] < pair[1] or (percent and (pair[0] < 0 or pair[1] > 100)):
+    if not pair[0] < pair[1] or not math.isfinite(pair[1] - pair[0]) or (percent and (pair[0] < 0 or pair[1] > 100)):
         raise UsageError(f"--stretch {rule}: need auto, MIN,MAX or two percentiles such as P2,P98")
     return (pair, None) if percent else ((2.0, 98.0), pair)
 

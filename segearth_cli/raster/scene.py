@@ -21,7 +21,7 @@ from segearth_cli.raster.validity import Validity, coarse, pixels
 
 SOME_DATA = 1e-6  # share of a resampled pixel that must be data
 TIE = 2**-20  # lifts means of exactly .5, common where sizes have a simple ratio, out of reach of rounding errors
-FLAT = 1e-12  # of a stretch's span; less is taken for it
+FLAT = 1e-12  # of a stretch without a span
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +242,7 @@ class Scene:
         if self.stretch is not None:
             kind = np.promote_types(values.dtype, np.float32)
             low, high = (np.array(side, kind)[:, None, None] for side in zip(*self.stretch, strict=True))
-            span = np.where(np.abs(high - low) < FLAT, FLAT, high - low).astype(kind)
+            span = np.where(high == low, FLAT, high - low).astype(kind)
             values = (np.where(valid, values, 0).astype(kind) - low) / span * 255
         if values.dtype != np.uint8:
             values = np.clip(np.floor(values + (0.5 + TIE)), 0, 255).astype(np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,7 +34,9 @@ class Unit:
         >>> Unit(scale=0.5, offset=-100.0).raw(200.0)
         600.0
         """
-        return (value - self.offset) / self.scale if self.scale else value
+        if not self.scale or not math.isfinite(self.scale) or not math.isfinite(self.offset):
+            return value
+        return (value - self.offset) / self.scale
 
 
 def with_stretch(scene: Scene, rule: str, units: Sequence[Unit], bits: int) -> Scene:

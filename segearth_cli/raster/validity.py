@@ -18,6 +18,8 @@ from rasterio.enums import ColorInterp, MaskFlags
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.options import ReadOptions
 
+_STEP = np.finfo(np.float32).eps  # GDAL takes it for doubles too
+_WHOLE = 2.0**53  # beyond it not every integer is a float
 _AT_ONCE = 1 << 24  # pixels of a mask band held while its overview is made
 
 
@@ -46,8 +48,7 @@ class Validity:
         found = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
         for data, band, nodata in zip(found, values, self.nodata, strict=True):
             if nodata is not None and not _never(nodata, band.dtype):
-                with np.errstate(over="ignore"):
-                    data &= band != band.dtype.type(nodata)
+                data &= ~_equal(band, nodata)
         if alpha is not None:
             found &= alpha > 0
         if masks is not None:
@@ -66,6 +67,8 @@ def validity(dataset: Any, bands: Sequence[int], options: ReadOptions) -> Validi
     masks: tuple[int, ...] = ()
     if options.mask and any(_asks_a_mask(each, options) for each in flags):
         masks = tuple(bands[:1] if MaskFlags.per_dataset in flags[0] else bands)
+    elif options.nodata is None and not all(_told_whole(dataset, band) for band in bands):
+        masks = tuple(bands)
     alpha = alpha_band(dataset, bands) if options.alpha and not masks else None
     if options.nodata is not None:
         nodata: tuple[float | None, ...] = (options.nodata_value(),) * len(bands)
@@ -87,6 +90,24 @@ def _asks_a_mask(flags: Sequence[MaskFlags], options: ReadOptions) -> bool:
     if MaskFlags.nodata in flags:  # with per_dataset: a value for each band, no data where all bands have theirs
         return MaskFlags.per_dataset in flags and options.nodata is None
     return MaskFlags.all_valid not in flags and MaskFlags.alpha not in flags
+
+
+def _equal(values: NDArray[Any], nodata: float) -> NDArray[np.bool_]:
+    """Where values are a nodata value, as GDAL's mask bands have it: floats to about seven digits (ARE_REAL_EQUAL)."""
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        value = values.dtype.type(nodata)
+        if values.dtype.kind != "f":
+            return np.asarray(values == value)
+        near = np.abs(values - value) < _STEP * np.abs(values + value) * 2
+    return np.asarray((values == value) | near)
+
+
+def _told_whole(dataset: Any, band: int) -> bool:
+    """Whether rasterio tells the nodata value of a band as it is: not of 64-bit integers that are no float."""
+    value = dataset.nodatavals[band - 1]
+    if value is None:
+        return MaskFlags.nodata not in dataset.mask_flag_enums[band - 1]
+    return dataset.dtypes[band - 1] not in ("int64", "uint64") or abs(value) < _WHOLE
 
 
 def _never(value: float, dtype: np.dtype[Any]) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import pyproj
 import pytest
 import rasterio
+import rasterio.shutil
 import torch
 import torch.nn.functional as F
 from conftest import SHARED
@@ -204,6 +205,13 @@ def test_every_real_type_gives_a_picture(write_raster, dtype):
     assert picture[-1] == 255
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e-13, 1e300])
+def test_values_of_any_size_are_drawn_alike(write_raster, size):
+    ramp = np.linspace(0, 1, 256).reshape(1, 1, 256)
+    drawn = [whole(open_scene(write_raster(f"{x}.tif", ramp * x))).image for x in (1.0, size)]
+    assert (drawn[0] == drawn[1]).all()
+
+
 @pytest.mark.parametrize("value", [0, 5])
 def test_a_flat_16_bit_scene_is_no_error(write_raster, value, recwarn):
     chip = whole(open_scene(write_raster("flat.tif", np.full((3, 20, 20), value, np.uint16))))
@@ -217,7 +225,10 @@ def test_a_scene_without_data_is_no_error(write_raster):
     assert not whole(scene).valid.any()
 
 
-@pytest.mark.parametrize("rule", ["", "1", "3,2", "P2,99,1", "P98,P2", "P-1,P50", "P2,P101", "a,b", "nan,1", "5,5"])
+BAD_STRETCHES = ["", "1", "3,2", "P2,99,1", "P98,P2", "P-1,P50", "P2,P101", "a,b", "nan,1", "-inf,inf", "0,inf", "5,5"]
+
+
+@pytest.mark.parametrize("rule", BAD_STRETCHES)
 def test_a_stretch_that_cannot_be_meant_is_told(rule):
     with pytest.raises(UsageError, match=r"--stretch .*: need auto, MIN,MAX or two percentiles such as P2,P98"):
         parse_stretch(rule)

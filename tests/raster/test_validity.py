@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from scipy.ndimage import maximum_filter
 
@@ -134,6 +136,46 @@ def test_only_the_bands_that_are_drawn_count(tmp_path, nodata, mask, bands):
     valid, full, _ = opened(path, ReadOptions(bands))
     assert (valid == truth(path, bands)).all()
     assert (full == valid).all()
+
+
+def over(path, kind, nodata):
+    """A VRT over a one-band raster, which takes nodata values that GeoTIFF would round."""
+    with rasterio.open(path) as ds:
+        size = f'rasterXSize="{ds.width}" rasterYSize="{ds.height}"'
+    vrt = path.with_suffix(".vrt")
+    vrt.write_text(
+        f'<VRTDataset {size}><VRTRasterBand dataType="{kind}" band="1"><NoDataValue>{nodata}</NoDataValue>'
+        f'<SimpleSource><SourceFilename relativeToVRT="1">{path.name}</SourceFilename><SourceBand>1</SourceBand>'
+        "</SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    return vrt
+
+
+FLOATS = st.sampled_from([0.1, -9999.0, 1e-38, -3.4028234663852886e38, 3.4e38]) | st.floats(
+    -(2.0**126), 2.0**126, width=32
+)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(FLOATS, st.lists(st.floats(-17, -1), min_size=SIDE, max_size=SIDE), st.sampled_from(["float32", "float64"]))
+@example(-3.402823e38, [-7.0] * SIDE, "float32")  # as written by programs that print six digits
+def test_floats_are_nodata_where_gdal_says(write_raster, nodata, digits, kind):
+    values = (np.array([nodata], kind) * (1 + np.power(10.0, digits).astype(kind))).reshape(1, 1, SIDE)
+    values[0, 0, :3] = nodata, 0, np.nan
+    path = over(Path(write_raster("float.tif", values, crs=None, transform=None)), kind.capitalize(), repr(nodata))
+    scene = open_scene(str(path))
+    assert (scene.read(Window(0, 0, 1, SIDE)).valid == truth(path, (1,))).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("Int64", -(2**63)), ("Int64", 2**53 + 1), ("UInt64", 2**64 - 1), ("UInt64", 7)]
+)
+def test_nodata_of_64_bits_is_what_gdal_says(write_raster, kind, value):
+    values = np.full((1, 4, 6), 5, kind.lower())
+    values[0, :2], values[0, 2] = value, value - 1 if value > 0 else value + 1
+    path = over(Path(write_raster("wide.tif", values)), kind, value)
+    assert (open_scene(str(path)).read(Window(0, 0, 4, 6)).valid == truth(path, (1,))).all()
+    assert open_scene(str(path), ReadOptions(nodata="none")).read(Window(0, 0, 4, 6)).valid.all()
 
 
 # chosen otherwise than the file says

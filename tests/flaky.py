@@ -8,8 +8,11 @@ from pathlib import Path
 
 
 @contextmanager
-def serving(folder, misbehave=lambda _number, _path: "ok"):
-    """The base URL. misbehave: number and path of a request -> ok, drop, 503, 404, short or stall."""
+def serving(folder, misbehave=lambda _number, _path: "ok", says=lambda _file: {}):
+    """The base URL.
+
+    misbehave: number and path of a request -> ok, drop, 503, 404, short or stall. says: headers about a file.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -46,6 +49,8 @@ def serving(folder, misbehave=lambda _number, _path: "ok"):
             else:
                 self.send_response(200)
             self.send_header("Accept-Ranges", "bytes")
+            for name, value in says(file).items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(last - first + 1))
             self.end_headers()
             if body:

@@ -11,7 +11,7 @@ from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
     from segearth_cli.raster.array_file import write_array
-    from segearth_cli.raster.datasets import collecting, environment, open_dataset, quietly, reads_network
+    from segearth_cli.raster.datasets import Patient, collecting, environment, open_dataset, quietly, reads_network
     from segearth_cli.raster.fingerprint import files_of, identity, local_files
     from segearth_cli.raster.georeference import (
         Frame,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.paths import SUFFIXES, UNTRUSTED, exists, local_folder, local_path, rasters_below, stem
     from segearth_cli.raster.remote import is_remote
     from segearth_cli.raster.scene import Chip, Scene
-    from segearth_cli.raster.seal import Seal, check_unchanged, take_seal
+    from segearth_cli.raster.seal import Seal, check_still, check_unchanged, take_seal
     from segearth_cli.raster.side_file import legend, tables, write_side_files
     from segearth_cli.raster.sizes import Size, parse_area, parse_length
 
@@ -55,6 +55,7 @@ __all__ = [
     "Inspection",
     "MaskFile",
     "Outputs",
+    "Patient",
     "PixelOptions",
     "ReadOptions",
     "Recoding",
@@ -64,6 +65,7 @@ __all__ = [
     "Size",
     "Window",
     "blocks",
+    "check_still",
     "check_unchanged",
     "collecting",
     "densified",
@@ -115,7 +117,7 @@ __getattr__ = lazy_face(
     __name__,
     {
         "array_file": "write_array",
-        "datasets": "collecting environment open_dataset quietly reads_network",
+        "datasets": "Patient collecting environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
         "georeference": "Frame Georeferenced frame_from_json frame_to_json region_georeference",
         "grid": "Window blocks shares starts touching window_weights windows working_size",
@@ -130,7 +132,7 @@ __getattr__ = lazy_face(
         "remote": "is_remote",
         "scene": "Chip Scene",
         "sizes": "Size parse_area parse_length",
-        "seal": "Seal check_unchanged take_seal",
+        "seal": "Seal check_still check_unchanged take_seal",
         "side_file": "legend tables write_side_files",
     },
 )

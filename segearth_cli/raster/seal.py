@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from segearth_cli.console import without_secrets
 from segearth_cli.errors import SceneChangedError
 from segearth_cli.raster.fingerprint import pixel_fingerprint, sources
-from segearth_cli.raster.remote import forget
+from segearth_cli.raster.remote import forget, is_remote
 from segearth_cli.raster.scene import Scene
+from segearth_cli.raster.server import server_says
 
 ARCHIVES = ("/vsizip/", "/vsitar/", "/vsigzip/", "/vsi7z/", "/vsirar/")  # one may lie in another
+MOST_ASKED = 256  # servers' files that are asked for; of a mosaic of more, samples of pixels tell the rest
+AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,9 @@ class Seal:
     files: Mapping[Path, FileState | None]
     """Every file of this machine: side files, sources of VRTs in VRTs, the archive a scene lies in. None = absent."""
     elsewhere: bool
-    """Whether pixels come from elsewhere too, mostly over the network, where GDAL tells no time of change."""
+    """Whether pixels come from elsewhere too, mostly over the network."""
+    servers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What servers said of files: ETag, Last-Modified, bytes, as far as they did."""
     pixels: str = ""
     """Of a scene from elsewhere, the SHA-256 of samples of its pixels."""
 
@@ -46,7 +53,15 @@ class Seal:
     def changes(self) -> list[str]:
         """What is no longer the same, a phrase for each file."""
         states = [(path, then, _state(path)) for path, then in self.files.items()]
-        return [f"{path.name}: {_change(then, now)}" for path, then, now in states if then != now]
+        here = [f"{path.name}: {_change(then, now)}" for path, then, now in states if then != now]
+        found = _asked(self.servers)
+        there = [
+            f"{PurePath(without_secrets(name)).name}: {key} {then[key]} before, {found[name][key]} now"
+            for name, then in self.servers.items()
+            for key in then
+            if found[name].get(key, then[key]) != then[key]
+        ]
+        return here + there
 
 
 def take_seal(path: str) -> Seal:
@@ -54,9 +69,16 @@ def take_seal(path: str) -> Seal:
 
     Raises RasterError when the scene cannot be opened.
     """
-    places = [_on_disk(name) for name in sources(path) if not name.endswith(".aux.xml")]
-    files = {place: _state(place) for place in places if place is not None}
-    return Seal(files, elsewhere=None in places or not places)
+    places = {name: _on_disk(name) for name in sources(path) if not name.endswith(".aux.xml")}
+    files = {place: _state(place) for place in places.values() if place is not None}
+    far = [name for name, place in places.items() if place is None and is_remote(name)]
+    return Seal(files, None in places.values() or not places, _asked(far[:MOST_ASKED]))
+
+
+def check_still(path: str, sealed: Seal) -> None:
+    """Raises SceneChangedError that tells what differs when a mask or label has changed since it was sealed."""
+    if changes := sealed.changes():
+        raise _changed(path, changes)
 
 
 def check_unchanged(scene: Scene, sealed: Seal) -> None:
@@ -70,10 +92,23 @@ def check_unchanged(scene: Scene, sealed: Seal) -> None:
         finally:
             again.close()
     if changes:
-        raise SceneChangedError(
-            f"{scene.path}: changed while it was read ({'; '.join(changes)}); nothing was written of it, "
-            "run again when nothing writes to it"
-        )
+        raise _changed(scene.path, changes)
+
+
+def _changed(path: str, changes: list[str]) -> SceneChangedError:
+    return SceneChangedError(
+        f"{path}: changed while it was read ({'; '.join(changes)}); nothing was written of it, "
+        "run again when nothing writes to it"
+    )
+
+
+def _asked(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """What servers say of files, by name."""
+    known = list(names)
+    if not known:
+        return {}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(known, pool.map(server_says, known), strict=True))
 
 
 def _on_disk(name: str) -> Path | None:

@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 
 from segearth_cli.console import note, progress
 from segearth_cli.errors import UsageError
-from segearth_cli.raster import Ground, MaskFile, Recoding, Window, mask_strips, open_dataset, read_mask, stem
+from segearth_cli.raster import (
+    Ground,
+    MaskFile,
+    Recoding,
+    Window,
+    check_still,
+    mask_strips,
+    open_dataset,
+    read_mask,
+    stem,
+    take_seal,
+)
 from segearth_cli.vector import clean as sieve
 from segearth_cli.vector import layers as vectors
 from segearth_cli.vector import polygons as shapes
@@ -50,6 +61,7 @@ def vectorize(path: str | Path, out: Path, options: VectorizeOptions | None = No
     options = options or VectorizeOptions()
     started = time.monotonic()
     vectors.driver(out)
+    sealed = [(name, take_seal(str(name))) for name in (path, options.confidence) if name]
     mask = read_mask(str(path))
     kept = None if options.classes is None else mask.codes(options.classes)
     if options.confidence:
@@ -68,6 +80,8 @@ def vectorize(path: str | Path, out: Path, options: VectorizeOptions | None = No
                     layer.colors.update((mask.name(code), mask.color(code)) for code in np.unique(batch.code).tolist())
                     write(features)
                     _count(counts, features.columns["class"])
+            for name, seal in sealed:
+                check_still(str(name), seal)
     return Vectorized(out, counts, time.monotonic() - started)
 
 

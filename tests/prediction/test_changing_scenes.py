@@ -17,6 +17,7 @@ import torch
 from flaky import serving
 
 from segearth_cli.classes import parse
+from segearth_cli.console import shown
 from segearth_cli.errors import RunError, SceneChangedError, UsageError
 from segearth_cli.jobs.compute import Job, predict_in_shards
 from segearth_cli.prediction import PredictOptions, Predictor, RunOptions, predict_scene
@@ -138,6 +139,26 @@ def test_a_scene_replaced_on_its_server_gives_nothing(tmp_path, write_raster, no
             predict_scene(scene, Outputs(tmp_path / "mask.tif"), changing)
         assert not (tmp_path / "mask.tif").exists()
         assert not predict_scene(scene, Outputs(tmp_path / "mask.tif"), predictor()).skipped
+
+
+SAID = {
+    "ETag": lambda file: {"ETag": f'"{file.stat().st_mtime_ns}"'},
+    "Last-Modified": lambda file: {"Last-Modified": f"Sat, 28 Nov 2026 21:{file.stat().st_ino % 60:02d}:00 GMT"},
+}
+
+
+@pytest.mark.parametrize("header", SAID)
+def test_what_a_server_says_of_a_scene_is_sealed_though_its_pixels_stay(tmp_path, write_raster, noise, header):
+    scene, copy = Path(write_raster("scene.tif", noise(3, 70, 90))), tmp_path / "copy.tif"
+    shutil.copy(scene, copy)
+    with serving(tmp_path, says=SAID[header]) as url:
+        out = Outputs(tmp_path / "mask.tif")
+        with pytest.raises(SceneChangedError) as caught:
+            predict_scene(f"{url}/scene.tif?key=SECRET", out, predictor(lambda: shutil.move(copy, scene)))
+        assert f"changed while it was read (scene.tif: {header} " in str(caught.value)
+        assert "SECRET" not in shown(str(caught.value))
+        assert not out.mask.exists()
+        assert not predict_scene(f"{url}/scene.tif?key=SECRET2", out, predictor()).skipped
 
 
 @pytest.mark.parametrize("sharded", [False, True])

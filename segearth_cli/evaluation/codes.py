@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -16,6 +17,7 @@ from segearth_cli.errors import ClassesError, RasterError
 from segearth_cli.presets import COLOUR
 from segearth_cli.raster import Window, environment, open_dataset, reads_network
 
+_WHOLE = 2.0**53  # beyond it floats are no exact codes
 IGNORED, UNKNOWN, UNFILLED = -1, -2, -3  # in place of a class code; the last is a label's own nodata value
 
 
@@ -94,9 +96,25 @@ def codes_of(
         return _grey(label, window), valid
     colours = len([c for c in label.colorinterp if c != ColorInterp.alpha]) >= 3
     if not colours:
-        return label.read(1, window=window.to_rasterio()), valid
+        return _whole_numbers(label.read(1, window=window.to_rasterio()), valid, label.name)
     red, green, blue = label.read((1, 2, 3), window=window.to_rasterio()).astype(np.int32)
     return COLOUR | red << 16 | green << 8 | blue, valid
+
+
+def _whole_numbers(
+    codes: NDArray[Any], valid: NDArray[np.bool_], label: str
+) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
+    """Codes as integers and where there are any: many tools write labels as floats, NaN where there is none.
+
+    Raises RasterError for fractions.
+    """
+    if codes.dtype.kind != "f":
+        return codes, valid
+    there = valid & np.isfinite(codes)
+    whole = np.where(there, codes, NODATA)
+    if (odd := (whole != np.rint(whole)) | (np.abs(whole) >= _WHOLE)).any():
+        raise RasterError(f"{label}: the value {whole[odd][0]:g}; a label has whole-number codes")
+    return whole.astype(np.int64), there
 
 
 def _grey(label: rasterio.DatasetReader, window: Window) -> NDArray[np.integer]:
@@ -171,7 +189,7 @@ def code_text(code: int) -> str:
     >>> code_text(7), code_text(COLOUR | 0xFF00FF)
     ('7', "'#ff00ff'")
     """
-    return f"'#{code - COLOUR:06x}'" if code >= COLOUR else str(code)
+    return f"'#{code - COLOUR:06x}'" if COLOUR <= code < 2 * COLOUR else str(code)
 
 
 def _unknown_line(label: str, codes: Sequence[int], classes: ClassSet) -> str:
@@ -190,7 +208,9 @@ def check_label(label: rasterio.DatasetReader) -> None:
         raise RasterError(f"{label.name}: {label.count} bands; a label has one of codes or three of colours")
     if label.count >= 3 and label.dtypes[0] != "uint8":
         raise RasterError(f"{label.name}: colours of {label.dtypes[0]}; a label with three bands has uint8")
-    if label.count < 3 and not np.issubdtype(label.dtypes[0], np.integer):
+    if label.count == 2 and ColorInterp.alpha not in label.colorinterp:
+        raise RasterError(f"{label.name}: 2 bands; a label has one of codes or three of colours (gdal_translate -b 1)")
+    if label.dtypes[0].startswith("complex"):
         raise RasterError(f"{label.name}: {label.dtypes[0]} values; a label has whole-number codes")
 
 

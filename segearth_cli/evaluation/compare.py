@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # the public errors leave out those of PROJ
-from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
-from rasterio.vrt import WarpedVRT
 
 from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, from_tag
 from segearth_cli.errors import ClassesError, RasterError
@@ -29,7 +29,8 @@ from segearth_cli.evaluation.codes import (
     wanted_classes,
 )
 from segearth_cli.evaluation.confusion import Confusion, confusion, empty
-from segearth_cli.raster import Window, environment, open_dataset, reads_network, size_of, starts
+from segearth_cli.evaluation.one_grid import to_grid
+from segearth_cli.raster import Patient, Window, check_still, open_dataset, size_of, starts, take_seal
 
 _CACHE_BYTES = 256 << 20  # a row of tiles of both rasters, so that full-width bands read each tile once
 
@@ -130,34 +131,33 @@ def compare(
     equal. Raises RasterError for files that cannot be compared, ClassesError for codes that are no class.
     """
     total = Tally(empty(len(classes)))
-    labelled = False
+    sealed = {path: take_seal(path) for path in (prediction, label)}
+    grey = options.codes.threshold is not None
     try:
-        with ExitStack() as stack:
-            mask = stack.enter_context(open_dataset(prediction))
-            truth = stack.enter_context(open_dataset(label))
-            stack.enter_context(environment(remote=reads_network(mask) or reads_network(truth)))
-            stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES))
-            targets = _mask_targets(mask, classes)
+        with open_dataset(prediction) as mask, open_dataset(label) as truth:
+            targets, through, nodata = _mask_targets(mask, classes), to_grid(mask, truth), nodata_code(truth)
             check_label(truth)
-            aligned, nodata = _aligned(mask, truth, stack), nodata_code(truth)
+            windows, own = list(bands(mask, options.block_pixels)), nodata_code(mask)
             times = [tiling.times(mask.height, mask.width) for tiling in options.tilings]
-            if (own := nodata_code(mask)) is not None and own in range(256) and 0 <= targets[own] < len(classes):
-                total += Tally(empty(len(classes)), kept=frozenset({("mask", own, int(targets[own]))}))
-            for window in bands(mask, options.block_pixels):
-                codes, valid = codes_of(aligned, window, grey=options.codes.threshold is not None)
+        if own is not None and own in range(256) and 0 <= targets[own] < len(classes):
+            total += Tally(empty(len(classes)), kept=frozenset({("mask", own, int(targets[own]))}))
+        with closing(Patient(prediction)) as masks, closing(Patient(label, through)) as labels:
+            for window in windows:
+                found = _found(*masks.ask(partial(_masked, window=window)), targets, len(classes), prediction)
+                codes, valid = labels.ask(partial(_cached, window=window, grey=grey))
                 wanted, seen = wanted_classes(codes, valid, classes, options.codes, nodata, label)
-                found = _found(mask, window, targets, len(classes))
                 outside = int(valid.size - np.count_nonzero(valid))
-                labelled |= any(code != nodata or target >= 0 for code, target in seen)
                 kept = frozenset(("label", code, target) for code, target in seen if code == nodata and target >= 0)
                 often = [np.outer(rows[window.row : window.bottom], cols) for rows, cols in times]
                 total += _tally(wanted, found, len(classes), options, often)
                 total += Tally(empty(len(classes)), labels=seen, outside=outside, kept=kept)
                 advance(window.height)
-    except RasterioError as e:
+    except (RasterioError, CPLE_BaseError) as e:
         raise RasterError(f"{prediction}, {label}: cannot be read or brought to one grid ({e})") from e
-    if not labelled:
+    if not any(code != nodata or target >= 0 for code, target in total.labels):
         raise RasterError(f"{prediction}: does not overlap its label {label}, or the label holds no data there")
+    for path, seal in sealed.items():
+        check_still(path, seal)
     return total
 
 
@@ -187,53 +187,25 @@ def _mask_targets(mask: rasterio.DatasetReader, classes: ClassSet) -> NDArray[np
     return targets
 
 
-def _aligned(mask: rasterio.DatasetReader, label: rasterio.DatasetReader, stack: ExitStack) -> rasterio.DatasetReader:
-    """The label on the mask's grid."""
-    if mask.crs is None or label.crs is None:
-        if mask.shape != label.shape:
-            lacking = "the mask" if mask.crs is None else "the label"
-            raise RasterError(
-                f"{label.name}: {label.width} x {label.height} px, the mask {mask.width} x {mask.height}, and "
-                f"{lacking} has no CRS to tell where they meet; resample one, or add its CRS (gdal_edit.py -a_srs)"
-            )
-        return label
-    if mask.crs == label.crs and mask.shape == label.shape and _same_corners(mask, label):
-        return label
-    return stack.enter_context(_warped(mask, label))
+def _cached(label: rasterio.DatasetReader, window: Window, *, grey: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+        return codes_of(label, window, grey=grey)
 
 
-def _warped(mask: rasterio.DatasetReader, label: rasterio.DatasetReader) -> WarpedVRT:
-    try:
-        return WarpedVRT(
-            label,
-            crs=mask.crs,
-            transform=mask.transform,
-            width=mask.width,
-            height=mask.height,
-            resampling=Resampling.nearest,
-            src_nodata=None,  # its code is looked at like all others
-            add_alpha=ColorInterp.alpha not in label.colorinterp,
-        )
-    except CPLE_BaseError as e:
-        raise RasterError(
-            f"{label.name}: no way from its CRS to that of {mask.name}; give it the right one (gdal_edit.py -a_srs)"
-        ) from e
+def _masked(mask: rasterio.DatasetReader, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Codes of a mask, and where its mask band has data."""
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+        return mask.read(1, window=window.to_rasterio()), unmasked(mask, window)
 
 
-def _same_corners(mask: rasterio.DatasetReader, label: rasterio.DatasetReader) -> bool:
-    """Whether the grids agree within a hundredth of a pixel."""
-    corners = np.array([[0, mask.width, 0], [0, 0, mask.height], [1, 1, 1]])  # a column each: x, y, 1
-    ours, theirs = (np.reshape(dataset.transform, (3, 3)) for dataset in (mask, label))
-    return bool(np.allclose(np.linalg.solve(ours, theirs @ corners), corners, rtol=0, atol=0.01))
-
-
-def _found(mask: rasterio.DatasetReader, window: Window, targets: NDArray[np.int16], classes: int) -> NDArray[np.int16]:
+def _found(
+    codes: NDArray[np.uint8], present: NDArray[np.bool_], targets: NDArray[np.int16], classes: int, mask: str
+) -> NDArray[np.int16]:
     """Class of each mask pixel, K for none of the classes, IGNORED for nodata."""
-    codes = mask.read(1, window=window.to_rasterio())
-    found = np.where(unmasked(mask, window), targets[codes], np.int16(IGNORED))
+    found = np.where(present, targets[codes], np.int16(IGNORED))
     if (unknown := found == UNKNOWN).any():
         raise ClassesError(
-            f"{mask.name}: mask code {int(codes[unknown].max())} is none of the {classes} classes "
+            f"{mask}: mask code {int(codes[unknown].max())} is none of the {classes} classes "
             f"(0-{classes - 1}); give the class list that the mask was made with"
         )
     return found

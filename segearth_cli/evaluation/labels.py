@@ -22,7 +22,10 @@ def label_codes(
     mapping: Mapping[int, int] = setting.label_codes if setting and offset is None else {}
     ignored = setting.label_ignored if setting and offset is None else LabelCodes().ignored
     asked = frozenset(_code(value, "--ignore") for value in ignore)
-    named = dict(_mapped(item, classes) for item in (text.split(",") if text else []))
+    named: dict[int, int] = {}
+    for code, target in [_mapped(item, classes) for item in (text.split(",") if text else [])]:
+        if named.setdefault(code, target) != target:
+            raise UsageError(f"--map {text}: gives a label code two classes; name each once")
     kept = {code: target for code, target in mapping.items() if code not in asked} | named
     threshold = setting.label_threshold if setting and offset is None and not named else None
     return LabelCodes(kept, ignored | asked, offset or 0, threshold)

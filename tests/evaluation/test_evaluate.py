@@ -10,6 +10,7 @@ from rasterio.transform import from_origin
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 
 from segearth_cli import classes as class_lists
+from segearth_cli.errors import SceneChangedError
 from segearth_cli.evaluation.compare import EvaluateOptions, LabelCodes, compare
 
 CLASSES = class_lists.parse("ground,water,roof")
@@ -222,6 +223,25 @@ def test_sixteen_bit_labels_count_the_same(tmp_path, figures):
     assert (scores["miou"], scores["pixels_ignored"]) == (1, 6 * 80)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_floats_are_codes_too_and_nan_is_no_label(tmp_path, figures, dtype):
+    truth, mask = blocky(), write(tmp_path / "a.tif", blocky(seed=1))
+    holed, nan = truth.copy(), truth.astype(dtype)
+    holed[:20], nan[:20] = 255, np.nan
+    plain = figures(mask, write(tmp_path / "b.tif", holed), *LIST)
+    scores = figures(mask, write(tmp_path / "c.tif", nan), *LIST)
+    assert scores["confusion"] == plain["confusion"]
+    assert scores["pixels_ignored"] == plain["pixels_ignored"] == 20 * 80
+    assert sum(row["pixels"] for row in scores["labels"]) == truth.size
+
+
+def test_a_label_that_changes_while_it_is_read_is_no_score(tmp_path):
+    mask, label = write(tmp_path / "a.tif", blocky(seed=1)), write(tmp_path / "b.tif", blocky())
+    options = EvaluateOptions(LabelCodes(), block_pixels=800)
+    with pytest.raises(SceneChangedError, match=r"b.tif: changed while it was read"):
+        compare(str(mask), str(label), CLASSES, options, lambda _: write(label, blocky(seed=2)))
+
+
 def test_an_unknown_label_code_is_named_with_its_file_and_the_way_out(tmp_path, evaluate):
     truth = blocky()
     truth[0, 0] = 9
@@ -282,7 +302,9 @@ def test_files_that_do_not_overlap_are_told(tmp_path, evaluate):
     ("label", "told"),
     [
         (lambda folder: write(folder / "b.png", blocky(50, 80)), "80 x 50 px"),
-        (lambda folder: write(folder / "b.tif", blocky().astype(np.float32)), "whole-number"),
+        (lambda folder: write(folder / "b.tif", blocky() + np.float32(0.5)), "whole-number"),
+        (lambda folder: write(folder / "b.tif", np.stack([blocky()] * 2)), "2 bands"),
+        (lambda folder: write(folder / "b.tif", blocky(), transform=from_origin(0, 9, 1, 1)), "lies elsewhere"),
         (lambda folder: write(folder / "b.tif", np.stack([blocky()] * 5)), "5 bands"),
         (
             lambda folder: write(folder / "b.tif", blocky(), crs=LOCAL, transform=UTM["transform"]),
@@ -290,10 +312,10 @@ def test_files_that_do_not_overlap_are_told(tmp_path, evaluate):
         ),
         (lambda folder: (folder / "b.tif").write_text("no raster") and folder / "b.tif", "b.tif"),
     ],
-    ids=["size", "float", "bands", "crs", "garbage"],
+    ids=["size", "fraction", "two bands", "place", "bands", "crs", "garbage"],
 )
 def test_labels_that_cannot_be_compared_are_one_line_and_exit_1(tmp_path, evaluate, label, told):
-    spot = UTM if told.startswith("no way") else {}
+    spot = UTM if told.startswith(("no way", "lies")) else {}
     code, out, err = evaluate(write(tmp_path / "a.tif", blocky(), **spot), label(tmp_path), *LIST)
     assert (code, out, len(err.splitlines())) == (1, "", 1)
     assert told in err
@@ -306,6 +328,7 @@ def test_labels_that_cannot_be_compared_are_one_line_and_exit_1(tmp_path, evalua
         [*LIST, "--preset", "loveda"],
         [*LIST, "--map", "1"],
         [*LIST, "--map", "1=3"],
+        [*LIST, "--map", "1=0,1=2"],
         [*LIST, "--map", "one=1"],
         [*LIST, "--ignore", "water"],
         [*LIST, "--csv", "no/such/folder/a.csv"],

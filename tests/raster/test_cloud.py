@@ -11,8 +11,11 @@ import pytest
 import rasterio
 import rasterio.shutil
 from flaky import serving
+from rasterio.transform import from_origin
 
+from segearth_cli.classes import parse
 from segearth_cli.errors import RasterError
+from segearth_cli.evaluation.compare import EvaluateOptions, compare
 from segearth_cli.raster import Chip, mask_strips, open_scene, read_mask
 from segearth_cli.raster.fingerprint import identity
 from segearth_cli.raster.grid import Window
@@ -116,6 +119,42 @@ def test_masks_are_read_with_the_same_patience(folder, tmp_path, mended):
         strips = [strip for strip, _ in mask_strips(mask, 64)]
     assert misbehaved
     assert (np.concatenate(strips) == codes[0]).all()
+
+
+@pytest.mark.parametrize("finer", [1, 2])
+def test_masks_and_labels_are_compared_with_the_same_patience(tmp_path, mended, finer):
+    misbehave, misbehaved = mended
+    rng = np.random.default_rng(0)
+    for name, side in (("mask.tif", 400), ("label.tif", 400 * finer)):
+        place = {"crs": "EPSG:32632", "transform": from_origin(5e5, 5e6, 400 / side, 400 / side)}
+        profile = {"driver": "GTiff", "dtype": "uint8", "tiled": True, "blockxsize": 64, "blockysize": 64}
+        with rasterio.open(tmp_path / name, "w", height=side, width=side, count=1, **place, **profile) as ds:
+            ds.write(rng.integers(0, 3, (1, side, side)).astype(np.uint8))
+    options = EvaluateOptions(block_pixels=1 << 13)
+    classes = parse("a,b,c")
+    near = compare(str(tmp_path / "mask.tif"), str(tmp_path / "label.tif"), classes, options)
+    with serving(tmp_path, misbehave) as url:
+        far = compare(f"{url}/mask.tif?{finer}", f"{url}/label.tif?{finer}", classes, options)
+    assert misbehaved
+    assert (far.confusion.counts == near.confusion.counts).all()
+
+
+def test_a_vrt_whose_first_opening_fails_is_opened_again(folder, tmp_path):
+    vrt, opened = tmp_path / "far.vrt", []
+
+    def misbehave(_number, path):
+        opened.extend([path] * path.startswith("/cog.tif"))
+        return "short" if len(opened) == 1 else "ok"
+
+    with serving(folder, misbehave) as url:
+        source = f"/vsicurl/{url}/cog.tif?first"
+        vrt.write_text(f"""<VRTDataset rasterXSize="700" rasterYSize="800"><VRTRasterBand dataType="Byte" band="1">
+            <SimpleSource><SourceFilename>{source}</SourceFilename><SourceBand>1</SourceBand></SimpleSource>
+            </VRTRasterBand></VRTDataset>""")
+        child = [sys.executable, "-c", CHILD, str(vrt), str(tmp_path / "read.npz")]
+        subprocess.run(child, check=True, timeout=120)
+    assert len(opened) > 1
+    assert np.load(tmp_path / "read.npz")["valid"].all()
 
 
 @pytest.mark.parametrize("how", ["503", "drop", "short", "404"])

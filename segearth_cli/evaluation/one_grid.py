@@ -1,0 +1,60 @@
+"""A label brought to the pixels of its mask, by place where both have one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio._err import CPLE_BaseError  # the public errors leave out those of PROJ
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.vrt import WarpedVRT
+
+from segearth_cli.errors import RasterError
+
+
+def to_grid(mask: rasterio.DatasetReader, label: rasterio.DatasetReader) -> Callable[[Any], Any]:
+    """What brings a label, opened, to the mask's grid."""
+    same = mask.shape == label.shape
+    if mask.crs is None or label.crs is None:
+        lacking = "the mask" if mask.crs is None else "the label"
+        placed = not mask.transform.is_identity and not label.transform.is_identity
+        if not same:
+            raise RasterError(
+                f"{label.name}: {label.width} x {label.height} px, the mask {mask.width} x {mask.height}, and "
+                f"{lacking} has no CRS to tell where they meet; resample one, or add its CRS (gdal_edit.py -a_srs)"
+            )
+        if placed and not _same_corners(mask, label):
+            raise RasterError(
+                f"{label.name}: lies elsewhere than the mask by its geotransform, and {lacking} has no CRS to tell "
+                "where they meet; add its CRS (gdal_edit.py -a_srs)"
+            )
+        return lambda opened: opened
+    if mask.crs == label.crs and same and _same_corners(mask, label):
+        return lambda opened: opened
+    grid = {"crs": mask.crs, "transform": mask.transform, "width": mask.width, "height": mask.height}
+    _warped(label, grid).close()
+    return lambda opened: _warped(opened, grid)
+
+
+def _warped(label: rasterio.DatasetReader, grid: Mapping[str, Any]) -> WarpedVRT:
+    try:
+        return WarpedVRT(
+            label,
+            **grid,
+            resampling=Resampling.nearest,
+            src_nodata=None,  # its code is looked at like all others
+            add_alpha=ColorInterp.alpha not in label.colorinterp,
+        )
+    except CPLE_BaseError as e:
+        raise RasterError(
+            f"{label.name}: no way from its CRS to that of the mask; give it the right one (gdal_edit.py -a_srs)"
+        ) from e
+
+
+def _same_corners(mask: rasterio.DatasetReader, label: rasterio.DatasetReader) -> bool:
+    """Whether the grids agree within a hundredth of a pixel."""
+    corners = np.array([[0, mask.width, 0], [0, 0, mask.height], [1, 1, 1]])  # a column each: x, y, 1
+    ours, theirs = (np.reshape(dataset.transform, (3, 3)) for dataset in (mask, label))
+    return bool(np.allclose(np.linalg.solve(ours, theirs @ corners), corners, rtol=0, atol=0.01))

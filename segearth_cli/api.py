@@ -25,13 +25,15 @@ from segearth_cli.console import note, untold
 from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.files import replacing
 from segearth_cli.gate import Target, admit
+from segearth_cli.keywords import by_keyword, flags_by_name, with_keywords
 from segearth_cli.options import Option, build, options_of, refuse_unknown
 from segearth_cli.prediction import ClassOptions, PredictOptions, RunOptions
 from segearth_cli.presets import Preset, get
-from segearth_cli.raster import Outputs, Scene, files_of, legend, open_dataset, write_array
+from segearth_cli.raster import Outputs, ReadOptions, Scene, files_of, legend, open_dataset, write_array
 from segearth_cli.raster import open_scene as _open_scene
 from segearth_cli.styles import write_style
 from segearth_cli.training import Recipe, TrainOptions
+from segearth_cli.vector import VectorizeOptions
 from segearth_cli.weights import ModelOptions
 
 if TYPE_CHECKING:
@@ -39,6 +41,15 @@ if TYPE_CHECKING:
 
 _RUN = ("batch_size", "workers", "quiet")  # of RunOptions; the others are for files that stay
 _CONFIDENCE_SCALE = 254  # the file holds the probability times this
+
+_OWNERS = (Recipe, TrainOptions, VectorizeOptions, ReadOptions, ClassOptions, PredictOptions, ModelOptions, RunOptions)
+_KEYWORDS = {"--map": "label_map", "--ignore": "ignore", "--label-offset": "label_offset", "--out": "out"} | (
+    flags_by_name(told for owner in _OWNERS for told in options_of(owner))
+)
+
+
+def _note(line: str) -> None:
+    note(by_keyword(line, _KEYWORDS))
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,7 @@ class Mask:
         """Every class's probability (K, H, W) float32, NaN without data; None unless asked for."""
         return None if self._outputs.scores is None else _values(self._outputs.scores)
 
+    @with_keywords(_KEYWORDS)
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Writes the GeoTIFF, and what lies beside it (class names, a style for QGIS), to `path`, which it returns.
 
@@ -119,6 +131,7 @@ class Mask:
         return axes
 
 
+@with_keywords(_KEYWORDS)
 def predict(
     scene: str | Path | NDArray[Any],
     classes: str | Path | Sequence[str] | ClassSet | None = None,
@@ -144,7 +157,7 @@ def predict(
     chosen, words = _classes(classes)
     told = None if nodata is None or isinstance(scene, np.ndarray) else str(nodata)
     settings = resolve_settings({"nodata": told} | words | options, chosen)
-    notice = untold if options.get("quiet") else note
+    notice = untold if options.get("quiet") else _note
     run = build(RunOptions, options, notice=notice)
     for line in settings.notes:
         notice(line)
@@ -164,13 +177,13 @@ def predict(
         raise
 
 
+@with_keywords(_KEYWORDS)
 def vectorize(mask: Mask | str | Path, out: str | Path, *, overwrite: bool = False, **options: Any) -> Path:
     """Writes the classes of a mask as polygons to `out`, in the format of its suffix, and returns it.
 
     options: the flags of `segearth vectorize`, e.g. min_area="50m2", simplify="1px", classes=("water",).
     Raises RasterError, VectorError, UsageError.
     """
-    from segearth_cli.vector import VectorizeOptions
     from segearth_cli.vector import vectorize as write
 
     refuse_unknown(options, options_of(VectorizeOptions), "vectorize() option")
@@ -179,6 +192,7 @@ def vectorize(mask: Mask | str | Path, out: str | Path, *, overwrite: bool = Fal
     return write(source, target, build(VectorizeOptions, options)).path
 
 
+@with_keywords(_KEYWORDS)
 def evaluate(
     masks: Mask | str | Path | Sequence[Mask | str | Path],
     labels: str | Path | Sequence[str | Path],
@@ -225,6 +239,7 @@ def evaluate(
     return figures(chosen, tally.confusion) | {"pairs": len(ours), "unscored": 0} | left
 
 
+@with_keywords(_KEYWORDS)
 def train_upsampler(
     images: str | Path | Iterable[str | Path],
     out: str | Path,
@@ -242,14 +257,13 @@ def train_upsampler(
     names = [str(images)] if isinstance(images, str | Path) else list(map(str, images))
     target = Path(out)
     admit([Target(target, "out", kept=asked.resume)], lambda: map(Path, names), overwrite=asked.overwrite)
-    train_on(names, (), recipe, target, asked, notice=untold if asked.quiet else note)
+    train_on(names, (), recipe, target, asked, notice=untold if asked.quiet else _note)
     return target
 
 
+@with_keywords(_KEYWORDS)
 def open_scene(path: str | Path, **options: Any) -> Scene:
     """A raster as `predict` sees it; options: bands, stretch and the others that say how it is read."""
-    from segearth_cli.raster import ReadOptions
-
     refuse_unknown(options, options_of(ReadOptions), "open_scene() option")
     return _open_scene(str(path), build(ReadOptions, options))
 

@@ -201,7 +201,17 @@ def test_a_scene_shows_how_it_is_read(scene):
     ("act", "line"),
     [
         (lambda scene: segearth.predict(scene, WORDS, treshold=0.3), "treshold: unknown; did you mean threshold?"),
-        (lambda scene: segearth.predict(scene, WORDS, blend="best"), "--blend best: choose one of mean, taper"),
+        (lambda scene: segearth.predict(scene, WORDS, blend="best"), "^blend=best: choose one of mean, taper"),
+        (lambda scene: segearth.predict(scene, WORDS, gsd=-1), "^gsd=-1: need a number above 0$"),
+        (lambda scene: segearth.predict(scene, WORDS, gsd=1, scale=2), "^scale= and gsd= together"),
+        (lambda scene: segearth.predict(scene, WORDS, batch_size=0), "^batch_size=0: need a whole number from 1$"),
+        (lambda scene: segearth.open_scene(scene, stretch="bright"), "^stretch=bright: need auto"),
+        (lambda scene: segearth.open_scene(scene, bands="9"), "bands="),
+        (lambda scene: segearth.vectorize(scene, "x.gpkg", min_area="small"), "^min_area=small: not a size"),
+        (lambda scene: segearth.vectorize(scene, "x.gpkg", rows=0), "rows"),
+        (lambda scene: segearth.train_upsampler(scene, "x.safetensors", steps=0), "^steps=0: need a whole number"),
+        (lambda scene: segearth.evaluate(scene, scene, "a,b", label_map={1: 9}), "^label_map=1=9: need LABEL=CLASS"),
+        (lambda scene: segearth.evaluate(scene, scene, "a,b", ignore=["x"]), "^ignore=x: need a whole number"),
         (lambda scene: segearth.predict(scene, WORDS, crs="EPSG:4326"), "transform and crs place an array"),
         (lambda _: segearth.predict(np.zeros((2, 2, 2, 2)), WORDS), "an array of shape .2, 2, 2, 2.: need"),
         (lambda _: segearth.predict(np.zeros((3, 9, 9), bool), WORDS), "an array of bool"),
@@ -224,6 +234,8 @@ def test_an_existing_file_is_kept_unless_told(scene, tiny, tmp_path):
     mask = segearth.predict(scene, WORDS, **tiny)
     (tmp_path / "there.tif").write_text("precious")
     with pytest.raises(segearth.SegEarthError, match="exists already"):
+        mask.save("there.tif")
+    with pytest.raises(segearth.SegEarthError, match="replace it with overwrite=True"):
         mask.save("there.tif")
     assert (tmp_path / "there.tif").read_text() == "precious"
     assert mask.save("there.tif", overwrite=True).read_bytes() == mask.path.read_bytes()

@@ -22,7 +22,7 @@ ORDER = (
     "weights",
     "model",
     "raster",
-    "presets faces gate cache",
+    "presets faces gate cache keywords",
     "styles",
     "classes console files options",
     "disk",

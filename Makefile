@@ -17,8 +17,8 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/python -m scripts.demo
 
-# A file of tests stays on one worker, so that what its tests share is made once.
-PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile
+# A file of tests stays on one worker, so that what its tests share is made once; conftest.py puts the long files first.
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP) lint
 	$(PYTEST)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn import metrics as oracle
 
 from segearth_cli.evaluation.confusion import confusion, empty
 
@@ -22,6 +21,8 @@ def test_counts_and_scores_equal_scikit_learn(seed, classes):
     labels, predictions = random_pair(seed, classes)
     ours = confusion(labels, predictions, classes)
     codes = range(classes)
+    from sklearn import metrics as oracle  # takes a second, which other tests need not wait for
+
     np.testing.assert_array_equal(ours.counts[:, :-1], oracle.confusion_matrix(labels, predictions, labels=codes))
     arguments = {"labels": codes, "average": None, "zero_division": np.nan}
     np.testing.assert_allclose(ours.precision, oracle.precision_score(labels, predictions, **arguments))

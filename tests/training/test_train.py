@@ -376,18 +376,25 @@ def test_torchrun_trains_and_writes_once(model_dir, images, tmp_path):
     assert all(torch.isfinite(value).all() for value in load_file(out).values())
 
 
-@pytest.mark.parametrize(
-    "foreign",
-    [
-        {"WORLD_SIZE": "4"},
-        {"WORLD_SIZE": "many"},
-        {"WORLD_SIZE": "4", "RANK": "1", "LOCAL_RANK": "1", "MASTER_PORT": "29500"},
-    ],
-)
-def test_a_number_of_processes_that_torchrun_did_not_give_is_ignored(
-    here, model_dir, images, tmp_path, monkeypatch, foreign
-):
+FOREIGN = [
+    {"WORLD_SIZE": "4"},
+    {"WORLD_SIZE": "many"},
+    {"WORLD_SIZE": "4", "RANK": "1", "LOCAL_RANK": "1", "MASTER_PORT": "29500"},
+]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_a_process_that_torchrun_did_not_start_looks_after_its_files(here, images, tmp_path, monkeypatch, foreign):
+    """As the first of several devices does; the others leave that to it."""
     for name, value in foreign.items():
+        monkeypatch.setenv(name, value)
+    out = tmp_path / "up.safetensors"
+    out.write_text("precious")
+    assert "exists already" in here(images, "--out", out, code=2).err
+
+
+def test_a_number_of_processes_that_torchrun_did_not_give_is_ignored(here, model_dir, images, tmp_path, monkeypatch):
+    for name, value in FOREIGN[-1].items():
         monkeypatch.setenv(name, value)
     out = tmp_path / "up.safetensors"
     done = here(images, "-m", model_dir, "--out", out, *QUICK, "--steps", 1)

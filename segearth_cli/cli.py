@@ -169,7 +169,7 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
     raise _Terminated(number)
 
 
-def _raised_in_vain(ignored: Any) -> None:
+def _raised_in_vain(ignored: sys.UnraisableHookArgs) -> None:
     """Sends a signal again whose exception fell where Python ignores it: in a finaliser or a callback of GDAL's."""
     if isinstance(ignored.exc_value, (_Terminated, KeyboardInterrupt)):
         number = ignored.exc_value.args[0] if isinstance(ignored.exc_value, _Terminated) else signal.SIGINT

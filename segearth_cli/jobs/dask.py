@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
-from segearth_cli.console import progress
+from segearth_cli.console import Progress, progress
 from segearth_cli.errors import RunError, SceneChangedError
 from segearth_cli.jobs.compute import Failures, Job, Session, Share, outstanding, predictor_of, session
 from segearth_cli.jobs.run_folder import Shard
@@ -39,7 +39,7 @@ def compute_with_dask(work: Session, share: Share, scheduler: str | None, local_
     return shards
 
 
-def _compute(client: Any, work: Session, shards: Sequence[Shard], failures: Failures, advance: Any) -> None:
+def _compute(client: Any, work: Session, shards: Sequence[Shard], failures: Failures, advance: Progress) -> None:
     import distributed
 
     resources = {"GPU": 1} if _offers_gpus(client) else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from segearth_cli.errors import GridError, RasterError
 from segearth_cli.prediction.options import PredictOptions
 from segearth_cli.presets import FAR
-from segearth_cli.raster import Blend, Scene, Window, shares, touching, working_size
+from segearth_cli.raster import BLOCK, Blend, Scene, Window, check_stride, shares, touching, working_size
 
 KEPT_BYTES = 1 << 29  # that windows leave for their neighbours; at 224 px every 112, enough for 7,000 px of width
 MAX_SIDE = 10_000_000  # pixels of a working grid; more is a typing error
@@ -121,8 +121,7 @@ def make_plan(scene: Scene, options: PredictOptions, native: int, patch: int = 1
     if window < patch:
         raise GridError(f"--window {window}: holds no patch of the model; need at least {patch} px, best {native}")
     stride = options.stride if options.stride is not None else max(1, window // 2)
-    if not 0 < stride <= window:
-        raise GridError(f"--stride {stride}: must be between 1 and the window, {window} px")
+    check_stride(window, stride)
     across, down = options.tile_stride or options.tile or (0, 0)
     return Plan(scene.height, scene.width, rows, cols, window, stride, options.blend, tile, (down, across))
 
@@ -184,8 +183,8 @@ def estimate(plan: Plan, *, queries: int, batch: int, pixel_bytes: int) -> Estim
     upsampler keeps for neighbouring windows, at most a kilobyte a pixel.
     """
     strips = (2 * queries + 2) * 4 * plan.window * plan.cols
-    pixels = (plan.window + 4 * 512) * plan.cols * 4
-    rows = 512 * plan.width * pixel_bytes * 2 + (64 << 20)
+    pixels = (plan.window + 4 * BLOCK) * plan.cols * 4
+    rows = BLOCK * plan.width * pixel_bytes * 2 + (64 << 20)
     if plan.tile is not None:  # a row of tiles is held until it is whole
         rows += plan.tile[0] * plan.width * pixel_bytes
     kept = min(KEPT_BYTES, 1000 * plan.window * plan.cols) if plan.window_count() > 1 else 0

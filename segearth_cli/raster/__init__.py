@@ -20,7 +20,17 @@ if TYPE_CHECKING:
         frame_to_json,
         region_georeference,
     )
-    from segearth_cli.raster.grid import Window, blocks, shares, starts, touching, window_weights, windows, working_size
+    from segearth_cli.raster.grid import (
+        Window,
+        blocks,
+        check_stride,
+        shares,
+        starts,
+        touching,
+        window_weights,
+        windows,
+        working_size,
+    )
     from segearth_cli.raster.ground import Ground, densified
     from segearth_cli.raster.inspection import Inspection, inspect_scene
     from segearth_cli.raster.mask_reader import (
@@ -66,6 +76,7 @@ __all__ = [
     "Window",
     "blocks",
     "check_still",
+    "check_stride",
     "check_unchanged",
     "collecting",
     "densified",
@@ -120,7 +131,7 @@ __getattr__ = lazy_face(
         "datasets": "Patient collecting environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
         "georeference": "Frame Georeferenced frame_from_json frame_to_json region_georeference",
-        "grid": "Window blocks shares starts touching window_weights windows working_size",
+        "grid": "Window check_stride blocks shares starts touching window_weights windows working_size",
         "ground": "Ground densified",
         "inspection": "Inspection inspect_scene",
         "mask_reader": "MaskFile Recoding is_result mask_strips read_mask read_tags size_of",

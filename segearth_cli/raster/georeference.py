@@ -7,11 +7,12 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.rpc import RPC
-from rasterio.transform import Affine, GCPTransformer, RPCTransformer
+from rasterio.transform import GCPTransformer, RPCTransformer
 
 from segearth_cli.raster.grid import Window
 
@@ -26,7 +27,7 @@ class Georeferenced(Protocol):
     @property
     def crs(self) -> Any: ...
     @property
-    def transform(self) -> Any: ...
+    def transform(self) -> Affine: ...
     @property
     def gcps(self) -> tuple[list[Any], Any]: ...
     @property
@@ -35,7 +36,7 @@ class Georeferenced(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Size in pixels and georeference of a mask, as rasterio gives them."""
+    """Size in pixels and georeference of a scene or a mask, as rasterio gives them."""
 
     height: int
     """Rows."""
@@ -43,7 +44,7 @@ class Frame:
     """Columns."""
     crs: Any
     """CRS of the geotransform, or None."""
-    transform: Any
+    transform: Affine
     """From column and row, whole numbers at corners of pixels, to map coordinates; the identity = unknown."""
     gcps: tuple[list[Any], Any]
     """Ground control points and their CRS; no points = none."""

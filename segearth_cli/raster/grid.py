@@ -56,6 +56,12 @@ class Window(NamedTuple):
         return RasterioWindow(self.col, self.row, self.width, self.height)
 
 
+def check_stride(size: int, stride: int) -> None:
+    """Raises GridError for a step that leaves pixels out between windows of `size`, or goes nowhere."""
+    if not 0 < stride <= size:
+        raise GridError(f"--stride {stride}: must be between 1 and the window, {size} px")
+
+
 def starts(length: int, size: int, stride: int) -> list[int]:
     """Offsets, in pixels, of windows of `size` that cover `length`.
 
@@ -67,8 +73,7 @@ def starts(length: int, size: int, stride: int) -> list[int]:
     >>> starts(11, size=4, stride=3)
     [0, 3, 6, 7]
     """
-    if not 0 < stride <= size:
-        raise GridError(f"--stride {stride}: must be between 1 and the window, {size} px")
+    check_stride(size, stride)
     if length <= size:
         return [0]
     return [*range(0, length - size, stride), length - size]

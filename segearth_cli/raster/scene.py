@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from segearth_cli.errors import RasterError
 from segearth_cli.raster.datasets import environment, open_dataset
+from segearth_cli.raster.georeference import Frame
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.ground import Ground
 from segearth_cli.raster.paths import stem
@@ -35,23 +36,11 @@ class Chip:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(Frame):
     """A raster opened for segmentation; safe to read from several threads."""
 
     path: str
     """As the user gave it: a file, a URL or a /vsi path."""
-    height: int
-    """Rows of the scene's own grid."""
-    width: int
-    """Columns of the scene's own grid."""
-    crs: Any
-    """As rasterio gives it, or None."""
-    transform: Any
-    """Affine, pixel corners (column, row) to map coordinates; the identity without georeference."""
-    gcps: tuple[list[Any], Any]
-    """Ground control points, none for most scenes, and their CRS."""
-    rpcs: Any
-    """Rational polynomial coefficients of rasterio, or None."""
     bands: tuple[int, ...]
     """Band numbers from 1: three for red, green and blue, or one for grey or a palette."""
     validity: Validity

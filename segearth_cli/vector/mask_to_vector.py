@@ -201,7 +201,7 @@ def _count(counts: dict[str, int], names: NDArray[Any]) -> None:
 def _check_confidence(path: Path, mask: MaskFile) -> None:
     with open_dataset(path) as ds:
         size = (ds.width, ds.height) == (mask.width, mask.height)
-        same = size and np.allclose(ds.transform, mask.frame.transform)
+        same = size and np.allclose(tuple(ds.transform), tuple(mask.frame.transform))
         if not same or ds.count != 1:
             raise UsageError(f"--confidence {path}: need one band on the same pixels as {mask.path}")
 

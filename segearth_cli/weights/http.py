@@ -10,9 +10,8 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPException, InvalidURL
+from http.client import HTTPException, HTTPResponse, InvalidURL
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError, URLError
 
 from segearth_cli.errors import UsageError, WeightsError
@@ -113,7 +112,7 @@ def _try(url: str, part: Path, timeout: float, report: Report) -> None:
         raise _TryFailedError(f"the connection broke: {e or type(e).__name__}") from None
 
 
-def _receive(response: Any, part: Path, origin: Origin | None, offset: int, url: str, report: Report) -> None:
+def _receive(response: HTTPResponse, part: Path, origin: Origin | None, offset: int, url: str, report: Report) -> None:
     resumed = response.status == 206
     total = _total(response)
     if resumed and (origin is None or _start(response) != offset or total != origin.total):
@@ -155,17 +154,17 @@ def _resumable(url: str, part: Path) -> tuple[Origin | None, int]:
     return None, 0
 
 
-def _total(response: Any) -> int | None:
+def _total(response: HTTPResponse) -> int | None:
     text = response.headers.get("Content-Length") if response.status != 206 else _content_range(response)[1]
     return int(text) if text and text.isdigit() else None
 
 
-def _start(response: Any) -> int | None:
+def _start(response: HTTPResponse) -> int | None:
     first = _content_range(response)[0].removeprefix("bytes").strip().partition("-")[0]
     return int(first) if first.isdigit() else None
 
 
-def _content_range(response: Any) -> tuple[str, str]:
+def _content_range(response: HTTPResponse) -> tuple[str, str]:
     span, _, total = (response.headers.get("Content-Range") or "").partition("/")
     return span, total
 

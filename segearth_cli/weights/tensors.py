@@ -6,16 +6,18 @@ import pickle
 import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from segearth_cli.cache import sha256
 from segearth_cli.errors import WeightsError
+
+Net = TypeVar("Net", bound=nn.Module)
 
 _RANDOM = {"normal_", "uniform_", "trunc_normal_", "xavier_uniform_", "kaiming_uniform_"}
 
@@ -43,7 +45,7 @@ def read_tensors(path: Path, *, trusted: Collection[str] = ()) -> tuple[dict[str
     return {name.removeprefix("module."): value for name, value in tensors.items()}, metadata
 
 
-def filled(module: Any, tensors: Mapping[str, Tensor], path: Path) -> Any:
+def filled(module: Net, tensors: Mapping[str, Tensor], path: Path) -> Net:
     """The module with every parameter and buffer taken from `tensors`, in float32, eval mode, without gradients.
 
     Raises WeightsError when one is missing, left over, of another shape, or not finite; path: for the message.

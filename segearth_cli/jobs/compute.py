@@ -38,7 +38,7 @@ from segearth_cli.weights import Assembled, ModelOptions
 
 T = TypeVar("T")
 
-FAILURES = 3  # in a row that are no fault of the scene, after which a run stops: what ails them ails the rest
+FAILURES = 3  # in a row, none a fault of the scene, after which a run stops: the rest would fail too
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ def predictor_of(job: Job, run: RunOptions) -> Predictor:
 class Share:
     """What one of several processes takes of a flat list of shards, those of many scenes among them.
 
-    Shard j of scene i goes to share (i + j) mod count: dealt round, and no share needs to know how many shards the
-    scenes before have, so that one which cannot be opened shifts no other.
+    Shard j of scene i goes to share (i + j) mod count. No share needs to know how many shards other scenes have,
+    so a scene that cannot be opened shifts no other.
     """
 
     index: int = 0
@@ -258,7 +258,8 @@ Engine = Callable[[Session, Share], list[Shard]]  # computes a share of shards, 
 def compute_part(job: Job, predictor: Predictor, share: Share, engine: Engine = compute_share) -> list[Shard]:
     """Computes a share of a scene's shards, which it returns; no mask is joined.
 
-    A scene without a shard in this share is left alone, one that cannot be opened to the share of its first shard.
+    A scene that has no shard in this share is left alone. One that cannot be opened counts as one shard, so that one
+    share alone tells of it.
     """
     try:
         with open_dataset(job.scene) as ds:

@@ -50,9 +50,9 @@ class Mosaic:
         return self._filled
 
     def release(self, row: int) -> Tensor:
-        """The mean logits (Q, n, W) of the rows above `row` that were not released yet; 0 where no window was added.
+        """The mean logits (Q, n, W) of the rows above `row` that were not released yet; zeros where no window was.
 
-        Rows that no window reached come as zeros too; at most the height of a window at once.
+        Those are at most as many rows as a window is high.
         """
         n = min(row, self.region.bottom) - self._top
         if not 0 <= n <= self._sums.shape[1]:

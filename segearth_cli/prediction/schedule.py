@@ -28,7 +28,7 @@ Model = Callable[[Tensor, "Tensor | None", Overlap], Tensor]
 
 @dataclass(slots=True)
 class Work:
-    """How a region is computed, none of which changes a pixel, but `each` in bfloat16; and what it took."""
+    """How a region is computed, and what that took. Nothing here changes a pixel, but for `each` in bfloat16."""
 
     device: torch.device
     """Where the model runs."""
@@ -37,7 +37,7 @@ class Work:
     threads: int = 2
     """Threads that read ahead."""
     beside: int = 0
-    """On a CPU, windows computed side by side, one by one, instead of in batches; halved like `batch`."""
+    """On a CPU, how many windows are computed side by side, each alone; 0 = in batches. Halved like `batch`."""
     each: int = 1
     """Threads of a window that is computed beside others."""
     progress: Callable[[int], None] = lambda _windows: None
@@ -58,8 +58,9 @@ class Work:
 def work_for(plan: Plan, device: torch.device, at_once: int | None, **options: Any) -> Work:
     """How the windows of a plan are best computed on a device.
 
-    at_once: how many together; None for what fills an accelerator, on a CPU one for each core. There a window takes one
-    thread, unless it is the only one, because products in bfloat16 round by the number of threads. options: of Work.
+    at_once: how many together; None = what fills an accelerator, or one for each core of a CPU. There each window takes
+    one thread, because products in bfloat16 round by the number of threads; only a window without others takes all.
+    options: of Work.
     """
     if device.type != "cpu":
         return Work(device, at_once or (32 if device.type == "cuda" else 8), **options)

@@ -32,7 +32,7 @@ CLOUD = {
     "VSI_CACHE": "FALSE",  # gives zeros, which read as holes, for what could not be fetched
     "GTIFF_USE_DEFER_STRILE_LOADING": "NO",  # an index of tiles that did not arrive reads as holes too
 }
-PAUSES = (2, 6, 18)  # times GDAL_HTTP_RETRY_DELAY, before reading over the network is given up
+PAUSES = (2, 6, 18)  # between tries, in units of GDAL_HTTP_RETRY_DELAY; then reading is given up
 UNREADABLE = (RasterioError, CPLE_BaseError, OSError, ValueError)  # what rasterio raises
 _NETWORK = re.compile(rb"/vsi(?:%b)|\b(?:https?|ftp|s3|gs|az)://" % "|".join(REMOTE).encode())
 _MOST_OF_VRT = 1 << 24  # bytes that are looked through

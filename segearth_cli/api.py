@@ -32,7 +32,7 @@ from segearth_cli.presets import Preset, get
 from segearth_cli.raster import Outputs, ReadOptions, Scene, files_of, legend, open_dataset, write_array
 from segearth_cli.raster import open_scene as _open_scene
 from segearth_cli.styles import write_style
-from segearth_cli.training import Recipe, TrainOptions
+from segearth_cli.training import Recipe, TrainOptions, check_out
 from segearth_cli.vector import VectorizeOptions
 from segearth_cli.weights import ModelOptions
 
@@ -256,6 +256,7 @@ def train_upsampler(
     asked, recipe = build(TrainOptions, options), build(Recipe, options)
     names = [str(images)] if isinstance(images, str | Path) else list(map(str, images))
     target = Path(out)
+    check_out(target)
     admit([Target(target, "out", kept=asked.resume)], lambda: map(Path, names), overwrite=asked.overwrite)
     train_on(names, (), recipe, target, asked, notice=untold if asked.quiet else _note)
     return target

@@ -14,7 +14,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Known = Mapping[str, Option | str]  # flag -> its option, or its keyword alone
 
 _FLAG = r"(--[a-z][a-z0-9-]*[a-z0-9])"
-_HEAD = re.compile(rf"{_FLAG} ((?!and |or )[^:]*?): ")  # the value an error begins with may hold blanks
+_HEAD = re.compile(rf"{_FLAG} ((?!and |or ).*?): ")  # the value an error begins with may hold blanks
 _NAMED = re.compile(rf"(?<![\w-]){_FLAG}(?: (?!--)([^\s:;]*[^\s:;,.)]))?")
 _PLAIN = re.compile(r"[-+.\d]|P\d")  # how values begin that no word of a sentence does
 

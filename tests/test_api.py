@@ -210,6 +210,7 @@ def test_a_scene_shows_how_it_is_read(scene):
         (lambda scene: segearth.vectorize(scene, "x.gpkg", min_area="small"), "^min_area=small: not a size"),
         (lambda scene: segearth.vectorize(scene, "x.gpkg", rows=0), "rows"),
         (lambda scene: segearth.train_upsampler(scene, "x.safetensors", steps=0), "^steps=0: need a whole number"),
+        (lambda scene: segearth.train_upsampler(scene, "up.txt"), "^out=up.txt: need a name that ends in .safetensors"),
         (lambda scene: segearth.evaluate(scene, scene, "a,b", label_map={1: 9}), "^label_map=1=9: need LABEL=CLASS"),
         (lambda scene: segearth.evaluate(scene, scene, "a,b", ignore=["x"]), "^ignore=x: need a whole number"),
         (lambda scene: segearth.predict(scene, WORDS, crs="EPSG:4326"), "transform and crs place an array"),

@@ -29,6 +29,8 @@ KNOWN = flags_by_name(options_of(Some)) | {"--map": "label_map"}
         ("--long-side 0: need a number", "long_side=0: need a number"),
         ("--long-side and --share together: choose one", "long_side= and share= together: choose one"),
         ("--place some name: is gone", "place=some name: is gone"),
+        ("--place cuda:9: is gone", "place=cuda:9: is gone"),
+        ("--place: is gone: --loud", "place=: is gone: loud=True"),
         ("--share nan: need a number; or --how mean", "share=nan: need a number; or how=mean"),
         ("a.tif: need 3 of 4; --long-side, e.g. --long-side 3", "a.tif: need 3 of 4; long_side=, e.g. long_side=3"),
         ("a.tif: exists; replace it with --loud", "a.tif: exists; replace it with loud=True"),

@@ -14,10 +14,9 @@ import typer
 from segearth_cli import console
 from segearth_cli.commands.arguments import INPUTS, inputs, itself
 from segearth_cli.commands.flags import flags_of
-from segearth_cli.errors import UsageError
 from segearth_cli.gate import Target, admit
 from segearth_cli.options import build, option, validate
-from segearth_cli.training import Recipe, TrainOptions, combined, from_toml
+from segearth_cli.training import Recipe, TrainOptions, check_out, combined, from_toml
 
 if TYPE_CHECKING:
     from segearth_cli.training import Peers, Upsampled
@@ -53,8 +52,7 @@ class TrainPlaces:
 
     def __post_init__(self) -> None:
         validate(self)
-        if self.out.suffix != ".safetensors":
-            raise UsageError(f"--out {self.out}: need a name that ends in .safetensors")
+        check_out(self.out)
 
 
 @flags_of(TrainPlaces, TrainOptions, Recipe)

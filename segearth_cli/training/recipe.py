@@ -123,6 +123,12 @@ def from_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"--config {path}: {e}") from None
 
 
+def check_out(out: Path) -> None:
+    """Raises UsageError for a name that an upsampler's file cannot have."""
+    if out.suffix != ".safetensors":
+        raise UsageError(f"--out {out}: need a name that ends in .safetensors")
+
+
 def combined(settings: Mapping[str, Any], given: Mapping[str, Any]) -> Recipe:
     """The recipe of a settings file and of the options given on the command line, which win."""
     merged = {**settings, **given}

@@ -12,7 +12,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- modules: written by scripts/module_table.py -->\n", "<!-- end of modules -->"
-PACKAGES = ("commands", "jobs", "prediction", "training", "evaluation", "vector", "weights", "model", "raster", "")
+PACKAGES = (
+    *("commands", "reproduction", "jobs", "prediction", "training", "evaluation", "vector"),
+    *("weights", "model", "raster", ""),
+)
 
 
 def first_line(path: Path) -> str:

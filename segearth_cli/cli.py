@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from segearth_cli.commands import evaluate, flags, inspect, merge, models, predict, train, vectorize
+from segearth_cli.commands import evaluate, flags, inspect, merge, models, predict, reproduce, train, vectorize
 from segearth_cli.console import note
 from segearth_cli.errors import SegEarthError
 from segearth_cli.options import build, option
@@ -39,6 +39,7 @@ app.command("evaluate", cls=flags.PanelCommand)(evaluate.evaluate)
 app.command("inspect", cls=flags.PanelCommand)(inspect.inspect)
 app.command("merge", cls=flags.PanelCommand)(merge.merge)
 app.command("predict", cls=flags.PanelCommand)(predict.predict)
+app.command("reproduce", cls=flags.PanelCommand)(reproduce.reproduce)
 app.command("train-upsampler", cls=flags.PanelCommand)(train.train_upsampler)
 app.command("vectorize", cls=flags.PanelCommand)(vectorize.vectorize)
 app.command("models", cls=flags.PanelCommand)(models.models)

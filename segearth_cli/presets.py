@@ -198,8 +198,8 @@ PRESETS = _by_id(
     Preset(
         "isaid", "iSAID", _ISAID, 0.4, 21.7, label_codes=_ISAID_CODES, **_FIRST, **_tiled(896, 896, stride=(512, 512))
     ),
-    Preset("potsdam", "Potsdam", _POTSDAM, 0.1, 48.5, **_ISPRS_FIELDS),
-    Preset("vaihingen", "Vaihingen", _VAIHINGEN, 0.1, 40.0, **_ISPRS_FIELDS),
+    Preset("potsdam", "Potsdam", _POTSDAM, 0.1, 48.5, source="arXiv:2508.18067", **_ISPRS_FIELDS),
+    Preset("vaihingen", "Vaihingen", _VAIHINGEN, 0.1, 40.0, source="arXiv:2508.18067", **_ISPRS_FIELDS),
     Preset("uavid", "UAVid", _UAVID_ROWS, 0.3, 42.5, label_codes=_UAVID, **_FIRST, **_tiled(1280, 1080)),
     Preset("udd5", "UDD5", _UDD5, 0.4, 50.6, image_side=4096, label_codes=_UDD5_CODES),
     Preset("vdd", "VDD", _VDD, 0.3, 45.3, image_side=4000),

@@ -15,6 +15,7 @@ ORDER = (
     "cli",
     "commands",
     "api",
+    "reproduction",
     "jobs",
     "prediction",
     "training",

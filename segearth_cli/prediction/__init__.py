@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from segearth_cli.prediction.decision import Decider, Decision
     from segearth_cli.prediction.facts import FACT_OPTIONS, FACT_TYPES
     from segearth_cli.prediction.options import ClassOptions, PredictOptions, RunOptions
-    from segearth_cli.prediction.plan import KEPT_BYTES, Plan, estimate, make_plan
+    from segearth_cli.prediction.plan import KEPT_BYTES, Plan, Tile, estimate, make_plan
     from segearth_cli.prediction.provenance import run_tags
     from segearth_cli.prediction.scene_to_mask import (
         Measured,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from segearth_cli.prediction.schedule import Model, Work, work_for
     from segearth_cli.prediction.segment import segmented_rows
     from segearth_cli.prediction.settings import ADVISED, Settings, defaults_now, resolve_settings
+    from segearth_cli.prediction.tiled import tile_rows
 
 __all__ = [
     "ADVISED",
@@ -51,6 +52,7 @@ __all__ = [
     "RunOptions",
     "SceneSummary",
     "Settings",
+    "Tile",
     "Work",
     "as_json",
     "assembled_once",
@@ -65,6 +67,7 @@ __all__ = [
     "segmented_rows",
     "summarise",
     "there_already",
+    "tile_rows",
     "together",
     "work_for",
     "write_region",
@@ -76,7 +79,7 @@ __getattr__ = lazy_face(
         "decision": "Decider Decision",
         "facts": "FACT_OPTIONS FACT_TYPES",
         "options": "ClassOptions PredictOptions RunOptions",
-        "plan": "KEPT_BYTES Plan estimate make_plan",
+        "plan": "KEPT_BYTES Plan Tile estimate make_plan",
         "provenance": "run_tags",
         "scene_to_mask": (
             "Measured Predictor Prepared SceneSummary as_json assembled_once finish_outputs predict_scene prepared "
@@ -84,6 +87,7 @@ __getattr__ = lazy_face(
         ),
         "schedule": "Model Work work_for",
         "segment": "segmented_rows",
+        "tiled": "tile_rows",
         "settings": "ADVISED Settings defaults_now resolve_settings",
     },
 )

@@ -33,11 +33,11 @@ def finished_rows(
         for tile in band:
             inner = tile.share.intersection(region)
             if inner is not None:
-                parts.append(list(of_tile(scene, plan, tile, model, queries, decide, work, inner)))
+                parts.append(list(tile_rows(scene, plan, tile, model, queries, decide, work, inner)))
         yield _beside([_stacked(rows) for rows in parts])
 
 
-def of_tile(
+def tile_rows(
     scene: Scene, plan: Plan, tile: Tile, model: Model, queries: int, decide: Decider, work: Work, region: Window
 ) -> Iterator[Rows]:
     """The finished rows of a region of the scene's grid, as one tile that holds it gives them."""

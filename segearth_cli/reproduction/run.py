@@ -1,0 +1,118 @@
+"""One row of a table on one set: every pair of the published split, scored and added up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from segearth_cli.classes import ClassSet
+from segearth_cli.console import progress
+from segearth_cli.errors import RasterError, UsageError
+from segearth_cli.evaluation import LabelCodes, fitting
+from segearth_cli.model import pick_device
+from segearth_cli.prediction import Predictor, RunOptions, Settings, assembled_once, resolve_settings
+from segearth_cli.presets import Preset
+from segearth_cli.reproduction.find import Found
+from segearth_cli.reproduction.records import read_record, record_file, save_record
+from segearth_cli.reproduction.rows import Row
+from segearth_cli.reproduction.score import Cuts, Scored, nothing, opened, score
+
+FACTS = ("model", "model_sha256", "upsampler", "upsampler_sha256", "attention", "keep_residual", "last_blocks")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a row gave on a set."""
+
+    preset: Preset
+    """The published setting."""
+    row: Row
+    """What was changed in it."""
+    classes: ClassSet
+    """The classes that were scored."""
+    scored: Scored
+    """The counts of all images."""
+    pairs: int
+    """Images that were counted."""
+    failed: Mapping[str, str]
+    """Why others were not, by the pair's name."""
+    model: Mapping[str, Any]
+    """What ran, as masks say it."""
+    labels: str
+    """How labels were read."""
+
+
+def row_settings(preset: Preset, row: Row, given: Mapping[str, Any]) -> Settings:
+    """The published settings of a row; given: the model's options that the user named, by keyword.
+
+    Matrix products are in float32, on CUDA in float16 as the authors' are. Raises UsageError for bfloat16, and as
+    `resolve_settings` does.
+    """
+    if given.get("precision") == "bf16":
+        raise UsageError("--precision bf16: too coarse for published figures; use fp32, or fp16 on CUDA")
+    settings = resolve_settings({"preset": preset.id} | dict(given) | dict(row.changes))
+    model = settings.model
+    if "attention" in row.changes:  # a row of its own, with as many blocks as its publication has
+        model = replace(model, last_blocks=None)
+    if model.precision == "auto":
+        cuda = pick_device(model.device).type == "cuda"
+        model = replace(model, precision="fp16" if cuda else "fp32")
+    return replace(settings, model=model)
+
+
+def label_reading(preset: Preset, found: Found) -> LabelCodes:
+    """How the labels of a set are read, as its authors do. Raises RasterError where one cannot be."""
+    other = preset.label_other
+    codes = LabelCodes(preset.label_codes, preset.label_ignored, 0, preset.label_threshold, other)
+    return fitting(codes, (pair.label for pair in found.pairs))
+
+
+def reproduce_row(preset: Preset, row: Row, found: Found, settings: Settings, records: Path, run: RunOptions) -> Result:
+    """Scores every pair; those that are recorded already are not computed again.
+
+    An image or label that cannot be read is told and left out. Raises WeightsError, ClassesError, UsageError.
+    """
+    codes, cuts = label_reading(preset, found), Cuts.of(preset, found.pairs)
+    model = assembled_once(settings.model, settings.classes, run.notice)
+    predictor = Predictor(model, settings.classes, settings.options, _silent(run))
+    total, failed = nothing(preset, settings.classes), dict[str, str]()
+    with progress(f"{preset.id} {row.name}", len(found.pairs), unit="image", quiet=run.quiet) as advance:
+        for pair in found.pairs:
+            try:
+                with opened(pair, cuts, codes, predictor) as image:
+                    place = record_file(records, image.facts)
+                    scored = read_record(place)
+                    if scored is None:
+                        scored = score(image, preset)
+                        save_record(place, pair.name, scored)
+            except RasterError as e:
+                failed[pair.name] = str(e)
+                run.notice(str(e))
+            else:
+                total += scored
+            advance(1)
+    facts = model().facts
+    return Result(
+        preset,
+        row,
+        settings.classes,
+        total,
+        len(found.pairs) - len(failed),
+        failed,
+        {"precision": facts["precision"], "global_bias": facts["global_bias"]}
+        | {name: facts[name] for name in FACTS if name in facts},
+        _told(codes),
+    )
+
+
+def _silent(run: RunOptions) -> RunOptions:
+    """The same, but what there is to say of each image is not said a thousand times."""
+    return RunOptions(batch=run.batch, threads=run.threads, quiet=True)
+
+
+def _told(codes: LabelCodes) -> str:
+    if codes.threshold is not None:
+        return "0 and 1 are the classes" if codes.threshold == 1 else f"{codes.threshold} and more is the class"
+    return "codes and colours of the published labels" if codes.mapping else "codes of the classes"

@@ -1,0 +1,243 @@
+"""`segearth reproduce`: the figures are those of every tile predicted and counted by hand; a killed run goes on."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import rasterio
+import sets
+from shell import ROOT
+
+from segearth_cli.presets import EVERY, PRESETS
+
+QUICK = ("loveda", "potsdam converted", "massachusetts as downloaded", "wbs-si")
+layouts = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in sets.LAYOUTS]
+)
+
+
+@pytest.fixture
+def model(model_dir):
+    return "-m", f"local-dir:{model_dir}", "-d", "cpu"
+
+
+@pytest.fixture
+def reproduce(segearth, tmp_path, model):
+    """Runs the command on a set: the figures, and what it said."""
+
+    def run(preset, root, *options, out="out", code=0):
+        done = segearth("reproduce", preset, root, "-o", tmp_path / out, *model, *options)
+        assert done.code == code, done.err
+        path = tmp_path / out / "results.json"
+        return (json.loads(path.read_text()) if path.is_file() else {}), done
+
+    return run
+
+
+@layouts
+def test_every_layout_and_coding_is_read_as_its_labels_are(tmp_path, reproduce, name):
+    made = sets.LAYOUTS[name]
+    wanted = sets.make(name, tmp_path / "set")
+    figures, done = reproduce(made.preset, tmp_path / "set")
+    (result,) = figures["results"]
+    support = [0] * len(EVERY[made.preset].rows)
+    for truth in wanted.values():
+        for code in range(len(support)):
+            support[code] += int((truth == code).sum())
+    for scored in result["scored"].values():
+        assert [row["support"] for row in scored["classes"]] == support
+    assert (result["images"], result["failed"]) == (len(made.pairs), {})
+    assert result["model"]["precision"] == "float32"
+    row = next(csv.DictReader((tmp_path / "out" / "results.csv").read_text().splitlines()))
+    assert (row["preset"], row["published"]) == (made.preset, str(EVERY[made.preset].published or ""))
+    assert "published" in done.out
+    with rasterio.open(tmp_path / "out" / f"{made.preset}.published.png") as picture:
+        assert np.ptp(picture.read()) > 100
+
+
+def tiles_by_hand(length, tile, step):
+    """Offsets as the converters count them."""
+    return sorted({max(0, min(at, length - tile)) for at in range(0, length, step)})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", sets.TILED)
+def test_tiles_are_predicted_one_by_one_and_counted_as_published(tmp_path, segearth, reproduce, model, preset):
+    name = "uavid as the authors name it" if preset == "uavid" else preset
+    high, wide, step, kept = {
+        "potsdam": (512, 512, (256, 256), (512, 512)),
+        "vaihingen": (512, 512, (256, 256), (512, 512)),
+        "isaid": (896, 896, (512, 512), (512, 512)),
+        "uavid": (1080, 1280, (1080, 1280), (1080, 1280)),
+        "inria": (1000, 1000, (1000, 1000), (1000, 1000)),
+    }[preset]
+    height, width = high + 200, wide + 300
+    ((image, truth),) = sets.make(name, tmp_path / "set", height, width).items()
+    classes = len(PRESETS[preset].rows)
+    with rasterio.open(tmp_path / "set" / image) as ds:
+        pixels = ds.read()
+    counts = {"each tile": np.zeros((classes, classes), int), "kept": np.zeros((classes, classes), int)}
+    tiles = {"each tile": 0, "kept": 0}
+    for y in tiles_by_hand(height, high, step[0]):
+        for x in tiles_by_hand(width, wide, step[1]):
+            crop = sets.save(tmp_path / "crop.tif", pixels[:, y : y + high, x : x + wide])
+            mask = tmp_path / "crop.mask.tif"
+            made = segearth(
+                *("predict", crop, "--preset", preset, "--tile", "none", "-o", mask, "--overwrite", *model),
+                *("--precision", "fp32", "-q", "--nodata", "none"),
+            )
+            assert made.code == 0, made.err
+            with rasterio.open(mask) as ds:
+                codes = ds.read(1)
+            wanted = truth[y : y + high, x : x + wide]
+            inside = y in tiles_by_hand(height, high, kept[0]) and x in tiles_by_hand(width, wide, kept[1])
+            for way in ("each tile", "kept") if inside else ("each tile",):
+                np.add.at(counts[way], (wanted[wanted != 255], codes[wanted != 255]), 1)
+                tiles[way] += 1
+    scored = reproduce(preset, tmp_path / "set")[0]["results"][0]["scored"]
+    ways = {"each tile": "each tile"} | (
+        {"kept": "tiles of the published files"} if preset in ("potsdam", "vaihingen") else {}
+    )
+    for ours, theirs in ways.items():
+        assert scored[theirs]["tiles"] == tiles[ours]
+        assert [row[:-1] for row in scored[theirs]["confusion"]["counts"]] == counts[ours].tolist()
+    mask = tmp_path / "whole.tif"
+    made = segearth(
+        *("predict", tmp_path / "set" / image, "--preset", preset, "-o", mask, *model, "--precision", "fp32", "-q"),
+        *("--nodata", "none"),
+    )
+    assert made.code == 0, made.err
+    with rasterio.open(mask) as ds:
+        codes = ds.read(1)
+    once = np.zeros((classes, classes), int)
+    np.add.at(once, (truth[truth != 255], codes[truth != 255]), 1)
+    assert [row[:-1] for row in scored["each pixel once"]["confusion"]["counts"]] == once.tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["potsdam", "isaid"])
+def test_tiles_that_a_converter_wrote_give_what_the_scene_gives(tmp_path, reproduce, preset):
+    high, step = {"potsdam": (512, 512), "isaid": (896, 512)}[preset]
+    ((image, truth),) = sets.make(preset, tmp_path / "set", high + 150, high + 90).items()
+    with rasterio.open(tmp_path / "set" / image) as ds:
+        pixels = ds.read()
+    codes = sets.coded(truth, preset, "from 1" if preset == "potsdam" else "codes")
+    for y in tiles_by_hand(high + 150, high, step):
+        for x in tiles_by_hand(high + 90, high, step):
+            place = f"{x}_{y}_{x + high}_{y + high}" if preset == "potsdam" else f"{y}_{y + high}_{x}_{x + high}"
+            name, end = ("2_13", "") if preset == "potsdam" else ("P0003", "_instance_color_RGB")
+            sets.save(tmp_path / f"cut/img_dir/val/{name}_{place}.png", pixels[:, y : y + high, x : x + high])
+            sets.save(tmp_path / f"cut/ann_dir/val/{name}_{place}{end}.png", codes[y : y + high, x : x + high])
+    whole = reproduce(preset, tmp_path / "set")[0]["results"][0]["scored"]
+    cut = reproduce(preset, tmp_path / "cut", out="cut_out")[0]["results"][0]["scored"]
+    way = "tiles of the published files" if preset == "potsdam" else "each tile"
+    assert cut[way]["confusion"] == whole[way]["confusion"]
+    assert sum(map(sum, cut["each pixel once"]["confusion"]["counts"])) == int((truth != 255).sum())
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path, model):
+    for number in range(6):
+        sets.save(tmp_path / f"set/val/image/{number}.png", np.random.default_rng(number).integers(
+            0, 255, (3, 40, 60), dtype=np.uint8))  # fmt: skip
+        sets.save(tmp_path / f"set/val/label/{number}.png", sets.truth_of("whu-aerial", 40, 60, number) * 255)
+    call = [sys.executable, "-m", "segearth_cli", "reproduce", "whu-aerial", tmp_path / "set", *model, "-o"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([*call, tmp_path / "whole"], check=True, env=environment, capture_output=True)
+    first = subprocess.Popen([*call, tmp_path / "killed"], env=environment, stderr=subprocess.DEVNULL)
+    records = tmp_path / "killed" / "images"
+    while len(list(records.glob("[0-9a-f]*.json"))) < 2 + (records / "asked.json").exists() and first.poll() is None:
+        time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert not (tmp_path / "killed" / "results.json").exists()
+    done = {path.name: path.stat().st_mtime_ns for path in records.glob("*.json") if path.name != "asked.json"}
+    subprocess.run([*call, tmp_path / "killed"], check=True, env=environment, capture_output=True)
+    for path in (tmp_path / "whole").rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (tmp_path / "killed" / path.relative_to(tmp_path / "whole")).read_bytes()
+    assert all((records / name).stat().st_mtime_ns == when for name, when in done.items())  # not computed again
+
+
+def test_rows_stand_beside_each_other_in_one_table(tmp_path, reproduce):
+    sets.make("loveda converted", tmp_path / "set")
+    rows = "published,no-upsampler,clip,clearclip,sclip"
+    figures, done = reproduce("loveda", tmp_path / "set", "--rows", rows)
+    assert [row["row"] for row in figures["table"]] == rows.split(",")
+    assert {row["row"]: row["published"] for row in figures["table"]} == {
+        "published": 36.9, "no-upsampler": None, "clip": 12.4, "clearclip": 32.4, "sclip": None
+    }  # fmt: skip
+    models = {result["row"]: result["model"] for result in figures["results"]}
+    assert models["clip"]["attention"] == "vanilla"
+    assert (models["clip"]["keep_residual"], models["clip"]["global_bias"]) == (True, 0)
+    assert models["sclip"]["attention"] == "sclip"
+    assert all(row in done.out for row in rows.split(","))
+
+
+def test_both_wordings_of_the_isprs_sets_are_offered_and_named(tmp_path, reproduce):
+    sets.make("potsdam converted", tmp_path / "set")
+    ours = reproduce("potsdam", tmp_path / "set")[0]["results"][0]
+    theirs = reproduce("potsdam", tmp_path / "set", "--words", "cvpr", out="cvpr")[0]["results"][0]
+    assert ["road", "parking lot"] in theirs["classes"]
+    assert ["grass"] in ours["classes"]
+    assert (ours["source"], theirs["source"]) == ("arXiv:2508.18067", "github.com/likyoo/SegEarth-OV")
+
+
+def test_what_another_run_wrote_is_not_replaced_unasked(tmp_path, reproduce):
+    sets.make("loveda converted", tmp_path / "set")
+    reproduce("loveda", tmp_path / "set")
+    before = (tmp_path / "out" / "results.json").read_bytes()
+    _, again = reproduce("loveda", tmp_path / "set", "--attention", "sclip", code=2)
+    assert "--overwrite" in again.err
+    assert (tmp_path / "out" / "results.json").read_bytes() == before
+    reproduce("loveda", tmp_path / "set")
+    assert (tmp_path / "out" / "results.json").read_bytes() == before
+    figures, _ = reproduce("loveda", tmp_path / "set", "--attention", "sclip", "--overwrite")
+    assert figures["results"][0]["model"]["attention"] == "sclip"
+
+
+def test_missing_halves_and_damaged_images_are_told_and_the_rest_is_scored(tmp_path, reproduce):
+    sets.make("loveda", tmp_path / "set")
+    sets.save(tmp_path / "set/Val/Rural/images_png/9.png", np.zeros((3, 16, 16), np.uint8))
+    (tmp_path / "set/Val/Urban/images_png/3514.png").write_bytes(b"no picture")
+    figures, done = reproduce("loveda", tmp_path / "set", code=3)
+    assert "9.png" in done.err
+    assert len(figures["results"][0]["failed"]) == 1
+    assert figures["results"][0]["images"] == 1
+    assert reproduce("loveda", tmp_path / "set", "--allow-missing")[1].code == 0
+
+
+@pytest.mark.slow
+def test_all_sets_below_a_folder_stand_in_one_table(tmp_path, segearth, model):
+    for name in ("loveda", "potsdam converted", "vdd", "spacenet"):
+        sets.make(name, tmp_path / "sets" / name.split()[0])
+    done = segearth("reproduce", "--all", tmp_path / "sets", "-o", tmp_path / "out", *model)
+    assert done.code == 0, done.err
+    table = json.loads((tmp_path / "out" / "results.json").read_text())["table"]
+    assert {row["preset"] for row in table} == {"loveda", "potsdam", "vdd", "spacenet"}
+    assert "no folder of openearthmap" in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["loveda"],
+        ["loveda", "{}", "--all", "{}"],
+        ["cityscapes", "{}"],
+        ["loveda", "{}", "--rows", "best"],
+        ["loveda", "{}", "--precision", "bf16"],
+        ["loveda", "{}/nowhere"],
+        ["--all", "{}/nowhere"],
+        ["--all", "{}"],
+    ],
+)
+def test_what_cannot_be_meant_is_one_line(tmp_path, segearth, model, arguments):
+    done = segearth("reproduce", *(text.replace("{}", str(tmp_path)) for text in arguments), *model)
+    assert (done.code, done.out, len(done.lines)) == (2, "", 1), done.err

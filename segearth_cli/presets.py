@@ -86,7 +86,7 @@ class Preset:
 
     def _more(self) -> dict[str, Any]:
         named = {"tile": self.tile, "tile_stride": self.tile_stride, "window": self.window}
-        return named | {"last_blocks": self.last_blocks}
+        return named | {"last_blocks": self.last_blocks, "stretch": "sar" if self.model == SAR_MODEL else None}
 
     def tilings(self) -> dict[str, tuple[tuple[int, int], tuple[int, int]]]:
         """The ways in which a set is scored tile by tile: tile and step, both width and height; none for most sets."""

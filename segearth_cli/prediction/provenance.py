@@ -38,6 +38,7 @@ def run_facts(
         "bands": list(scene.bands),
         "stretch": None if scene.stretch is None else [list(pair) for pair in scene.stretch],
         "antialias": scene.antialias,
+        **({"decibels": True} if scene.decibels else {}),
         **_tile_facts(plan),
         **options.read.validity_facts(),
         **model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from segearth_cli.errors import SegEarthError, UsageError, WeightsError
 from segearth_cli.options import Option, build, options_of, refuse_unknown, taken
 from segearth_cli.prediction.options import RESOLUTIONS, TILES, ClassOptions, PredictOptions
 from segearth_cli.presets import Preset, get
-from segearth_cli.weights import SETTINGS, ModelOptions, advice, choose, image_facts, never_seen
+from segearth_cli.weights import CATALOGUE, SETTINGS, ModelOptions, advice, choose, here, image_facts, never_seen
 
 LARGEST_WINDOW = 8192  # px; attention takes memory with the fourth power of it
 ADVISED: dict[str, Option] = {
@@ -44,15 +45,29 @@ def resolve_settings(given: Mapping[str, Any], classes: ClassSet | None = None) 
     """
     given = {name: value for name, value in given.items() if value is not None}
     listed, preset = _classes(build(ClassOptions, given), classes)
-    choice = choose(given.get("model", "auto"), given.get("upsampler"))
+    model, lacking = _model(given, preset)
+    choice = choose(model, given.get("upsampler"))
     named = {"model": choice.model, "upsampler": choice.upsampler}
     layers = [advised(choice.model), preset.settings() if preset else {}, given]
     settings = stacked(layers) | named
     published = preset and settings.get("long_side") == preset.long_side
     options = build(PredictOptions, settings, image_side=preset.image_side if preset and published else None)
     _check_window(options.window, choice.model)
-    notes = (choice.note, never_seen(choice.model, listed.queries))
+    notes = (choice.note, lacking, never_seen(choice.model, listed.queries))
     return Settings(listed, build(ModelOptions, settings), options, tuple(line for line in notes if line))
+
+
+def _model(given: Mapping[str, Any], preset: Preset | None) -> tuple[str, str | None]:
+    """The model that is asked for, and a line where a preset's own one is not on this machine."""
+    model = str(given.get("model", "auto"))
+    if preset is None or not preset.model or model != "auto" or os.environ.get("SEGEARTH_MODEL"):
+        return model, None
+    if here(CATALOGUE[preset.model]):
+        return preset.model, None
+    return model, (
+        f"--preset {preset.id} is published with {preset.model}, which is not on this machine; "
+        f"`segearth download {preset.model}` brings it"
+    )
 
 
 def stacked(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -214,6 +214,7 @@ def _stretch(ds: Any, scene: Scene) -> Reading:
         return Reading(None, "8-bit values as they are", ("--stretch",))
     pairs = ", ".join(f"{low:g} to {high:g}" for low, high in dict.fromkeys(scene.stretch))
     scaled = any((ds.scales[band - 1], ds.offsets[band - 1]) != (1, 0) for band in scene.bands)
+    pairs += " dB" * scene.decibels
     raw = " in raw values; MIN,MAX are in the band's units (scale, offset)" if scaled else ""
     return Reading([list(pair) for pair in scene.stretch], f"{pairs} drawn as 0 to 255{raw}", ("--stretch",))
 

@@ -53,6 +53,7 @@ def open_scene(path: str, options: ReadOptions | None = None) -> Scene:
             validity=rule,
             palette=palette,
             stretch=None,
+            decibels=False,
             inverted=grey and ds.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES",
             dtype=dtype,
             overviews=_overviews(ds, bands, rule),

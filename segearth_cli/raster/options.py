@@ -22,22 +22,39 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
         raise UsageError(f"--bands {text}: need band numbers from 1 separated by commas, e.g. 4,3,2") from None
 
 
+Decibels = Literal["no", "yes", "look"]
+
+
+def parse_decibels(rule: str) -> tuple[Decibels, str]:
+    """Whether values become decibels before they are stretched, and the rest of the rule.
+
+    `db` and `db,MIN,MAX` say so; `sar` has the values looked at.
+
+    >>> parse_decibels("db,-25,0"), parse_decibels("sar"), parse_decibels("P2,P98")
+    (('yes', '-25,0'), ('look', 'auto'), ('no', 'P2,P98'))
+    """
+    head, _, rest = rule.partition(",")
+    if head.strip().casefold() == "db":
+        return "yes", rest or "auto"
+    return ("look", rest or "auto") if head.strip().casefold() == "sar" else ("no", rule)
+
+
 def parse_stretch(rule: str) -> tuple[tuple[float, float], tuple[float, float] | None]:
     """Percentiles, and limits when the rule names values. Raises UsageError for anything else.
 
     >>> parse_stretch("P1,P99"), parse_stretch("0,3000")
     (((1.0, 99.0), None), ((2.0, 98.0), (0.0, 3000.0)))
     """
-    if rule == "auto":
+    if parse_decibels(rule)[1] == "auto":
         return (2.0, 98.0), None
     try:
-        low, high = rule.split(",")
+        low, high = parse_decibels(rule)[1].split(",")
         percent = low[:1] in "pP" and high[:1] in "pP"
         pair = (float(low[1:]), float(high[1:])) if percent else (float(low), float(high))
     except ValueError:
         pair, percent = (1.0, 0.0), False
     if not pair[0] < pair[1] or not math.isfinite(pair[1] - pair[0]) or (percent and (pair[0] < 0 or pair[1] > 100)):
-        raise UsageError(f"--stretch {rule}: need auto, MIN,MAX or two percentiles such as P2,P98")
+        raise UsageError(f"--stretch {rule}: need auto, MIN,MAX, two percentiles such as P2,P98, db or sar")
     return (pair, None) if percent else ((2.0, 98.0), pair)
 
 
@@ -88,10 +105,14 @@ class PixelOptions:
     )
     """Three band numbers from 1 or one; None = by colour interpretation."""
     stretch: str = option(
-        "auto", help="To 8 bits: auto, MIN,MAX or percentiles P2,P98; once a scene.", panel="Pixels", unit="rule"
+        "auto",
+        help="To 8 bits: auto, MIN,MAX or percentiles P2,P98; db and sar for radar, e.g. db,-25,0; once a scene.",
+        panel="Pixels",
+        unit="rule",
     )
     """`MIN,MAX` in the scene's own units (scale and offset of its bands applied), percentiles such as `P2,P98`, or
-    `auto`: P2,P98, and none for 8-bit."""
+    `auto`: P2,P98, and none for 8-bit. `db` before any of them: of 10 log10 of the values. `sar`: of the
+    values where more than one in a hundred is below 0 (they are decibels), else as `db`, and none for 8-bit."""
     nodata: float | str | None = option(
         None,
         help="Value of pixels without data, or none: every value is data.",

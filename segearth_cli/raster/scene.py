@@ -49,6 +49,8 @@ class Scene(Frame):
     """Colours (N, 4) RGBA by code, N as many as the type can index; None without a palette."""
     stretch: tuple[tuple[float, float], ...] | None
     """(low, high) of each band, drawn as 0 and 255; None for 8-bit values as they are."""
+    decibels: bool
+    """Whether the stretch is of 10 log10 of the values, as radar is looked at; values of 0 and less are drawn as 0."""
     inverted: bool
     """Whether 0 is white (MINISWHITE)."""
     dtype: str
@@ -212,7 +214,8 @@ class Scene(Frame):
         if not gaps.any():
             return values
         filled = values.copy()
-        for band, gap, (low, high) in zip(filled, gaps, self.stretch, strict=True):
+        for band, gap, pair in zip(filled, gaps, self.stretch, strict=True):
+            low, high = (10 ** (end / 10) for end in pair) if self.decibels else pair
             ends = min(low, high), max(low, high)
             kept = np.clip(np.where(np.isnan(band[gap]), low, band[gap].astype(np.float64)), *ends)
             band[gap] = kept.astype(band.dtype)
@@ -232,12 +235,22 @@ class Scene(Frame):
             kind = np.promote_types(values.dtype, np.float32)
             low, high = (np.array(side, kind)[:, None, None] for side in zip(*self.stretch, strict=True))
             span = np.where(high == low, FLAT, high - low).astype(kind)
-            values = (np.where(valid, values, 0).astype(kind) - low) / span * 255
+            values = np.where(valid, values, 0).astype(kind)
+            if self.decibels:
+                values = decibels(values)
+            values = (values - low) / span * 255
         if values.dtype != np.uint8:
             values = np.clip(np.floor(values + (0.5 + TIE)), 0, 255).astype(np.uint8)
         if self.inverted:
             values = 255 - values
         return np.ascontiguousarray(np.broadcast_to(values, (3, *values.shape[1:])))
+
+
+def decibels(values: NDArray[Any]) -> NDArray[Any]:
+    """10 log10 of values, a number below all others for those of 0 and less; the type stays."""
+    tiny = np.finfo(values.dtype).tiny
+    found: NDArray[Any] = (10 * np.log10(np.maximum(values, tiny))).astype(values.dtype)
+    return found
 
 
 def _values_of_part(whole: Scene, part: Window, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:

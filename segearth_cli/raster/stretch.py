@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from segearth_cli.raster.datasets import environment
 from segearth_cli.raster.grid import Window
-from segearth_cli.raster.options import parse_stretch
-from segearth_cli.raster.scene import Scene
+from segearth_cli.raster.options import parse_decibels, parse_stretch
+from segearth_cli.raster.scene import Scene, decibels
 
 STRETCH_SAMPLE = 1024  # longest side, in pixels, of the decimated read that a stretch is computed from
+NEGATIVE = 0.01  # share of values below 0 that tells decibels; removing noise leaves a few in linear ones
 STRETCH_PIXELS = 100_000_000  # rasters above this are sampled in blocks
 
 
@@ -45,19 +46,37 @@ def with_stretch(scene: Scene, rule: str, units: Sequence[Unit], bits: int) -> S
     units: of each band, for limits that the user gives. bits: that values have; fewer than 8 are drawn over all 256.
     """
     percentiles, limits = parse_stretch(rule)
-    if scene.palette is not None or (rule == "auto" and scene.dtype == "uint8" and bits == 8):
+    how, rest = parse_decibels(rule)
+    plain = rest == "auto" and how != "yes"
+    if scene.palette is not None or (plain and scene.dtype == "uint8" and bits == 8):
         return scene
-    if rule == "auto" and scene.dtype == "uint8":
+    if plain and scene.dtype == "uint8":
         return replace(scene, stretch=((0.0, 2.0**bits - 1),) * len(scene.bands))
-    if limits is not None:
+    if how == "yes" and limits is not None:
+        ends = [[max(unit.raw(10 ** (end / 10)), np.finfo(float).tiny) for end in limits] for unit in units]
+        return replace(scene, stretch=tuple((_db(low), _db(high)) for low, high in ends), decibels=True)
+    if how == "no" and limits is not None:
         return replace(scene, stretch=tuple((unit.raw(limits[0]), unit.raw(limits[1])) for unit in units))
     factor = min(1.0, STRETCH_SAMPLE / max(scene.height, scene.width))
     size = max(1, round(scene.height * factor)), max(1, round(scene.width * factor))
-    pairs = [
-        np.percentile(band[data].astype(np.float64), percentiles) if data.any() else (0.0, 1.0)
-        for band, data in zip(*_decimated(scene, size), strict=True)
-    ]
-    return replace(scene, stretch=tuple((float(low), float(high)) for low, high in pairs))
+    values, samples = _decimated(scene, size)
+    sampled = [band[data].astype(np.float64) for band, data in zip(values, samples, strict=True)]
+    if how == "look":
+        below = sum(int((band < 0).sum()) for band in sampled)
+        how = "no" if below > NEGATIVE * sum(map(len, sampled)) else "yes"
+        told = f"values are {'decibels' if how == 'no' else 'linear, drawn as decibels'}"
+        scene = replace(scene, notices=(*scene.notices, f"{scene.path}: --stretch sar: {told}"))
+        if limits is not None:
+            return with_stretch(scene, f"{'db,' if how == 'yes' else ''}{rest}", units, bits)
+    if how == "yes":
+        sampled = [decibels(band[band > 0]) for band in sampled]
+    pairs = [np.percentile(band, percentiles) if len(band) else (0.0, 1.0) for band in sampled]
+    found = tuple((float(low), float(high)) for low, high in pairs)
+    return replace(scene, stretch=found, decibels=how == "yes")
+
+
+def _db(value: float) -> float:
+    return 10 * math.log10(value)
 
 
 def _decimated(scene: Scene, size: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from segearth_cli.presets import SAR_MODEL
+
 AUTHORS = "simfeatup"
 PUBLISHED = "vit-b16"
 
@@ -33,6 +35,8 @@ class CatalogueEntry:
     """Where people get the file; empty for a repository of the hub."""
     address: str = ""
     """Of the file itself, for `segearth download`; empty where people must fetch it themselves."""
+    files: tuple[str, ...] = ()
+    """Names of the weight file in the repository of the hub, the first that is there counts; empty = open_clip's."""
     remark: str = ""
     """What a user must know of it, a phrase; said when it is fetched."""
 
@@ -64,6 +68,7 @@ def _two_activations(architecture: str) -> str:
     )
 
 
+# AlignEarth's evaluation loads the file into open_clip's ViT-B/16, which is GELU for all files but OpenAI's own.
 # The activation is the one of training, where it is known. GeoRSCLIP B/32 and L/14 and
 # SkyCLIP L/14 were tuned from OpenAI's weights, which open_clip builds with QuickGELU; GeoRSCLIP H/14 and SkyCLIP B/32
 # from LAION's, which have GELU.
@@ -95,6 +100,16 @@ CATALOGUE: Mapping[str, CatalogueEntry] = {
         ),
         _remote("remoteclip-vit-b32", "ViT-B-32", "see origin", _REMOTE_CLIP, _two_activations("ViT-B-32")),
         _remote("remoteclip-vit-l14", "ViT-L-14", "see origin", _REMOTE_CLIP, _two_activations("ViT-L-14")),
+        CatalogueEntry(
+            SAR_MODEL,
+            "see origin",
+            f"AlignEarth: CLIP for radar images; takes {AUTHORS}",
+            "ViT-B-16",
+            hub="likyoo/AlignEarth-SAR-ViT-B-16",
+            files=("AlignEarth-SAR-ViT-B-16.pt", "open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+            remark="its authors' evaluation builds ViT-B-16 (GELU), as this name does, its teacher is OpenAI's CLIP "
+            "(QuickGELU); compare with --model ViT-B-16-quickgelu:FILE",
+        ),
         _remote("georsclip-vit-b32", "ViT-B-32-quickgelu", "CC", _GEO_RS_CLIP),
         _remote("georsclip-vit-l14", "ViT-L-14-quickgelu", "CC", _GEO_RS_CLIP),
         _remote("georsclip-vit-h14", "ViT-H-14", "CC", _GEO_RS_CLIP),

@@ -10,6 +10,7 @@ from typing import Any
 
 from segearth_cli.cache import cache_dir, sha256
 from segearth_cli.errors import SegEarthError, UsageError, WeightsError, nearest
+from segearth_cli.presets import SAR_MODEL
 from segearth_cli.weights.catalogue import AUTHORS, CATALOGUE, PUBLISHED, CatalogueEntry
 from segearth_cli.weights.openclip import HUB_NAMES, architecture_config, check_tower, model_config, read_json
 
@@ -170,7 +171,7 @@ def kept_folder(name: str) -> Path:
 
 def here(entry: CatalogueEntry) -> Path | None:
     """The weight file of an entry of the catalogue, when it is on this machine."""
-    return kept(entry.key) or (hub_file(entry.hub, *HUB_NAMES) if entry.hub else None)
+    return kept(entry.key) or (hub_file(entry.hub, *(entry.files or HUB_NAMES)) if entry.hub else None)
 
 
 def verified(path: Path) -> str:
@@ -201,6 +202,8 @@ def _upsampler_of(spec: str, upsampler: str | None) -> tuple[str, str | None]:
         if path is None:
             return "none", f"without the authors' SimFeatUp; {how}"
         return str(path), "with the authors' SimFeatUp: the published method"
+    if spec == SAR_MODEL and upsampler is None:
+        return ("none", f"without the authors' SimFeatUp; {how}") if path is None else (str(path), None)
     if upsampler == AUTHORS:
         return str(path), None
     folder = find(spec).folder

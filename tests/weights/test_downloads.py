@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import subprocess
 import threading
@@ -596,3 +597,35 @@ def test_a_remote_sensing_clip_loads_as_it_is_published(segearth, vit_b32, tmp_p
     assert kind == ("QuickGELU" if CATALOGUE[name].architecture.endswith("quickgelu") else "GELU")
     assert all(torch.equal(state[key], value.float()) for key, value in vit_b32.items())
     assert [activation(f"{given}:{file}")[0] for given in ("ViT-B-32", "ViT-B-32-quickgelu")] == ["GELU", "QuickGELU"]
+
+
+class SarHub(Hub):
+    """A hub that has the repository of AlignEarth's weights."""
+
+    def do_HEAD(self):
+        self.path = self.path.replace("likyoo/AlignEarth-SAR-ViT-B-16", "some/model")
+        super().do_HEAD()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("container", [lambda state: state, lambda state: {"epoch": 1, "state_dict": state}])
+def test_the_sar_clip_of_alignearth_comes_from_the_hub_and_loads_strictly(server, tmp_path, hub, container):
+    torch.manual_seed(5)
+    state = open_clip.CLIP(**open_clip.get_model_config("ViT-B-16")).state_dict()
+    buffer = io.BytesIO()
+    torch.save(container({name: value.half() for name, value in state.items()}), buffer)
+    server.content = {"AlignEarth-SAR-ViT-B-16.pt": buffer.getvalue()}
+    server.RequestHandlerClass = SarHub
+    done = shell.segearth("download", "alignearth-sar-vit-b16", **hub)
+    assert done.returncode == 0, done.stderr
+    assert "(GELU), as this name does" in done.stderr
+    kind, loaded = activation(f"ViT-B-16:{done.stdout.strip()}")
+    assert kind == "GELU"
+    assert all(torch.equal(loaded[name], value.half().float()) for name, value in state.items())
+    listed = shell.segearth("models", **hub).stdout
+    assert any(line.split()[:2] == ["alignearth-sar-vit-b16", "yes"] for line in listed.splitlines())
+    server.content["AlignEarth-SAR-ViT-B-16.pt"] = b""
+    scene = tmp_path / "none.tif"
+    assert (
+        "not on this machine" not in shell.segearth("predict", scene, "--preset", "pie-sar", "--dry-run", **hub).stderr
+    )

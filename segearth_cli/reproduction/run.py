@@ -9,7 +9,7 @@ from typing import Any
 
 from segearth_cli.classes import ClassSet
 from segearth_cli.console import progress
-from segearth_cli.errors import RasterError, UsageError
+from segearth_cli.errors import ClassesError, RasterError, UsageError
 from segearth_cli.evaluation import LabelCodes, fitting
 from segearth_cli.model import pick_device
 from segearth_cli.prediction import Predictor, RunOptions, Settings, assembled_once, resolve_settings
@@ -19,6 +19,7 @@ from segearth_cli.reproduction.records import read_record, record_file, save_rec
 from segearth_cli.reproduction.rows import Row
 from segearth_cli.reproduction.score import Cuts, Scored, nothing, opened, score
 
+IGNORE_INDEX = 255  # mmsegmentation's
 FACTS = ("model", "model_sha256", "upsampler", "upsampler_sha256", "attention", "keep_residual", "last_blocks")
 
 
@@ -64,8 +65,8 @@ def row_settings(preset: Preset, row: Row, given: Mapping[str, Any]) -> Settings
 
 def label_reading(preset: Preset, found: Found) -> LabelCodes:
     """How the labels of a set are read, as its authors do. Raises RasterError where one cannot be."""
-    other = preset.label_other
-    codes = LabelCodes(preset.label_codes, preset.label_ignored, 0, preset.label_threshold, other)
+    ignored = preset.label_ignored if preset.label_threshold is not None else preset.label_ignored | {IGNORE_INDEX}
+    codes = LabelCodes(preset.label_codes, ignored, 0, preset.label_threshold, preset.label_other)
     return fitting(codes, (pair.label for pair in found.pairs))
 
 
@@ -87,6 +88,11 @@ def reproduce_row(preset: Preset, row: Row, found: Found, settings: Settings, re
                     if scored is None:
                         scored = score(image, preset)
                         save_record(place, pair.name, scored)
+            except ClassesError as e:
+                raise ClassesError(
+                    f"{str(e).partition('; ')[0]}; {preset.name} as published has none: labels that are coded otherwise "
+                    "are for segearth predict and evaluate"
+                ) from e
             except RasterError as e:
                 failed[pair.name] = str(e)
                 run.notice(str(e))

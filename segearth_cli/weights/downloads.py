@@ -70,8 +70,8 @@ def download(
         if origin is None and not overwrite and (path := kept(entry.key)):
             return Fetched(path, sha256(path), fetched=False)
         if origin is None and entry.files:
-            own = Source(entry.name, architecture=entry.architecture)
-            return _from_hub(name, entry.hub, (), entry.files, overwrite, lambda p: load_checkpoint(own, p).sha256)
+            ours = Source(entry.name, architecture=entry.architecture)
+            return _from_hub(name, entry.hub, (), entry.files, overwrite, lambda p: load_checkpoint(ours, p).sha256)
         place, check = _needed(entry, origin), _entry_check(entry)
         try:
             return _keep(entry.key, place, check, overwrite, patience or Patience(), report)

@@ -23,7 +23,7 @@ from segearth_cli.weights import ModelOptions
 
 if TYPE_CHECKING:
     from segearth_cli.prediction import Settings
-    from segearth_cli.reproduction import Found, Result, Row
+    from segearth_cli.reproduction import FoundSet, Result, TableRow
 
 Words = Literal["extension", "cvpr"]
 _SHOWN = 3  # files named one by one
@@ -72,8 +72,8 @@ class _Task:
     """A row on a set, ready to be computed."""
 
     preset: Preset
-    row: Row
-    found: Found
+    row: TableRow
+    found: FoundSet
     settings: Settings
 
 
@@ -177,7 +177,7 @@ def _tasks(
     return tasks, missing
 
 
-def _tell_alone(found: Found) -> None:
+def _tell_alone(found: FoundSet) -> None:
     for what, paths in (
         ("images without a label", found.images_alone),
         ("labels without an image", found.labels_alone),

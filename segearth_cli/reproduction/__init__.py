@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
-    from segearth_cli.reproduction.find import Found, Pair, Place, find_pairs, find_sets
+    from segearth_cli.reproduction.find import FoundSet, Pair, TilePlace, find_pairs, find_sets
     from segearth_cli.reproduction.report import (
         RESULTS,
         as_document,
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
         table_rows,
         write_result,
     )
-    from segearth_cli.reproduction.rows import ROWS, Row, chosen_rows
+    from segearth_cli.reproduction.rows import ROWS, TableRow, chosen_rows
     from segearth_cli.reproduction.run import Result, reproduce_row, row_settings
 
 __all__ = [
     "RESULTS",
     "ROWS",
-    "Found",
+    "FoundSet",
     "Pair",
-    "Place",
     "Result",
-    "Row",
+    "TableRow",
+    "TilePlace",
     "as_document",
     "as_text",
     "chosen_rows",
@@ -47,9 +47,9 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
-        "find": "Found Pair Place find_pairs find_sets",
+        "find": "FoundSet Pair TilePlace find_pairs find_sets",
         "report": "RESULTS as_document as_text result_files table_csv table_rows write_result",
-        "rows": "ROWS Row chosen_rows",
+        "rows": "ROWS TableRow chosen_rows",
         "run": "Result reproduce_row row_settings",
     },
 )

@@ -21,7 +21,7 @@ _TILE = re.compile(r"_(\d+)_(\d+)_(\d+)_(\d+)$")  # the end of a converter's til
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TilePlace:
     """Where a tile that a converter wrote lies in its scene, in pixels."""
 
     scene: str
@@ -46,12 +46,12 @@ class Pair:
     """A raster."""
     label: str
     """A raster."""
-    place: Place | None
+    place: TilePlace | None
     """Where it lies, for a tile by its name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundSet:
     """What there is of a set."""
 
     pairs: tuple[Pair, ...]
@@ -72,7 +72,7 @@ class _File:
     rank: int  # of several of one key, the least counts
 
 
-def find_pairs(preset: Preset, folder: Path, names: Path | None = None) -> Found:
+def find_pairs(preset: Preset, folder: Path, names: Path | None = None) -> FoundSet:
     """The pairs of a set below a folder, zip archives included; names: a list of those that are counted.
 
     Raises UsageError, which tells the published layout, where there is none.
@@ -106,7 +106,7 @@ def find_pairs(preset: Preset, folder: Path, names: Path | None = None) -> Found
         )
     if len(chosen) < len(pairs):
         remarks.append(f"{preset.id}: {len(pairs) - len(counted)} pairs of other splits are left out")
-    return Found(
+    return FoundSet(
         tuple(sorted((pair for pair, _ in counted), key=lambda pair: pair.name)),
         tuple(sorted(one.path for one in lost[0])),
         tuple(sorted(one.path for one in lost[1])),
@@ -288,7 +288,7 @@ def _pair(image: _File, label: _File, layout: Layout, preset: Preset) -> Pair:
     row, bottom, col, right = (a, b, c, d) if layout.rows_first else (b, d, a, c)
     if bottom <= row or right <= col:
         return Pair(name, image.path, label.path, None)
-    return Pair(name, image.path, label.path, Place(name[: found.start()], row, col, bottom - row, right - col))
+    return Pair(name, image.path, label.path, TilePlace(name[: found.start()], row, col, bottom - row, right - col))
 
 
 def _shown(folders: tuple[str, ...], folder: Path) -> str:

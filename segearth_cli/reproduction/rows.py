@@ -21,7 +21,7 @@ _FIGURES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """A row of a table."""
 
     name: str
@@ -37,23 +37,23 @@ class Row:
         return known.get(preset.id)
 
 
-def _rows() -> dict[str, Row]:
+def _rows() -> dict[str, TableRow]:
     found = [
-        Row(PUBLISHED),
-        Row("no-upsampler", {"upsampler": "none"}),
-        Row("no-global-bias", {"global_bias": 0.0}),
-        Row("clip", {"attention": "vanilla", "keep_residual": True} | _PLAIN),
+        TableRow(PUBLISHED),
+        TableRow("no-upsampler", {"upsampler": "none"}),
+        TableRow("no-global-bias", {"global_bias": 0.0}),
+        TableRow("clip", {"attention": "vanilla", "keep_residual": True} | _PLAIN),
     ]
     for name in get_args(Attention):
-        found.append(Row(name, {"attention": name, "keep_residual": False} | _PLAIN))
-        found.append(Row(f"{name}+simfeatup", {"attention": name, "keep_residual": False}))
+        found.append(TableRow(name, {"attention": name, "keep_residual": False} | _PLAIN))
+        found.append(TableRow(f"{name}+simfeatup", {"attention": name, "keep_residual": False}))
     return {row.name: row for row in found}
 
 
-ROWS: Mapping[str, Row] = _rows()
+ROWS: Mapping[str, TableRow] = _rows()
 
 
-def chosen_rows(text: str | None) -> tuple[Row, ...]:
+def chosen_rows(text: str | None) -> tuple[TableRow, ...]:
     """Rows from names separated by commas, or `all`; None = the published one. Raises UsageError for another name."""
     if text is None:
         return (ROWS[PUBLISHED],)

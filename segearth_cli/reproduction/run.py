@@ -14,9 +14,9 @@ from segearth_cli.evaluation import LabelCodes, fitting
 from segearth_cli.model import pick_device
 from segearth_cli.prediction import Predictor, RunOptions, Settings, assembled_once, resolve_settings
 from segearth_cli.presets import Preset
-from segearth_cli.reproduction.find import Found
+from segearth_cli.reproduction.find import FoundSet
 from segearth_cli.reproduction.records import read_record, record_file, save_record
-from segearth_cli.reproduction.rows import Row
+from segearth_cli.reproduction.rows import TableRow
 from segearth_cli.reproduction.score import Cuts, Scored, nothing, opened, score
 
 IGNORE_INDEX = 255  # mmsegmentation's
@@ -29,7 +29,7 @@ class Result:
 
     preset: Preset
     """The published setting."""
-    row: Row
+    row: TableRow
     """What was changed in it."""
     classes: ClassSet
     """The classes that were scored."""
@@ -45,7 +45,7 @@ class Result:
     """How labels were read."""
 
 
-def row_settings(preset: Preset, row: Row, given: Mapping[str, Any]) -> Settings:
+def row_settings(preset: Preset, row: TableRow, given: Mapping[str, Any]) -> Settings:
     """The published settings of a row; given: the model's options that the user named, by keyword.
 
     Matrix products are in float32, on CUDA in float16 as the authors' are. Raises UsageError for bfloat16, and as
@@ -63,14 +63,16 @@ def row_settings(preset: Preset, row: Row, given: Mapping[str, Any]) -> Settings
     return replace(settings, model=model)
 
 
-def label_reading(preset: Preset, found: Found) -> LabelCodes:
+def label_reading(preset: Preset, found: FoundSet) -> LabelCodes:
     """How the labels of a set are read, as its authors do. Raises RasterError where one cannot be."""
     ignored = preset.label_ignored if preset.label_threshold is not None else preset.label_ignored | {IGNORE_INDEX}
     codes = LabelCodes(preset.label_codes, ignored, 0, preset.label_threshold, preset.label_other)
     return fitting(codes, (pair.label for pair in found.pairs))
 
 
-def reproduce_row(preset: Preset, row: Row, found: Found, settings: Settings, records: Path, run: RunOptions) -> Result:
+def reproduce_row(
+    preset: Preset, row: TableRow, found: FoundSet, settings: Settings, records: Path, run: RunOptions
+) -> Result:
     """Scores every pair; those that are recorded already are not computed again.
 
     An image or label that cannot be read is told and left out. Raises WeightsError, ClassesError, UsageError.
@@ -90,8 +92,8 @@ def reproduce_row(preset: Preset, row: Row, found: Found, settings: Settings, re
                         save_record(place, pair.name, scored)
             except ClassesError as e:
                 raise ClassesError(
-                    f"{str(e).partition('; ')[0]}; {preset.name} as published has none: labels that are coded otherwise "
-                    "are for segearth predict and evaluate"
+                    f"{str(e).partition('; ')[0]}; {preset.name} as published has none: labels that are coded "
+                    "otherwise are for segearth predict and evaluate"
                 ) from e
             except RasterError as e:
                 failed[pair.name] = str(e)

@@ -10,7 +10,7 @@ import sets
 from segearth_cli.errors import UsageError
 from segearth_cli.presets import EVERY, PRESETS
 from segearth_cli.raster import Window
-from segearth_cli.reproduction import Pair, Place, find_pairs, find_sets
+from segearth_cli.reproduction import Pair, TilePlace, find_pairs, find_sets
 from segearth_cli.reproduction.layouts import LAYOUTS
 from segearth_cli.reproduction.score import shares_of_places
 
@@ -136,10 +136,10 @@ def test_the_folders_of_all_sets_are_found_by_their_names(tmp_path):
 @pytest.mark.parametrize(
     ("preset", "name", "place"),
     [
-        ("potsdam", "2_13_512_1024_1024_1536", Place("*/2_13", 1024, 512, 512, 512)),
-        ("inria", "austin1_3000_0_4000_1000", Place("*/austin1", 0, 3000, 1000, 1000)),
-        ("isaid", "P0003_512_1408_0_896", Place("*/P0003", 512, 0, 896, 896)),
-        ("uavid", "seq21_000000_1080_2160_0_1280", Place("*/seq21_000000", 1080, 0, 1080, 1280)),
+        ("potsdam", "2_13_512_1024_1024_1536", TilePlace("*/2_13", 1024, 512, 512, 512)),
+        ("inria", "austin1_3000_0_4000_1000", TilePlace("*/austin1", 0, 3000, 1000, 1000)),
+        ("isaid", "P0003_512_1408_0_896", TilePlace("*/P0003", 512, 0, 896, 896)),
+        ("uavid", "seq21_000000_1080_2160_0_1280", TilePlace("*/seq21_000000", 1080, 0, 1080, 1280)),
     ],
 )
 def test_tiles_say_where_they_lie(tmp_path, preset, name, place):
@@ -148,7 +148,7 @@ def test_tiles_say_where_they_lie(tmp_path, preset, name, place):
     end = "_instance_color_RGB" if preset == "isaid" else ""
     sets.save(tmp_path / "ann_dir" / split / f"{name}{end}.png", np.zeros((8, 8), np.uint8))
     (pair,) = find_pairs(PRESETS[preset], tmp_path).pairs
-    assert pair.place == Place(place.scene.replace("*", split).casefold(), *list_of(place)[1:])
+    assert pair.place == TilePlace(place.scene.replace("*", split).casefold(), *list_of(place)[1:])
 
 
 def list_of(place):
@@ -157,8 +157,8 @@ def list_of(place):
 
 def test_the_shares_of_tiles_that_a_converter_wrote_cover_their_scene_once():
     rows, cols = [0, 512, 1024, 1375], [0, 512, 700]
-    pairs = [Pair(f"{row} {col}", "", "", Place("s", row, col, 512, 512)) for row in rows for col in cols] + [
-        Pair("0 0 of another", "", "", Place("t", 0, 0, 512, 512))
+    pairs = [Pair(f"{row} {col}", "", "", TilePlace("s", row, col, 512, 512)) for row in rows for col in cols] + [
+        Pair("0 0 of another", "", "", TilePlace("t", 0, 0, 512, 512))
     ]
     counted = np.zeros((1375 + 512, 700 + 512), int)
     shares = shares_of_places(pairs)

@@ -19,7 +19,7 @@ from segearth_cli.gate import Target, admit
 from segearth_cli.options import build, option
 from segearth_cli.prediction import RunOptions
 from segearth_cli.presets import Preset
-from segearth_cli.weights import ModelOptions
+from segearth_cli.weights import CATALOGUE, PUBLISHED, ModelOptions
 
 if TYPE_CHECKING:
     from segearth_cli.prediction import Settings
@@ -150,7 +150,7 @@ def _tasks(
 
     own = {told: value for told, value in given.items() if told not in ("rows", "words", "list", "out", "all")}
     tasks, missing, told = list[_Task](), list[str](), set[str]()
-    rows = chosen_rows(asked.rows)
+    rows = chosen_rows(asked.rows, own)
     for preset, folder in sets:
         try:
             found = find_pairs(preset, folder, asked.names)
@@ -235,7 +235,10 @@ def _read(path: Path) -> Any:
 def _remark(results: Sequence[Result], notice: Callable[[str], None]) -> None:
     """What a reader of the figures must know."""
     for result in results[:1]:
-        wanted = result.preset.model or "vit-b16"
+        wanted = result.preset.model or PUBLISHED
+        entry, own = CATALOGUE[wanted], result.model
+        if own["model"] in (wanted, f"{entry.architecture}:{entry.tag}") and own["upsampler"] != "none":
+            continue
         ran = f"{result.model['model']} with upsampler {Path(str(result.model['upsampler'])).name}"
         notice(
             f"published figures are of {wanted} with simfeatup in float16; this is {ran} in {result.model['precision']}"

@@ -35,7 +35,7 @@ class LabelCodes:
     offset: int = 0
     """Added to every code that neither names, unless `mapping` gives the resulting class to another code."""
     threshold: int | None = None
-    """Grey values from this one on are class 1, those below class 0, whatever else is said; None = values are codes."""
+    """Grey values from this one on are class 1, those below class 0, but for ignored ones; None = values are codes."""
     other: int | None = None
     """What colours are that `mapping` lacks: a class or IGNORED; None = they are unknown."""
 
@@ -45,7 +45,7 @@ class LabelCodes:
         nodata: the code that the label's file says to be no data. It is so only where nothing names a class for it:
         many tools write 0 there, which is a class as often as not.
         """
-        if self.threshold is not None:
+        if self.threshold is not None and code not in self.ignored:
             return int(code >= self.threshold)
         if code in self.mapping:
             return self.mapping[code]

@@ -101,7 +101,7 @@ def as_document(results: Sequence[Result]) -> dict[str, Any]:
 
 def result_files(folder: Path, preset: str, row: str) -> tuple[Path, Path]:
     """Where the classes (CSV) and the confusion (PNG) of a result go."""
-    name = f"{preset}.{row.replace('+', '-')}"
+    name = f"{preset}.{row.replace('+', '-').replace(' ', '-')}"
     return folder / f"{name}.csv", folder / f"{name}.png"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -10,7 +10,8 @@ from segearth_cli.errors import UsageError
 from segearth_cli.model import Attention
 from segearth_cli.presets import Preset
 
-PUBLISHED = "published"
+PUBLISHED, AS_GIVEN = "published", "as given"
+_CHANGING = frozenset({"attention", "keep_residual", "last_blocks", "global_bias", "upsampler"})
 _PLAIN = {"upsampler": "none", "global_bias": 0.0}  # what is no part of the methods that SegEarth-OV is compared with
 # Per cent, arXiv:2410.01768, table 1 (docs/method.md 7).
 _SETS = ("openearthmap", "loveda", "isaid", "potsdam", "vaihingen", "uavid", "udd5", "vdd")
@@ -31,7 +32,7 @@ class TableRow:
 
     def published(self, preset: Preset) -> float | None:
         """The figure of this row in per cent, None where it is not known here."""
-        if self.name == PUBLISHED:
+        if self.name in (PUBLISHED, AS_GIVEN):
             return preset.published
         known = dict(zip(_SETS, _FIGURES.get(self.name, ()), strict=False))
         return known.get(preset.id)
@@ -53,10 +54,13 @@ def _rows() -> dict[str, TableRow]:
 ROWS: Mapping[str, TableRow] = _rows()
 
 
-def chosen_rows(text: str | None) -> tuple[TableRow, ...]:
-    """Rows from names separated by commas, or `all`; None = the published one. Raises UsageError for another name."""
+def chosen_rows(text: str | None, given: Iterable[str] = ()) -> tuple[TableRow, ...]:
+    """Rows from names separated by commas, or `all`; None = the published one, by another name if options change it.
+
+    given: the model's options that the user named, by keyword. Raises UsageError for a name that no row has.
+    """
     if text is None:
-        return (ROWS[PUBLISHED],)
+        return (TableRow(AS_GIVEN),) if _CHANGING & set(given) else (ROWS[PUBLISHED],)
     names = list(ROWS) if text.strip() == "all" else [name.strip() for name in text.split(",")]
     for name in names:
         if name not in ROWS:

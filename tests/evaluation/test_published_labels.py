@@ -87,6 +87,13 @@ def test_what_the_user_says_of_codes_wins_over_the_threshold(tmp_path, figures):
     assert figures(mask, label, "--preset", "inria", "--map", "3=1,200=0")["accuracy"] == 1
 
 
+def test_a_grey_value_that_is_to_be_left_out_is(tmp_path, figures):
+    grey = np.repeat(np.array([[3, 200, 77, 77]], np.uint8), 8, axis=0)
+    mask = save(tmp_path / "m.tif", np.repeat(np.array([[0, 1, 1, 0]], np.uint8), 8, axis=0))
+    found = figures(mask, save(tmp_path / "l.tif", grey), "--preset", "inria", "--ignore", "77")
+    assert (found["accuracy"], found["pixels_ignored"]) == (1, 16)
+
+
 @pytest.mark.parametrize("preset", ["potsdam", "vaihingen", "isaid", "uavid", "inria"])
 def test_tile_by_tile_each_pixel_counts_as_often_as_tiles_hold_it(tmp_path, figures, preset):
     height, width = 1500, 1400

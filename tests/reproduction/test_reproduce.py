@@ -180,6 +180,19 @@ def test_rows_stand_beside_each_other_in_one_table(tmp_path, reproduce):
     assert all(row in done.out for row in rows.split(","))
 
 
+@pytest.mark.slow
+def test_every_row_with_and_without_the_upsampler_stands_in_one_table(tmp_path, reproduce, upsampler_file):
+    sets.make("loveda converted", tmp_path / "set")
+    figures, _ = reproduce("loveda", tmp_path / "set", "--rows", "all", "--upsampler", upsampler_file)
+    names = ["segearth", "clearclip", "sclip", "maskclip", "naclip", "nonly", "gav", "gem", "vanilla"]
+    wanted = ["published", "no-upsampler", "no-global-bias", "clip"]
+    wanted += [row for name in names for row in (name, f"{name}+simfeatup")]
+    assert [row["row"] for row in figures["table"]] == wanted
+    ran = {result["row"]: result["model"] for result in figures["results"]}
+    assert all((model["upsampler"] == "none") is ("+" not in row) for row, model in ran.items() if row in wanted[3:])
+    assert len({row["ours"] for row in figures["table"]}) > 5
+
+
 def test_both_wordings_of_the_isprs_sets_are_offered_and_named(tmp_path, reproduce):
     sets.make("potsdam converted", tmp_path / "set")
     ours = reproduce("potsdam", tmp_path / "set")[0]["results"][0]
@@ -200,6 +213,7 @@ def test_what_another_run_wrote_is_not_replaced_unasked(tmp_path, reproduce):
     assert (tmp_path / "out" / "results.json").read_bytes() == before
     figures, _ = reproduce("loveda", tmp_path / "set", "--attention", "sclip", "--overwrite")
     assert figures["results"][0]["model"]["attention"] == "sclip"
+    assert figures["table"][0]["row"] == "as given"
 
 
 def test_missing_halves_and_damaged_images_are_told_and_the_rest_is_scored(tmp_path, reproduce):

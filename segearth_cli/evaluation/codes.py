@@ -77,12 +77,13 @@ def read_label(
         raise RasterError(f"{path}: cannot be read ({e})") from e
 
 
-def brightest(path: str) -> int:
-    """The greatest grey value of a label. Raises RasterError where it cannot be read."""
+def grey_values(path: str) -> frozenset[int]:
+    """The grey values that a label holds. Raises RasterError where it cannot be read."""
     try:
         with open_dataset(path) as label, environment(remote=reads_network(label)):
             check_label(label)
-            return max(int(codes_of(label, window, grey=True)[0].max()) for window in bands(label, 1 << 22))
+            found = [np.unique(codes_of(label, window, grey=True)[0]) for window in bands(label, 1 << 22)]
+            return frozenset(np.concatenate(found).tolist())
     except RasterioError as e:
         raise RasterError(f"{path}: cannot be read ({e})") from e
 

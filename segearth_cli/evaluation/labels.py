@@ -6,9 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from segearth_cli.classes import NODATA
 from segearth_cli.errors import UsageError
-from segearth_cli.evaluation.codes import LabelCodes, brightest
+from segearth_cli.evaluation.codes import LabelCodes, grey_values
 from segearth_cli.presets import COLOUR, Preset
+
+_LOOKED_AT = 32  # labels of black and white, after which no 1 is waited for
 
 
 def label_codes(
@@ -32,18 +35,24 @@ def label_codes(
 
 
 def fitting(codes: LabelCodes, labels: Iterable[str]) -> LabelCodes:
-    """The codes as a set of labels wants them: those that hold nothing but 0 and 1 are class codes already.
+    """The codes as a set of labels wants them: those that hold 0 and 1, and 255 at most, are class codes already.
 
-    Without a threshold nothing is read, else labels up to the first that reaches it. Raises RasterError.
+    255 is left out then. Without a threshold nothing is read, else labels up to the first that tells. Raises
+    RasterError.
     """
-    threshold, most = codes.threshold, 0
-    if threshold is None or threshold <= 1:
+    if codes.threshold is None or codes.threshold <= 1:
         return codes
+    white = 0
     for label in labels:
-        most = max(most, brightest(label))
-        if most > 1:
+        values = grey_values(label)
+        white += NODATA in values
+        if values - {0, 1, NODATA} or (white > _LOOKED_AT and 1 not in values):
             return codes
-    return replace(codes, threshold=1)
+        if 1 in values:
+            break
+    else:
+        return codes
+    return replace(codes, threshold=1, ignored=codes.ignored | {NODATA})
 
 
 def _mapped(item: str, classes: int) -> tuple[int, int]:

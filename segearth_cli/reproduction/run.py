@@ -122,5 +122,5 @@ def _silent(run: RunOptions) -> RunOptions:
 
 def _told(codes: LabelCodes) -> str:
     if codes.threshold is not None:
-        return "0 and 1 are the classes" if codes.threshold == 1 else f"{codes.threshold} and more is the class"
+        return "0 is the background" if codes.threshold == 1 else f"{codes.threshold} and more is the class"
     return "codes and colours of the published labels" if codes.mapping else "codes of the classes"

@@ -61,6 +61,14 @@ def test_a_label_of_any_coding_scores_the_same(tmp_path, figures, coding):
     assert found["accuracy"] == pytest.approx(0.75, abs=1e-3 if coding.endswith("jpg") else 0)
 
 
+def test_class_codes_with_255_for_what_is_left_out_stay_what_they_are(tmp_path, figures):
+    truth = shapes()
+    label = truth.copy()
+    label[:24] = 255
+    found = figures(save(tmp_path / "m.tif", truth), save(tmp_path / "l.png", label), "--preset", "spacenet")
+    assert (found["accuracy"], found["pixels_ignored"]) == (1, 24 * 128)
+
+
 @pytest.mark.parametrize("preset", ONE_CLASS)
 def test_sets_of_one_class_take_128_and_more_for_it(tmp_path, figures, preset):
     grey = RNG.integers(0, 256, (40, 50), dtype=np.uint8)

@@ -9,8 +9,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, TypeVar, get_args
 
-from segearth_cli.errors import ClassesError
+from segearth_cli.errors import ClassesError, nearest
+from segearth_cli.land_cover import not_covered
 
 NODATA = 255  # the code of pixels without data in every mask
 MAX_CLASSES = 255
@@ -18,7 +20,11 @@ CLASSES_TAG = "SEGEARTH_CLASSES"
 OWN_TAGS = "SEGEARTH_"  # what the tags that we write begin with
 RUN_TAG = "SEGEARTH_RUN"  # of masks, confidences and scores: how they were made
 
+T = TypeVar("T")
 Color = tuple[int, int, int]
+Synonyms = Literal["max", "mean"]
+Rest = Literal["competing", "distractors", "threshold"]  # what a background is that the list does not name
+BACKGROUND = "background"
 
 _TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"  # writing to the right or left
 
@@ -62,24 +68,41 @@ class ClassSet:
     names: tuple[str, ...]
     """K names, told apart whatever their case."""
     phrases: tuple[tuple[str, ...], ...]
-    """One or more query texts of each class."""
+    """Query texts of each class; none for a background that is only what falls below the threshold."""
     colors: tuple[Color, ...]
     """K RGB triples, each 0-255."""
     background: int | None = None
     """Code of the class that low confidence falls to; None = a forced choice."""
+    synonyms: tuple[Synonyms, ...] = ()
+    """How the phrases of each class count together; empty = all as published: the most probable one (`max`)."""
+    descriptions: tuple[str, ...] = ()
+    """A sentence for each class that counts as one more phrase, empty for a class without; empty = for none."""
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
     def queries(self) -> tuple[str, ...]:
-        """The Q phrases of all classes, in class order."""
+        """The phrases of all classes, in class order."""
         return tuple(phrase for phrases in self.phrases for phrase in phrases)
 
     @property
     def query_class(self) -> tuple[int, ...]:
-        """For each of the Q queries, the code of its class."""
-        return tuple(code for code, phrases in enumerate(self.phrases) for _ in phrases)
+        """For each of the Q vectors that take part in the softmax, the code of its class.
+
+        A class has one for each of its phrases and one for its description, or one for all where they are averaged.
+        """
+        texts = [len(phrases) + bool(self.description(code)) for code, phrases in enumerate(self.phrases)]
+        counts = [min(n, 1) if self.averaged(code) else n for code, n in enumerate(texts)]
+        return tuple(code for code, n in enumerate(counts) for _ in range(n))
+
+    def averaged(self, code: int) -> bool:
+        """Whether the phrases and the description of a class make one vector, their mean."""
+        return self.synonyms != () and self.synonyms[code] == "mean"
+
+    def description(self, code: int) -> str:
+        """The sentence of a class, empty where it has none."""
+        return self.descriptions[code] if self.descriptions else ""
 
 
 def parse(text: str) -> ClassSet:
@@ -91,24 +114,33 @@ def parse(text: str) -> ClassSet:
     (('water', 'river'), ('roof',))
     """
     parts = text.split(",") if text.strip(", \t\r\n") else []
-    return _class_set([(part.split("|"), None) for part in parts], "--classes")
+    return _class_set([_Row(part.split("|")) for part in parts], "--classes")
 
 
 def read(path: Path) -> ClassSet:
     """Classes from a UTF-8 file: one class a line, its phrases separated by commas, the first one its name.
 
-    `#RRGGBB` after the phrases is the colour of the class; any other `#` starts a comment.
-    Raises ClassesError when the file is absent or its content is not a class list.
+    After the phrases `; synonyms: mean` and `; description: A sentence.` say more of the class; `synonyms: mean` alone
+    on a line above all classes holds for each that does not say otherwise. `#RRGGBB` at the end is the colour of the
+    class; any other `#` starts a comment. Raises ClassesError when the file is absent or is not a class list.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
         raise ClassesError(f"{path}: cannot read the class file ({_reason(e)})") from e
-    rows: list[tuple[list[str], Color | None]] = []
-    for line in text.splitlines():
-        phrases, color = _split_line(line)
-        if phrases:
-            rows.append((phrases.split(","), color))
+    rows: list[_Row] = []
+    common: Synonyms = "max"
+    for number, line in enumerate(text.splitlines(), 1):
+        told, color = _split_line(line)
+        phrases, *more = told.split(";")
+        where = f"{path}, line {number}"
+        if re.match(r"\s*synonyms\s*:", phrases) and not more:
+            if rows:
+                raise ClassesError(f"{where}: '{told}' is for all classes: put it above the first one")
+            common = _fields([phrases], where)[0] or common
+        elif told:
+            synonyms, description = _fields(more, where)
+            rows.append(_Row(phrases.split(","), color, synonyms or common, description))
     return _class_set(rows, str(path))
 
 
@@ -125,10 +157,47 @@ def with_background(classes: ClassSet, name: str) -> ClassSet:
         for code, phrases in enumerate(classes.phrases):
             if wanted in [phrase.casefold() for phrase in phrases[:first]]:
                 return replace(classes, background=code)
-    rows: list[tuple[Sequence[str], Color | None]] = [([name], None)]
-    rows += list(zip(classes.phrases, classes.colors, strict=True))
-    added = _class_set(rows, "--background")
-    return replace(added, background=0)
+    return _with_first(classes, _class_set([_Row([name])], "--background"))
+
+
+def with_rest(classes: ClassSet, rest: Rest) -> ClassSet:
+    """The classes below a class `background`, code 0, for all that they do not name.
+
+    rest: `competing` asks for the phrase "background" beside the classes' own; `distractors` for the words of common
+    land cover that none of them covers; `threshold` for nothing, so that only what falls below the threshold is
+    background, and so do distractors where the classes cover everything. Raises ClassesError where a class is or
+    has the synonym `background` already.
+    """
+    phrases = {"competing": (BACKGROUND,), "distractors": not_covered(classes.queries), "threshold": ()}[rest]
+    made = ClassSet((BACKGROUND,), (phrases,), (default_color(BACKGROUND, 0),))
+    if BACKGROUND in [phrase.casefold() for phrase in classes.queries]:
+        raise ClassesError(
+            f"--background {rest}: the list has '{BACKGROUND}' itself; take it out, or leave the option out"
+        )
+    return _with_first(classes, made)
+
+
+def with_synonyms(classes: ClassSet, synonyms: Synonyms) -> ClassSet:
+    """The classes with the phrases of all of them counting together in one way; a single phrase has none."""
+    texts = [len(phrases) + bool(classes.description(code)) for code, phrases in enumerate(classes.phrases)]
+    each: list[Synonyms] = [synonyms if n > 1 else "max" for n in texts]
+    return replace(classes, synonyms=_where_said(each, "max"))
+
+
+def _with_first(classes: ClassSet, first: ClassSet) -> ClassSet:
+    """The classes below the one class of another list, which is their background."""
+    if len(classes) == MAX_CLASSES:
+        raise ClassesError(f"{MAX_CLASSES} classes and a background, a mask holds at most {MAX_CLASSES}")
+    own = range(len(classes))
+    synonyms: list[Synonyms] = ["max", *("mean" if classes.averaged(code) else "max" for code in own)]
+    return ClassSet(
+        first.names + classes.names,
+        first.phrases + classes.phrases,
+        first.colors + classes.colors,
+        0,
+        _where_said(synonyms, "max"),
+        _where_said(["", *map(classes.description, own)], ""),
+    )
 
 
 def to_tag(classes: ClassSet) -> str:
@@ -137,6 +206,8 @@ def to_tag(classes: ClassSet) -> str:
     return json.dumps(
         [
             {"code": code, "name": name, "phrases": list(phrases), "color": "#{:02x}{:02x}{:02x}".format(*color)}
+            | ({"synonyms": "mean"} if classes.averaged(code) else {})
+            | ({"description": text} if (text := classes.description(code)) else {})
             | ({"background": True} if code == classes.background else {})
             for code, (name, phrases, color) in enumerate(rows)
         ],
@@ -156,6 +227,8 @@ def from_tag(text: str) -> ClassSet:
             tuple(tuple(map(str, row["phrases"])) for row in rows),
             tuple(_rgb(row["color"]) for row in rows),
             background,
+            _where_said([_synonyms(row.get("synonyms", "max")) for row in rows], "max"),
+            _where_said([str(row.get("description", "")) for row in rows], ""),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise ClassesError(f"damaged {CLASSES_TAG} tag: {e}") from e
@@ -169,12 +242,56 @@ def _split_line(line: str) -> tuple[str, Color | None]:
     return line.split("#", 1)[0].strip(), None
 
 
-def _class_set(rows: Sequence[tuple[Sequence[str], Color | None]], where: str) -> ClassSet:
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A class as it was written."""
+
+    phrases: Sequence[str]
+    color: Color | None = None
+    synonyms: Synonyms = "max"
+    description: str = ""
+
+
+_FIELDS = {"synonyms": "'synonyms: max|mean'", "description": "'description: TEXT'"}
+
+
+def _fields(parts: Sequence[str], where: str) -> tuple[Synonyms | None, str]:
+    """What is said of a class after its phrases: `synonyms: max` or `mean`, `description: TEXT`."""
+    found: dict[str, str] = {}
+    for part in parts:
+        key, colon, value = (" ".join(text.split()) for text in part.partition(":"))
+        if not colon or key not in _FIELDS or key in found:
+            near = nearest(key, _FIELDS)
+            hint = f"; did you mean {near}?" if near and key not in _FIELDS else ""
+            raise ClassesError(f"{where}: '{part.strip()}': need {' or '.join(_FIELDS.values())}, each once{hint}")
+        found[key] = value
+    if bad := unwritable("".join(found.values())):
+        raise ClassesError(f"{where}: holds the character U+{ord(bad):04X}; take it out")
+    try:
+        return _synonyms(found["synonyms"]) if "synonyms" in found else None, found.get("description", "")
+    except ValueError as e:
+        raise ClassesError(f"{where}: {e}") from None
+
+
+def _synonyms(text: str) -> Synonyms:
+    known: tuple[Synonyms, ...] = get_args(Synonyms)
+    for one in known:
+        if text == one:
+            return one
+    raise ValueError(f"synonyms {text}: choose one of {', '.join(get_args(Synonyms))}")
+
+
+def _where_said(values: Sequence[T], usual: T) -> tuple[T, ...]:
+    """A value for each class, or nothing where all are as usual, so that equal lists are equal."""
+    return tuple(values) if any(value != usual for value in values) else ()
+
+
+def _class_set(rows: Sequence[_Row], where: str) -> ClassSet:
     if not rows:
         raise ClassesError(f"{where}: no classes; name at least one, e.g. --classes water,building")
     if len(rows) > MAX_CLASSES:
         raise ClassesError(f"{where}: {len(rows)} classes, a mask holds at most {MAX_CLASSES}")
-    phrases = [tuple(" ".join(p.split()) for p in row if p.strip()) for row, _ in rows]
+    phrases = [tuple(" ".join(p.split()) for p in row.phrases if p.strip()) for row in rows]
     owner: dict[str, int] = {}
     for code, own in enumerate(phrases):
         if not own:
@@ -185,8 +302,13 @@ def _class_set(rows: Sequence[tuple[Sequence[str], Color | None]], where: str) -
             if owner.setdefault(phrase.casefold(), code) != code:
                 raise ClassesError(f"{where}: the phrase '{phrase}' stands in two classes; keep it in one")
     names = tuple(own[0] for own in phrases)
-    colors = tuple(color or default_color(names[code], code) for code, (_, color) in enumerate(rows))
-    return ClassSet(names, tuple(phrases), colors)
+    return ClassSet(
+        names,
+        tuple(phrases),
+        tuple(row.color or default_color(names[code], code) for code, row in enumerate(rows)),
+        synonyms=_where_said([row.synonyms for row in rows], "max"),
+        descriptions=_where_said([row.description for row in rows], ""),
+    )
 
 
 def unwritable(name: str) -> str:

@@ -80,6 +80,7 @@ class Preset:
             "long_side": self.long_side,
             "global_bias": self.global_bias,
             "attention": self.attention,
+            "logit_scale": 50.0,
             "blend": "mean",
             "antialias": False,
         } | {name: value for name, value in self._more().items() if value is not None}

@@ -118,3 +118,56 @@ def test_a_tag_with_control_characters_is_damaged():
 
 def test_joiners_of_letters_are_letters():
     assert class_lists.parse("می\u200cخواهم,👩\u200d🌾").names == ("می\u200cخواهم", "👩\u200d🌾")
+
+
+# what a class file says of a class after its phrases
+
+
+def test_a_class_file_says_more_of_a_class_after_its_phrases(tmp_path):
+    text = (
+        "# legend\nsynonyms: mean\nwater, river; description: A smooth, dark surface; synonyms: max  #0000ff\n"
+        "building, roof # houses\ntree;description:Round crowns\n"
+    )
+    made = read(tmp_path, text.encode())
+    assert made.phrases == (("water", "river"), ("building", "roof"), ("tree",))
+    assert made.synonyms == ("max", "mean", "mean")
+    assert made.descriptions == ("A smooth, dark surface", "", "Round crowns")
+    assert made.colors[0] == (0, 0, 255)
+    assert made.query_class == (0, 0, 0, 1, 2)
+    assert class_lists.from_tag(class_lists.to_tag(made)) == made
+    background = class_lists.with_background(made, "background")
+    assert (background.names[1:], background.descriptions[1:]) == (made.names, made.descriptions)
+    assert background.synonyms == ("max", *made.synonyms)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("water; mean", "line 2: 'mean': need 'synonyms: max|mean' or 'description: TEXT'"),
+        ("water; synonym: mean", "did you mean synonyms?"),
+        ("water; synonyms: sum", "synonyms sum: choose one of max, mean"),
+        ("water; synonyms: max; synonyms: mean", "each once"),
+        ("synonyms: mean", "put it above the first one"),
+        ("; synonyms: mean", "class 2 is empty"),
+    ],
+)
+def test_a_line_that_says_what_cannot_be_meant_is_told_with_its_place(tmp_path, line, told):
+    with pytest.raises(ClassesError, match=r"classes\.txt") as caught:
+        read(tmp_path, f"roof\n{line}\n".encode())
+    assert told in str(caught.value)
+
+
+# what a list does not name
+
+
+@given(LISTS, st.sampled_from(["competing", "distractors", "threshold"]))
+def test_a_background_that_is_not_named_is_code_0_and_changes_no_class(rows, rest):
+    listed = class_lists.parse(",".join("|".join(row) for row in rows))
+    made = class_lists.with_rest(listed, rest)
+    assert (made.names, made.phrases[1:], made.colors[1:]) == (
+        ("background", *listed.names), listed.phrases, listed.colors
+    )  # fmt: skip
+    assert made.background == 0
+    assert class_lists.from_tag(class_lists.to_tag(made)) == made
+    assert not set(made.phrases[0]) & {phrase.casefold() for phrase in listed.queries}
+    assert [code - 1 for code in made.query_class if code] == list(listed.query_class)

@@ -26,7 +26,7 @@ ORDER = (
     "presets faces gate cache keywords",
     "styles",
     "classes console files options",
-    "disk",
+    "disk land_cover",
     "errors __init__",
     "version",
 )

@@ -122,7 +122,7 @@ def predict(
             targets.append(Target(places.summary, "--summary", kept=skip and is_summary(places.summary)))
         own = {places.out, places.confidence, places.scores, places.vector, *(e.out and e.out.parent for e in entries)}
         files = [given.get("classes_file"), places.manifest]
-        weights = [given.get("model"), given.get("upsampler")]
+        weights = [given.get("model"), given.get("upsampler"), given.get("templates")]
         admit(
             targets,
             lambda: read_files(names, weights, files, list(folders.values())),
@@ -208,7 +208,7 @@ class _DryRun:
         facts |= asdict(
             estimate(
                 plan,
-                queries=len(classes.queries),
+                queries=len(classes.query_class),
                 batch=self.batch or os.cpu_count() or 1,
                 pixel_bytes=pixel_bytes,
             )

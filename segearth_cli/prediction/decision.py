@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-LOGIT_SCALE = 50.0  # of the published settings
+from segearth_cli.prediction.options import LOGIT_SCALE
+
 LANES = 1024  # pixels; a CPU rounds those differently that fill no whole vector
 
 
@@ -28,14 +29,25 @@ class Decision:
 
 
 class Decider:
-    """Method 5.4: x 50, softmax over all phrases, maximum over a class's phrases, argmax, threshold.
+    """Method 5.4: x `scale`, softmax over all phrases, maximum over a class's phrases, argmax, threshold.
 
-    query_class: for each of the Q phrases the code of its class, non-decreasing. background: the class that pixels
-    fall to whose winner has a probability below `threshold`; None for a forced choice.
+    query_class: for each of the Q phrases the code of its class, non-decreasing; a class without any has probability
+    0. background: the class that pixels fall to whose winner has a probability below `threshold`; None for a forced
+    choice.
     """
 
-    def __init__(self, query_class: Sequence[int], threshold: float, background: int | None, *, scores: bool = False):
+    def __init__(
+        self,
+        query_class: Sequence[int],
+        threshold: float,
+        background: int | None,
+        *,
+        scores: bool = False,
+        scale: float = LOGIT_SCALE,
+    ):
         self._classes = query_class[-1] + 1
+        self._one_each = tuple(query_class) == tuple(range(self._classes))
+        self._scale = scale
         self._index = torch.tensor(query_class)
         self._threshold = threshold
         self._background = background
@@ -43,8 +55,8 @@ class Decider:
 
     def __call__(self, logits: Tensor) -> Decision:
         """Logits (Q, H, W) -> Decision on the same device; no pixel's numbers depend on its neighbours'."""
-        probabilities = _softmax(logits)
-        if self._classes < len(self._index):
+        probabilities = _softmax(logits, self._scale)
+        if not self._one_each:
             index = self._index.to(logits.device).view(-1, 1, 1).expand_as(probabilities)
             empty = probabilities.new_zeros(self._classes, *probabilities.shape[1:])
             probabilities = empty.scatter_reduce(0, index, probabilities, "amax")
@@ -59,8 +71,8 @@ class Decider:
         return np.full((self._classes, *shape), np.nan, np.float32) if self._scores else None
 
 
-def _softmax(logits: Tensor) -> Tensor:
+def _softmax(logits: Tensor, scale: float) -> Tensor:
     """Softmax over phrases of logits (Q, H, W), padded to whole vectors so that the cut of a scene changes no bit."""
     pixels = logits[0].numel()
-    padded = F.pad(logits.float().flatten(1) * LOGIT_SCALE, (0, -pixels % LANES))
+    padded = F.pad(logits.float().flatten(1) * scale, (0, -pixels % LANES))
     return torch.softmax(padded, dim=0)[:, :pixels].view(logits.shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from segearth_cli.classes import Synonyms
 from segearth_cli.options import Option, options_of
 from segearth_cli.prediction.options import PredictOptions
 from segearth_cli.weights import ModelOptions
@@ -12,6 +13,7 @@ _OPTIONS = {told.field: told for owner in (PredictOptions, ModelOptions) for tol
 _ASKED = (
     *("threshold", "window", "stride", "blend", "antialias", "nodata", "alpha", "mask"),
     *("model", "upsampler", "attention", "keep_residual", "last_blocks", "global_bias", "kernels"),
+    *("logit_scale", "templates"),
 )
 
 FACT_OPTIONS: dict[str, Option] = {name: _OPTIONS[name] for name in _ASKED}
@@ -23,6 +25,8 @@ FACT_TYPES: dict[str, Any] = {
     "scene_fingerprint": str,
     "classes": tuple[tuple[str, ...], ...],
     "background": str | None,
+    "synonyms": tuple[Synonyms, ...],
+    "descriptions": tuple[str, ...],
     "working_size": tuple[int, int],
     "tile": tuple[int, int],
     "tile_stride": tuple[int, int],

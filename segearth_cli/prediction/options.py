@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from segearth_cli.classes import Rest, Synonyms
 from segearth_cli.console import untold
 from segearth_cli.errors import UsageError
 from segearth_cli.options import option, validate
 from segearth_cli.raster import Blend, ReadOptions, parse_sides
 
+REST: Rest = "distractors"  # what a background is that neither list nor model nor user says anything of
+LOGIT_SCALE = 50.0  # of the published settings
 RESOLUTIONS = ("scale", "gsd", "long_side")  # at most one of them is given
 TILES = ("tile", "tile_stride")
 
@@ -54,12 +57,21 @@ class ClassOptions:
     """Id or name of a published setting."""
     background: str | None = option(
         None,
-        help="Class that low confidence falls to, put first when missing; or none.",
+        help="A class, for what is unsure; or what code 0 is beside them: competing, distractors, threshold, none.",
         panel="Classes",
         unit="name",
-        shown="background",
+        shown=f"the list's own, else {REST}",
+        advised=True,
     )
-    """Name of the class that low confidence falls to; None = `background`, or the preset's."""
+    """Name of the class that low confidence falls to, or a `classes.Rest`; None = as the list or preset has it."""
+    synonyms: Synonyms | None = option(
+        None,
+        help="Phrases of a class: the best one counts (max), or their mean.",
+        panel="Classes",
+        shown="the class file's, else max",
+        advised=True,
+    )
+    """How the phrases of every class count together; None = as the class file says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +89,15 @@ class PredictOptions:
         at_most=1,
     )
     """Probability, 0 to 1; winners below it fall to the background."""
+    logit_scale: float = option(
+        LOGIT_SCALE,
+        help="Cosines are multiplied by it before the softmax; the field uses 40, 50 and 100.",
+        panel="Classes",
+        unit="number",
+        advised=True,
+        above=0,
+    )
+    """What logits are multiplied by before the softmax: how sure a difference makes, so what `threshold` means."""
     window: int | None = option(
         None, help="Window side.", panel="Windows", unit="px", shown="the model's", advised=True, at_least=1
     )

@@ -11,7 +11,7 @@ from typing import Any
 from segearth_cli.classes import CLASSES_TAG, RUN_TAG, ClassSet, to_tag
 from segearth_cli.console import without_secrets
 from segearth_cli.errors import UsageError
-from segearth_cli.prediction.options import PredictOptions
+from segearth_cli.prediction.options import LOGIT_SCALE, PredictOptions
 from segearth_cli.prediction.plan import Plan
 from segearth_cli.raster import Outputs, Scene, local_files, read_tags
 from segearth_cli.version import __version__
@@ -41,6 +41,7 @@ def run_facts(
         **({"decibels": True} if scene.decibels else {}),
         **_tile_facts(plan),
         **options.read.validity_facts(),
+        **_chosen_words(classes, options),
         **model,
     }
 
@@ -48,6 +49,18 @@ def run_facts(
 def _tile_facts(plan: Plan) -> dict[str, Any]:
     """Width and height of tiles and their step, where a scene is cut into some."""
     return {"tile": [*plan.tile[::-1]], "tile_stride": [*plan.tile_stride[::-1]]} if plan.tile is not None else {}
+
+
+def _chosen_words(classes: ClassSet, options: PredictOptions) -> dict[str, Any]:
+    """What is said of words only where it is not as published, so that masks of former versions are the same run."""
+    found: dict[str, Any] = {}
+    if classes.synonyms:
+        found["synonyms"] = list(classes.synonyms)
+    if classes.descriptions:
+        found["descriptions"] = list(classes.descriptions)
+    if options.logit_scale != LOGIT_SCALE:
+        found["logit_scale"] = options.logit_scale
+    return found
 
 
 def run_tags(facts: Mapping[str, Any]) -> dict[str, str]:

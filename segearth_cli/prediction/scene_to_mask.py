@@ -156,10 +156,13 @@ def write_region(
         return Measured({NODATA: region.height * region.width}, 0, 0.0, 0.0)
     classes, run, assembled = predictor.classes, predictor.run, predictor.model()
     scores = outputs.scores is not None
-    decide = Decider(classes.query_class, predictor.options.threshold, classes.background, scores=scores)
     work = work_for(plan.of_tile, assembled.device, run.batch, threads=run.threads, progress=advance, notice=run.notice)
-    model, queries, tags = assembled.segmenter, len(classes.queries), run_tags(prepared.facts)
     pixels: dict[int, int] = {}
+    options = predictor.options
+    decide = Decider(
+        classes.query_class, options.threshold, classes.background, scores=scores, scale=options.logit_scale
+    )
+    model, queries, tags = assembled.segmenter, len(classes.query_class), run_tags(prepared.facts)
     with (
         environment(prepared.path),
         suppress(_NothingToKeep),

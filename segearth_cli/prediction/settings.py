@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from segearth_cli import classes as class_lists
-from segearth_cli.classes import ClassSet
+from segearth_cli.classes import ClassSet, Rest
 from segearth_cli.errors import SegEarthError, UsageError, WeightsError
 from segearth_cli.options import Option, build, options_of, refuse_unknown, taken
-from segearth_cli.prediction.options import RESOLUTIONS, TILES, ClassOptions, PredictOptions
-from segearth_cli.presets import Preset, get
+from segearth_cli.prediction.class_list import listed_classes, rest_line, with_choices
+from segearth_cli.prediction.options import RESOLUTIONS, REST, TILES, ClassOptions, PredictOptions
+from segearth_cli.presets import Preset
 from segearth_cli.weights import CATALOGUE, SETTINGS, ModelOptions, advice, choose, here, image_facts, never_seen
 
 LARGEST_WINDOW = 8192  # px; attention takes memory with the fourth power of it
 ADVISED: dict[str, Option] = {
-    told.name: told for owner in (PredictOptions, ModelOptions) for told in options_of(owner) if told.advised
+    told.name: told
+    for owner in (ClassOptions, PredictOptions, ModelOptions)
+    for told in options_of(owner)
+    if told.advised
 }
 
 
@@ -33,7 +35,8 @@ class Settings:
     options: PredictOptions
     """Every other choice."""
     notes: tuple[str, ...]
-    """Lines for the user, told before work starts: the model that was taken, words that it has never seen."""
+    """Lines for the user, told before work starts: the model that was taken, words that it has never seen, what
+    the background is that the list does not name."""
 
 
 def resolve_settings(given: Mapping[str, Any], classes: ClassSet | None = None) -> Settings:
@@ -44,17 +47,20 @@ def resolve_settings(given: Mapping[str, Any], classes: ClassSet | None = None) 
     absent or whose advice is damaged.
     """
     given = {name: value for name, value in given.items() if value is not None}
-    listed, preset = _classes(build(ClassOptions, given), classes)
+    asked = build(ClassOptions, given)
+    listed, preset = listed_classes(asked, classes)
     model, lacking = _model(given, preset)
     choice = choose(model, given.get("upsampler"))
     named = {"model": choice.model, "upsampler": choice.upsampler}
-    layers = [advised(choice.model), preset.settings() if preset else {}, given]
-    settings = stacked(layers) | named
+    advice = advised(choice.model)
+    settings = stacked([advice, preset.settings() if preset else {}, given]) | named
     published = preset and settings.get("long_side") == preset.long_side
     options = build(PredictOptions, settings, image_side=preset.image_side if preset and published else None)
     _check_window(options.window, choice.model)
-    notes = (choice.note, lacking, never_seen(choice.model, listed.queries))
-    return Settings(listed, build(ModelOptions, settings), options, tuple(line for line in notes if line))
+    made, rest = with_choices(listed, asked, advice, in_words=classes is None and preset is None)
+    unknown = never_seen(choice.model, (*listed.queries, *listed.descriptions))
+    notes = (choice.note, lacking, unknown, rest and rest_line(made, rest, options.threshold))
+    return Settings(made, build(ModelOptions, settings), options, tuple(line for line in notes if line))
 
 
 def _model(given: Mapping[str, Any], preset: Preset | None) -> tuple[str, str | None]:
@@ -91,7 +97,10 @@ def advised(model: str) -> dict[str, Any]:
     settings = advice(model)
     try:
         refuse_unknown(settings, ADVISED.values(), "setting")
-        return {name: taken(ADVISED[name], value) for name, value in settings.items()}
+        found = {name: taken(ADVISED[name], value) for name, value in settings.items()}
+        if (rest := found.get("background", REST)) not in get_args(Rest):
+            raise UsageError(f"--background {rest}: choose one of {', '.join(get_args(Rest))}")
+        return found
     except UsageError as e:
         raise WeightsError(f"{model}: {SETTINGS}: {e}") from None
 
@@ -117,19 +126,3 @@ def defaults_now() -> dict[str, Any]:
         return told | advised(choice.model)
     except SegEarthError:
         return {}
-
-
-def _classes(asked: ClassOptions, listed: ClassSet | None) -> tuple[ClassSet, Preset | None]:
-    """The classes of a run, and the preset that brings more than classes with it."""
-    words = (asked.classes, asked.classes_file, asked.preset)
-    if sum(given is not None for given in (*words, listed)) != 1:
-        raise UsageError("name the classes with one of --classes, --classes-file and --preset")
-    if asked.preset is not None:
-        preset = get(asked.preset)
-        classes = preset.classes()
-        return class_lists.with_background(classes, asked.background) if asked.background else classes, preset
-    if listed is None:
-        read = asked.classes is None
-        listed = class_lists.read(asked.classes_file or Path()) if read else class_lists.parse(asked.classes or "")
-        return class_lists.with_background(listed, asked.background or "background"), None
-    return class_lists.with_background(listed, asked.background) if asked.background else listed, None

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from segearth_cli.cache import cache_dir
 from segearth_cli.classes import ClassSet
 from segearth_cli.console import untold
 from segearth_cli.model import Encoder, Fused, Segmenter, pick_device, pick_precision, slow_precision
-from segearth_cli.weights.load import load_clip, load_upsampler
+from segearth_cli.weights.load import Clip, load_clip, load_upsampler
 from segearth_cli.weights.options import ModelOptions
 from segearth_cli.weights.phrase_cache import phrase_embeddings
+from segearth_cli.weights.queries import query_vectors
+from segearth_cli.weights.templates import AS_IT_IS
 
 # Said in the provenance only where they are not the default, so that masks of former versions are the same run.
-NAMED_WHERE_CHOSEN = ("keep_residual", "last_blocks", "kernels")
+NAMED_WHERE_CHOSEN = ("keep_residual", "last_blocks", "kernels", "templates")
 FIELDS = {field.name: field for field in fields(ModelOptions)}
 
 
@@ -35,6 +38,18 @@ class Assembled:
     """What a mask's provenance says of it."""
 
 
+def _vectors(clip: Clip, classes: ClassSet, templates: tuple[str, ...], notice: Callable[[str], None]) -> Tensor:
+    """The vectors (Q, C) that stand for the classes; descriptions that the model cannot read to their end are told."""
+
+    def embed(texts: Sequence[str], templates: tuple[str, ...]) -> Tensor:
+        return phrase_embeddings(clip.sha256, clip.model, clip.tokenizer, texts, cache_dir(), templates)
+
+    for text in filter(None, classes.descriptions):
+        if int(clip.tokenizer([text])[0, -1]):  # no room left after its end
+            notice(f"{clip.name} reads the beginning of the description '{text[:40]}...' alone; make it shorter")
+    return query_vectors(classes, lambda texts: embed(texts, templates), lambda texts: embed(texts, AS_IT_IS))
+
+
 def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], None] = untold) -> Assembled:
     """The model of the options for the phrases of the classes.
 
@@ -46,7 +61,7 @@ def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], N
     if line := slow_precision(options.precision, device):
         notice(line)
     clip = load_clip(options.model)
-    phrases = phrase_embeddings(clip.sha256, clip.model, clip.tokenizer, classes.queries, cache_dir())
+    phrases = _vectors(clip, classes, options.templates, notice)
     encoder = Encoder(
         clip.model, clip.mean, clip.std, attention=options.attention, keep_residual=options.keep_residual,
         last_blocks=options.last_blocks,
@@ -56,7 +71,7 @@ def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], N
         upsampler, upsampler_sha = load_upsampler(
             options.upsampler, channels=encoder.channels, patch=encoder.patch, model_sha256=clip.sha256
         )
-    facts = {
+    facts: dict[str, Any] = {
         "model": clip.name,
         "model_sha256": clip.sha256,
         "upsampler": options.upsampler,
@@ -67,7 +82,7 @@ def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], N
     }
     for name in NAMED_WHERE_CHOSEN:
         if (value := getattr(options, name)) != FIELDS[name].default:
-            facts[name] = value
+            facts[name] = list(value) if isinstance(value, tuple) else value
     fused = Fused(notice) if options.kernels == "triton" else None
     segmenter = Segmenter(
         encoder, upsampler, phrases, global_bias=options.global_bias, precision=precision, fused=fused

@@ -7,6 +7,7 @@ from typing import Literal
 
 from segearth_cli.model import Attention, Kernels
 from segearth_cli.options import option, validate
+from segearth_cli.weights.templates import PUBLISHED, check_templates, read_templates
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -56,6 +57,15 @@ class ModelOptions:
         0.3, help="Share of the global token taken away from every pixel, lambda.", panel="Model", advised=True
     )
     """Lambda of the method, any finite number: this much of the global token's cosine is taken away."""
+    templates: tuple[str, ...] = option(
+        PUBLISHED,
+        help="Sentences that phrases are averaged over: 80 or 7 of CLIP's, or a file, each line with {}.",
+        panel="Classes",
+        unit="set",
+        shown="80",
+        parse=read_templates,
+    )
+    """`("80",)`, `("7",)`, or sentences with `{}` where the phrase goes."""
     device: str = option("auto", "--device", "-d", help="auto, cpu, cuda:N or mps.", panel="Machine", unit="device")
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
     precision: Precision = option("auto", help="Of the model's products; auto goes by the device.", panel="Machine")
@@ -70,3 +80,4 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         validate(self)
+        check_templates(self.templates)

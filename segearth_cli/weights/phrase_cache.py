@@ -16,32 +16,37 @@ from torch import Tensor
 from segearth_cli.errors import SegEarthError
 from segearth_cli.files import make_folders, write_bytes
 from segearth_cli.model import Shortened, embed_phrases
+from segearth_cli.weights.templates import PUBLISHED, template_functions
 
 Tokenizer = Callable[[list[str]], Tensor]
 
 
 def phrase_embeddings(
-    sha256: str, model: Any, tokenizer: Tokenizer, phrases: Sequence[str], cache: Path | None
+    sha256: str,
+    model: Any,
+    tokenizer: Tokenizer,
+    phrases: Sequence[str],
+    cache: Path | None,
+    templates: tuple[str, ...] = PUBLISHED,
 ) -> Tensor:
-    """Unit text embeddings (Q, C) of phrases in float32, on the CPU, with the 80 ImageNet templates.
+    """Unit text embeddings (Q, C) of phrases in float32, on the CPU, means over templates (`ModelOptions.templates`).
 
-    Each depends on the model and its own phrase alone. sha256: of the model's weights. cache: the folder whose `text/`
-    keeps one file per model and phrase; None = keep nothing. A file that is damaged is made again.
+    Each depends on the model, the templates and its own phrase alone. sha256: of the model's weights. cache: the folder
+    whose `text/` keeps one file per model, templates and phrase; None = keep nothing. A file that is damaged is made
+    again.
     """
     folder = cache / "text" / _fingerprint(sha256, model) if cache else None
     embeddings = {}
     for phrase in dict.fromkeys(phrases):
-        kept = _read(_file(folder, phrase)) if folder else None
-        embeddings[phrase] = _embed(model, tokenizer, phrase) if kept is None else kept
+        kept = _read(_file(folder, phrase, templates)) if folder else None
+        embeddings[phrase] = _embed(model, tokenizer, phrase, templates) if kept is None else kept
         if folder and kept is None:
-            _write(_file(folder, phrase), embeddings[phrase])
+            _write(_file(folder, phrase, templates), embeddings[phrase])
     return torch.stack([embeddings[phrase] for phrase in phrases])
 
 
-def _embed(model: Any, tokenizer: Tokenizer, phrase: str) -> Tensor:
-    from open_clip import OPENAI_IMAGENET_TEMPLATES
-
-    return embed_phrases(Shortened(model), tokenizer, [phrase], OPENAI_IMAGENET_TEMPLATES)[0].cpu()
+def _embed(model: Any, tokenizer: Tokenizer, phrase: str, templates: tuple[str, ...]) -> Tensor:
+    return embed_phrases(Shortened(model), tokenizer, [phrase], template_functions(templates))[0].cpu()
 
 
 def _fingerprint(sha256: str, model: Any) -> str:
@@ -49,8 +54,9 @@ def _fingerprint(sha256: str, model: Any) -> str:
     return hashlib.sha256(f"{sha256}\n{model}".encode()).hexdigest()[:32]
 
 
-def _file(folder: Path, phrase: str) -> Path:
-    return folder / f"{hashlib.sha256(phrase.encode()).hexdigest()[:32]}.safetensors"
+def _file(folder: Path, phrase: str, templates: tuple[str, ...]) -> Path:
+    text = phrase if templates == PUBLISHED else "\n".join([phrase, *templates])  # neither holds a line's end
+    return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
 
 
 def _read(path: Path) -> Tensor | None:

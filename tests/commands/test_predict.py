@@ -13,7 +13,7 @@ import shell
 
 from segearth_cli.classes import from_tag
 
-CLASSES = ("--classes", "water|river,roof,tree")
+CLASSES = ("--classes", "background,water|river,roof,tree")
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +56,95 @@ def files(folder="."):
 
 
 # words
+
+
+@pytest.mark.parametrize(
+    ("meaning", "phrases"),
+    [
+        ("distractors", ("building", "road", "grass", "cropland", "bare soil")),
+        ("competing", ("background",)),
+        ("threshold", ()),
+    ],
+)
+def test_code_0_is_the_background_that_a_list_does_not_name_whatever_it_means(predict, scene, meaning, phrases):
+    plain = ("--classes", "water|river,tree")
+    told = predict(scene, "--background", meaning, "--scores", "s.tif", "--json", classes=plain)
+    assert sum("code 0, background, which the list does not name" in line for line in told.lines) == 1
+    with rasterio.open("scene.mask.tif") as ds:
+        made = from_tag(ds.tags()["SEGEARTH_CLASSES"])
+        assert json.loads(ds.tags()["SEGEARTH_RUN"])["classes"][0] == list(phrases)
+    assert (made.names, made.phrases[0], made.background) == (("background", "water", "tree"), phrases, 0)
+    if phrases:  # the same words as a class of the list
+        predict(
+            scene, "--out", "said.tif", "--background", phrases[0], classes=("-c", f"{'|'.join(phrases)},{plain[1]}")
+        )
+        assert (codes_of("said.tif") == codes_of("scene.mask.tif")).all()
+    else:
+        predict(scene, "--out", "forced.tif", "--background", "none", classes=plain)
+        assert (codes_of("forced.tif") + 1 == codes_of("scene.mask.tif")).all()
+        assert (codes_of("s.tif") == 0).all()  # the first band is that of the background
+
+
+def test_without_a_word_on_it_the_background_of_a_list_is_distractors(predict, scene):
+    plain = ("--classes", "water|river,tree")
+    predict(scene, "--out", "a.tif", classes=plain)
+    predict(scene, "--out", "b.tif", "--background", "distractors", classes=plain)
+    assert Path("a.tif").read_bytes() == Path("b.tif").read_bytes()
+    assert predict(scene, "--out", "c.tif").err == ""  # a list that names its own is told nothing of it
+
+
+def test_a_background_below_the_threshold_alone_is_what_is_unsure(predict, scene):
+    plain = ("--classes", "water|river,tree")
+    predict(scene, "--confidence", "c.tif", "--out", "all.tif", "--background", "threshold", classes=plain)
+    codes, confidence = codes_of("all.tif"), codes_of("c.tif") / 254
+    threshold = float(np.median(confidence)) + 0.001
+    told = predict(scene, "-t", threshold, "--out", "some.tif", "--background", "threshold", classes=plain)
+    assert "pixels below --threshold" in told.err
+    clear = np.abs(confidence - threshold) > 0.5 / 254
+    assert (codes_of("some.tif") == np.where(confidence < threshold, 0, codes))[clear].all()
+
+
+@pytest.mark.parametrize("meaning", ["distractors", "competing", "threshold"])
+def test_a_list_that_names_its_background_takes_no_other(predict, scene, meaning):
+    done = predict(scene, "--background", meaning)
+    assert (done.code, len(done.lines)) == (2, 1)
+    assert "the list has 'background' itself" in done.err
+
+
+def test_a_sharper_softmax_changes_what_is_sure_and_a_mean_of_synonyms_the_tags(predict, scene):
+    predict(scene, "--out", "50.tif", "--confidence", "c50.tif")
+    predict(scene, "--out", "100.tif", "--confidence", "c100.tif", "--logit-scale", "100")
+    assert (codes_of("50.tif") == codes_of("100.tif")).all()
+    assert (codes_of("c100.tif") >= codes_of("c50.tif")).all()
+    assert codes_of("c100.tif").sum() > codes_of("c50.tif").sum()
+    Path("t.txt").write_text("an image of {}.\n")
+    flags = ("--logit-scale", "100", "--templates", "t.txt", "--synonyms", "mean")
+    predict(scene, "--out", "said.tif", *flags)
+    with rasterio.open("50.tif") as plain, rasterio.open("said.tif") as said:
+        usual, run = (json.loads(ds.tags()["SEGEARTH_RUN"]) for ds in (plain, said))
+    named = ("logit_scale", "templates", "synonyms")
+    assert [run[name] for name in named] == [100, ["an image of {}."], ["max", "mean", "max", "max"]]
+    assert not set(named) & set(usual)  # as masks of former versions say it
+
+
+def test_a_run_goes_on_with_the_same_words_alone(predict, scene):
+    predict(scene, "--work", "w")
+    for flags in (("--logit-scale", "40"), ("--templates", "7"), ("--synonyms", "mean")):
+        done = predict(scene, "--work", "w", "--resume", "--out", "other.tif", *flags)
+        assert (done.code, len(done.lines)) == (1, 1)
+        assert "holds another run" in done.err
+        assert f"{flags[0].strip('-').replace('-', '_')}: " in done.err
+
+
+def test_a_class_file_says_how_synonyms_count_and_a_flag_wins_over_it(predict, scene):
+    Path("classes.txt").write_text("background\nwater, river; synonyms: mean\nroof\ntree\n")
+    file = ("--classes-file", "classes.txt")
+    predict(scene, "--out", "a.tif", classes=file)
+    predict(scene, "--out", "b.tif", "--synonyms", "mean")
+    predict(scene, "--out", "c.tif", "--synonyms", "max", classes=file)
+    predict(scene, "--out", "d.tif")
+    assert (codes_of("a.tif") == codes_of("b.tif")).all()
+    assert (codes_of("c.tif") == codes_of("d.tif")).all()
 
 
 @pytest.mark.parametrize("flags", [(), ("--dry-run",)])
@@ -155,7 +244,7 @@ def test_threshold_and_background(predict, scene):
     clear = np.abs(confidence - threshold) > 0.5 / 254
     expected = np.where(confidence < threshold, 0, codes)
     assert (codes_of("some.tif") == expected)[clear].all()
-    predict(scene, "--threshold", 1, "--out", "last.tif", "--background", "roof")
+    predict(scene, "--threshold", 1, "--out", "last.tif", "--background", "roof", classes=("-c", "water,roof,tree"))
     assert (codes_of("last.tif") == 1).all()  # no class is put first
     predict(scene, "--threshold", 1, "--out", "none.tif", "--background", "none")
     assert len(np.unique(codes_of("none.tif"))) > 1

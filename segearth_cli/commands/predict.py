@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -133,7 +134,7 @@ def predict(
     for line in settings.notes:
         run.notice(line)
     if telling.dry_run:
-        _each(names, outputs, _DryRun(settings, telling.as_json, run.batch, sharding))
+        _each(names, outputs, _DryRun(settings, telling.as_json, run.batch, sharding, run.notice))
         return
     act = _action(folders, settings, run, sharding, telling)
     if places.manifest is not None or places.summary is not None:
@@ -184,11 +185,12 @@ class _DryRun:
     as_json: bool
     batch: int | None
     sharding: Sharding
+    notice: Callable[[str], None]
 
     def __call__(self, scene: str, outputs: Outputs) -> None:
         from dataclasses import asdict
 
-        from segearth_cli.prediction import estimate, make_plan
+        from segearth_cli.prediction import estimate, make_plan, off_scale
         from segearth_cli.raster import inspect_scene, open_scene
         from segearth_cli.weights import image_facts
 
@@ -196,6 +198,8 @@ class _DryRun:
         opened = open_scene(scene, options.read)
         model = image_facts(self.settings.model.model)
         plan = make_plan(opened, options, model.native, model.patch)
+        if line := off_scale(opened, plan, options):
+            self.notice(line)
         opened.close()
         reading = inspect_scene(scene, options.read)
         pixel_bytes = 1 + (outputs.confidence is not None) + 4 * len(classes) * (outputs.scores is not None)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from segearth_cli.prediction.decision import Decider, Decision
     from segearth_cli.prediction.facts import FACT_OPTIONS, FACT_TYPES
     from segearth_cli.prediction.options import ClassOptions, PredictOptions, RunOptions
-    from segearth_cli.prediction.plan import KEPT_BYTES, Plan, Tile, estimate, make_plan
+    from segearth_cli.prediction.plan import KEPT_BYTES, Plan, Tile, estimate, make_plan, off_scale
     from segearth_cli.prediction.provenance import run_tags
     from segearth_cli.prediction.scene_to_mask import (
         Measured,
@@ -60,6 +60,7 @@ __all__ = [
     "estimate",
     "finish_outputs",
     "make_plan",
+    "off_scale",
     "predict_scene",
     "prepared",
     "resolve_settings",
@@ -79,7 +80,7 @@ __getattr__ = lazy_face(
         "decision": "Decider Decision",
         "facts": "FACT_OPTIONS FACT_TYPES",
         "options": "ClassOptions PredictOptions RunOptions",
-        "plan": "KEPT_BYTES Plan Tile estimate make_plan",
+        "plan": "KEPT_BYTES Plan Tile estimate make_plan off_scale",
         "provenance": "run_tags",
         "scene_to_mask": (
             "Measured Predictor Prepared SceneSummary as_json assembled_once finish_outputs predict_scene prepared "

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from segearth_cli.classes import Rest, Synonyms
 from segearth_cli.console import untold
@@ -26,6 +27,14 @@ def parse_batch(text: str) -> int | None:
     if not text.isdigit() or int(text) < 1:
         raise UsageError(f"--batch-size {text}: need auto or a number from 1")
     return int(text)
+
+
+def parse_gsd(text: str) -> float | Literal["auto"]:
+    """Metres from the text of a flag, or `auto`. Raises UsageError for anything else."""
+    try:
+        return "auto" if text == "auto" else float(text)
+    except ValueError:
+        raise UsageError(f"--gsd {text}: need auto or a number above 0, metres") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +131,16 @@ class PredictOptions:
         above=0,
     )
     """Working pixels for each of the scene's, along a side; above 0."""
-    gsd: float | None = option(
+    gsd: float | Literal["auto"] | None = option(
         None,
-        help="Resample the scene to this size of a pixel, for the model.",
+        help="Resample the scene to this size of a pixel, for the model; auto: the nearest that it is good at.",
         panel="Resolution",
         unit="metres",
         advised=True,
         above=0,
+        parse=parse_gsd,
     )
-    """Metres a working pixel, above 0."""
+    """Metres a working pixel, above 0; `auto` = the scene's own, or the nearest of `good_gsd`."""
     long_side: int | None = option(
         None,
         help="Resample the scene to this long side, for the model.",
@@ -163,6 +173,8 @@ class PredictOptions:
     """How the scene becomes 8-bit RGB."""
     image_side: int | None = None
     """Longer side in pixels of the images that a published setting is for, None where there is none."""
+    good_gsd: tuple[float, float] | None = None
+    """Metres a working pixel, from and to, that the model is good at; None where it does not say."""
 
     def __post_init__(self) -> None:
         validate(self)

@@ -12,6 +12,8 @@ from segearth_cli.raster import BLOCK, Blend, Scene, Window, check_stride, share
 
 KEPT_BYTES = 1 << 29  # that windows leave for their neighbours; at 224 px every 112, enough for 7,000 px of width
 MAX_SIDE = 10_000_000  # pixels of a working grid; more is a typing error
+FINER = 4  # times, at most, that --gsd auto makes pixels smaller
+OFF_SCALE = 2  # times outside of what a model is good at that are told
 SAME_GSD = 2e-3  # a scene this close to --gsd keeps its grid: UTM stretches half a metre by less within a zone
 
 
@@ -137,6 +139,31 @@ def far_too_large(scene: Scene, options: PredictOptions) -> str | None:
     )
 
 
+def _auto_factor(metres: float, good: tuple[float, float] | None) -> float:
+    """The factor nearest 1 that brings pixels of so many metres to what a model is good at, at most FINER.
+
+    >>> [_auto_factor(metres, (0.2, 0.5)) for metres in (0.1, 0.3, 1.0, 10.0)]
+    [0.5, 1.0, 2.0, 4.0]
+    """
+    low, high = good or (metres, metres)
+    return metres / low if metres < low else min(metres / high, FINER) if metres > high else 1.0
+
+
+def off_scale(scene: Scene, plan: Plan, options: PredictOptions) -> str | None:
+    """One line for the user where the model sees pixels far from the size that it is good at, else None."""
+    if options.good_gsd is None:
+        return None
+    try:
+        metres = scene.pixel_metres() * (plan.tile[0] if plan.tile else plan.height) / plan.rows
+    except RasterError:  # nothing tells its size on the ground
+        return None
+    low, high = options.good_gsd
+    if not (metres > 0 and (metres * OFF_SCALE <= low or metres >= high * OFF_SCALE)):
+        return None
+    mend = f"no more than {FINER} times finer" if options.gsd == "auto" else "--gsd auto resamples"
+    return f"{scene.path}: the model sees pixels of {metres:.3g} m and is good at {low:g} to {high:g} m; {mend}"
+
+
 def _factor(scene: Scene, options: PredictOptions, side: int) -> float:
     """Working pixels for one of the scene's; side: the longer one of what is resampled, the scene or a tile."""
     if options.scale is not None:
@@ -147,7 +174,7 @@ def _factor(scene: Scene, options: PredictOptions, side: int) -> float:
         metres = scene.pixel_metres()
         if not metres > 0:
             raise RasterError(f"{scene.path}: pixels without size, so --gsd has no meaning here; use --scale")
-        factor = metres / options.gsd
+        factor = _auto_factor(metres, options.good_gsd) if options.gsd == "auto" else metres / options.gsd
         return 1.0 if abs(factor - 1) < SAME_GSD else factor
     return 1.0
 

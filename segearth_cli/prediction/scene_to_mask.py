@@ -16,7 +16,7 @@ from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.console import Progress, progress, untold, without_secrets
 from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.options import PredictOptions, RunOptions
-from segearth_cli.prediction.plan import Plan, far_too_large, make_plan
+from segearth_cli.prediction.plan import Plan, far_too_large, make_plan, off_scale
 from segearth_cli.prediction.provenance import date_after, done_before, run_facts, run_tags
 from segearth_cli.prediction.schedule import work_for
 from segearth_cli.prediction.tiled import finished_rows
@@ -91,12 +91,13 @@ def prepared(path: str, predictor: Predictor) -> Iterator[Prepared]:
         seal = take_seal(path)
         scene = open_scene(path, predictor.options.read)
     try:
-        told = far_too_large(scene, predictor.options)
-        for line in [*scene.notices, *([told] if told else [])]:
+        for line in [*scene.notices, *filter(None, [far_too_large(scene, predictor.options)])]:
             predictor.run.notice(line)
         assembled = predictor.model()
         with environment(path):
             plan = make_plan(scene, predictor.options, assembled.native, assembled.segmenter.encoder.patch)
+            if told := off_scale(scene, plan, predictor.options):
+                predictor.run.notice(told)
             known, seal = identity(scene), seal.with_pixels(scene)
         facts = run_facts(scene, plan, assembled.facts, predictor.classes, predictor.options, known["fingerprint"])
         yield Prepared(path, scene, seal, plan, known, facts, predictor)

@@ -13,7 +13,17 @@ from segearth_cli.options import Option, build, options_of, refuse_unknown, take
 from segearth_cli.prediction.class_list import listed_classes, rest_line, with_choices
 from segearth_cli.prediction.options import RESOLUTIONS, REST, TILES, ClassOptions, PredictOptions
 from segearth_cli.presets import Preset
-from segearth_cli.weights import CATALOGUE, SETTINGS, ModelOptions, advice, choose, here, image_facts, never_seen
+from segearth_cli.weights import (
+    CATALOGUE,
+    SETTINGS,
+    ModelOptions,
+    advice,
+    choose,
+    good_gsd,
+    here,
+    image_facts,
+    never_seen,
+)
 
 LARGEST_WINDOW = 8192  # px; attention takes memory with the fourth power of it
 ADVISED: dict[str, Option] = {
@@ -55,7 +65,14 @@ def resolve_settings(given: Mapping[str, Any], classes: ClassSet | None = None) 
     advice = advised(choice.model)
     settings = stacked([advice, preset.settings() if preset else {}, given]) | named
     published = preset and settings.get("long_side") == preset.long_side
-    options = build(PredictOptions, settings, image_side=preset.image_side if preset and published else None)
+    options = build(
+        PredictOptions,
+        settings,
+        image_side=preset.image_side if preset and published else None,
+        good_gsd=good_gsd(choice.model),
+    )
+    if options.gsd == "auto" and options.good_gsd is None:
+        raise UsageError(f"--gsd auto: {choice.model} does not say what it is good at; name metres, e.g. --gsd 0.3")
     _check_window(options.window, choice.model)
     made, rest = with_choices(listed, asked, advice, in_words=classes is None and preset is None)
     unknown = never_seen(choice.model, (*listed.queries, *listed.descriptions))

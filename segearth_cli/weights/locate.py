@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ CONFIG = "open_clip_config.json"
 UPSAMPLER = "upsampler.safetensors"
 VOCABULARY = "vocabulary.txt"
 SETTINGS = "segearth.json"
+GOOD_GSD = "good_gsd"
 MINI = Path(__file__).parent / "mini"
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 RECORD = "weights.json"
@@ -137,6 +139,24 @@ def advice(spec: str) -> dict[str, Any]:
 
     Raises WeightsError when the file is damaged.
     """
+    return {name: value for name, value in _settings(spec).items() if name != GOOD_GSD}
+
+
+def good_gsd(spec: str) -> tuple[float, float] | None:
+    """Metres a pixel, from and to, that a model is good at; None where its `segearth.json` says nothing of it.
+
+    Raises WeightsError when it says what cannot be meant.
+    """
+    told = _settings(spec).get(GOOD_GSD)
+    if told is None:
+        return None
+    numbers = [float(n) for n in told if type(n) in (int, float)] if isinstance(told, list) else []
+    if len(numbers) != 2 or len(told) != 2 or not 0 < numbers[0] <= numbers[1] < math.inf:
+        raise WeightsError(f"{spec}: {SETTINGS}: {GOOD_GSD} {told}: need two numbers of metres, from and to, above 0")
+    return numbers[0], numbers[1]
+
+
+def _settings(spec: str) -> dict[str, Any]:
     folder = find(spec).folder
     return read_json(folder / SETTINGS) if folder is not None and (folder / SETTINGS).is_file() else {}
 

@@ -3,7 +3,9 @@
 import math
 from typing import get_args
 
+import numpy as np
 import pytest
+import rasterio
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from rasterio.transform import Affine
@@ -11,7 +13,7 @@ from rasterio.transform import Affine
 from segearth_cli.errors import GridError, RasterError, UsageError
 from segearth_cli.model import Attention
 from segearth_cli.prediction import PredictOptions
-from segearth_cli.prediction.plan import Plan, estimate, make_plan
+from segearth_cli.prediction.plan import Plan, estimate, make_plan, off_scale
 from segearth_cli.raster import grid, open_scene
 from segearth_cli.raster.grid import Window
 from segearth_cli.weights import ModelOptions
@@ -22,6 +24,15 @@ SIDES = st.integers(1, 300)
 @pytest.fixture
 def scene(write_raster, noise):
     return open_scene(write_raster("scene.tif", noise(3, 120, 200)))  # 0.5 m
+
+
+@pytest.fixture(scope="module")
+def made_scene(tmp_path_factory):
+    path = tmp_path_factory.mktemp("scene") / "scene.tif"
+    frame = {"width": 20, "height": 20, "count": 3, "dtype": "uint8", "crs": "EPSG:32632"}
+    with rasterio.open(path, "w", transform=Affine(0.5, 0, 356_000, 0, -0.5, 5_645_000), **frame) as ds:
+        ds.write(np.ones((3, 20, 20), np.uint8))
+    return open_scene(str(path))
 
 
 @pytest.mark.parametrize(
@@ -53,6 +64,38 @@ def test_a_scene_at_the_gsd_asked_for_keeps_its_grid(write_raster, noise):
     scene = open_scene(write_raster("wide.tif", noise(3, 4, 20_000), transform=east))
     assert scene.pixel_metres() != 0.5
     assert make_plan(scene, PredictOptions(gsd=0.5), 224).size == (4, 20_000)
+
+
+@pytest.mark.parametrize(
+    ("good", "size"),
+    [
+        ((0.3, 1.0), (120, 200)),  # the scene has 0.5 m
+        ((0.1, 0.25), (240, 400)),
+        ((1.0, 2.0), (60, 100)),
+        ((0.01, 0.02), (480, 800)),  # no more than four times finer
+    ],
+)
+def test_an_automatic_gsd_is_the_nearest_that_the_model_is_good_at(scene, good, size):
+    plan = make_plan(scene, PredictOptions(gsd="auto", good_gsd=good), 224)
+    assert plan.size == size
+    assert (off_scale(scene, plan, PredictOptions(gsd="auto", good_gsd=good)) is None) == (size != (480, 800))
+
+
+@given(st.floats(1e-3, 1e3), st.floats(1, 50))
+def test_a_scene_is_told_of_when_the_model_sees_it_twice_too_fine_or_too_coarse(made_scene, low, span):
+    options = PredictOptions(good_gsd=(low, low * span))
+    told = off_scale(made_scene, make_plan(made_scene, options, 224), options)
+    metres = made_scene.pixel_metres()
+    assert (told is not None) == (metres * 2 <= low or metres >= low * span * 2)
+    assert told is None or "--gsd auto" in told
+
+
+def test_a_scene_of_no_place_is_told_nothing_of_scale(write_raster, noise):
+    scene = open_scene(write_raster("photo.tif", noise(3, 20, 20), crs=None, transform=None))
+    options = PredictOptions(good_gsd=(0.1, 0.2))
+    assert off_scale(scene, make_plan(scene, options, 224), options) is None
+    with pytest.raises(RasterError, match="no CRS, so --gsd has no meaning"):
+        make_plan(scene, PredictOptions(gsd="auto", good_gsd=(0.1, 0.2)), 224)
 
 
 def test_windows_are_the_models_own_with_half_overlap_unless_told(scene):

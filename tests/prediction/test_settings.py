@@ -50,6 +50,38 @@ def test_one_resolution_takes_the_place_of_another(settings):
         settings({}, gsd=2.0, long_side=100)
 
 
+def test_a_model_says_which_pixels_it_is_good_at(settings):
+    assert settings({"good_gsd": [0.3, 1]}).options.good_gsd == (0.3, 1.0)
+    assert settings({"good_gsd": [0.3, 1]}, gsd="auto").options.gsd == "auto"
+    assert settings({"gsd": "auto", "good_gsd": [0.3, 1]}).options.gsd == "auto"
+    assert settings({"gsd": 2}).options.good_gsd is None
+    with pytest.raises(UsageError, match="--gsd auto: .* does not say what it is good at; name metres"):
+        settings({}, gsd="auto")
+
+
+def test_a_model_advises_what_is_not_said_of_words(settings):
+    advice = {"background": "competing", "synonyms": "mean", "logit_scale": 40}
+    made = settings(advice, classes="water|river,roof")
+    assert (made.classes.phrases[0], made.classes.synonyms) == (("background",), ("max", "mean", "max"))
+    assert made.options.logit_scale == 40
+    assert any("code 0, background, which the list does not name" in line for line in made.notes)
+    said = settings(advice, classes="water|river,roof", background="none", synonyms="max", logit_scale=100)
+    assert (said.classes.names, said.classes.synonyms, said.options.logit_scale) == (("water", "roof"), (), 100)
+    own = settings(advice, classes="water|river,background")
+    assert (own.classes.names, own.classes.background) == (("water", "background"), 1)
+    assert not own.notes
+    preset = settings(advice, preset="openearthmap")
+    assert (preset.classes, preset.options.logit_scale) == (get("openearthmap").classes(), 50)
+
+
+def test_what_a_class_file_says_of_synonyms_counts_more_than_advice(settings, tmp_path):
+    (tmp_path / "classes.txt").write_text("background\nwater, river; synonyms: mean\nroof, house\n")
+    file = {"classes": None, "classes_file": tmp_path / "classes.txt"}
+    assert settings({"synonyms": "max"}, **file).classes.synonyms == ("max", "mean", "max")
+    assert settings({"synonyms": "max"}, synonyms="max", **file).classes.synonyms == ()
+    assert settings({}, synonyms="mean", **file).classes.synonyms == ("max", "mean", "mean")
+
+
 @pytest.mark.parametrize("name", ["loveda", "xbd", "potsdam"])
 def test_a_preset_says_lambda_as_the_flag_does(settings, name):
     assert settings({}, preset=name).model.global_bias == get(name).global_bias >= 0
@@ -61,6 +93,9 @@ def test_a_preset_says_lambda_as_the_flag_does(settings, name):
         ({"blnd": "taper"}, "setting blnd: unknown; did you mean blend?"),
         ({"device": "cuda"}, "setting device: unknown"),  # of the machine, not of the model
         ({"bands": "1,2,3"}, "setting bands: unknown"),  # of the scene
+        ({"background": "clutter"}, "--background clutter: choose one of competing, distractors, threshold"),
+        ({"good_gsd": [1]}, "good_gsd [1]: need two numbers of metres"),
+        ({"good_gsd": [2, 1]}, "need two numbers of metres"),
         ({"blend": "best"}, "--blend best: choose one of mean, taper"),
         ({"stride": "half"}, "--stride 'half': need a whole number"),
         ({"antialias": 1}, "--antialias 1: need true or false"),

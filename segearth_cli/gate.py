@@ -62,6 +62,10 @@ def admit(
         for path in there:
             if (entry := _identity(path)) in (read or {}):
                 raise UsageError(f"{target.flag} {path}: is read by this command ({read[entry]}); choose another name")  # type: ignore[index]
+            if owner := _owner(path, target):
+                raise UsageError(
+                    f"{target.flag} {target.path}: {path} beside it belongs to {owner}; choose another name"
+                )
         if there and not overwrite and not target.kept:
             whose = "" if there[0] == target.path else f" (beside {target.path.name})"
             raise UsageError(f"{there[0]}: exists already{whose}; replace it with --overwrite")
@@ -83,6 +87,20 @@ def _members(target: Target) -> list[Path]:
 def _shared(path: Path, target: Target) -> bool:
     """Whether a side file is a style of our own, which serves all layers of its name."""
     return path != target.path and path.suffix == STYLE and is_own(path)
+
+
+def _owner(side: Path, target: Target) -> Path | None:
+    """The file that a side file belongs to where that is not `target`, which is not there: world files go by stems."""
+    if (
+        side == target.path
+        or _shared(side, target)
+        or side.name.startswith(target.path.name)
+        or os.path.lexists(target.path)
+    ):
+        return None
+    own = _members(target)
+    beside = (path for path in sorted(side.parent.iterdir()) if path.stem == target.path.stem)
+    return next((path for path in beside if path not in own and path.is_file()), None)
 
 
 def _exists(path: Path, flag: str) -> bool:

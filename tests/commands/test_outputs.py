@@ -1,11 +1,17 @@
 """No command replaces what it was not told to replace: every command, every output, whatever lies there already."""
 
+import inspect
 import os
 import shutil
+import subprocess
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
+from typer.models import OptionInfo
+
+from segearth_cli.cli import app
 
 CLASSES = ("--classes", "water,roof")
 STYLE = ".qml"  # in place of the suffix
@@ -51,6 +57,7 @@ OUTPUTS = {
     "vectorize --out of a Shapefile": (("vectorize", "mask.tif"), "new.shp", [".dbf", ".shx", STYLE], ["mask.tif"]),
     "vectorize --out of GeoJSON": (("vectorize", "mask.tif"), "new.geojson", [STYLE], ["mask.tif"]),
     "merge --out": (("merge", "run"), "new.tif", [".msk"], ["run/run.json", "run/shards/r00000c00000.mask.tif"]),
+    "merge --scores": (("merge", "run", "-o", "m.tif"), "new.tif", [".aux.xml"], ["run/run.json"]),
     "merge --confidence": (("merge", "run", "-o", "m.tif"), "new.tif", [".ovr"], ["run/run.json"]),
     "evaluate --json": (EVALUATE, "new.json", [], ["label.tif", "mask.tif"]),
     "evaluate --csv": (EVALUATE, "new.csv", [], ["mask.tif"]),
@@ -58,6 +65,34 @@ OUTPUTS = {
     "train-upsampler --out": (TRAIN, "new.safetensors", [], []),
     "train-upsampler --export-ckpt": (TRAIN, "new.ckpt", [], ["photos/one.tif"]),
 }  # fmt: skip
+
+
+# what other options of files and folders are for; an option that writes belongs above, and into `gate.admit`
+READ = {
+    *("evaluate --classes-file", "predict --classes-file", "predict --manifest", "predict --upsampler"),
+    *("train-upsampler --config", "train-upsampler --init", "vectorize --confidence"),
+    "predict --work",  # a folder of runs, checked by the gate on its own: test_what_is_no_folder_of_runs_is_refused
+}
+FOR_PLACES = {"file", "folder", "path"}  # units of options
+
+
+def options_for_places():
+    """All options of all commands that take a file or folder, by command and flag."""
+    for command in app.registered_commands:
+        for name, parameter in inspect.signature(command.callback, eval_str=True).parameters.items():
+            kind, told = get_args(parameter.annotation)[:2]
+            if isinstance(told, OptionInfo) and ("Path" in str(kind) or told.metavar in FOR_PLACES):
+                flags = [flag for flag in told.param_decls or () if flag.startswith("--")]
+                yield f"{command.name} {(flags or ['--' + name.replace('_', '-')])[0]}"
+
+
+def test_every_option_that_takes_a_file_is_known_here():
+    tried = {" ".join(output.split()[:2]) for output in OUTPUTS}
+    unknown = set(options_for_places()) - tried - READ
+    assert unknown == set(), (
+        f"{sorted(unknown)}: new here. What writes is named to gate.admit and gets a row in OUTPUTS, by which all "
+        "that may lie at its place is tried; what only reads goes into READ"
+    )
 
 
 def everything(folder):
@@ -85,6 +120,8 @@ def here(place, tmp_path, monkeypatch, request, segearth):
             "old.tif",
             "--confidence",
             "c.tif",
+            "--scores",
+            "s.tif",
         )
         assert segearth(*arguments).code == 0
     return tmp_path
@@ -111,6 +148,10 @@ def a_pipe(path):
     os.mkfifo(path)
 
 
+def a_device(path):
+    path.symlink_to(os.devnull)
+
+
 def flag_of(output):
     return output.split()[1]
 
@@ -118,7 +159,7 @@ def flag_of(output):
 THERE = [
     (output, there)
     for output in OUTPUTS
-    for there in (a_file, a_folder, a_link, a_link_to_itself, a_pipe)
+    for there in (a_file, a_folder, a_link, a_link_to_itself, a_pipe, a_device)
     if there is not a_folder or output.split()[0] not in ("predict", "vectorize")  # there a folder is where files go
 ] + [("predict --summary", a_folder)]
 
@@ -155,14 +196,16 @@ def test_a_side_file_of_the_users_is_left_alone(here, segearth, output, side):
 INPUTS = [(output, name) for output, (_, _, _, inputs) in OUTPUTS.items() for name in inputs]
 
 
-@pytest.mark.parametrize("alias", ["itself", "link"])
+@pytest.mark.parametrize("alias", ["itself", "link", "hard link"])
 @pytest.mark.parametrize(("output", "name"), INPUTS)
 def test_an_input_is_never_an_output(here, segearth, output, name, alias):
-    command = OUTPUTS[output][0]
+    command, alias_name = OUTPUTS[output][0], f"alias{Path(OUTPUTS[output][1]).suffix}"
     if alias == "link":
-        Path("alias").symlink_to(name)
+        Path(alias_name).symlink_to(name)
+    if alias == "hard link":
+        Path(alias_name).hardlink_to(name)
     before = everything(here)
-    done = segearth(*command, flag_of(output), name if alias == "itself" else "alias", "--overwrite")
+    done = segearth(*command, flag_of(output), name if alias == "itself" else alias_name, "--overwrite")
     assert (done.code, done.out, len(done.lines)) == (2, "", 1)
     assert everything(here) == before
 
@@ -174,6 +217,42 @@ def test_what_is_no_place_of_this_machine_is_refused(here, segearth, output, nam
     before = everything(here)
     done = segearth(*command, flag_of(output), name + suffix)
     assert (done.code, done.out, len(done.lines)) == (2, "", 1), done.err
+    assert everything(here) == before
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_a_folder_that_cannot_be_written_is_told_before_work(here, segearth, output):
+    Path("locked").mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", "locked"], capture_output=True).returncode:
+        pytest.skip("no disk may be mounted here")
+    try:
+        done = segearth(*OUTPUTS[output][0], flag_of(output), f"locked/{OUTPUTS[output][1]}")
+        assert (done.code, done.out, len(done.lines)) == (1, "", 1), done.err
+        assert "not writable" in done.err
+    finally:
+        subprocess.run(["umount", "locked"], check=True)
+
+
+@pytest.mark.parametrize(("output", "side", "owner"), [
+    ("predict --out", "new.wld", "new.jpg"), ("predict --confidence", "new.tfw", "new.png"),
+    ("merge --out", "new.wld", "new.gif"), ("vectorize --out of a Shapefile", "new.prj", "new.asc"),
+])  # fmt: skip
+def test_a_side_file_of_another_raster_is_not_taken(here, segearth, output, side, owner):
+    command, name, _, _ = OUTPUTS[output]
+    a_file(Path(side))
+    a_file(Path(owner))
+    before = everything(here)
+    done = segearth(*command, flag_of(output), name, "--overwrite")
+    assert (done.code, done.out, len(done.lines)) == (2, "", 1), done.err
+    assert owner in done.err
+    assert everything(here) == before
+
+
+@pytest.mark.parametrize("named", ["s3://bucket/run", "/vsimem/run", "list.csv", "scene.tif/run"])
+def test_what_is_no_folder_of_runs_is_refused(here, segearth, named):
+    before = everything(here)
+    done = segearth(*PREDICT, "-o", "new.tif", "--work", named)
+    assert (done.code in (1, 2), done.out, len(done.lines)) == (True, "", 1), done.err
     assert everything(here) == before
 
 

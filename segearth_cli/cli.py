@@ -171,11 +171,14 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
 
 
 def _raised_in_vain(ignored: sys.UnraisableHookArgs) -> None:
-    """Sends a signal again whose exception fell where Python ignores it: in a finaliser or a callback of GDAL's."""
+    """Sends a signal again whose exception fell where Python ignores it: in a finaliser or a callback of GDAL's.
+
+    What GDAL says in no UTF-8 text cannot be logged by rasterio, which raises it as an error all the same.
+    """
     if isinstance(ignored.exc_value, (_Terminated, KeyboardInterrupt)):
         number = ignored.exc_value.args[0] if isinstance(ignored.exc_value, _Terminated) else signal.SIGINT
         threading.Timer(AGAIN, os.kill, (os.getpid(), number)).start()
-    else:
+    elif not isinstance(ignored.exc_value, UnicodeDecodeError):
         sys.__unraisablehook__(ignored)
 
 

@@ -76,3 +76,8 @@ def _attempt(name: str, item: Item, act: Callable[[Item], Result], faults: Fault
         return Tried(name, act(item))
     except faults as e:
         return Tried(name, error=e)
+    except Exception as e:
+        undecodable = isinstance(e, UnicodeDecodeError)  # a name or a message that GDAL passes on as it found it
+        if not undecodable and not type(e).__module__.startswith(("rasterio", "fiona")):
+            raise
+        return Tried(name, error=RasterError(f"{name}: GDAL: {' '.join(str(e).split())}"))

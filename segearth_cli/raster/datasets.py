@@ -136,9 +136,17 @@ class Patient:
         self._dataset.close()
 
 
+def named_files(dataset: Any) -> list[str]:
+    """The files that a dataset consists of, by GDAL's names. Raises RasterError where one has no name in UTF-8."""
+    try:
+        return list(dataset.files)
+    except UnicodeDecodeError:
+        raise RasterError(f"{dataset.name}: names a file that is not UTF-8 text; rename that file") from None
+
+
 def reads_network(dataset: Any) -> bool:
     """Whether a dataset or one of the files that it refers to, such as a source of a VRT, lies on the network."""
-    return is_remote(dataset.name) or any(_leads_there(name, {dataset.name}) for name in dataset.files)
+    return is_remote(dataset.name) or any(_leads_there(name, {dataset.name}) for name in named_files(dataset))
 
 
 def _leads_there(name: str, seen: set[str]) -> bool:
@@ -148,7 +156,7 @@ def _leads_there(name: str, seen: set[str]) -> bool:
     seen.add(name)
     try:
         with open_dataset(name) as inner:
-            return any(_leads_there(source, seen) for source in inner.files)
+            return any(_leads_there(source, seen) for source in named_files(inner))
     except RasterError:  # told when its pixels are asked for
         return False
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from segearth_cli.errors import RasterError
-from segearth_cli.raster.datasets import open_dataset
+from segearth_cli.raster.datasets import named_files, open_dataset
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.paths import exists
 from segearth_cli.raster.scene import Scene
@@ -44,7 +44,7 @@ def identity(scene: Scene) -> dict[str, Any]:
 def local_files(scene: Scene) -> list[Path]:
     """The files of this machine that a scene is read from."""
     with open_dataset(scene.path) as ds:
-        names = [name for name in ds.files if not name.endswith(".aux.xml")]
+        names = [name for name in named_files(ds) if not name.endswith(".aux.xml")]
     return [path for path in map(Path, names) if path.is_file()]
 
 
@@ -54,11 +54,11 @@ def sources(path: str) -> list[str]:
     Raises RasterError when the raster cannot be opened; a source that cannot is but a name.
     """
     with open_dataset(path) as ds:
-        found = dict.fromkeys(ds.files)
+        found = dict.fromkeys(named_files(ds))
     todo = [name for name in found if name != path and name.casefold().endswith(".vrt")]
     while todo:
         with suppress(RasterError), open_dataset(todo.pop()) as ds:
-            new = [name for name in ds.files if name not in found]
+            new = [name for name in named_files(ds) if name not in found]
             found |= dict.fromkeys(new)
             todo += [name for name in new if name.casefold().endswith(".vrt")]
     return list(found)

@@ -14,7 +14,10 @@ from rasterio.crs import CRS
 from rasterio.rpc import RPC
 from rasterio.transform import GCPTransformer, RPCTransformer
 
+from segearth_cli.errors import RasterError
+from segearth_cli.raster.datasets import environment
 from segearth_cli.raster.grid import Window
+from segearth_cli.raster.remote import UNREADABLE, reason
 
 
 class Georeferenced(Protocol):
@@ -56,21 +59,30 @@ class Placement:
     """From pixel coordinates (column, row; whole numbers at corners of pixels) of a scene to map coordinates.
 
     As GDAL does: by the geotransform where there is one, else by a polynomial through the ground control points, else
-    by the rational polynomials at their mean height.
+    by the rational polynomials at their mean height. Raises RasterError when the points are no use; name: for
+    its message.
     """
 
-    def __init__(self, scene: Georeferenced) -> None:
+    def __init__(self, scene: Georeferenced, name: str) -> None:
         self._transform = scene.transform
         self._middle = np.array([scene.width, scene.height]) / 2
         self._by: Any = None
         self.kind = placed_by(scene)
-        if self.kind == "gcps":
-            self.crs, self._by = scene.gcps[1], GCPTransformer(scene.gcps[0])
-        elif self.kind == "rpcs":
-            self.crs = CRS.from_epsg(4326)
-            self._by = RPCTransformer(scene.rpcs, RPC_HEIGHT=scene.rpcs.height_off)
-        else:
+        if self.kind == "transform":
             self.crs = scene.crs
+            return
+        try:
+            with environment():
+                if self.kind == "gcps":
+                    self.crs, self._by = scene.gcps[1], GCPTransformer(scene.gcps[0])
+                else:
+                    self.crs = CRS.from_epsg(4326)
+                    self._by = RPCTransformer(scene.rpcs, RPC_HEIGHT=scene.rpcs.height_off)
+        except UNREADABLE as e:
+            points = {"gcps": "ground control points", "rpcs": "rational polynomials"}[self.kind]
+            raise RasterError(
+                f"{name}: its {points} do not place it ({reason(e)}); mend or remove them with gdal_edit"
+            ) from e
 
     @property
     def straight(self) -> bool:

@@ -26,11 +26,12 @@ class Ground:
     """Measures geometries in the map coordinates of a mask or scene, edges straight on its map.
 
     Areas and lengths are those on the ellipsoid that the CRS lies on, of the earth or of another body. A CRS without
-    one is measured in its plane, in metres; without a CRS the units are those of the transform.
+    one is measured in its plane, in metres; without a CRS the units are those of the transform. name: for error lines.
+    Raises RasterError when control points or polynomials are no use.
     """
 
-    def __init__(self, scene: Georeferenced) -> None:
-        self.placement = Placement(scene)
+    def __init__(self, scene: Georeferenced, name: str = "the raster") -> None:
+        self.placement = Placement(scene, name)
         self.crs = pyproj.CRS.from_wkt(self.placement.crs.to_wkt(version="WKT2_2019")) if self.placement.crs else None
         self._surface = surface(self.crs) if self.crs else None
         self._unit = _unit(self.crs)

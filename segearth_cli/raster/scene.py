@@ -86,7 +86,7 @@ class Scene(Frame):
 
         Raises RasterError where nothing tells it: no CRS, no geotransform, points or polynomials.
         """
-        ground = Ground(self)
+        ground = Ground(self, self.path)
         if ground.crs is None or (ground.placement.straight and self.transform.is_identity):
             raise RasterError(f"{self.path}: no CRS, so --gsd has no meaning here; use --scale or --long-side")
         if not math.isfinite(ground.pixel_area):

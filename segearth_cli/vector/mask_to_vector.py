@@ -66,7 +66,7 @@ def vectorize(path: str | Path, out: Path, options: VectorizeOptions | None = No
     kept = None if options.classes is None else mask.codes(options.classes)
     if options.confidence:
         _check_confidence(options.confidence, mask)
-    ground = Ground(mask.frame)
+    ground = Ground(mask.frame, mask.path)
     _notes(mask, ground, out, options)
     counts: dict[str, int] = {}
     with tempfile.TemporaryDirectory(prefix="segearth-") as folder:

@@ -24,7 +24,7 @@ from segearth_cli.commands import evaluate, flags, inspect, merge, models, predi
 from segearth_cli.console import note
 from segearth_cli.errors import SegEarthError
 from segearth_cli.options import build, option
-from segearth_cli.raster import UNTRUSTED
+from segearth_cli.raster import UNTRUSTED, limit_memory
 from segearth_cli.version import __version__
 
 app = typer.Typer(
@@ -73,7 +73,14 @@ class _Terminated(BaseException):
 
 
 SIGNALS = {signal.SIGTERM: "terminated", **({signal.SIGHUP: "hung up"} if hasattr(signal, "SIGHUP") else {})}
-NO_MEMORY = ("bad_alloc", "can't allocate memory", "Cannot allocate memory", "out of memory", "Unable to allocate")
+NO_MEMORY = (
+    "bad_alloc",
+    "failed to map segment",
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "out of memory",
+    "Unable to allocate",
+)
 FAULT = 70  # of segearth itself
 AGAIN = 0.1  # seconds until a signal that was ignored is sent again
 
@@ -144,6 +151,8 @@ def _arguments(given: list[str]) -> list[str]:
     """The command line without `--untrusted`, which holds for this process and all that it starts."""
     if "--untrusted" in given:
         os.environ[UNTRUSTED] = "1"
+    if os.environ.get(UNTRUSTED):
+        limit_memory()
     return [argument for argument in given if argument != "--untrusted"]
 
 

@@ -92,6 +92,7 @@ __all__ = [
     "label",
     "layouts",
     "legend",
+    "limit_memory",
     "local_files",
     "local_folder",
     "local_path",
@@ -145,5 +146,6 @@ __getattr__ = lazy_face(
         "sizes": "Size parse_area parse_length",
         "seal": "Seal check_still check_unchanged take_seal",
         "side_file": "legend tables write_side_files",
+        "untrusted": "limit_memory",
     },
 )

@@ -16,8 +16,10 @@ from segearth_cli.errors import RasterError, UsageError
 from segearth_cli.raster.paths import UNTRUSTED, local_path
 
 PIXELS_VARIABLE = "SEGEARTH_MAX_PIXELS"
+MEMORY_VARIABLE = "SEGEARTH_MAX_MEMORY"
 DRIVERS = ("GTiff", "PNG", "JPEG", "JP2OpenJPEG", "WEBP", "BMP", "GIF")
 MAX_PIXELS = 2_000_000_000
+MAX_MEMORY = 16_000_000_000  # bytes that a process may hold of its own
 MAX_BANDS = 256
 MAX_BLOCK = 1 << 28  # bytes that GDAL must hold to give one pixel
 MAX_VRT = 1 << 24  # bytes
@@ -33,6 +35,23 @@ _NAMING = re.compile(r"file|dataset|dsn|datasource|url|path|connection")  # part
 def on() -> bool:
     """Whether rasters are those of strangers."""
     return os.environ.get(UNTRUSTED, "").casefold() not in ("", "0", "no", "false", "off")
+
+
+def limit_memory() -> None:
+    """Bounds what this process, and each that it starts, may allocate; what it asks for beyond that is refused.
+
+    Nothing where rasters are one's own, a lower limit holds already, or the system has no such limits (Windows).
+    """
+    if not on():
+        return
+    wanted = _whole(MEMORY_VARIABLE, MAX_MEMORY, "bytes")
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    lowest = min([wanted, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)])
+    resource.setrlimit(resource.RLIMIT_DATA, (lowest, hard))
 
 
 def drivers(name: str) -> list[str]:
@@ -60,7 +79,7 @@ def vrt_sources(name: str) -> list[str]:
 
 def check_size(name: str, dataset: Any) -> None:
     """Raises RasterError for a raster that asks for more than a service gives."""
-    pixels, most = dataset.width * dataset.height, _max_pixels()
+    pixels, most = dataset.width * dataset.height, _whole(PIXELS_VARIABLE, MAX_PIXELS, "pixels")
     if pixels > most:
         raise RasterError(f"{name}: {pixels:,} px, with --untrusted at most {most:,} ({PIXELS_VARIABLE})")
     if dataset.count > MAX_BANDS:
@@ -80,10 +99,10 @@ def _bytes(kind: str) -> int:
     return 4 if kind == "complex_int16" else np.dtype(kind).itemsize
 
 
-def _max_pixels() -> int:
-    text = os.environ.get(PIXELS_VARIABLE, str(MAX_PIXELS))
+def _whole(variable: str, default: int, unit: str) -> int:
+    text = os.environ.get(variable, str(default))
     if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"{PIXELS_VARIABLE}={text}: need a whole number of pixels from 1")
+        raise UsageError(f"{variable}={text}: need a whole number of {unit} from 1")
     return int(text)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import shell
 from rasterio.shutil import copy
 
 from segearth_cli.errors import RasterError
@@ -125,6 +126,24 @@ def test_limits_are_told(home, monkeypatch):
         pass
     with pytest.raises(RasterError, match="blocks of 900 MB"):
         open_dataset(home / "bomb.tif")
+
+
+@pytest.mark.parametrize("command", ["vectorize", "predict"])
+def test_memory_beyond_the_limit_is_refused_in_one_line(home, monkeypatch, command):
+    """A picture that is small as a file and large when it is read at once."""
+    with rasterio.open(
+        home / "large.tif", "w", driver="GTiff", width=30_000, height=30_000, count=1, dtype="uint8", sparse_ok=True,
+        tiled=True, compress="deflate", crs="EPSG:32632",
+    ):  # fmt: skip
+        pass
+    words = {
+        "vectorize": ["vectorize", "theirs/large.tif", "--block-rows", "30000", "-o", "a.gpkg"],
+        "predict": ["predict", "theirs/large.tif", "-c", "water,road", "-d", "cpu", "-o", "a.tif"],
+    }[command]
+    done = shell.segearth("--untrusted", *words, "-q", SEGEARTH_MAX_MEMORY="500000000")
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert not list(Path().glob("a.*"))
 
 
 def test_nothing_of_it_holds_for_files_of_ones_own(home, monkeypatch):

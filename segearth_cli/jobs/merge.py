@@ -17,7 +17,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from segearth_cli.errors import RasterError, RunError
-from segearth_cli.files import growing, replacing, replacing_all
+from segearth_cli.files import growing, recover, replacing, replacing_all
 from segearth_cli.jobs.documents import Record
 from segearth_cli.jobs.run_folder import COMPLETE, Ledger, Shard, open_ledger
 from segearth_cli.prediction import run_tags, together
@@ -127,6 +127,7 @@ def write_vrts(ledger: Ledger, joinable: Joinable) -> dict[str, Path]:
     """One VRT a kind over the shards that hold data, in the run's folder, with paths relative to it."""
     present = [shard for shard in ledger.shards if joinable.has_files(shard)]
     paths = {}
+    recover(ledger.folder / f"{kind}.vrt" for kind in ledger.kinds)
     for kind in ledger.kinds:
         root = ET.fromstring(_empty_vrt(ledger, joinable, kind))
         for number, band in enumerate(root.iter("VRTRasterBand"), start=1):

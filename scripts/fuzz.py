@@ -1,4 +1,4 @@
-"""Commands on damaged inputs: `python -m scripts.fuzz --number 300` prints the table of docs/fuzz.md.
+"""Commands on damaged inputs: `python -m scripts.fuzz --number 300` prints the table of docs/guarantees.md.
 
 Each trial changes one input (bytes flipped, cut, doubled, zeroed; in texts also numbers and words), runs a command in a
 process of its own, and asks: no fault of segearth itself, no crash, an answer within a minute, one line with exit 1

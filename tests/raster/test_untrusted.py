@@ -146,6 +146,33 @@ def test_memory_beyond_the_limit_is_refused_in_one_line(home, monkeypatch, comma
     assert not list(Path().glob("a.*"))
 
 
+SERVER = """
+import sys
+from flaky import serving
+with serving(sys.argv[1]) as url:
+    print(url, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_nothing_of_it_is_kept_when_it_is_switched_off(home, monkeypatch):
+    """The server has a process of its own: rasterio holds Python's lock while GDAL opens the sources of a VRT."""
+    tests = str(Path(__file__).parents[1])
+    words = [sys.executable, "-c", SERVER, str(home)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": tests}
+    with subprocess.Popen(words, **pipes) as server:
+        url = server.stdout.readline().strip()
+        far = vrt(home, f"<SourceFilename>/vsicurl/{url}/a.tif</SourceFilename>", name="far.vrt")
+        open_dataset(home / "a.tif").read(1)
+        with pytest.raises(RasterError, match="refused with --untrusted"):
+            open_scene(far)
+        monkeypatch.setenv("SEGEARTH_UNTRUSTED", "0")
+        chips = [open_scene(name).read(Window(0, 0, 40, 40)).image for name in (far, str(home / "a.tif"))]
+        server.stdin.close()
+    assert chips[1].any()
+    np.testing.assert_array_equal(chips[0], chips[1])
+
+
 def test_nothing_of_it_holds_for_files_of_ones_own(home, monkeypatch):
     monkeypatch.setenv("SEGEARTH_UNTRUSTED", "0")
     outside = vrt(home, '<SourceFilename relativeToVRT="1">../secret.tif</SourceFilename>')

@@ -70,7 +70,7 @@ OUTPUTS = {
 # what other options of files and folders are for; an option that writes belongs above, and into `gate.admit`
 READ = {
     *("evaluate --classes-file", "predict --classes-file", "predict --manifest", "predict --upsampler"),
-    *("train-upsampler --config", "train-upsampler --init", "vectorize --confidence"),
+    *("train-upsampler --config", "train-upsampler --init", "train-upsampler --tar", "vectorize --confidence"),
     "predict --work",  # a folder of runs, checked by the gate on its own: test_what_is_no_folder_of_runs_is_refused
 }
 FOR_PLACES = {"file", "folder", "path"}  # units of options

@@ -1,0 +1,107 @@
+"""Faults of the system, injected by number: the n-th change of a file below a folder fails, or the process dies there.
+
+All of the package writes through `files`, which calls `os` by name, and opens files by `open` or `Path.open`. A change
+is one of those calls, one `write` of such a file or its `close`, or a lock. A death is played by refusing every later
+call too, so that nothing can be cleared up.
+"""
+
+import builtins
+import errno
+import fcntl
+import io
+import os
+
+CALLS = ("replace", "link", "unlink", "fsync", "mkdir")
+DEAD = 4194303  # a process number that no process has
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+class Faults:
+    """Counts the changes of files below a folder; the n-th fails, or is the last of the process."""
+
+    def __init__(self, patch, folder, number=None, *, dies=False):
+        self.folder, self.number, self.dies, self.count, self.what = str(folder), number, dies, 0, ""
+        self.real = {name: getattr(os, name) for name in CALLS}
+        for name in CALLS:
+            patch.setattr(os, name, self.counted(name))
+        opened = io.open
+
+        def counted_open(file, mode="r", *args, **options):
+            if not (set(mode) & set("wax+") and self.inside(file)):
+                return opened(file, mode, *args, **options)
+            self.step(f"open {mode}")
+            return Written(opened(file, mode, *args, **options), self)
+
+        patch.setattr(io, "open", counted_open)
+        patch.setattr(builtins, "open", counted_open)
+        locked = fcntl.flock
+
+        def counted_flock(handle, operation):
+            if self.inside(handle):
+                self.step("flock", errno.ENOLCK)
+            return locked(handle, operation)
+
+        patch.setattr(fcntl, "flock", counted_flock)
+        if dies:
+            patch.setattr(os, "getpid", lambda: DEAD)
+
+    def inside(self, place):
+        here = str(place) if not isinstance(place, int) else os.readlink(f"/proc/self/fd/{place}")  # noqa: PTH115
+        return os.path.abspath(here).startswith(self.folder)  # noqa: PTH100 - links stay
+
+    def counted(self, name):
+        def call(*arguments, **options):
+            if self.inside(arguments[0]):
+                self.step(name)
+            return self.real[name](*arguments, **options)
+
+        return call
+
+    def due(self):
+        """Whether the call that comes now fails; counts it."""
+        self.count += 1
+        return self.count == self.number or (self.dies and self.number is not None and self.count > self.number)
+
+    def step(self, what, code=errno.ENOSPC):
+        if self.due():
+            self.fail(what, code)
+
+    def fail(self, what, code=errno.ENOSPC):
+        self.what = self.what or what
+        if self.dies:
+            raise Died
+        raise OSError(code, os.strerror(code))
+
+
+class Written:
+    """A file that is written to; of a `write` that fails half arrives."""
+
+    def __init__(self, file, faults):
+        self.file, self.faults = file, faults
+
+    def write(self, data):
+        if self.faults.due():
+            self.file.write(data[: len(data) // 2])
+            self.file.flush()
+            self.faults.fail("write")
+        return self.file.write(data)
+
+    def close(self):
+        if not self.file.closed:
+            self.file.close()
+            self.faults.step("close")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __iter__(self):
+        return iter(self.file)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)

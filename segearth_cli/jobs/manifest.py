@@ -61,6 +61,8 @@ def read_manifest(path: Path) -> list[SceneEntry]:
     except (OSError, UnicodeDecodeError) as e:
         reason = e.strerror if isinstance(e, OSError) else "not UTF-8 text"
         raise UsageError(f"--manifest {path}: cannot be read ({reason})") from e
+    if any("\0" in line for line in lines):
+        raise UsageError(f"--manifest {path}: holds a zero byte, which no name of a file can")
     header = next((line for line in lines if line.strip()), "")
     delimiter = max(",;\t", key=header.count)
     if "scene" in [name.strip().lower() for name in header.split(delimiter)]:

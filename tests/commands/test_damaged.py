@@ -1,0 +1,53 @@
+"""Inputs that fuzzing (scripts/fuzz.py) found to end badly once: refused in one line that names them."""
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.shutil
+from rasterio.control import GroundControlPoint
+
+from segearth_cli.errors import TrainingError
+from segearth_cli.training import checkpoint
+
+
+def test_control_points_that_place_nothing_are_told_with_the_file(segearth, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with rasterio.open("mask.tif", "w", driver="GTiff", height=8, width=8, count=1, dtype="uint8") as ds:
+        ds.write(np.ones((1, 8, 8), np.uint8))
+        ds.gcps = [GroundControlPoint(0, 0, 7, 50)], "EPSG:4326"
+    done = segearth("vectorize", "mask.tif", "-q", "-o", "a.gpkg")
+    assert (done.code, done.out, len(done.lines)) == (1, "", 1), done.err
+    assert "mask.tif: its ground control points do not place it" in done.err
+
+
+def test_a_zero_byte_in_a_manifest_is_refused(segearth, tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"a\0.tif\n")
+    done = segearth("predict", "--manifest", path, "-c", "water", "-o", tmp_path / "out")
+    assert (done.code, done.out, len(done.lines)) == (2, "", 1), done.err
+
+
+def test_a_source_whose_name_is_no_utf_8_is_refused(segearth, write_raster, noise, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_raster("scene.tif", noise(3, 20, 20))
+    rasterio.shutil.copy("scene.tif", "over.vrt", driver="VRT")
+    text = (tmp_path / "over.vrt").read_bytes()
+    (tmp_path / "over.vrt").write_bytes(text.replace(b"scene.tif", b"scene\xf2.tif"))
+    (tmp_path / "scene.tif").rename(tmp_path / b"scene\xf2.tif".decode(errors="surrogateescape"))
+    done = segearth("predict", "over.vrt", "-c", "water", "-d", "cpu", "-q", "-o", "out.tif")
+    assert (done.code, done.out) == (1, ""), done.err
+    assert "over.vrt" in done.lines[-1]
+
+
+@pytest.mark.parametrize("place", range(0, 1200, 100))
+def test_a_checkpoint_that_changed_is_refused(tmp_path, place):
+    import torch
+
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, 3, {"seed": 1}, {"weights": torch.arange(50.0)})
+    assert checkpoint.load(path, {"seed": 1}, torch.device("cpu"))[0] == 3
+    damaged = bytearray(path.read_bytes())
+    damaged[place] ^= 4
+    path.write_bytes(damaged)
+    with pytest.raises(TrainingError, match="damaged"):
+        checkpoint.load(path, {"seed": 1}, torch.device("cpu"))

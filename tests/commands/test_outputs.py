@@ -73,6 +73,8 @@ READ = {
     *("train-upsampler --config", "train-upsampler --init", "train-upsampler --tar", "vectorize --confidence"),
     "predict --work",  # a folder of runs, checked by the gate on its own: test_what_is_no_folder_of_runs_is_refused
 }
+READ |= {"reproduce --all", "reproduce --list", "reproduce --upsampler"}
+FOLDERS = {"reproduce --out"}  # of many files that the command names to the gate, tried in tests/reproduction
 FOR_PLACES = {"file", "folder", "path"}  # units of options
 
 
@@ -88,7 +90,7 @@ def options_for_places():
 
 def test_every_option_that_takes_a_file_is_known_here():
     tried = {" ".join(output.split()[:2]) for output in OUTPUTS}
-    unknown = set(options_for_places()) - tried - READ
+    unknown = set(options_for_places()) - tried - READ - FOLDERS
     assert unknown == set(), (
         f"{sorted(unknown)}: new here. What writes is named to gate.admit and gets a row in OUTPUTS, by which all "
         "that may lie at its place is tried; what only reads goes into READ"

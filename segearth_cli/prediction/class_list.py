@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from segearth_cli import classes as class_lists
 from segearth_cli.classes import BACKGROUND, ClassSet, Rest, Synonyms
-from segearth_cli.errors import UsageError
+from segearth_cli.errors import UsageError, nearest
 from segearth_cli.prediction.options import REST, ClassOptions
 from segearth_cli.presets import Preset, get
 
@@ -53,14 +53,22 @@ def with_choices(
     return class_lists.with_background(listed, name) if name else listed, None
 
 
-def rest_line(classes: ClassSet, rest: Rest, threshold: float) -> str:
-    """One line for the user on what the background is, in this run, that the list does not name."""
+def rest_line(listed: ClassSet, classes: ClassSet, rest: Rest | None, threshold: float) -> str | None:
+    """One line for the user on what the background is, in this run, that the list does not name; None where it does.
+
+    classes: those of the run, made of the listed ones by `with_choices`, which gave `rest`.
+    """
+    if len(classes) == len(listed):
+        return None
     words = [f"'{phrase}'" for phrase in classes.phrases[0]]
     parts = [f"more like {', '.join(words)} than like a class of the list"] if words else []
     parts += [f"below --threshold {threshold:g}"] if threshold > 0 else []
     covered = "; the list covers all common land" if rest == "distractors" and not words else ""
     what = f"pixels {' or '.join(parts)}" if parts else "no pixel while --threshold is 0"
-    return f"code 0, {classes.names[0]}, which the list does not name: {what}{covered} (--background {rest})"
+    near = nearest(classes.names[0], get_args(Rest)) if rest is None else None
+    meant = f"; did you mean {near}?" if near else ""
+    asked = f"--background {rest or classes.names[0]}{meant}"
+    return f"code 0, {classes.names[0]}, which the list does not name: {what}{covered} ({asked})"
 
 
 def _rest(text: str | None, listed: ClassSet) -> Rest | None:

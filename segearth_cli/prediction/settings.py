@@ -75,8 +75,9 @@ def resolve_settings(given: Mapping[str, Any], classes: ClassSet | None = None) 
         raise UsageError(f"--gsd auto: {choice.model} does not say what it is good at; name metres, e.g. --gsd 0.3")
     _check_window(options.window, choice.model)
     made, rest = with_choices(listed, asked, advice, in_words=classes is None and preset is None)
-    unknown = never_seen(choice.model, (*listed.queries, *listed.descriptions))
-    notes = (choice.note, lacking, unknown, rest and rest_line(made, rest, options.threshold))
+    added = () if rest else made.queries[: len(made.queries) - len(listed.queries)]  # a background that was asked for
+    unknown = never_seen(choice.model, (*added, *listed.queries, *listed.descriptions))
+    notes = (choice.note, lacking, unknown, rest_line(listed, made, rest, options.threshold))
     return Settings(made, build(ModelOptions, settings), options, tuple(line for line in notes if line))
 
 

@@ -74,6 +74,15 @@ def test_a_model_advises_what_is_not_said_of_words(settings):
     assert (preset.classes, preset.options.logit_scale) == (get("openearthmap").classes(), 50)
 
 
+def test_a_background_of_the_users_own_that_the_list_lacks_is_told_with_what_may_have_been_meant(settings):
+    made = settings({}, background="treshold")
+    assert (made.classes.names, made.classes.phrases[0]) == (("treshold", "water", "roof"), ("treshold",))
+    (line,) = made.notes
+    assert "code 0, treshold, which the list does not name: pixels more like 'treshold'" in line
+    assert line.endswith("(--background treshold; did you mean threshold?)")
+    assert settings({}, background="roof").notes == ()
+
+
 def test_what_a_class_file_says_of_synonyms_counts_more_than_advice(settings, tmp_path):
     (tmp_path / "classes.txt").write_text("background\nwater, river; synonyms: mean\nroof, house\n")
     file = {"classes": None, "classes_file": tmp_path / "classes.txt"}

@@ -40,12 +40,16 @@ FACTORS = (0.5, 1.0, 2.0, 4.0)
 
 # Metres a pixel as the READMEs of the sets state or estimate it; sets of unknown or mixed scale are left out.
 GSD = {
-    "inria": 0.3, "inria_patches": 0.3, "massachusetts_roads": 1.0, "massachusetts_buildings": 1.0,
-    "massachusetts_roads_crops": 1.0, "potsdam_mmseg": 0.05, "loveda": 0.3, "whu_aerial": 0.3, "deepglobe_lc7": 1.5,
-    "dronedeploy_1d4f": 0.1, "harvey_uav": 0.1, "hot_fair": 0.15, "turkey_drone": 0.1, "korea_s2": 10.0,
-    "cn_buildings": 0.45, "china_small": 0.5, "ethz_cil_roads": 0.4, "jakarta": 0.3, "us_fields": 4.0,
-    "hls_water_landcover": 30.0,
+    "potsdam_mmseg": 0.05, "harvey_uav": 0.1, "turkey_drone": 0.1, "dronedeploy_1d4f": 0.1, "hot_fair": 0.15,
+    "inria": 0.3, "inria_patches": 0.3, "whu_aerial": 0.3, "ethz_cil_roads": 0.4, "cn_buildings": 0.45,
+    "massachusetts_buildings": 1.0, "massachusetts_roads_crops": 1.0, "deepglobe_lc7": 1.5, "us_fields": 4.0,
 }  # fmt: skip
+
+# Sets of ../shared/labelled, beside whose images the first `mini` was trained.
+OWN = (
+    *("dubai", "epfl_roads", "inria", "loveda", "massachusetts_roads", "potsdam_mmseg", "uuad_mumbai", "wbs_si"),
+    *("whu_aerial", "whu_sat_ii"),
+)
 
 SYNONYMS = {  # what a user may well write for a class of the sets; the first phrase names it
     "building": ("building", "roof", "house"),
@@ -97,6 +101,8 @@ class Words:
     def __init__(self, model: str):
         self.clip = load_clip(model)
         self.encoder = Encoder(self.clip.model, self.clip.mean, self.clip.std)
+        weights = sorted(self.clip.model.visual.state_dict().items())
+        self.tower = hashlib.sha256(b"".join(values.numpy().tobytes() for _, values in weights)).hexdigest()
         self.sets: dict[str, Sequence[Callable[[str], str]]] = {
             "80": open_clip.OPENAI_IMAGENET_TEMPLATES,
             "7": open_clip.SIMPLE_IMAGENET_TEMPLATES,
@@ -171,7 +177,7 @@ def pixels(
     chosen = np.random.default_rng(1).permutation(len(rows))[: arguments.pixels]
     at = np.stack([rows[chosen], cols[chosen]], axis=1)
     labels = label[rows[chosen], cols[chosen]]
-    key = f"{words.clip.sha256} {path.parents[1].name}/{path.name} {factor} {crop} {arguments.pixels} {arguments.bias}"
+    key = f"{words.tower} {path.parents[1].name}/{path.name} {factor} {crop} {arguments.pixels} {arguments.bias}"
     kept = arguments.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.pt" if arguments.cache else None
     if kept is not None and kept.exists():
         return torch.load(kept, weights_only=True).float(), labels
@@ -364,13 +370,20 @@ def study_sentences(words: Words, sets: Sequence[Set], kind: str) -> dict[str, A
     return table
 
 
+def holds_classes(path: Path, crop: int) -> bool:
+    """Whether the middle of an image shows more than one of its set's classes, so that it can be scored."""
+    label = np.array(Image.open(path.parents[1] / "mask" / f"{path.stem}.png"))
+    top, left = (max(0, (side - crop) // 2) for side in label.shape)
+    return len(set(np.unique(label[top : top + crop, left : left + crop]).tolist()) - {255}) > 1
+
+
 def study_scale(words: Words, arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
     """Scores of sets whose size on the ground is known, seen at several factors."""
     table: dict[str, Any] = {}
     for folder, images in folders(arguments.sets):
         if folder.name not in GSD:
             continue
-        few = spread(images, arguments.scale_images)
+        few = spread([path for path in images if holds_classes(path, arguments.scale_crop)], arguments.scale_images)
         row = {}
         for factor in FACTORS:
             found = read_set(words, folder, few, arguments, factor=factor, crop=arguments.scale_crop)
@@ -391,6 +404,37 @@ def table(rows: dict[str, Any], columns: Sequence[str], key: str = "classes", fi
         lines.append(f"| {name} | " + " | ".join(f"{row[c][key]:.1f}" if c in row else "" for c in shown) + " |")
     means = [np.nanmean([row[c][key] for row in rows.values() if c in row]) for c in shown]
     return [*lines, "| **mean** | " + " | ".join(f"**{m:.1f}**" for m in means) + " |"]
+
+
+def summary(found: dict[str, Any]) -> str:
+    """The means that the choices rest on, in one table each."""
+    lines = []
+    for size, rows in found["background"].items():
+        for seen, chosen in (
+            ("all", rows),
+            ("not of shared/labelled", {n: r for n, r in rows.items() if n not in OWN}),
+        ):
+            if chosen:
+                means = {
+                    name: np.nanmean([[r[name][k] for k in ("classes", "background")] for r in chosen.values()], axis=0)
+                    for name in next(iter(chosen.values()))
+                    if all(name in r for r in chosen.values())
+                }
+                told = ", ".join(f"{name} {a:.1f} ({b:.1f} %)" for name, (a, b) in means.items())
+                lines.append(f"background, lists of {size}, {len(chosen)} sets, {seen}: {told}")
+    studies = {f"synonyms, {k}": v for k, v in found["synonyms"].items()}
+    for name, rows in (studies | {k: found[k] for k in ("templates", "sentences")}).items():
+        for seen, chosen in (
+            ("all", rows),
+            ("not of shared/labelled", {n: r for n, r in rows.items() if n.split(":")[0] not in OWN}),
+        ):
+            if chosen:
+                told = ", ".join(
+                    f"{k} {np.nanmean([r[k]['classes'] for r in chosen.values()]):.1f}"
+                    for k in next(iter(chosen.values()))
+                )
+                lines.append(f"{name}, {len(chosen)} rows, {seen}: {told}")
+    return "\n".join(lines)
 
 
 def page(found: dict[str, Any]) -> str:
@@ -427,11 +471,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--sets", default="", help="names by comma; all of them without")
-    parser.add_argument("--images", type=int, default=10, help="of a set, at most")
-    parser.add_argument("--crop", type=int, default=448, help="side of the middle of an image that is looked at")
+    parser.add_argument("--images", type=int, default=8, help="of a set, at most")
+    parser.add_argument("--crop", type=int, default=336, help="side of the middle of an image that is looked at")
     parser.add_argument("--pixels", type=int, default=1500, help="of an image")
-    parser.add_argument("--scale-images", type=int, default=4)
-    parser.add_argument("--scale-crop", type=int, default=288)
+    parser.add_argument("--scale-images", type=int, default=3)
+    parser.add_argument("--scale-crop", type=int, default=224)
     parser.add_argument("--bias", type=float, default=0.5, help="--global-bias")
     parser.add_argument("--background", default="distractors", choices=("competing", "distractors"))
     parser.add_argument("--cache", type=Path, default=None)
@@ -458,6 +502,7 @@ def main() -> None:
         "scale": study_scale(words, arguments, kind),
     }
     report.write(arguments.name, found)
+    print(summary(found))
     (Path(__file__).parent / f"{arguments.name}.md").write_text(page(found), encoding="utf-8")
 
 

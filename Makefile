@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: setup demo test test-fast lint format docs bench samples mini
+.PHONY: setup demo test test-fast lint format docs pictures bench samples mini
 
 setup: $(STAMP)
 
@@ -16,6 +16,10 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP)
 	$(BIN)/python -m scripts.demo
+
+# What README and docs show, from the demo.
+pictures: demo
+	$(BIN)/python -m scripts.pictures
 
 # A file of tests stays on one worker, so that what its tests share is made once; conftest.py puts the long files first.
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder

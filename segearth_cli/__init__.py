@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.version import __version__
 
 if TYPE_CHECKING:
-    from segearth_cli.api import Mask, evaluate, open_scene, predict, train_upsampler, vectorize
+    from segearth_cli.api import Mask, evaluate, open_scene, predict, preview, train_upsampler, vectorize
     from segearth_cli.classes import ClassSet
     from segearth_cli.errors import SegEarthError
 
@@ -23,6 +23,7 @@ __all__ = [
     "evaluate",
     "open_scene",
     "predict",
+    "preview",
     "train_upsampler",
     "vectorize",
 ]

@@ -26,6 +26,7 @@ from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.files import replacing
 from segearth_cli.gate import Target, admit
 from segearth_cli.keywords import by_keyword, flags_by_name, with_keywords
+from segearth_cli.maps import PreviewOptions
 from segearth_cli.options import Option, build, options_of, refuse_unknown
 from segearth_cli.prediction import ClassOptions, PredictOptions, RunOptions
 from segearth_cli.presets import Preset, get
@@ -42,9 +43,9 @@ if TYPE_CHECKING:
 _RUN = ("batch_size", "workers", "quiet")  # of RunOptions; the others are for files that stay
 _CONFIDENCE_SCALE = 254  # the file holds the probability times this
 
-_OWNERS = (Recipe, TrainOptions, VectorizeOptions, ReadOptions, ClassOptions, PredictOptions, ModelOptions, RunOptions)
+_OWNERS = (Recipe, TrainOptions, VectorizeOptions, PreviewOptions, ReadOptions, ClassOptions, PredictOptions)
 _KEYWORDS = {"--map": "label_map", "--ignore": "ignore", "--label-offset": "label_offset", "--out": "out"} | (
-    flags_by_name(told for owner in _OWNERS for told in options_of(owner))
+    flags_by_name(told for owner in (*_OWNERS, ModelOptions, RunOptions) for told in options_of(owner))
 )
 
 
@@ -193,6 +194,21 @@ def vectorize(mask: Mask | str | Path, out: str | Path, *, overwrite: bool = Fal
 
 
 @with_keywords(_KEYWORDS)
+def preview(mask: Mask | str | Path, out: str | Path, scene: str | Path | None = None, **options: Any) -> Path:
+    """Draws a mask, beside and over its scene where that is named, as .png or .html; returns `out`.
+
+    options: the flags of `segearth preview`, e.g. size=800, overwrite=True. Raises RasterError, UsageError.
+    """
+    from segearth_cli.maps import draw
+
+    overwrite = options.pop("overwrite", False)
+    refuse_unknown(options, options_of(PreviewOptions), "preview() option")
+    names = [str(mask.path if isinstance(mask, Mask) else mask), *([] if scene is None else [str(scene)])]
+    admit([Target(Path(out), "out")], lambda: (f for name in names for f in files_of(name)), overwrite=overwrite)
+    return draw(names[0], Path(out), build(PreviewOptions, options), names[1] if scene is not None else None)
+
+
+@with_keywords(_KEYWORDS)
 def evaluate(
     masks: Mask | str | Path | Sequence[Mask | str | Path],
     labels: str | Path | Sequence[str | Path],
@@ -210,16 +226,8 @@ def evaluate(
     label codes left out. label_map: label codes as class codes. label_offset: added to label codes. count_nodata:
     labelled pixels without data in the mask count as missed. Raises ClassesError, RasterError, UsageError.
     """
-    from segearth_cli.evaluation import (
-        EvaluateOptions,
-        Tally,
-        compare,
-        empty,
-        figures,
-        fitting,
-        label_codes,
-        label_figures,
-    )
+    from segearth_cli.evaluation import EvaluateOptions, Tally, compare, empty, fitting
+    from segearth_cli.evaluation import figures, label_codes, label_figures  # isort: skip
 
     ours, theirs = _several(masks), _several(labels)
     if not ours or len(ours) != len(theirs):

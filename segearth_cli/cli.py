@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from segearth_cli.commands import evaluate, flags, inspect, merge, models, predict, reproduce, train, vectorize
+from segearth_cli.commands import evaluate, flags, inspect, merge, models, predict, preview, reproduce, train, vectorize
 from segearth_cli.console import note
 from segearth_cli.errors import SegEarthError
 from segearth_cli.options import build, option
@@ -40,6 +40,7 @@ app.command("inspect", cls=flags.PanelCommand)(inspect.inspect)
 app.command("merge", cls=flags.PanelCommand)(merge.merge)
 app.command("predict", cls=flags.PanelCommand)(predict.predict)
 app.command("reproduce", cls=flags.PanelCommand)(reproduce.reproduce)
+app.command("preview", cls=flags.PanelCommand)(preview.preview)
 app.command("train-upsampler", cls=flags.PanelCommand)(train.train_upsampler)
 app.command("vectorize", cls=flags.PanelCommand)(vectorize.vectorize)
 app.command("models", cls=flags.PanelCommand)(models.models)

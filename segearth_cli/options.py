@@ -89,6 +89,8 @@ class Option:
     """From the shell's text to the value; None = the kind says how."""
     advised: bool
     """Whether a model's `segearth.json` may set it."""
+    bare: str
+    """Value of the flag alone, without a value behind it; empty = it needs one."""
     variable: str
     """Environment variable that gives it where nothing else does, for jobs; empty = none."""
 
@@ -116,6 +118,7 @@ def option(
     shown: str | None = None,
     parse: Callable[[str], Any] | None = None,
     advised: bool = False,
+    bare: str = "",
     variable: str = "",
     above: float | None = None,
     at_least: float | None = None,
@@ -127,7 +130,7 @@ def option(
     above, at_least, at_most: as in `Bounds`; finite: off for numbers that may be NaN. All others: as in `Option`.
     """
     told: dict[str, Any] = {"flags": flags, "help": help, "panel": panel, "unit": unit, "shown": shown}
-    told |= {"parse": parse, "advised": advised, "variable": variable}
+    told |= {"parse": parse, "advised": advised, "bare": bare, "variable": variable}
     told["bounds"] = Bounds(above, at_least, at_most) if finite else None
     return dataclasses.field(default=default, metadata={_KEY: told})
 

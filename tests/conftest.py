@@ -39,7 +39,7 @@ MACHINES = {  # what a marked test needs -> whether this machine has it
     "cuda": _has_card,
     "qgis": lambda: shutil.which("qgis_process") is not None,
     "slurm": lambda: shutil.which("sbatch") is not None,
-    "browser": lambda: find_spec("playwright") is not None,
+    "browser": lambda: find_spec("playwright") and (shutil.which("chromium") or shutil.which("google-chrome")),
 }
 
 

@@ -19,7 +19,7 @@ ORDER = (
     "jobs",
     "prediction",
     "training",
-    "evaluation vector",
+    "evaluation vector maps",
     "weights",
     "model",
     "raster",

@@ -60,7 +60,14 @@ def masks_in(folder: Path) -> list[str]:
     found = [str(path) for path in rasters_below(folder)]
     if not found:
         raise UsageError(f"{folder}: holds no raster ({', '.join(sorted(SUFFIXES))})")
-    return [name for name in found if Path(name).stem.endswith(".mask")] or found
+    return [name for name in found if Path(name).stem.endswith(".mask")] or [n for n in found if not _is_picture(n)]
+
+
+def _is_picture(name: str) -> bool:
+    """Whether a file is a preview of ours, which lies beside its mask."""
+    from segearth_cli.raster import is_result
+
+    return name.casefold().endswith(".preview.png") and is_result(name)
 
 
 def itself(folder: Path) -> list[str]:

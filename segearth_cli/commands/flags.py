@@ -53,6 +53,16 @@ def all_options(*owners: type) -> tuple[Option, ...]:
 class PanelCommand(TyperCommand):
     """A command that lists its options by panel, each with the default that would count now."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reads the words of a command line; a flag that may stand alone does, unless one of its choices follows."""
+        bare = {flag: one for one in getattr(self.callback, "options", ()) if one.bare for flag in one.flags}
+        words: list[str] = []
+        for word, after in zip(args, [*args[1:], ""], strict=True):
+            words.append(word)
+            if word in bare and after not in bare[word].choices and "--" not in words[:-1]:
+                words.append(bare[word].bare)
+        return list(super().parse_args(ctx, words))
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes arguments and options into the help page."""
         told: dict[str, Option] = {one.name: one for one in getattr(self.callback, "options", ())}

@@ -28,6 +28,7 @@ from segearth_cli.commands.targets import read_files, scene_targets
 from segearth_cli.errors import UsageError
 from segearth_cli.gate import Target, admit
 from segearth_cli.jobs import is_summary
+from segearth_cli.maps import Kind
 from segearth_cli.options import build, option
 from segearth_cli.prediction import ClassOptions, PredictOptions, RunOptions, defaults_now, resolve_settings
 from segearth_cli.weights import ModelOptions
@@ -73,6 +74,13 @@ class Places:
         unit="path",
     )
     """A file for one scene, else a folder."""
+    preview: Kind | None = option(
+        None,
+        help="Also draw mask and scene for people, beside the mask: STEM.preview.png or .html.",
+        panel="Outputs",
+        bare="png",
+    )
+    """A picture or a page; None = neither."""
     manifest: Path | None = option(
         None,
         help="Many scenes: a CSV (columns scene, out, confidence, scores) or one path a line.",
@@ -259,15 +267,18 @@ def _outputs(entries: list[SceneEntry], places: Places) -> list[Outputs]:
             raise UsageError(f"{given}: is a file, need a folder for {len(entries)} scenes")
         return given / (f"{stem(name)}.gpkg" if kind == "vector" else f"{stem(name)}.{kind}.tif")
 
-    found = [
-        Outputs(
-            entry.out or located(places.out, "mask", entry.scene) or Path(),
+    def of(entry: SceneEntry) -> Outputs:
+        mask = entry.out or located(places.out, "mask", entry.scene) or Path()
+        name = f"{mask.stem.removesuffix('.mask')}.preview.{places.preview}"
+        return Outputs(
+            mask,
             entry.confidence or located(places.confidence, "confidence", entry.scene),
             entry.scores or located(places.scores, "scores", entry.scene),
             located(places.vector, "vector", entry.scene),
+            mask.with_name(name) if places.preview else None,
         )
-        for entry in entries
-    ]
+
+    found = [of(entry) for entry in entries]
     if places.vector is not None:
         for output in found:
             driver(output.vector or places.vector)

@@ -17,13 +17,16 @@ _RUN = ("run.json", "shards")  # what a --work folder is read for
 def scene_targets(names: Sequence[str], outputs: Sequence[Outputs], *, skip: bool) -> Iterator[Target]:
     """The files of each scene. skip: those that are there may be of the same run, which is seen when its turn comes.
 
-    Polygons do not tell which run they are of: they are taken for those of the mask beside them, if there is one.
+    Polygons and previews do not tell which run they are of: they are taken for those of the mask beside them, if there
+    is one.
     """
     for name, output in zip(names, outputs, strict=True):
         for kind, path in output.by_kind().items():
             yield Target(path, "--out" if kind == "mask" else f"--{kind}", kept=skip, scene=name)
         if output.vector is not None:
             yield Target(output.vector, "--vector", kept=skip and output.mask.exists(), scene=name)
+        if output.preview is not None:
+            yield Target(output.preview, "--preview", kept=skip and output.mask.exists(), scene=name)
 
 
 def read_files(

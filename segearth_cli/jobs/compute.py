@@ -26,6 +26,7 @@ from segearth_cli.prediction import (
     RunOptions,
     SceneSummary,
     assembled_once,
+    draw_preview,
     finish_outputs,
     prepared,
     summarise,
@@ -283,6 +284,7 @@ def predict_in_shards(
     started = time.perf_counter()
     with session(job, predictor, join=join) as work:
         if there_already(work.prepared, outputs):
+            draw_preview(work.prepared, outputs, missing=True)
             return summarise(work.prepared, outputs, None)
         engine(work, Share())
         return finish(work, outputs, started)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         SceneSummary,
         as_json,
         assembled_once,
+        draw_preview,
         finish_outputs,
         predict_scene,
         prepared,
@@ -57,6 +58,7 @@ __all__ = [
     "as_json",
     "assembled_once",
     "defaults_now",
+    "draw_preview",
     "estimate",
     "finish_outputs",
     "make_plan",
@@ -83,8 +85,8 @@ __getattr__ = lazy_face(
         "plan": "KEPT_BYTES Plan Tile estimate make_plan off_scale",
         "provenance": "run_tags",
         "scene_to_mask": (
-            "Measured Predictor Prepared SceneSummary as_json assembled_once finish_outputs predict_scene prepared "
-            "summarise there_already together write_region"
+            "Measured Predictor Prepared SceneSummary as_json assembled_once draw_preview finish_outputs "
+            "predict_scene prepared summarise there_already together write_region"
         ),
         "schedule": "Model Work work_for",
         "segment": "segmented_rows",

@@ -193,6 +193,8 @@ class SceneSummary:
     """Path of the scores, where they were asked for."""
     vector: str | None
     """Path of the polygons, where they were asked for."""
+    preview: str | None
+    """Path of the picture or page, where it was asked for."""
     height: int
     """Rows of scene and mask, in pixels."""
     width: int
@@ -222,6 +224,7 @@ def predict_scene(path: str, outputs: Outputs, predictor: Predictor) -> SceneSum
     started = time.perf_counter()
     with prepared(path, predictor) as ready:
         if there_already(ready, outputs):
+            draw_preview(ready, outputs, missing=True)
             return summarise(ready, outputs, None)
         with progress(ready.scene.stem, ready.plan.window_count(), quiet=predictor.run.quiet) as advance:
             measured = write_region(ready, outputs, ready.plan.whole, advance)
@@ -242,13 +245,24 @@ def there_already(prepared: Prepared, outputs: Outputs) -> bool:
 
 
 def finish_outputs(prepared: Prepared, outputs: Outputs) -> None:
-    """What is left to do when the rasters of a scene are there: they are dated, and polygons drawn where asked for."""
+    """What is left to do when the rasters of a scene are there: dates, and polygons and preview where asked for."""
     date_after(outputs, prepared.scene)
     if outputs.vector is not None:
         from segearth_cli.vector import VectorizeOptions, vectorize
 
         quiet = prepared.predictor.run.quiet
         vectorize(outputs.mask, outputs.vector, VectorizeOptions(confidence=outputs.confidence, quiet=quiet))
+    draw_preview(prepared, outputs)
+
+
+def draw_preview(prepared: Prepared, outputs: Outputs, *, missing: bool = False) -> None:
+    """Draws mask and scene for people, where asked for. missing: only if the file is not there."""
+    if outputs.preview is None or (missing and outputs.preview.exists()):
+        return
+    from segearth_cli.maps import draw
+
+    with environment(prepared.path):
+        draw(outputs.mask, outputs.preview, scene=prepared.scene)
 
 
 def summarise(prepared: Prepared, outputs: Outputs, measured: Measured | None) -> SceneSummary:
@@ -261,6 +275,7 @@ def summarise(prepared: Prepared, outputs: Outputs, measured: Measured | None) -
         confidence=places.get("confidence"),
         scores=places.get("scores"),
         vector=str(outputs.vector) if outputs.vector else None,
+        preview=str(outputs.preview) if outputs.preview else None,
         height=prepared.scene.height,
         width=prepared.scene.width,
         windows=prepared.plan.window_count(),

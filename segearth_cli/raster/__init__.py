@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
+    from segearth_cli.raster.areas import ClassAreas, class_areas
     from segearth_cli.raster.array_file import write_array
     from segearth_cli.raster.datasets import Patient, collecting, environment, open_dataset, quietly, reads_network
     from segearth_cli.raster.fingerprint import files_of, identity, local_files
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.seal import Seal, check_still, check_unchanged, take_seal
     from segearth_cli.raster.side_file import legend, tables, write_side_files
     from segearth_cli.raster.sizes import Size, parse_area, parse_length
+    from segearth_cli.raster.small import SmallMask, small_mask, small_scene, small_size
 
 __all__ = [
     "BLOCK",
@@ -59,6 +61,7 @@ __all__ = [
     "UNTRUSTED",
     "Blend",
     "Chip",
+    "ClassAreas",
     "Frame",
     "Georeferenced",
     "Ground",
@@ -73,11 +76,13 @@ __all__ = [
     "Scene",
     "Seal",
     "Size",
+    "SmallMask",
     "Window",
     "blocks",
     "check_still",
     "check_stride",
     "check_unchanged",
+    "class_areas",
     "collecting",
     "densified",
     "environment",
@@ -112,6 +117,9 @@ __all__ = [
     "region_georeference",
     "shares",
     "size_of",
+    "small_mask",
+    "small_scene",
+    "small_size",
     "starts",
     "stem",
     "tables",
@@ -128,6 +136,7 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
+        "areas": "ClassAreas class_areas",
         "array_file": "write_array",
         "datasets": "Patient collecting environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
@@ -145,6 +154,7 @@ __getattr__ = lazy_face(
         "scene": "Chip Scene",
         "sizes": "Size parse_area parse_length",
         "seal": "Seal check_still check_unchanged take_seal",
+        "small": "SmallMask small_mask small_scene small_size",
         "side_file": "legend tables write_side_files",
         "untrusted": "limit_memory",
     },

@@ -69,6 +69,33 @@ class Ground:
         metric = self._surface.metric(self.placement.middle[None])[0]
         return float(np.sqrt(max(np.linalg.det(step @ metric @ step.T), 0.0)))
 
+    def pixel_areas(self, at: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Square metres (n,) of pixels at (n, 2), column and row; not finite where they have no place on the ground."""
+        steps = self._steps(at)
+        if self._surface is None:
+            return np.asarray(np.abs(np.linalg.det(steps)) * self._unit**2)
+        metric = self._surface.metric(self.placement.move(at))
+        with np.errstate(invalid="ignore"):
+            squares = np.linalg.det(steps @ metric @ steps.transpose(0, 2, 1))
+            return np.asarray(np.sqrt(np.maximum(squares, 0)))
+
+    @cached_property
+    def pixel_width(self) -> float:
+        """Metres along a row that a pixel in the middle measures; not finite where that is no place on the ground."""
+        step = self.placement.pixel[0]
+        if self._surface is None:
+            return float(np.hypot(*step)) * self._unit
+        metric = self._surface.metric(self.placement.middle[None])[0]
+        return float(np.sqrt(step @ metric @ step))
+
+    def _steps(self, at: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map coordinates of a step of one column and of one row, (n, 2, 2)."""
+        if self.placement.straight:
+            return np.broadcast_to(self.placement.pixel, (len(at), 2, 2))
+        ways = 8 * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
+        right, left, below, above = (self.placement.move(at + way) for way in ways)
+        return np.stack([right - left, below - above], axis=1) / 16
+
     def pixels(self, size: Size) -> float:
         """An area in pixels, or a length in pixel sides, of pixels in the middle of the raster."""
         if size.unit == "px":

@@ -20,10 +20,12 @@ class Outputs:
     """GeoTIFF with a band of probabilities for each class."""
     vector: Path | None = None
     """Vector layer of the mask's polygons."""
+    preview: Path | None = None
+    """Picture or page of the mask for people."""
 
     def paths(self) -> list[Path]:
         """The files that will exist."""
-        return [*self.by_kind().values(), *([self.vector] if self.vector is not None else [])]
+        return [*self.by_kind().values(), *(path for path in (self.vector, self.preview) if path is not None)]
 
     def by_kind(self) -> dict[str, Path]:
         """The rasters by what they hold: mask, confidence, scores."""

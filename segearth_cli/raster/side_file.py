@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 from segearth_cli.classes import OWN_TAGS, ClassSet
 from segearth_cli.files import growing
+from segearth_cli.raster.paths import local_path
 from segearth_cli.styles import Legend, legible, write_style
 
 OURS = (OWN_TAGS, "STATISTICS_", "TIFFTAG_")  # beginnings of the tags that describe the file which is replaced
@@ -71,16 +72,38 @@ def tables(classes: ClassSet, counts: Mapping[int, int] | None = None) -> list[E
     return [names, table]
 
 
+def table_counts(path: str) -> dict[int, int] | None:
+    """Pixels by code as the attribute table of a mask on this machine tells them; None where none does."""
+    place = local_path(path)
+    if place is None:
+        return None
+    root = _root(place) if place.suffix.casefold() == ".vrt" else _read(_beside(place))
+    found = next(root.iter("GDALRasterAttributeTable"), None) if root is not None else None
+    if found is None:
+        return None
+    titles = [field.findtext("Name") for field in found.findall("FieldDefn")]
+    try:
+        code, count = titles.index("Value"), titles.index("Count")
+        cells = [[cell.text or "" for cell in row.findall("F")] for row in found.findall("Row")]
+        return {int(row[code]): round(float(row[count])) for row in cells} or None
+    except (ValueError, IndexError):
+        return None
+
+
+def _root(path: Path) -> ET.Element | None:
+    try:
+        return ET.parse(path).getroot()
+    except (OSError, ET.ParseError):
+        return None
+
+
 def _beside(path: Path) -> Path:
     return path.with_name(path.name + ".aux.xml")
 
 
 def _read(path: Path) -> ET.Element:
-    try:
-        root = ET.parse(path).getroot()
-    except (OSError, ET.ParseError):
-        return ET.Element("PAMDataset")
-    return root if root.tag == "PAMDataset" else ET.Element("PAMDataset")
+    root = _root(path)
+    return root if root is not None and root.tag == "PAMDataset" else ET.Element("PAMDataset")
 
 
 def _added(old: ET.Element, new: Iterable[ET.Element]) -> Iterable[ET.Element]:

@@ -1,0 +1,31 @@
+"""`make pictures`: draws the pictures of README and docs anew, from what `make demo` made with the model of now.
+
+docs/preview.png is what `segearth preview` draws; docs/qgis.png, where QGIS is installed, what QGIS draws.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from scripts.demo import ROOT, SCENE, segearth
+
+QGIS_PYTHON = os.environ.get("QGIS_PYTHON", "/usr/bin/python3")
+
+
+def main() -> None:
+    """Draws them."""
+    mask, docs = ROOT / "demo" / "bahamas.mask.tif", ROOT / "docs"
+    if not mask.exists():
+        sys.exit("no demo/bahamas.mask.tif: run `make demo` first")
+    segearth("preview", mask, "--scene", SCENE, "--size", "400", "--out", docs / "preview.png", "--overwrite")
+    layers = [mask, ROOT / "demo" / "bahamas.gpkg"]
+    words: list[str | Path] = [QGIS_PYTHON, ROOT / "scripts" / "check_in_qgis.py", *layers, "--png", docs / "qgis.png"]
+    environment = {key: text for key, text in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run(words, check=False, env=environment | {"QT_QPA_PLATFORM": "offscreen"})
+    if done.returncode:
+        sys.exit("docs/qgis.png was not drawn: it needs QGIS and its Python (Debian: apt install qgis python3-qgis)")
+
+
+if __name__ == "__main__":
+    main()

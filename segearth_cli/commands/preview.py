@@ -1,0 +1,100 @@
+"""`segearth preview`: masks as pictures and pages for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from segearth_cli.commands.arguments import INPUTS, inputs, mask_raster, masks_in
+from segearth_cli.commands.flags import flags_of
+from segearth_cli.commands.many import each, raise_failed
+from segearth_cli.console import answer
+from segearth_cli.errors import UsageError
+from segearth_cli.maps import Kind, PreviewOptions
+from segearth_cli.options import build, option
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewPlaces:
+    """What is shown, and where it goes."""
+
+    scene: str | None = option(
+        None,
+        "--scene",
+        "-s",
+        help="The scene under the mask; for several masks the folder of their scenes.",
+        panel="Picture",
+        unit="path",
+    )
+    """A raster, or a folder in which a mask's scene has the name that the mask tells."""
+    out: Path | None = option(
+        None,
+        "--out",
+        "-o",
+        help="Picture (.png) or page (.html) to write, or a folder.",
+        panel="Outputs",
+        unit="path",
+        shown="STEM.preview.png here",
+    )
+    """A file for one mask, or a folder; None = the current folder."""
+    format: Kind | None = option(
+        None, "--format", "-f", help="Picture or page.", panel="Outputs", shown="the suffix of --out, else png"
+    )
+    """None = by the suffix of `out`, else png."""
+    overwrite: bool = option(False, help="Replace existing files.", panel="Outputs")
+    """Replace files that exist."""
+
+
+@flags_of(PreviewPlaces, PreviewOptions)
+def preview(
+    mask: Annotated[list[str], typer.Argument(help=f"Masks, or folders of sharded runs: {INPUTS}.")],
+    **given: Any,
+) -> None:
+    """Draw masks for people: beside and over their scene, with legend, scale and areas; prints the paths written."""
+    from segearth_cli.gate import Target, admit
+    from segearth_cli.maps import draw, preview_path
+    from segearth_cli.raster import files_of
+
+    places, options = build(PreviewPlaces, given), build(PreviewOptions, given)
+    names = inputs(mask, masks_in)
+    outs = [preview_path(name, places.out, places.format, several=len(names) > 1) for name in names]
+
+    def read() -> Iterator[Path]:
+        for name in (*names, *([places.scene] if places.scene else [])):
+            yield from files_of(name)
+
+    admit(
+        [Target(target, "--out", scene=name) for name, target in zip(names, outs, strict=True)],
+        read,
+        overwrite=places.overwrite,
+        folders={target.parent for target in outs if target.parent == places.out},
+    )
+
+    def act(job: tuple[str, Path]) -> None:
+        name, target = job
+        raster = mask_raster(name)
+        scene = None if places.scene is None else _scene_of(raster, places.scene, several=len(names) > 1)
+        answer(str(draw(raster, target, options, scene)))
+
+    raise_failed(each(names, list(zip(names, outs, strict=True)), act), "masks")
+
+
+def _scene_of(mask: str, given: str, *, several: bool) -> str:
+    """The scene of a mask: what is named, or the file of its name in a folder. Raises UsageError."""
+    from segearth_cli.commands.arguments import plain
+    from segearth_cli.maps import scene_name
+    from segearth_cli.raster import local_folder
+
+    folder = local_folder(plain(given))
+    if folder is None:
+        if several:
+            raise UsageError(f"--scene {given}: one scene for several masks; name the folder of their scenes")
+        return plain(given)
+    name = scene_name(mask)
+    if name is None or not (folder / name).exists():
+        raise UsageError(f"--scene {given}: holds no scene of {mask}, which was made of {name or 'an unknown one'}")
+    return str(folder / name)

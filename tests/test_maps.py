@@ -329,3 +329,9 @@ def test_long_runs_draw_along_and_draw_what_is_missing_when_they_go_on(
     assert json.loads(done.out)["skipped"]
     assert json.loads(done.out)["preview"] == str(tmp_path / "a.preview.html")
     assert Page((tmp_path / "a.preview.html").read_text(encoding="utf-8")).names == ["background", "a & b", "roof"]
+
+
+@pytest.mark.parametrize("words", [(), ("--preview",), ("--preview", "x.tif"), ("-q", "--preview")], ids=" ".join)
+def test_a_flag_that_may_stand_alone_does(segearth, words):
+    done = segearth("predict", *words)
+    assert (done.code, len(done.lines)) == (2, 1), done.err  # no scene, or no classes

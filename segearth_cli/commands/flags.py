@@ -57,9 +57,9 @@ class PanelCommand(TyperCommand):
         """Reads the words of a command line; a flag that may stand alone does, unless one of its choices follows."""
         bare = {flag: one for one in getattr(self.callback, "options", ()) if one.bare for flag in one.flags}
         words: list[str] = []
-        for word, after in zip(args, [*args[1:], ""], strict=True):
+        for at, word in enumerate(args, start=1):
             words.append(word)
-            if word in bare and after not in bare[word].choices and "--" not in words[:-1]:
+            if word in bare and args[at : at + 1] not in [[choice] for choice in bare[word].choices]:
                 words.append(bare[word].bare)
         return list(super().parse_args(ctx, words))
 

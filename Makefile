@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: setup demo test test-fast lint format docs pictures bench samples mini
+.PHONY: setup demo test test-fast lint format docs pictures plugin bench samples mini
 
 setup: $(STAMP)
 
@@ -16,6 +16,10 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP)
 	$(BIN)/python -m scripts.demo
+
+# The QGIS plugin as a zip in dist/.
+plugin: $(STAMP)
+	$(BIN)/python -m scripts.plugin_zip
 
 # What README and docs show, from the demo.
 pictures: demo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -12,6 +13,7 @@ from urllib.parse import parse_qs
 
 Progress = Callable[[int], None]  # called with the number of steps just done
 SPARSE_SECONDS = 30.0
+PROGRESS = "SEGEARTH_PROGRESS"  # for programs that show progress of their own
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls, directions of writing, half characters, line ends
 _SIGNED = re.compile(r"/vsi(\w+)\?(\S+)")  # /vsicurl?url=...&header.NAME=...
@@ -25,7 +27,10 @@ def untold(_line: str) -> None:
 
 @contextmanager
 def progress(label: str, total: int, *, unit: str = "window", quiet: bool = False) -> Iterator[Progress]:
-    """A callback that shows progress: a bar on a terminal, a line every half minute elsewhere, nothing when quiet."""
+    """A callback that shows progress: a bar on a terminal, a line now and then elsewhere, nothing when quiet.
+
+    Now and then is every half minute, or as many seconds as the environment variable SEGEARTH_PROGRESS tells.
+    """
     if quiet:
         yield lambda _steps: None
         return
@@ -39,19 +44,26 @@ def progress(label: str, total: int, *, unit: str = "window", quiet: bool = Fals
 
 
 def _sparse(label: str, total: int, unit: str) -> Progress:
-    done, started = 0, time.monotonic()
+    done, started, seconds = 0, time.monotonic(), _between()
     shown = started
 
     def update(steps: int) -> None:
         nonlocal done, shown
         done += steps
         now = time.monotonic()
-        if now - shown >= SPARSE_SECONDS:
+        if now - shown >= seconds:
             shown = now
             rate = done / (now - started)
             note(f"{label}: {done}/{total} {unit}s, {rate:.1f} a second, {(total - done) / rate:.0f} s left")
 
     return update
+
+
+def _between() -> float:
+    """Seconds between lines of progress."""
+    with suppress(ValueError):
+        return float(os.environ.get(PROGRESS, SPARSE_SECONDS))
+    return SPARSE_SECONDS
 
 
 def note(line: str) -> None:

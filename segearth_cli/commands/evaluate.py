@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -92,7 +93,13 @@ class ReportOptions:
         return {flag: Path(path) for flag, path in named.items() if path}
 
 
-@flags_of(LabelOptions, ReportOptions)
+EXAMPLES = (
+    "segearth evaluate scene.mask.tif labels.tif -c background,water,building",
+    "segearth evaluate masks/ labels/ --preset loveda --json scores.json",
+)
+
+
+@flags_of(LabelOptions, ReportOptions, examples=EXAMPLES)
 def evaluate(
     predictions: Annotated[str, typer.Argument(help=f"A mask, or several: {INPUTS}.")],
     labels: Annotated[str, typer.Argument(help="Its label, or several, which are paired with the masks by stem.")],
@@ -151,7 +158,11 @@ def evaluate(
     if report.png:
         write_png(report.png, chosen, tally.confusion)
     told = [_tile_line(name, setting, chosen, counts) for name, counts in by_tile.items() if setting]
-    answer(text if report.json_file == "-" else "\n".join([tables(chosen, tally.confusion).rstrip(), *told]))
+    answer(
+        text
+        if report.json_file == "-"
+        else "\n".join([tables(chosen, tally.confusion, get_terminal_size().columns).rstrip(), *told])
+    )
     if asked.allow_missing:
         return
     raise_failed(tried, "pairs")

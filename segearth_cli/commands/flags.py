@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from segearth_cli.commands.completion import completer
 from segearth_cli.options import Option, default_text, options_of, value_text
 
 Command = Callable[..., Any]
@@ -18,10 +19,13 @@ Values = Mapping[str, Any]
 _METAVARS = {int: "number", float: "number", str: "text"}
 
 
-def flags_of(*owners: type, defaults: Callable[[], Values] = dict) -> Callable[[Command], Command]:
+def flags_of(
+    *owners: type, defaults: Callable[[], Values] = dict, examples: Sequence[str] = ()
+) -> Callable[[Command], Command]:
     """For a command `f(argument, ..., **given)`: its flags are the options of the dataclasses, those given in `given`.
 
-    defaults: values that stand in for the options' own, by keyword; called when somebody asks for help.
+    defaults: values that stand in for the options' own, by keyword; called when somebody asks for help. examples: lines
+    that end the help page.
     """
     told = all_options(*owners)
 
@@ -38,6 +42,7 @@ def flags_of(*owners: type, defaults: Callable[[], Values] = dict) -> Callable[[
         called.__annotations__ = {p.name: p.annotation for p in parameters}
         called.options = told  # type: ignore[attr-defined]
         called.defaults = defaults  # type: ignore[attr-defined]
+        called.examples = examples  # type: ignore[attr-defined]
         return called
 
     return decorate
@@ -79,6 +84,12 @@ class PanelCommand(TyperCommand):
             with formatter.section(heading):
                 formatter.write_dl(records)
 
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        """Writes examples at the end of the help page, as they are typed."""
+        if examples := getattr(self.callback, "examples", ()):
+            with formatter.section("Examples"):
+                formatter.write("".join(f"  {line}\n" for line in examples))
+
 
 def _default(option: Option | None, now: Values) -> str:
     if option is None:
@@ -92,7 +103,9 @@ def _parameter(option: Option) -> inspect.Parameter:
     kind: Any = str if option.parse else list[str] if option.kind is tuple else option.kind
     choices = "|".join(map(str, option.choices))
     metavar = None if option.kind is bool else choices or option.unit or _METAVARS.get(option.kind)
-    declared = typer.Option(*option.flags, help=option.help, metavar=metavar, show_default=False)
+    declared = typer.Option(
+        *option.flags, help=option.help, metavar=metavar, show_default=False, autocompletion=completer(option)
+    )
     return inspect.Parameter(
         option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, declared]
     )

@@ -28,7 +28,13 @@ class Answers:
     """JSON on stdout in place of lines."""
 
 
-@flags_of(ReadOptions, Answers)
+EXAMPLES = (
+    "segearth inspect scene.tif",
+    "segearth inspect scenes/ --bands 4,3,2 --json",
+)
+
+
+@flags_of(ReadOptions, Answers, examples=EXAMPLES)
 def inspect(
     scenes: Annotated[list[str], typer.Argument(help=f"Rasters: {INPUTS}.")],
     **given: Any,

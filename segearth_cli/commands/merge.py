@@ -52,7 +52,13 @@ class MergeOptions:
             raise UsageError("--confidence and --scores: need --out for the mask beside them")
 
 
-@flags_of(MergeOptions)
+EXAMPLES = (
+    "segearth merge run",
+    "segearth merge run -o scene.mask.tif --format cog",
+)
+
+
+@flags_of(MergeOptions, examples=EXAMPLES)
 def merge(
     folder: Annotated[Path, typer.Argument(help="The --work folder of a run.")],
     **given: Any,

@@ -46,7 +46,7 @@ class DownloadOptions:
     """Errors only."""
 
 
-@flags_of(ListOptions)
+@flags_of(ListOptions, examples=("segearth models", "segearth models --json"))
 def models(**given: Any) -> None:
     """List the models and upsamplers that have a name, and which of them are on this machine."""
     rows = _rows()
@@ -63,7 +63,10 @@ def models(**given: Any) -> None:
         answer("  ".join([*(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)), last]))
 
 
-@flags_of(DownloadOptions)
+@flags_of(
+    DownloadOptions,
+    examples=("segearth download vit-b16", "segearth download vit-b16 --from weights.safetensors --no-upsampler"),
+)
 def download(
     name: Annotated[
         str, typer.Argument(help="A name of `segearth models`, NAME:TAG of open_clip, or hf-hub:ORG/NAME.")

@@ -110,7 +110,25 @@ class Telling:
     """A line a scene on stderr."""
 
 
-@flags_of(ClassOptions, Places, PredictOptions, ModelOptions, Sharding, RunOptions, Telling, defaults=defaults_now)
+EXAMPLES = (
+    'segearth predict scene.tif -c "water|river|lake,building|roof,forest"',
+    "segearth predict scenes/ -c water,building -o masks/ --preview html",
+    "segearth predict scene.tif --preset loveda --confidence sure.tif",
+    "segearth predict huge.tif -c water,forest --work run --resume",
+)
+
+
+@flags_of(
+    ClassOptions,
+    Places,
+    PredictOptions,
+    ModelOptions,
+    Sharding,
+    RunOptions,
+    Telling,
+    defaults=defaults_now,
+    examples=EXAMPLES,
+)
 def predict(
     scenes: Annotated[list[str] | None, typer.Argument(help=f"Rasters: {INPUTS}.")] = None,
     **given: Any,

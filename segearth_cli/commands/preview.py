@@ -49,7 +49,14 @@ class PreviewPlaces:
     """Replace files that exist."""
 
 
-@flags_of(PreviewPlaces, PreviewOptions)
+EXAMPLES = (
+    "segearth preview scene.mask.tif --scene scene.tif",
+    "segearth preview scene.mask.tif -s scene.tif -o scene.html",
+    "segearth preview masks/ -s scenes/ -o pages/ -f html",
+)
+
+
+@flags_of(PreviewPlaces, PreviewOptions, examples=EXAMPLES)
 def preview(
     mask: Annotated[list[str], typer.Argument(help=f"Masks, or folders of sharded runs: {INPUTS}.")],
     **given: Any,

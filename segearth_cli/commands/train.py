@@ -55,7 +55,13 @@ class TrainPlaces:
         check_out(self.out)
 
 
-@flags_of(TrainPlaces, TrainOptions, Recipe)
+EXAMPLES = (
+    "segearth train-upsampler images/ -o mine.safetensors",
+    "segearth train-upsampler images/ -o mine.safetensors --steps 500 --resume",
+)
+
+
+@flags_of(TrainPlaces, TrainOptions, Recipe, examples=EXAMPLES)
 def train_upsampler(
     images: Annotated[list[str] | None, typer.Argument(help=f"Images, .tar or .zip archives: {INPUTS}.")] = None,
     **given: Any,

@@ -42,7 +42,14 @@ class VectorPlaces:
     """Replace files that exist."""
 
 
-@flags_of(VectorPlaces, VectorizeOptions)
+EXAMPLES = (
+    "segearth vectorize scene.mask.tif",
+    "segearth vectorize scene.mask.tif -c building --min-area 50m2 --simplify 1px",
+    "segearth vectorize masks/ -o polygons/ -f geojson",
+)
+
+
+@flags_of(VectorPlaces, VectorizeOptions, examples=EXAMPLES)
 def vectorize(
     mask: Annotated[list[str], typer.Argument(help=f"Masks, or folders of sharded runs: {INPUTS}.")],
     **given: Any,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from segearth_cli.files import write_bytes
 
 OTHER = "(none of them)"
 _AUDITED = 40  # label codes told in one line
+_CELL = 8  # columns of text that a figure of the matrix takes
 _NUMBERED = 24  # classes up to which the picture carries figures
 
 
@@ -100,32 +102,62 @@ def as_csv(classes: ClassSet, confusion: Confusion) -> str:
     return text.getvalue()
 
 
-def tables(classes: ClassSet, confusion: Confusion) -> str:
-    """Scores in per cent and the confusion matrix in per cent of each label class, as text."""
+def tables(classes: ClassSet, confusion: Confusion, width: int = 80) -> str:
+    """Scores in per cent and the confusion matrix in per cent of each label class, as text of `width` columns.
+
+    Where the names of classes are too long to stand above the columns of the matrix, their codes do, beside the names
+    on the left; columns that do not fit beside each other follow below.
+    """
     from rich.console import Console
     from rich.table import Table
 
     scores = Table("class")
     for heading in ("IoU", "precision", "recall", "F1", "support, px"):
-        scores.add_column(heading, justify="right")
+        scores.add_column(heading, justify="right", no_wrap=True)
     columns = (confusion.iou, confusion.precision, confusion.recall, confusion.f1)
     for code, name in enumerate(classes.names):
         scores.add_row(name, *(_percent(values[code]) for values in columns), f"{confusion.support[code]:,}")
-    matrix = Table("label \\ mask")
-    other = bool(confusion.counts[:, -1].any())
-    for heading in (*classes.names, *([OTHER] if other else [])):
-        matrix.add_column(heading, justify="right")
-    for name, row in zip(classes.names, _rows(confusion), strict=True):
-        matrix.add_row(name, *(_percent(value) for value in (row if other else row[:-1])))
     text = io.StringIO()
-    console = Console(file=text, width=40 + 24 * (len(classes) + 2), color_system=None, markup=False)
-    console.print("Scores, per cent", scores, "Confusion, per cent of each label's pixels", matrix, sep="\n")
+    console = Console(file=text, width=width, color_system=None, markup=False)
+    console.print("Scores, per cent", scores, "Confusion, per cent of each label's pixels", sep="\n")
+    for matrix in _matrices(classes, confusion, console):
+        console.print(matrix)
     foreground = foreground_iou(classes, confusion)
     console.print(
         f"mIoU {_percent(confusion.mean_iou)}   overall accuracy {_percent(confusion.accuracy)}"
         + ("" if foreground is None else f"   foreground IoU {_percent(foreground)}")
     )
     return text.getvalue()
+
+
+def _matrices(classes: ClassSet, confusion: Confusion, console: Any) -> Iterator[Any]:
+    """The confusion matrix as tables that fit the console: one headed by names, else several headed by codes."""
+    from rich.measure import Measurement
+
+    endless = console.options.update(width=100_000)
+    other = [OTHER] if confusion.counts[:, -1].any() else []
+    rows = [[_percent(value) for value in row] for row in _rows(confusion)]
+    named = _matrix(classes.names, [*classes.names, *other], rows)
+    if Measurement.get(console, endless, named).maximum <= console.width:
+        yield named
+        return
+    names = [f"{code} {name}" for code, name in enumerate(classes.names)]
+    headings = [*map(str, range(len(names))), *(["none"] if other else [])]
+    longest = min(max(map(len, names)), console.width // 3)
+    at_once = max(1, (console.width - longest - 4) // _CELL)
+    for first in range(0, len(headings), at_once):
+        yield _matrix(names, headings[first : first + at_once], [row[first : first + at_once] for row in rows])
+
+
+def _matrix(names: Sequence[str], headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    from rich.table import Table
+
+    table = Table("label \\ mask")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, row in zip(names, rows, strict=True):
+        table.add_row(name, *row[: len(headings)])
+    return table
 
 
 def write_png(path: Path, classes: ClassSet, confusion: Confusion) -> None:

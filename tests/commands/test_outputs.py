@@ -56,6 +56,8 @@ OUTPUTS = {
     "vectorize --out": (("vectorize", "mask.tif"), "new.gpkg", ["-wal"], ["mask.tif"]),
     "vectorize --out of a Shapefile": (("vectorize", "mask.tif"), "new.shp", [".dbf", ".shx", STYLE], ["mask.tif"]),
     "vectorize --out of GeoJSON": (("vectorize", "mask.tif"), "new.geojson", [STYLE], ["mask.tif"]),
+    "preview --out": (("preview", "mask.tif", "--scene", "scene.vrt"), "new.png", [], ["mask.tif", "scene.tif"]),
+    "preview --out of a page": (("preview", "mask.tif"), "new.html", [], ["mask.tif"]),
     "merge --out": (("merge", "run"), "new.tif", [".msk"], ["run/run.json", "run/shards/r00000c00000.mask.tif"]),
     "merge --scores": (("merge", "run", "-o", "m.tif"), "new.tif", [".aux.xml"], ["run/run.json"]),
     "merge --confidence": (("merge", "run", "-o", "m.tif"), "new.tif", [".ovr"], ["run/run.json"]),
@@ -71,6 +73,7 @@ OUTPUTS = {
 READ = {
     *("evaluate --classes-file", "predict --classes-file", "predict --manifest", "predict --upsampler"),
     *("train-upsampler --config", "train-upsampler --init", "train-upsampler --tar", "vectorize --confidence"),
+    "preview --scene",
     "predict --work",  # a folder of runs, checked by the gate on its own: test_what_is_no_folder_of_runs_is_refused
 }
 READ |= {"reproduce --all", "reproduce --list", "reproduce --upsampler"}
@@ -162,7 +165,8 @@ THERE = [
     (output, there)
     for output in OUTPUTS
     for there in (a_file, a_folder, a_link, a_link_to_itself, a_pipe, a_device)
-    if there is not a_folder or output.split()[0] not in ("predict", "vectorize")  # there a folder is where files go
+    if there is not a_folder
+    or output.split()[0] not in ("predict", "vectorize", "preview")  # there a folder is where files go
 ] + [("predict --summary", a_folder)]
 
 
@@ -282,10 +286,11 @@ def test_two_outputs_of_one_name_are_refused(here, segearth, command):
 ALL = {
     "predict": (
         *(*PREDICT, "-o", "a.tif", "--confidence", "b.tif", "--scores", "c.tif"),
-        *("--vector", "d.shp", "--summary", "e.csv"),
+        *("--vector", "d.shp", "--summary", "e.csv", "--preview"),
     ),
     "vectorize": ("vectorize", "mask.tif", "-o", "a.gpkg", "-q"),
     "merge": ("merge", "run", "-o", "a.tif", "--confidence", "b.tif"),
+    "preview": ("preview", "mask.tif", "-o", "a.html"),
     "evaluate": (*EVALUATE, "--json", "a.json", "--csv", "b.csv", "--png", "c.png"),
     "train-upsampler": (*TRAIN, "-o", "a.safetensors", "--export-ckpt", "b.ckpt"),
 }  # fmt: skip

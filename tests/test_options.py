@@ -159,7 +159,7 @@ def test_help_shows_the_defaults_of_the_model_that_would_run(segearth, monkeypat
 def test_help_lists_options_by_panel(segearth):
     headings = [line for line in segearth("predict", "--help").out.splitlines() if re.fullmatch(r"\w[\w ]*:", line)]
     panels = list(dict.fromkeys(f"{one.panel}:" for one in cli.predict.predict.options))
-    assert headings == ["Arguments:", *panels, "Options:"]
+    assert headings == ["Arguments:", *panels, "Options:", "Examples:"]
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

@@ -77,7 +77,14 @@ class _Task:
     settings: Settings
 
 
-@flags_of(ReproduceOptions, ModelOptions, RunOptions)
+EXAMPLES = (
+    "segearth reproduce potsdam Potsdam/ -o potsdam/",
+    "segearth reproduce loveda LoveDA/ --rows published,clip,sclip",
+    "segearth reproduce --all sets/",
+)
+
+
+@flags_of(ReproduceOptions, ModelOptions, RunOptions, examples=EXAMPLES)
 def reproduce(
     preset: Annotated[str | None, typer.Argument(help="A preset, e.g. potsdam; with --all: none.")] = None,
     data: Annotated[Path | None, typer.Argument(help="The folder of its set, as published.")] = None,

@@ -29,6 +29,7 @@ from segearth_cli.version import __version__
 
 app = typer.Typer(
     name="segearth",
+    cls=flags.SummaryGroup,
     help="Segment large georeferenced rasters into the classes you name, without training.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

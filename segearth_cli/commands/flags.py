@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from segearth_cli.commands.completion import completer
 from segearth_cli.options import Option, default_text, options_of, value_text
@@ -53,6 +54,26 @@ def all_options(*owners: type) -> tuple[Option, ...]:
     told = [one for owner in owners for one in options_of(owner)]
     panels = list(dict.fromkeys(one.panel for one in told))
     return tuple(sorted(told, key=lambda one: panels.index(one.panel)))
+
+
+class SummaryGroup(TyperGroup):
+    """Commands listed with the first clause of what they do, whole on any screen."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Writes the list into the help page."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, summary(command.help or "")) for name, command in commands if command and not command.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def summary(text: str) -> str:
+    """The first clause of a help text.
+
+    >>> summary("Join the parts of a run; prints the path.")
+    'Join the parts of a run'
+    """
+    return re.split(r"[.:;](?=\s|$)", " ".join(text.split()), maxsplit=1)[0]
 
 
 class PanelCommand(TyperCommand):

@@ -48,7 +48,7 @@ class DownloadOptions:
 
 @flags_of(ListOptions, examples=("segearth models", "segearth models --json"))
 def models(**given: Any) -> None:
-    """List the models and upsamplers that have a name, and which of them are on this machine."""
+    """List models and upsamplers by name; tells which of them are on this machine."""
     rows = _rows()
     if build(ListOptions, given).as_json:
         from segearth_cli.cache import sha256
@@ -73,7 +73,7 @@ def download(
     ],
     **given: Any,
 ) -> None:
-    """Bring weights to this machine, check them and print where they are."""
+    """Bring weights to this machine; checks them and prints where they are."""
     options = build(DownloadOptions, given)
     names = [name] if name != PUBLISHED or options.no_upsampler else [PUBLISHED, AUTHORS]
     asked = options.origins or ()

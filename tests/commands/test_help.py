@@ -22,6 +22,15 @@ def test_examples_end_the_help_of_every_command(segearth, name):
     assert max(map(len, page.splitlines())) <= 80
 
 
+def test_every_command_is_listed_with_a_summary_that_is_not_cut(segearth, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    listed = segearth("--help").out.partition("Commands:\n")[2]
+    assert "..." not in listed
+    rows = [line.split(maxsplit=1) for line in listed.splitlines()]
+    assert {name for name, _ in rows} == set(COMMANDS)  # one line each
+    assert max(map(len, listed.splitlines())) <= 80
+
+
 @pytest.mark.parametrize(("name", "line"), EXAMPLES)
 def test_every_example_is_a_line_that_the_command_takes(name, line):
     program, command, *words = shlex.split(line)

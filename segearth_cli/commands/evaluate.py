@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -158,11 +157,7 @@ def evaluate(
     if report.png:
         write_png(report.png, chosen, tally.confusion)
     told = [_tile_line(name, setting, chosen, counts) for name, counts in by_tile.items() if setting]
-    answer(
-        text
-        if report.json_file == "-"
-        else "\n".join([tables(chosen, tally.confusion, get_terminal_size().columns).rstrip(), *told])
-    )
+    answer(text if report.json_file == "-" else "\n".join([tables(chosen, tally.confusion).rstrip(), *told]))
     if asked.allow_missing:
         return
     raise_failed(tried, "pairs")

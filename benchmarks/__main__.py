@@ -1,4 +1,4 @@
 import runpy
 
-for name in ("window", "precision", "scene", "vectorize", "memory"):
+for name in ("start", "window", "precision", "scene", "vectorize", "memory"):
     runpy.run_module(f"benchmarks.{name}", run_name="__main__")

@@ -42,12 +42,12 @@ def logits(
 ) -> Tensor:
     """Logits (B, Q, S, S) of chips with freshly loaded weights."""
     clip = load_clip(model)
-    encoder = Encoder(clip.model, clip.mean, clip.std)
+    encoder = Encoder(clip, clip.mean, clip.std)
     lift = None
     if upsampler is not None:
         sizes = {"channels": encoder.channels, "patch": encoder.patch}
         lift, _ = load_upsampler(upsampler, **sizes, model_sha256=clip.sha256)
-    text = phrase_embeddings(clip.sha256, clip.model, clip.tokenizer, phrases, None)
+    text = phrase_embeddings(clip, phrases, None)
     made: Tensor = Segmenter(encoder, lift, text, precision=precision)(chips)
     return made
 

@@ -69,7 +69,7 @@ def learn(asked: argparse.Namespace) -> None:
 def picture(model: str, checkpoint: Path, path: str) -> None:
     """Features of a scene's first window by the trained upsampler."""
     clip = load_clip(model)
-    encoder = Encoder(clip.model, clip.mean, clip.std)
+    encoder = Encoder(clip, clip.mean, clip.std)
     learner = Learner(encoder, radius=5, lr=1e-3, jitters=1, image_loss=0.1, seed=0, share=1, device=CPU)
     learner.load_state(torch.load(checkpoint, weights_only=True)["state"])
     scene = open_scene(path)

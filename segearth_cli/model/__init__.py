@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from segearth_cli.model.jbu import JBU
     from segearth_cli.model.phrases import Shortened, embed_phrases
     from segearth_cli.model.segmenter import Segmenter, coordinates
+    from segearth_cli.model.tower import Tower
     from segearth_cli.model.upsampler import Dense, Upsampler
     from segearth_cli.model.window_cache import Overlap
 
@@ -30,6 +31,7 @@ __all__ = [
     "Overlap",
     "Segmenter",
     "Shortened",
+    "Tower",
     "Upsampler",
     "coordinates",
     "embed_phrases",
@@ -48,6 +50,7 @@ __getattr__ = lazy_face(
         "jbu": "JBU",
         "phrases": "Shortened embed_phrases",
         "segmenter": "Segmenter coordinates",
+        "tower": "Tower",
         "upsampler": "Dense Upsampler",
         "window_cache": "Overlap",
     },

@@ -19,18 +19,18 @@ NARROW = 512  # channels; with AMX, bfloat16 makes the products of a block 1.2, 
 
 
 class Encoder(nn.Module):
-    """The image tower of an open_clip ViT with its last block, or blocks, modulated.
+    """The image tower of a CLIP's ViT with its last block, or blocks, modulated.
 
-    clip: an open_clip model, left as it is; its tower is taken over in an equal, faster form. mean, std: of its
-    training images, for RGB in 0-1; kept as buffers. keep_residual: modulated blocks keep their residual and MLP.
-    last_blocks: how many blocks are modulated; None = as the attention's publication has it.
-    Raises WeightsError for towers that are not open_clip's own ViT with a class token, UsageError for an attention that
-    is unknown or cannot be had so.
+    clip: what has a `Tower`, or open_clip's own, as `visual`; left as it is, taken over in an equal, faster form.
+    mean, std: of its training images, for RGB in 0-1; kept as buffers. keep_residual: modulated blocks keep their
+    residual and MLP. last_blocks: how many blocks are modulated; None = as the attention's publication has it.
+    Raises WeightsError for towers that are not a plain ViT with a class token, UsageError for an attention that is
+    unknown or cannot be had so.
     """
 
     mean: Tensor
     std: Tensor
-    visual: Any  # open_clip's tower; nn.Module's own annotations cannot describe its parts
+    visual: Any  # the tower; nn.Module's own annotations cannot describe its parts
 
     def __init__(
         self, clip: Any, mean: Sequence[float], std: Sequence[float], *, attention: Attention = "segearth",
@@ -193,7 +193,7 @@ def _row(attention: Attention, keep_residual: bool, last_blocks: int | None, dep
 @torch.no_grad()
 def _one_pass(mlp: Any) -> None:
     """QuickGELU, x sigmoid(1.702 x), as SiLU between weights that hold the factor: one pass over memory, not three."""
-    if type(mlp.gelu).__name__ == "QuickGELU":  # open_clip's, which need not be imported to run a tower
+    if type(mlp.gelu).__name__ == "QuickGELU":  # open_clip's or ours
         mlp.c_fc.weight = nn.Parameter(mlp.c_fc.weight * 1.702, requires_grad=mlp.c_fc.weight.requires_grad)
         mlp.c_fc.bias = nn.Parameter(mlp.c_fc.bias * 1.702, requires_grad=mlp.c_fc.bias.requires_grad)
         mlp.c_proj.weight = nn.Parameter(mlp.c_proj.weight / 1.702, requires_grad=mlp.c_proj.weight.requires_grad)

@@ -112,7 +112,7 @@ class TrainingRun:
 
     def __init__(self, clip: Clip, collection: Collection, recipe: Recipe, job: TrainingJob):
         self.clip, self.collection, self.recipe, self.job = clip, collection, recipe, job
-        encoder = Encoder(clip.model, clip.mean, clip.std).in_precision(job.precision)
+        encoder = Encoder(clip, clip.mean, clip.std).in_precision(job.precision)
         _check_sizes(recipe, encoder.patch, job.peers.world)
         self.learner = Learner(
             encoder, radius=recipe.radius, lr=recipe.lr, jitters=recipe.jitters, image_loss=recipe.image_loss,

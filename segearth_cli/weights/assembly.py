@@ -42,7 +42,7 @@ def _vectors(clip: Clip, classes: ClassSet, templates: tuple[str, ...], notice: 
     """The vectors (Q, C) that stand for the classes; descriptions that the model cannot read to their end are told."""
 
     def embed(texts: Sequence[str], templates: tuple[str, ...]) -> Tensor:
-        return phrase_embeddings(clip.sha256, clip.model, clip.tokenizer, texts, cache_dir(), templates)
+        return phrase_embeddings(clip, texts, cache_dir(), templates)
 
     for text in filter(None, classes.descriptions):
         if int(clip.tokenizer([text])[0, -1]):  # no room left after its end
@@ -63,7 +63,7 @@ def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], N
     clip = load_clip(options.model)
     phrases = _vectors(clip, classes, options.templates, notice)
     encoder = Encoder(
-        clip.model, clip.mean, clip.std, attention=options.attention, keep_residual=options.keep_residual,
+        clip, clip.mean, clip.std, attention=options.attention, keep_residual=options.keep_residual,
         last_blocks=options.last_blocks,
     )  # fmt: skip
     upsampler, upsampler_sha = None, None

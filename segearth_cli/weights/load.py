@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +28,7 @@ from segearth_cli.weights.locate import (
     weight_file,
 )
 from segearth_cli.weights.openclip import (
+    architecture_config,
     check_activation,
     check_keys,
     hub_files,
@@ -38,21 +42,22 @@ from segearth_cli.weights.tensors import WithoutChance, filled, first_line, read
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from segearth_cli.model import Upsampler
+    from segearth_cli.model import Tower, Upsampler
+
+Tokenizer = Callable[[list[str]], "Tensor"]
 
 # open_clip's defaults, for configurations that name none
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+VISUAL = "visual."  # what the image tower's tensors are called by
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """An open_clip model with what belongs to it."""
+    """A CLIP: its image tower, and open_clip's whole model for whoever asks for it."""
 
-    model: Any
-    """open_clip's, in eval mode, float32, on the CPU."""
-    tokenizer: Callable[[list[str]], Tensor]
-    """Texts -> token numbers (N, context length)."""
+    visual: Tower
+    """In eval mode, float32, on the CPU."""
     mean: tuple[float, float, float]
     """Of R, G and B, each 0 to 1, for normalising."""
     std: tuple[float, float, float]
@@ -61,10 +66,31 @@ class Clip:
     """The resolved `--model`."""
     sha256: str
     """Of the weight file."""
+    identity: str
+    """Differs where the phrases' vectors may: of the weights and of the architecture that they are put into."""
+    whole: Callable[[], tuple[Any, Tokenizer]]
+    """open_clip's model, in eval mode, float32, on the CPU, and texts -> token numbers (N, context length).
+
+    Made at the first call: it imports open_clip, which takes longer than a small mask. Raises WeightsError as
+    `load_clip` does, for what lies outside the image tower.
+    """
+
+    @property
+    def model(self) -> Any:
+        """open_clip's model."""
+        return self.whole()[0]
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """open_clip's tokenizer."""
+        return self.whole()[1]
 
 
 def load_clip(spec: str) -> Clip:
-    """The model that a --model names. Raises WeightsError when it is absent, damaged or does not fit its own config."""
+    """The model that a --model names.
+
+    Raises WeightsError when it is absent, or its image tower is damaged or does not fit its own configuration.
+    """
     source = find(spec)
     if source.folder is not None:
         return _load_folder(source, source.folder)
@@ -80,11 +106,13 @@ def load_clip(spec: str) -> Clip:
 def load_checkpoint(source: Source, path: Path) -> Clip:
     """A model of open_clip's own configurations with the weights of a file."""
     published = published_hashes()
-    tensors, _ = read_tensors(path, trusted=published)
     config = tag_config(source.architecture, source.tag) if source.tag else published.get(verified(path), {})
     if config:
         check_activation(source.architecture, source.name.partition(":")[2], config)
-    return _load(source.name, source.architecture, tensors, path, config)
+    file = architecture_config(source.architecture)
+    if not file.is_file():
+        raise WeightsError(f"--model {source.name}: open_clip has no configuration {source.architecture}")
+    return _load(source.name, source.architecture, file, path, config, published)
 
 
 def load_upsampler(spec: str, *, channels: int, patch: int, model_sha256: str | None) -> tuple[Upsampler, str]:
@@ -128,32 +156,48 @@ def save_upsampler(upsampler: Upsampler, path: Path, metadata: Mapping[str, str]
 
 
 def _load_folder(source: Source, folder: Path) -> Clip:
-    document = read_json(folder / CONFIG)
-    model_config(folder / CONFIG, document)
-    path = weight_file(folder)
-    tensors, _ = read_tensors(path)
-    preprocess = document.get("preprocess_cfg", {})
-    return _load(source.name, f"local-dir:{folder}", tensors, path, preprocess)
+    file = folder / CONFIG
+    preprocess = read_json(file).get("preprocess_cfg", {})
+    return _load(source.name, f"local-dir:{folder}", file, weight_file(folder), preprocess)
 
 
 def _load(
-    name: str,
-    model: str,
-    tensors: dict[str, Tensor],
-    path: Path,
-    preprocess: Mapping[str, Any],
+    name: str, architecture: str, file: Path, path: Path, preprocess: Mapping[str, Any], trusted: Collection[str] = ()
 ) -> Clip:
-    import open_clip
+    """architecture: as open_clip is asked for it; file: its configuration; path: the weights."""
+    from segearth_cli.model import Tower
 
+    config = model_config(file, read_json(file))
+    tensors, _ = read_tensors(path, trusted=trusted)
     check_keys(path, tensors)
     mean, std = (_colour(preprocess.get(k, d), k, name) for k, d in (("mean", CLIP_MEAN), ("std", CLIP_STD)))
     try:
+        tower = Tower(config)
+    except WeightsError as e:
+        raise WeightsError(f"--model {name}: {e}") from None
+    except Exception as e:
+        raise WeightsError(f"--model {name}: cannot be built from {file}: {first_line(e)}") from None
+    own = {key: value for key, value in tensors.items() if key.startswith(VISUAL)}
+    sha256 = verified(path)
+
+    @cache
+    def whole() -> tuple[Any, Tokenizer]:
+        return _whole(name, architecture, path, trusted)
+
+    identity = hashlib.sha256(f"{sha256}\n{json.dumps(config, sort_keys=True)}".encode()).hexdigest()
+    return Clip(filled(tower, own, path, VISUAL), mean, std, name, sha256, identity, whole)
+
+
+def _whole(name: str, architecture: str, path: Path, trusted: Collection[str]) -> tuple[Any, Tokenizer]:
+    import open_clip
+
+    try:
         with _apart(), WithoutChance():
-            empty = open_clip.create_model(model, load_weights=False, pretrained_text=False)
-            tokenizer = open_clip.get_tokenizer(model)
+            empty = open_clip.create_model(architecture, load_weights=False, pretrained_text=False)
+            tokenizer = open_clip.get_tokenizer(architecture)
     except Exception as e:
         raise WeightsError(f"--model {name}: open_clip cannot build it: {first_line(e)}") from None
-    return Clip(filled(empty, _modern(tensors, empty), path), tokenizer, mean, std, name, verified(path))
+    return filled(empty, _modern(read_tensors(path, trusted=trusted)[0], empty), path), tokenizer
 
 
 def _modern(tensors: dict[str, Tensor], model: Any) -> dict[str, Tensor]:

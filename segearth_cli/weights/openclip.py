@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
+import sys
 from collections.abc import Collection, Mapping
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from segearth_cli.errors import WeightsError
@@ -25,14 +29,12 @@ HUB_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 def tag_config(architecture: str, tag: str) -> Mapping[str, Any]:
     """What open_clip knows of a tag; raises WeightsError when it is unknown or does not go with the architecture."""
-    import open_clip
-
-    other = other_activation(architecture)
-    config: Mapping[str, Any] = open_clip.get_pretrained_cfg(architecture, tag)
-    if not config and not open_clip.is_pretrained_cfg(other, tag):
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
+    table, other = _table(), other_activation(architecture)
+    config: Mapping[str, Any] = table.get_pretrained_cfg(architecture, tag)
+    if not config and not table.is_pretrained_cfg(other, tag):
+        tags = ", ".join(table.list_pretrained_tags_by_model(architecture)) or "none"
         raise WeightsError(f"--model {architecture}:{tag}: unknown tag; {architecture} has {tags}")
-    check_activation(architecture, tag, config or open_clip.get_pretrained_cfg(other, tag))
+    check_activation(architecture, tag, config or table.get_pretrained_cfg(other, tag))
     return config
 
 
@@ -41,9 +43,8 @@ def check_activation(architecture: str, weights: str, config: Mapping[str, Any])
 
     weights: their tag or file, for the message. config: what `tag_config` or `published_hashes` give.
     """
-    import open_clip
-
-    needed, has = bool(config.get("quick_gelu")), bool(open_clip.get_model_config(architecture).get("quick_gelu"))
+    has = bool(read_json(architecture_config(architecture)).get("quick_gelu"))
+    needed = bool(config.get("quick_gelu"))
     if needed != has:
         name = {True: "QuickGELU", False: "GELU"}
         raise WeightsError(
@@ -83,9 +84,8 @@ def _tower_line(tower: str) -> str:
 
 def published_hashes() -> dict[str, Mapping[str, Any]]:
     """SHA-256 -> what open_clip knows of OpenAI's own files, whose addresses carry the hash."""
-    import open_clip
-
-    configs = [open_clip.get_pretrained_cfg(*pair) for pair in open_clip.list_pretrained()]
+    table = _table()
+    configs = [table.get_pretrained_cfg(*pair) for pair in table.list_pretrained()]
     return {c["url"].split("/")[-2]: c for c in configs if "openaipublic" in c.get("url", "")}
 
 
@@ -103,10 +103,24 @@ def other_activation(architecture: str) -> str:
 
 def architecture_config(name: str) -> Path:
     """The configuration file of an open_clip name; it need not exist."""
+    return _package() / "model_configs" / f"{name}.json"
+
+
+def _package() -> Path:
+    """The folder of open_clip, which is not imported."""
     package = importlib.util.find_spec("open_clip")
     if package is None or package.origin is None:
         raise WeightsError("open_clip is not installed; install it with `pip install open_clip_torch`")
-    return Path(package.origin).parent / "model_configs" / f"{name}.json"
+    return Path(package.origin).parent
+
+
+@cache
+def _table() -> Any:
+    """open_clip's module `pretrained`, without the package around it, which imports torchvision and timm."""
+    alone = ModuleType(f"{__name__}._open_clip")
+    alone.__path__ = [str(_package())]
+    sys.modules[alone.__name__] = alone
+    return importlib.import_module(f"{alone.__name__}.pretrained")
 
 
 def model_config(path: Path, document: dict[str, Any]) -> dict[str, Any]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,42 +15,31 @@ from torch import Tensor
 from segearth_cli.errors import SegEarthError
 from segearth_cli.files import make_folders, write_bytes
 from segearth_cli.model import Shortened, embed_phrases
+from segearth_cli.weights.load import Clip
 from segearth_cli.weights.templates import PUBLISHED, template_functions
-
-Tokenizer = Callable[[list[str]], Tensor]
 
 
 def phrase_embeddings(
-    sha256: str,
-    model: Any,
-    tokenizer: Tokenizer,
-    phrases: Sequence[str],
-    cache: Path | None,
-    templates: tuple[str, ...] = PUBLISHED,
+    clip: Clip, phrases: Sequence[str], cache: Path | None, templates: tuple[str, ...] = PUBLISHED
 ) -> Tensor:
     """Unit text embeddings (Q, C) of phrases in float32, on the CPU, means over templates (`ModelOptions.templates`).
 
-    Each depends on the model, the templates and its own phrase alone. sha256: of the model's weights. cache: the folder
-    whose `text/` keeps one file per model, templates and phrase; None = keep nothing. A file that is damaged is made
-    again.
+    Each depends on the model, the templates and its own phrase alone. cache: the folder whose `text/` keeps one file
+    per model, templates and phrase; None = keep nothing. A file that is damaged is made again. open_clip is imported
+    for what is not kept.
     """
-    folder = cache / "text" / _fingerprint(sha256, model) if cache else None
+    folder = cache / "text" / clip.identity[:32] if cache else None
     embeddings = {}
     for phrase in dict.fromkeys(phrases):
         kept = _read(_file(folder, phrase, templates)) if folder else None
-        embeddings[phrase] = _embed(model, tokenizer, phrase, templates) if kept is None else kept
+        embeddings[phrase] = _embed(clip, phrase, templates) if kept is None else kept
         if folder and kept is None:
             _write(_file(folder, phrase, templates), embeddings[phrase])
     return torch.stack([embeddings[phrase] for phrase in phrases])
 
 
-def _embed(model: Any, tokenizer: Tokenizer, phrase: str, templates: tuple[str, ...]) -> Tensor:
-    return embed_phrases(Shortened(model), tokenizer, [phrase], template_functions(templates))[0].cpu()
-
-
-def _fingerprint(sha256: str, model: Any) -> str:
-    """A folder name for a model: the same weights under another architecture, e.g. another activation, differ."""
-    return hashlib.sha256(f"{sha256}\n{model}".encode()).hexdigest()[:32]
+def _embed(clip: Clip, phrase: str, templates: tuple[str, ...]) -> Tensor:
+    return embed_phrases(Shortened(clip.model), clip.tokenizer, [phrase], template_functions(templates))[0].cpu()
 
 
 def _file(folder: Path, phrase: str, templates: tuple[str, ...]) -> Path:

@@ -45,12 +45,13 @@ def read_tensors(path: Path, *, trusted: Collection[str] = ()) -> tuple[dict[str
     return {name.removeprefix("module."): value for name, value in tensors.items()}, metadata
 
 
-def filled(module: Net, tensors: Mapping[str, Tensor], path: Path) -> Net:
+def filled(module: Net, tensors: Mapping[str, Tensor], path: Path, prefix: str = "") -> Net:
     """The module with every parameter and buffer taken from `tensors`, in float32, eval mode, without gradients.
 
-    Raises WeightsError when one is missing, left over, of another shape, or not finite; path: for the message.
+    prefix: of the tensors' names, which the module's own are without. Raises WeightsError when one is missing, left
+    over, of another shape, or not finite; path: for the message.
     """
-    own = module.state_dict()
+    own = {prefix + name: value for name, value in module.state_dict().items()}
     lacking = [name for name in own if name not in tensors]
     unknown = [name for name in tensors if name not in own]
     misfits = [name for name in own if name in tensors and tensors[name].shape != own[name].shape]
@@ -66,7 +67,7 @@ def filled(module: Net, tensors: Mapping[str, Tensor], path: Path) -> Net:
     broken = [name for name, value in values.items() if not _finite(value)]
     if broken:
         raise WeightsError(f"{path}: damaged: values that are not finite in {_few(broken)}")
-    module.load_state_dict(values, strict=True, assign=True)
+    module.load_state_dict({n.removeprefix(prefix): value for n, value in values.items()}, strict=True, assign=True)
     return module.requires_grad_(False).eval()
 
 

@@ -22,15 +22,20 @@ PAIRS = ("qq", "kk", "vv")
 PHRASES = ("tree", "grass", "building", "road", "bare soil")
 
 
+@cache
+def model(name):
+    """The CLIP of a parity case, or `mini` for the real image."""
+    return load_clip(f"local-dir:{MINI if name == 'real' else TESTS / 'parity' / name / 'model'}")
+
+
 def load(name, precision):
     """The segmenter of a parity case, or `mini` with its own upsampler for the real image."""
-    folder = MINI if name == "real" else TESTS / "parity" / name
-    clip = load_clip(f"local-dir:{folder if name == 'real' else folder / 'model'}")
-    encoder = Encoder(clip.model, clip.mean, clip.std)
+    folder, clip = MINI if name == "real" else TESTS / "parity" / name, model(name)
+    encoder = Encoder(clip, clip.mean, clip.std)
     sizes = {"channels": encoder.channels, "patch": encoder.patch}
     upsampler, _ = load_upsampler(str(folder / "upsampler.safetensors"), **sizes, model_sha256=clip.sha256)
     phrases = PHRASES if name == "real" else read(folder / "classes.txt").queries
-    text = phrase_embeddings(clip.sha256, clip.model, clip.tokenizer, phrases, None)
+    text = phrase_embeddings(clip, phrases, None)
     return Segmenter(encoder, upsampler.requires_grad_(False), text, precision=precision)
 
 
@@ -44,7 +49,7 @@ def chips(name):
 def plain_logits(name):
     """Method 2-4 in float32 as it reads: open_clip's own blocks, attention maps, unfolded neighbourhoods."""
     net, images = load(name, torch.float32), chips(name)
-    visual, x = net.encoder.visual, net.encoder.normalise(images)
+    visual, x = model(name).model.visual, net.encoder.normalise(images)
     patches = visual.conv1(x)
     tokens = torch.cat([visual.class_embedding.expand(len(x), 1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
     tokens = visual.ln_pre(tokens + visual.positional_embedding)

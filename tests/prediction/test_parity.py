@@ -90,7 +90,7 @@ def test_rows_of_the_published_tables_are_those_of_the_authors(name):
     clip = load_clip(f"local-dir:{folder / 'model'}")
     # the mean and std of the authors, rounded to three decimals; with CLIP's own, tokens are 2e-4 away
     rounded = [tuple(round(255 * x, 3) / 255 for x in values) for values in (clip.mean, clip.std)]
-    encoder = Encoder(clip.model, *rounded, **VARIANTS[name])
+    encoder = Encoder(clip, *rounded, **VARIANTS[name])
     with rasterio.open(folder / "image.tif") as ds, torch.inference_mode():
         token, tokens = encoder(encoder.normalise(torch.from_numpy(ds.read())[None, :, :224, :224]))
     expected = np.load(folder / "variants.npz")

@@ -74,14 +74,17 @@ def edit(folder, **tensors):
 def test_a_folder_loads_what_is_stored_in_float32_with_its_own_colours(folder, form):
     clip = load_clip(form.format(folder))
     stored = load_file(folder / "open_clip_model.safetensors")
-    loaded = clip.model.state_dict()
-    assert loaded.keys() == stored.keys()
-    assert all(loaded[k].dtype == torch.float32 and torch.equal(loaded[k], v.float()) for k, v in stored.items())
+    tower = {f"visual.{name}": value for name, value in clip.visual.state_dict().items()}
+    for loaded in (clip.model.state_dict(), tower):
+        assert all(v.dtype == torch.float32 and torch.equal(v, stored[k].float()) for k, v in loaded.items())
+    assert clip.model.state_dict().keys() == stored.keys()
+    assert tower.keys() == {name for name in stored if name.startswith("visual.")}
     assert (clip.mean, clip.std) == ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
     assert clip.name == f"local-dir:{folder}"
     assert clip.sha256 == hashlib.sha256((folder / "open_clip_model.safetensors").read_bytes()).hexdigest()
     assert vocabulary(form.format(folder)) is None
     assert not clip.model.training
+    assert not clip.visual.training
 
 
 def test_a_model_brings_the_words_it_was_trained_on(folder):
@@ -125,7 +128,7 @@ def several(folder):
 def test_a_spoiled_folder_is_one_line_that_names_it(folder, spoil, says):
     spoil(folder)
     with pytest.raises(WeightsError) as error:
-        load_clip(f"local-dir:{folder}")
+        _ = load_clip(f"local-dir:{folder}").model
     assert says in one_line(error)
     assert str(folder) in one_line(error)
 
@@ -142,7 +145,7 @@ def test_a_model_that_open_clip_cannot_build_is_one_line(folder):
     model = tiny.CONFIG["model_cfg"] | {"no_such_option": 1}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model}))
     with pytest.raises(WeightsError, match="no_such_option") as error:
-        load_clip(str(folder))
+        _ = load_clip(str(folder)).model
     one_line(error)
 
 

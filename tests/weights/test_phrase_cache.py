@@ -1,5 +1,8 @@
 """Text embeddings: what they are, and that keeping them changes nothing."""
 
+from dataclasses import replace
+
+import noise
 import numpy as np
 import open_clip
 import pytest
@@ -7,6 +10,7 @@ import tiny
 import torch
 from conftest import SHARED
 from safetensors.torch import save_file
+from shell import python
 
 from segearth_cli.model.phrases import embed_phrases
 from segearth_cli.weights.load import load_clip
@@ -29,7 +33,19 @@ def embed(clip, phrases, cache, *, asked=None):
             asked.extend(texts)
         return clip.tokenizer(texts)
 
-    return phrase_embeddings(clip.sha256, clip.model, tokenizer, phrases, cache)
+    return phrase_embeddings(replace(clip, whole=lambda: (clip.model, tokenizer)), phrases, cache)
+
+
+def test_a_model_whose_phrases_are_kept_runs_without_open_clip(tmp_path):
+    """Its import, with torchvision and timm, takes longer than a small mask."""
+    folder, scene = tiny.model(tmp_path / "tiny", seed=7), noise.save_scene(tmp_path / "scene.tif", 64, 64)
+    code = (
+        "import sys, segearth_cli\n"
+        "mask = segearth_cli.predict(sys.argv[1], classes='water,road', model=sys.argv[2], quiet=True)\n"
+        "print(mask.array.shape, *sorted({'open_clip', 'torchvision', 'timm'} & sys.modules.keys()))"
+    )
+    said = [python(code, scene, folder).stdout.splitlines()[-1] for _ in range(2)]
+    assert said == ["(64, 64) open_clip timm torchvision", "(64, 64)"]
 
 
 def test_reading_up_to_the_end_of_text_gives_what_reading_all_positions_gives(clip):

@@ -91,8 +91,8 @@ def test_templates_are_those_that_are_named(folder, tmp_path):
 def test_kept_embeddings_of_other_templates_are_not_taken(folder, tmp_path):
     clip = load_clip(folder)
     sets = [("80",), ("7",), ("{}",), ("a {}.",)]
-    made = [phrase_embeddings(clip.sha256, clip.model, clip.tokenizer, ["water"], tmp_path, which) for which in sets]
-    again = [phrase_embeddings(clip.sha256, clip.model, clip.tokenizer, ["water"], tmp_path, which) for which in sets]
+    made = [phrase_embeddings(clip, ["water"], tmp_path, which) for which in sets]
+    again = [phrase_embeddings(clip, ["water"], tmp_path, which) for which in sets]
     assert all(torch.equal(a, b) for a, b in zip(made, again, strict=True))
     assert len({tuple(row[0].tolist()) for row in made}) == len(sets)
 

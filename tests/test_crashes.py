@@ -29,13 +29,14 @@ from segearth_cli.weights.downloads import git_blob
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, model_dir):
-    """Inputs of every command: scenes, a mask, a label, pictures, a model, an upsampler to fetch."""
+    """Inputs of every command: scenes, a mask, a label, pictures, a published set, a model, an upsampler to fetch."""
     folder = tmp_path_factory.mktemp("place")
     rng = np.random.default_rng(0)
     utm = {"crs": "EPSG:32632", "transform": from_origin(356000, 5645000, 0.5, 0.5), "driver": "GTiff"}
-    (folder / "photos").mkdir()
+    for name in ("photos", "set/val/image", "set/val/label"):
+        (folder / name).mkdir(parents=True)
     names = (("scene", 3, 256), ("second", 3, 256), ("mask", 1, 2), ("label", 1, 2), ("photos/one", 3, 256))
-    for name, bands, high in names:
+    for name, bands, high in (*names, ("set/val/image/1", 3, 256), ("set/val/label/1", 1, 2)):
         pixels = rng.integers(0, high, (bands, 64, 64)).astype(np.uint8)
         with rasterio.open(folder / f"{name}.tif", "w", count=bands, height=64, width=64, dtype="uint8", **utm) as ds:
             ds.write(pixels)
@@ -98,6 +99,10 @@ COMMANDS = {
     },
     "evaluate": Command(
         (*EVALUATE, "--json", "o.json", "--csv", "o.csv", "--png", "o.png", "--overwrite"), ("o.json", "o.csv", "o.png")
+    ),
+    "reproduce": Command(
+        ("reproduce", "whu-aerial", "set", "-m", "local-dir:model", "-d", "cpu", "-q", "-o", "out", "--overwrite"),
+        ("out/results.json", "out/results.csv", "out/whu-aerial.published.csv", "out/whu-aerial.published.png"),
     ),
     "train-upsampler": Command((*TRAIN, "--steps", "1", "--overwrite"), ("u.safetensors",)),
     "train-upsampler --resume": Command(

@@ -216,6 +216,17 @@ def test_what_another_run_wrote_is_not_replaced_unasked(tmp_path, reproduce):
     assert figures["table"][0]["row"] == "as given"
 
 
+@pytest.mark.parametrize("name", ["results.csv", "loveda.published.png", "results.json"])
+def test_a_file_of_ones_own_in_the_folder_is_left_alone(tmp_path, segearth, model, name):
+    sets.make("loveda converted", tmp_path / "set")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    done = segearth("reproduce", "loveda", tmp_path / "set", "-o", tmp_path / "out", *model, "-q")
+    assert (done.code, len(done.lines)) == (2, 1)
+    assert f"{name}: exists already" in done.err
+    assert (tmp_path / "out" / name).read_text() == "mine"
+
+
 def test_missing_halves_and_damaged_images_are_told_and_the_rest_is_scored(tmp_path, reproduce):
     sets.make("loveda", tmp_path / "set")
     sets.save(tmp_path / "set/Val/Rural/images_png/9.png", np.zeros((3, 16, 16), np.uint8))

@@ -16,6 +16,7 @@ from segearth_cli.raster import SUFFIXES, rasters_below
 from segearth_cli.reproduction.layouts import Layout, layout_of
 
 Role = Literal["image", "label"]
+_CONVERTED = "img_dir"  # the folder of images that mmsegmentation's converters write
 _SHOWN = 3  # names told one by one
 _TILE = re.compile(r"_(\d+)_(\d+)_(\d+)_(\d+)$")  # the end of a converter's tiles
 
@@ -88,7 +89,9 @@ def find_pairs(preset: Preset, folder: Path, names: Path | None = None) -> Found
         raise UsageError(f"{folder}: holds {held}; {preset.name} is looked for as {layout.expected}")
     pairs = [(_pair(image, label, layout, preset), (image, label)) for image, label in both]
     counted, told = _of_split(pairs, layout, folder, names)
-    chosen = {pair.name for pair, _ in counted}
+    others = len(pairs) - len(counted)
+    converted = [one for one in counted if any(word.casefold() == _CONVERTED for word in one[1][0].folders)]
+    raw, counted = len(counted) - len(converted), converted or counted
     inside = [file.folders for file in counted[0][1]]
     lost = [[one for one in left if _belongs(one, told.split, layout)] for left in (images_left, labels_left)]
     remarks = [
@@ -104,8 +107,10 @@ def find_pairs(preset: Preset, folder: Path, names: Path | None = None) -> Found
             f"{preset.id}: {len(lacking)} of the {len(wanted)} names of the split have no pair: "
             f"{', '.join(lacking[:_SHOWN])}{more}"
         )
-    if len(chosen) < len(pairs):
-        remarks.append(f"{preset.id}: {len(pairs) - len(counted)} pairs of other splits are left out")
+    if converted and raw:
+        remarks.append(f"{preset.id}: {raw} pairs outside {_CONVERTED} are taken for what it was made of, and left out")
+    if others:
+        remarks.append(f"{preset.id}: {others} pairs of other splits are left out")
     return FoundSet(
         tuple(sorted((pair for pair, _ in counted), key=lambda pair: pair.name)),
         tuple(sorted(one.path for one in lost[0])),

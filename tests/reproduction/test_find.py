@@ -121,6 +121,15 @@ def test_the_labels_without_boundaries_are_taken_where_both_are_there(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["loveda", "isaid", "potsdam"])
+def test_what_a_converter_made_is_not_counted_beside_what_it_was_made_of(tmp_path, name):
+    sets.make(name, tmp_path, 16, 16)
+    sets.make(f"{name} converted", tmp_path, 16, 16)
+    pairs, every = found(name, tmp_path)
+    assert pairs == set(sets.LAYOUTS[f"{name} converted"].pairs)
+    assert any("left out" in line for line in every.remarks)
+
+
 def test_the_folders_of_all_sets_are_found_by_their_names(tmp_path):
     names = ("OpenEarthMap", "loveDA", "iSAID", "Potsdam", "UDD/UDD/UDD5", "WHU-BD", "WHU_Sat_II", "CHN6_CUG", "xBD")
     more = ("GlobalRoadSet_Val/DeepGlobe_test_1530", "water-body-segmentation-in-satellite-images")

@@ -14,7 +14,7 @@ from segearth_cli import presets
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.console import answer, note, untold
 from segearth_cli.errors import SegEarthError, SomeFailedError, UsageError
-from segearth_cli.files import make_folders, write_text
+from segearth_cli.files import recover_all, write_text
 from segearth_cli.gate import Target, admit
 from segearth_cli.options import build, option
 from segearth_cli.prediction import RunOptions
@@ -228,7 +228,7 @@ def _admit(out: Path, files: Sequence[Path], tasks: Sequence[_Task], asks: Mappi
                 yield from map(Path, (pair.image, pair.label))
 
     admit([*targets, Target(begun, "--out", kept=True)], read, overwrite=run.overwrite, folders=[out, begun.parent])
-    make_folders([begun.parent])
+    recover_all(begun.parent)
     write_text(begun, json.dumps(asks) + "\n")
 
 

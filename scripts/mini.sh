@@ -20,9 +20,15 @@ if [ ! -e "$out/tokens/whole" ]; then
   wait $!
   touch "$out/tokens/whole"
 fi
-[ -e "$out/mini/open_clip_model.safetensors" ] || $python -m torch.distributed.run --nproc-per-node 2 -m scripts.train_mini \
-  "$sdist" "$shared/train" "$out/tokens" "$shared/labelled" "$out/mini" --init "$out/before" \
-  --rate 0.8 --steps 560 --text-steps 250
+train() { # OUT OPTIONS...
+  into=$1 && shift
+  $python -m torch.distributed.run --nproc-per-node 2 -m scripts.train_mini \
+    "$sdist" "$shared/train" "$out/tokens" "$shared/labelled" "$into" --init "$out/before" "$@"
+}
+[ -e "$out/first/image.safetensors" ] ||
+  train "$out/first" --balance 0.35 --rate 0.8 --steps 560 --stop 280 --every 140 --text-steps 0
+[ -e "$out/mini/open_clip_model.safetensors" ] ||
+  train "$out/mini" --image "$out/first/image.safetensors" --share 0.6 --rate 0.5 --steps 160 --every 160 --text-steps 250
 
 # SimFeatUp, on the new tower: put OUT/mini in the package's place first, since an upsampler is tied to its model's hash.
 if cmp -s "$out/mini/open_clip_model.safetensors" segearth_cli/weights/mini/open_clip_model.safetensors; then

@@ -53,9 +53,11 @@ def main() -> None:
         model.float()
     folders = [options.labelled, options.train / "labelled"]
     data = Data(Canvases(options.tokens / "captioned"), known, Canvases(options.tokens / "labelled"),
-                labelled.legends(folders), options.without)  # fmt: skip
+                labelled.legends(folders), options.without, options.balance)  # fmt: skip
     if options.init:
         start = word_vectors(model)
+        if options.image:
+            start = mix(model.visual, start, load_file(options.image), options.share)
     else:
         rng = random.Random(SEED)
         tower.whiten(model.visual, torch.cat([data.captioned.batch(rng, 32)[0] for _ in range(8)]))
@@ -84,7 +86,7 @@ def train_image(visual: Any, start: Tensor, data: Data, sets: list[score.Set], o
     trained = [*slow, *quick, vectors]
     average = [p.detach().clone() for p in trained]
     rng = random.Random(SEED + rank())
-    for step in range(options.steps):
+    for step in range(min(options.steps, options.stop)):
         _set_rates(optimiser, step, options.steps)
         losses = image_losses(visual, F.normalize(vectors, dim=-1), data, step, rng)
         torch.autograd.backward(cast(Tensor, sum(WEIGHTS[name] * loss for name, loss in losses.items())))
@@ -121,7 +123,18 @@ def image_losses(visual: Any, vectors: Tensor, data: Data, step: int, rng: rando
         draws = torch.Generator().manual_seed(rng.getrandbits(40))
         grounds = logits.masked_fill(_SETTLEMENT, labelled.NEVER)  # an area of many covers is not what a patch shows
         losses["agree"] = objective.agreement(grounds, found, tokens[:, 1:], _GROUPS, _COVERS, draws)
-    return losses | labelled.dense_losses(dense, cells, sets, data.legends, rng)
+    return losses | labelled.dense_losses(dense, cells, sets, data.legends, data.balance, rng)
+
+
+@torch.no_grad()
+def mix(visual: Any, vectors: Tensor, other: dict[str, Tensor], share: float) -> Tensor:
+    """Move the image side in place by that share towards a checkpoint that was trained from it; returns the vectors.
+
+    The mean of both keeps what the later training forgot; Wortsman et al., arXiv:2109.01903.
+    """
+    for name, value in visual.state_dict().items():
+        value.lerp_(other[name], share)
+    return F.normalize(torch.lerp(vectors, F.normalize(other["vectors"], dim=-1), share), dim=-1)
 
 
 @torch.no_grad()
@@ -234,6 +247,7 @@ class Data:
     labelled: Canvases
     legends: list[Legend]
     without: list[str]  # names of sets to leave out
+    balance: float  # of the classes, see labelled.dense_losses
 
 
 _AREA = torch.tensor([w.area for w in words.WORDS.values()])
@@ -326,9 +340,13 @@ def _options() -> argparse.Namespace:
     for name in ("sdist", "train", "tokens", "labelled", "out"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--init", type=Path, help="an earlier mini to go on from, its folder; else from the trunk")
+    parser.add_argument("--image", type=Path, help="an image.safetensors trained from --init, to go on between the two")
+    parser.add_argument("--share", type=float, default=1.0, help="how far towards it")
     parser.add_argument("--steps", type=int, default=1500, help="of training the image side")
+    parser.add_argument("--stop", type=int, default=10**9, help="leave off after so many of these steps")
     parser.add_argument("--text-steps", type=int, default=600)
     parser.add_argument("--rate", type=float, default=1.0, help="of learning, against that of training from the trunk")
+    parser.add_argument("--balance", type=float, default=0.5, help="how much more rare classes count")
     parser.add_argument("--without", nargs="*", default=[], help="labelled sets not to train on")
     parser.add_argument("--every", type=int, default=200, help="steps between scores")
     parser.add_argument("--blocks", type=int, default=2, help="trained blocks, at most 2")

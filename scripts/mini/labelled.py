@@ -166,12 +166,13 @@ def painter(
 
 
 def dense_losses(
-    logits: Tensor, cells: Tensor, sets: list[int], legend: list[Legend], rng: random.Random
+    logits: Tensor, cells: Tensor, sets: list[int], legend: list[Legend], balance: float, rng: random.Random
 ) -> dict[str, Tensor]:
     """Cross-entropies of every cell, as in use: logits (B, N, W + 1), scaled; cells (B, 28, 28); sets: of each crop.
 
     classes: the set's own class list and some words that none of its cells shows. dropped: the same list without some
     classes, whose cells are background. near: all words at once, of which any that may be there is right.
+    balance: power of a class's share by which rarer ones count more; 0.35 makes precise maps, 0.5 finds more.
     """
     b, n, width = logits.shape
     grid = logits.transpose(1, 2).reshape(b, width, int(n**0.5), -1)
@@ -184,7 +185,7 @@ def dense_losses(
         if not seen.any():
             continue
         x, truth = fine[i][:, seen], truth[seen]  # (W + 1, n), (n,)
-        weight = _balance(truth, len(own.classes))
+        weight = _balance(truth, len(own.classes), balance)
         absent = _absent(own, rng)
         others = x[absent].masked_fill(own.near[truth][:, absent].T, NEVER)
         scores = [torch.logsumexp(x[c], dim=0) if c else torch.full_like(x[0], NEVER) for c in own.classes]
@@ -234,10 +235,10 @@ def _dropped(x: Tensor, others: Tensor, truth: Tensor, own: Legend, weight: Tens
     return (loss * weight[truth]).sum() / weight[truth].sum()
 
 
-def _balance(truth: Tensor, classes: int) -> Tensor:
-    """Weight of each class: rarer ones count more, but so little more that a thing is not seen twice its size."""
+def _balance(truth: Tensor, classes: int, power: float) -> Tensor:
+    """Weight of each class: rarer ones count more, by that power of their share."""
     share = torch.bincount(truth, minlength=classes)[:classes] / len(truth)
-    return (1 / share.clamp(min=0.02)) ** 0.35
+    return (1 / share.clamp(min=0.02)) ** power
 
 
 def _turned(x: NDArray[np.uint8], turns: int, mirror: bool) -> NDArray[np.uint8]:

@@ -27,15 +27,18 @@ train() { # OUT OPTIONS...
 }
 [ -e "$out/first/image.safetensors" ] ||
   train "$out/first" --balance 0.35 --rate 0.8 --steps 560 --stop 280 --every 140 --text-steps 0
-[ -e "$out/mini/open_clip_model.safetensors" ] ||
-  train "$out/mini" --image "$out/first/image.safetensors" --share 0.6 --rate 0.5 --steps 160 --every 160 --text-steps 250
+[ -e "$out/second/image.safetensors" ] ||
+  train "$out/second" --image "$out/first/image.safetensors" --share 0.6 --rate 0.5 --steps 160 --every 160 --text-steps 0
+[ -e "$out/mini/open_clip_model.safetensors" ] || $python -m scripts.train_mini \
+  "$sdist" "$shared/train" "$out/tokens" "$shared/labelled" "$out/mini" --init "$out/before" \
+  --image "$out/second/image.safetensors" --share 0.8 --steps 0 --text-steps 250
 
 # SimFeatUp, on the new tower: put OUT/mini in the package's place first, since an upsampler is tied to its model's hash.
 if cmp -s "$out/mini/open_clip_model.safetensors" segearth_cli/weights/mini/open_clip_model.safetensors; then
   $python -m scripts.mini_images "$shared/train" "$out/imgs"
   $python -m scripts.mini_upsampler_start "$out/start.safetensors"
   $python -m segearth_cli train-upsampler "$out/imgs" -m mini -o "$out/mini/upsampler.safetensors" \
-    --init "$out/start.safetensors" --steps 300 --lr 2e-4 --batch-size 4 --crop 112 --jitters 1 --held-out 8
+    --init "$out/start.safetensors" --steps 200 --lr 2e-4 --batch-size 4 --crop 112 --jitters 1 --held-out 8
 else
   echo "copy $out/mini/* to segearth_cli/weights/mini, then run this again for the upsampler"
 fi

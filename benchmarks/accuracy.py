@@ -194,7 +194,8 @@ def page(found: dict[str, Any]) -> str:
         cells = []
         for which in sets:
             scores = found[which][name]
-            cells.append(f"{scores['score']} ({scores['interval'][0]} to {scores['interval'][1]})")
+            low, high = scores["interval"]
+            cells.append(f"{scores['score']} ({low} to {high})" if found[which]["images"] > 1 else f"{scores['score']}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     for name in (n for n in names if n.startswith(f"segearth, bias {BIASES[-1]:g}")):
         lines += ["", f"IoU of each class, {name}:", ""]

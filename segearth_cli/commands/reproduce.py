@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Words = Literal["extension", "cvpr"]
 _SHOWN = 3  # files named one by one
+_MACHINE = ("device", "kernels")  # options of the model that change no figure
 _KEPT = "images"  # the folder of what every image gave
 
 
@@ -102,7 +103,7 @@ def reproduce(
     tasks, missing = _tasks(_sets(asked, preset, data), asked, given, run)
     out = asked.out or Path(f"reproduced-{preset or 'all'}")
     document, sheet = out / f"{RESULTS}.json", out / f"{RESULTS}.csv"
-    asks = json.loads(json.dumps({"asked": [_identity(task) for task in tasks]}))
+    asks = json.loads(json.dumps(default=str, obj={"asked": [_identity(task) for task in tasks]}))
     _admit(out, [document, sheet], tasks, asks, run)
     results, failures = [], list[str]()
     for task in tasks:
@@ -196,19 +197,9 @@ def _tell_alone(found: FoundSet) -> None:
 
 def _identity(task: _Task) -> dict[str, Any]:
     """What tells a task from another, to know whose results lie in a folder."""
-    model = task.settings.model
-    return {
-        "preset": task.preset.id,
-        "row": task.row.name,
-        "pairs": [pair.name for pair in task.found.pairs],
-        "model": model.model,
-        "upsampler": model.upsampler,
-        "attention": model.attention,
-        "global_bias": model.global_bias,
-        "keep_residual": model.keep_residual,
-        "last_blocks": model.last_blocks,
-        "precision": model.precision,
-    }
+    options = {name: value for name, value in asdict(task.settings.model).items() if name not in _MACHINE}
+    names = [pair.name for pair in task.found.pairs]
+    return {"preset": task.preset.id, "row": task.row.name, "pairs": names, "model": options}
 
 
 def _admit(out: Path, files: Sequence[Path], tasks: Sequence[_Task], asks: Mapping[str, Any], run: RunOptions) -> None:

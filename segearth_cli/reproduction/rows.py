@@ -11,7 +11,7 @@ from segearth_cli.model import Attention
 from segearth_cli.presets import Preset
 
 PUBLISHED, AS_GIVEN = "published", "as given"
-_CHANGING = frozenset({"attention", "keep_residual", "last_blocks", "global_bias", "upsampler"})
+_CHANGING = frozenset({"attention", "keep_residual", "last_blocks", "global_bias", "upsampler", "templates"})
 _PLAIN = {"upsampler": "none", "global_bias": 0.0}  # what is no part of the methods that SegEarth-OV is compared with
 # Per cent, arXiv:2410.01768, table 1 (docs/method.md 7).
 _SETS = ("openearthmap", "loveda", "isaid", "potsdam", "vaihingen", "uavid", "udd5", "vdd")

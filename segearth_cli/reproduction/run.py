@@ -20,7 +20,6 @@ from segearth_cli.reproduction.rows import TableRow
 from segearth_cli.reproduction.score import Cuts, Scored, nothing, opened, score
 
 IGNORE_INDEX = 255  # mmsegmentation's
-FACTS = ("model", "model_sha256", "upsampler", "upsampler_sha256", "attention", "keep_residual", "last_blocks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,6 @@ def reproduce_row(
             else:
                 total += scored
             advance(1)
-    facts = model().facts
     return Result(
         preset,
         row,
@@ -109,8 +107,7 @@ def reproduce_row(
         total,
         len(found.pairs) - len(failed),
         failed,
-        {"precision": facts["precision"], "global_bias": facts["global_bias"]}
-        | {name: facts[name] for name in FACTS if name in facts},
+        dict(model().facts),
         _told(codes),
     )
 

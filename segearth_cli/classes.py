@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
+from segearth_cli import texts
 from segearth_cli.errors import ClassesError, nearest
 from segearth_cli.land_cover import not_covered
 
@@ -118,14 +119,14 @@ def parse(text: str) -> ClassSet:
 
 
 def read(path: Path) -> ClassSet:
-    """Classes from a UTF-8 file: one class a line, its phrases separated by commas, the first one its name.
+    """Classes from a UTF-8 file or pipe: one class a line, its phrases separated by commas, the first one its name.
 
     After the phrases `; synonyms: mean` and `; description: A sentence.` say more of the class; `synonyms: mean` alone
     on a line above all classes holds for each that does not say otherwise. `#RRGGBB` at the end is the colour of the
     class; any other `#` starts a comment. Raises ClassesError when the file is absent or is not a class list.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = texts.read_text(path)
     except (OSError, UnicodeDecodeError) as e:
         raise ClassesError(f"{path}: cannot read the class file ({_reason(e)})") from e
     rows: list[_Row] = []

@@ -16,6 +16,7 @@ from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.files import STYLE, make_folders, recover, side_files
 from segearth_cli.styles import is_own
 
+_OWN_TEXTS = ("--summary", "--json", "--csv")  # written without GDAL
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]+:/|/vsi[a-z0-9_]+[/?]", re.IGNORECASE)  # a Path makes s3:/b of s3://b
 
 
@@ -46,10 +47,10 @@ def admit(
     inputs: the files and folders that the command reads, all that a data set is made of; asked for only when a target
     exists, for else none of them is an input. folders: those of outputs that may be missing. work: folders of runs.
     """
-    for target in targets:
-        _refuse_elsewhere(target.path, target.flag)
+    for path, flag in [(target.path, target.flag) for target in targets] + [(folder, "--work") for folder in work]:
+        _refuse_elsewhere(path, flag)
+        _refuse_nameless(path, flag)
     for folder in work:
-        _refuse_elsewhere(folder, "--work")
         if os.path.lexists(folder) and not folder.is_dir():
             raise UsageError(f"--work {folder}: is no folder; name one, or one that is not there yet")
     recover(target.path for target in targets)
@@ -78,6 +79,15 @@ def _refuse_elsewhere(path: Path, flag: str) -> None:
     """Raises UsageError when `path` is a URL or one of GDAL's virtual file systems, which nothing is written to."""
     if _ELSEWHERE.match(str(path)):
         raise UsageError(f"{flag} {path}: is no path of this machine; write to a local folder and copy what comes out")
+
+
+def _refuse_nameless(path: Path, flag: str) -> None:
+    """Raises UsageError for a name that is no UTF-8 text, as GDAL asks; what is written without GDAL may have it."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        if flag not in _OWN_TEXTS:
+            raise UsageError(f"{flag} {path}: its name is not UTF-8 text, as GDAL asks; choose another") from None
 
 
 def _members(target: Target) -> list[Path]:

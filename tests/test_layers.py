@@ -27,7 +27,7 @@ ORDER = (
     "styles",
     "classes console files options",
     "disk land_cover",
-    "errors __init__",
+    "errors texts __init__",
     "version",
 )
 PUBLIC = ("api", "classes", "errors")  # what the package itself shows, imported when somebody asks

@@ -31,6 +31,7 @@ NAMED = {
     "api.py predict": ({"shutil.rmtree"}, "the temporary folder of a mask"),
     "disk.py sync": ({"os.open"}, "a handle to wait for the disk with, opened to read"),
     "jobs/lock.py _lock": ({"os.open"}, "a lock is an empty file"),
+    "texts.py read_text": ({"os.open"}, "a pipe is opened for reading, without waiting for its writer"),
     "cli.py _forget_stdout": ({"os.open"}, "stdout led to nowhere"),
     "cli.py _open_streams": ({"os.open", "open"}, "streams that were closed"),
 }

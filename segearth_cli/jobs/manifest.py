@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+from segearth_cli import texts
 from segearth_cli.errors import UsageError
 from segearth_cli.files import write_text
 
@@ -57,9 +58,9 @@ def read_manifest(path: Path) -> list[SceneEntry]:
     Raises UsageError when the file is absent, not text, empty, or a row names no scene.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = texts.read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as e:
-        reason = e.strerror if isinstance(e, OSError) else "not UTF-8 text"
+        reason = e.strerror or str(e) if isinstance(e, OSError) else "not UTF-8 text"
         raise UsageError(f"--manifest {path}: cannot be read ({reason})") from e
     if any("\0" in line for line in lines):
         raise UsageError(f"--manifest {path}: holds a zero byte, which no name of a file can")

@@ -1,0 +1,49 @@
+"""Text that is read once: of a file, or of a pipe such as `<(command)` or /dev/stdin, without waiting for ever."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from pathlib import Path
+
+MOST = 1 << 24  # bytes of a list that people write
+PATIENCE = 10.0  # seconds until a pipe without a writer is given up
+_SLOWEST = 600.0  # seconds between two pieces of a writer that is there
+
+
+def read_text(path: Path) -> str:
+    """The UTF-8 text of a file or pipe, without a byte order mark.
+
+    Raises OSError for what cannot be read, is larger than 16 MB, or a pipe that nobody writes to, and
+    UnicodeDecodeError.
+    """
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        content = _pieces(number, waits=not stat.S_ISREG(os.fstat(number).st_mode))
+    finally:
+        os.close(number)
+    return content.decode("utf-8-sig")
+
+
+def _pieces(number: int, *, waits: bool) -> bytes:
+    content = b""
+    limit = None if os.isatty(number) else PATIENCE
+    while len(content) <= MOST:
+        if waits and not _ready(number, limit):
+            raise OSError("a pipe that nobody writes to")
+        try:
+            piece = os.read(number, 1 << 20)
+        except BlockingIOError:  # another reader took it
+            continue
+        if not piece:
+            return content
+        content, limit = content + piece, _SLOWEST if limit else None
+    raise OSError(f"more than {MOST >> 20} MB")
+
+
+def _ready(number: int, seconds: float | None) -> bool:
+    """Whether there is something to read, or an end; a pipe whose writers have all left has one."""
+    asked = select.poll()
+    asked.register(number, select.POLLIN | select.POLLHUP)
+    return bool(asked.poll(None if seconds is None else seconds * 1000))

@@ -1,7 +1,9 @@
 """Mask files to vector files, as a user meets it: the workflow and its command line."""
 
 import json
+import os
 import sqlite3
+import threading
 import xml.etree.ElementTree as ET
 
 import fiona
@@ -343,3 +345,29 @@ def test_an_empty_class_name_is_refused(vectorize_here, tmp_path):
     done = vectorize_here("m.tif", "--classes", "water,,building")
     assert done.code == 2
     assert "a name is empty" in done.err
+
+
+@pytest.mark.parametrize("what", ["mask", "confidence"])
+def test_what_changes_while_it_is_read_gives_no_polygons(tmp_path, what):
+    rng = np.random.default_rng(0)
+    files = {name: tmp_path / f"{name}.tif" for name in ("mask", "confidence")}
+    for path in files.values():
+        with rasterio.open(path, "w", driver="GTiff", width=300, height=300, count=1, dtype="uint8") as ds:
+            ds.write(rng.integers(0, 9, (1, 300, 300)).astype(np.uint8))
+    over = threading.Event()
+
+    def touch():
+        while not over.wait(0.002):
+            os.utime(files[what])
+
+    writer = threading.Thread(target=touch)
+    writer.start()
+    try:
+        with pytest.raises(RasterError, match=f"{what}.tif: changed while it was read"):
+            vectorize(
+                files["mask"], tmp_path / "out.gpkg", VectorizeOptions(confidence=files["confidence"], quiet=True)
+            )
+    finally:
+        over.set()
+        writer.join()
+    assert not (tmp_path / "out.gpkg").exists()

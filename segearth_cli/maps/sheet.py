@@ -96,7 +96,7 @@ def make_sheet(mask_path: str, scene: Scene | str | None, options: PreviewOption
     small = small_mask(mask, shape)
     areas = class_areas(mask, small)
     legend, table = _legend(mask, areas)
-    ground = Ground(mask.frame)
+    ground = Ground(mask.frame, mask.path)
     width = ground.pixel_width
     known = ground.crs is not None and math.isfinite(width) and width > 0
     run = _run(mask)

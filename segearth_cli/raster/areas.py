@@ -35,7 +35,7 @@ def class_areas(mask: MaskFile, small: SmallMask, most: int = COUNTED) -> ClassA
     A mask of up to `most` pixels is counted. Of a larger one the pixels are those that its attribute table tells, else
     estimated from `small`; the mean size of a class's pixels is that of its pixels in `small`. Raises RasterError.
     """
-    ground = Ground(mask.frame)
+    ground = Ground(mask.frame, mask.path)
     whole = mask.height * mask.width <= most
     counts = _counted(mask) if whole else _in_cells(small.codes, small.data)
     pixels, weighed = _sums(counts, _cell_areas(ground, mask))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -111,9 +111,10 @@ def _fiona(path: Path, layer: VectorLayer, driver: str, names: Mapping[str, str]
     import fiona
     from fiona.errors import FionaError
 
+    kinds = FIELDS | ({"class": _wide_enough(layer.colors)} if driver == "ESRI Shapefile" else {})
     schema = {
         "geometry": layer.geometry,
-        "properties": {names.get(name, name): FIELDS[name] for name in layer.fields},
+        "properties": {names.get(name, name): kinds[name] for name in layer.fields},
     }
     name = {} if driver == "ESRI Shapefile" else {"layer": layer.name}
     form = {"driver": driver, "schema": schema, "crs_wkt": layer.crs or "", "encoding": "utf-8", **name}
@@ -124,6 +125,12 @@ def _fiona(path: Path, layer: VectorLayer, driver: str, names: Mapping[str, str]
         if isinstance(e, (FionaError, RuntimeError)) or type(e).__module__.startswith("fiona"):
             raise OSError(str(e).splitlines()[0].partition(" Failed to write record")[0]) from e
         raise
+
+
+def _wide_enough(names: Iterable[str]) -> str:
+    """The type of a text field of a Shapefile that cuts no name, as far as 254 bytes go; 80 bytes are usual."""
+    longest = max((len(name.encode()) for name in names), default=0)
+    return f"str:{min(254, longest)}" if longest > 80 else "str"
 
 
 @contextmanager

@@ -97,6 +97,15 @@ def test_polygons_have_the_colours_of_their_mask(scene, tmp_path, suffix):
     assert set(drawn.polygons) == set(classes.names)
 
 
+def test_a_long_name_is_the_same_in_a_shapefile_and_its_style(scene, tmp_path):
+    classes = class_set("水" * 60, "roof")
+    save_mask(tmp_path / "m.tif", scene, classes)
+    vectorize(tmp_path / "m.tif", tmp_path / "p.shp", VectorizeOptions(quiet=True))
+    with fiona.open(tmp_path / "p.shp") as layer:
+        assert {row.properties["class"] for row in layer} == set(classes.names)
+    assert set(polygon_rows(ET.parse(tmp_path / "p.qml").getroot())) == set(classes.names)
+
+
 def test_masks_and_polygons_are_equally_opaque(scene, tmp_path):
     save_mask(tmp_path / "m.tif", scene, SETS["one class"])
     polygons = ET.fromstring(polygon_qml({"water": (1, 2, 3)}))

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- modules: written by scripts/module_table.py -->\n", "<!-- end of modules -->"
 PACKAGES = (
-    *("commands", "reproduction", "jobs", "prediction", "training", "evaluation", "vector", "maps"),
+    *("commands", "reproduction", "calibration", "jobs", "prediction", "training", "evaluation", "vector", "maps"),
     *("weights", "model", "raster", ""),
 )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.version import __version__
 
 if TYPE_CHECKING:
-    from segearth_cli.api import Mask, evaluate, open_scene, predict, preview, train_upsampler, vectorize
+    from segearth_cli.api import Mask, calibrate, evaluate, open_scene, predict, preview, train_upsampler, vectorize
     from segearth_cli.classes import ClassSet
     from segearth_cli.errors import SegEarthError
 
@@ -20,6 +20,7 @@ __all__ = [
     "Mask",
     "SegEarthError",
     "__version__",
+    "calibrate",
     "evaluate",
     "open_scene",
     "predict",

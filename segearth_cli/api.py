@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import shutil
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from segearth_cli.maps import PreviewOptions
 from segearth_cli.options import Option, build, options_of, refuse_unknown
 from segearth_cli.prediction import ClassOptions, PredictOptions, RunOptions
 from segearth_cli.presets import Preset, get
-from segearth_cli.raster import Outputs, ReadOptions, Scene, files_of, legend, open_dataset, write_array
+from segearth_cli.raster import Outputs, ReadOptions, Scene, array_as_file, files_of, legend, open_dataset, read_array
 from segearth_cli.raster import open_scene as _open_scene
 from segearth_cli.styles import write_style
 from segearth_cli.training import Recipe, TrainOptions, check_out
@@ -75,7 +75,7 @@ class Mask:
     @cached_property
     def array(self) -> NDArray[np.uint8]:
         """Class codes (H, W) uint8; 255 = no data."""
-        codes: NDArray[np.uint8] = _values(self.path)[0]
+        codes: NDArray[np.uint8] = read_array(self.path)[0]
         return codes
 
     @cached_property
@@ -83,13 +83,13 @@ class Mask:
         """The winner's probability (H, W) float32, 0 to 1, NaN without data; None unless asked for."""
         if self._outputs.confidence is None:
             return None
-        values = _values(self._outputs.confidence)[0]
+        values = read_array(self._outputs.confidence)[0]
         return np.where(values == NODATA, np.nan, values / np.float32(_CONFIDENCE_SCALE)).astype(np.float32)
 
     @cached_property
     def scores(self) -> NDArray[np.float32] | None:
         """Every class's probability (K, H, W) float32, NaN without data; None unless asked for."""
-        return None if self._outputs.scores is None else _values(self._outputs.scores)
+        return None if self._outputs.scores is None else read_array(self._outputs.scores)
 
     @with_keywords(_KEYWORDS)
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -176,6 +176,31 @@ def predict(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+@with_keywords(_KEYWORDS)
+def calibrate(
+    scenes: str | Path | Sequence[str | Path], labels: str | Path, out: str | Path,
+    classes: str | Path | Sequence[str] | ClassSet | None = None, *, overwrite: bool = False, **options: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Writes what labels say of the classes on scenes to `out`, for `predict(..., calibration=out)`; the hold-out.
+
+    labels: points, lines or polygons with the field `class`, in any CRS, or a raster of codes. classes, options: as of
+    `predict`, and the flags of `segearth calibrate`, e.g. field="kind". What comes back has the keys of its `--json`.
+    """
+    from segearth_cli.calibration import LabelSource, calibrate_to_file
+    from segearth_cli.prediction import Predictor, resolve_settings
+
+    refuse_unknown(options, (*_predict_options(), *options_of(LabelSource)), "calibrate() option")
+    source, (chosen, words), target = build(LabelSource, options | {"labels": labels}), _classes(classes), Path(out)
+    settings, notice = resolve_settings(words | options, chosen), untold if options.get("quiet") else _note
+    names = [str(scenes)] if isinstance(scenes, str | Path) else list(map(str, scenes))
+    admit([Target(target, "out")], lambda: map(Path, [*names, str(labels)]), overwrite=overwrite)
+    for line in settings.notes:
+        notice(line)
+    run, model = build(RunOptions, options, notice=notice), partial(_model, settings.model, settings.classes, notice)
+    predictor = Predictor(model, settings.classes, settings.options, run)
+    return calibrate_to_file(target, names, source, predictor, settings)[1]
 
 
 @with_keywords(_KEYWORDS)
@@ -316,31 +341,10 @@ def _model(options: ModelOptions, classes: ClassSet, notice: Callable[[str], Non
     return assemble(options, classes, notice)
 
 
-@contextmanager
-def _named(scene: str | Path | NDArray[Any], transform: Any, crs: Any, nodata: Any) -> Iterator[str]:
+def _named(scene: str | Path | NDArray[Any], transform: Any, crs: Any, nodata: Any) -> AbstractContextManager[str]:
     """The path of a scene; an array lies in a file as long as it is looked at."""
-    if not isinstance(scene, np.ndarray):
-        if transform is not None or crs is not None:
-            raise UsageError("transform and crs place an array; a raster says itself where it lies")
-        yield str(scene)
-        return
-    with TemporaryDirectory(prefix="segearth-") as folder:
-        path = Path(folder) / "array.tif"
-        write_array(path, _bands_first(scene), transform=transform, crs=crs, nodata=nodata)
-        yield str(path)
-
-
-def _bands_first(array: NDArray[Any]) -> NDArray[Any]:
-    """An array of pixels as (bands, H, W). Raises UsageError when it is no picture."""
-    if array.ndim == 2:
-        return array[None]
-    if array.ndim == 3 and 0 not in array.shape:
-        return array if array.shape[0] <= array.shape[2] else np.moveaxis(array, 2, 0)
-    raise UsageError(f"an array of shape {array.shape}: need (3, H, W), (H, W, 3), or (H, W) for grey")
-
-
-def _values(path: Path) -> NDArray[Any]:
-    """All pixels of a raster, (bands, H, W)."""
-    with open_dataset(path) as ds:
-        values: NDArray[Any] = ds.read()
-        return values
+    if isinstance(scene, np.ndarray):
+        return array_as_file(scene, transform=transform, crs=crs, nodata=nodata)
+    if transform is not None or crs is not None:
+        raise UsageError("transform and crs place an array; a raster says itself where it lies")
+    return nullcontext(str(scene))

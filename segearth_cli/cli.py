@@ -20,7 +20,19 @@ from typing import Any, NoReturn
 
 import typer
 
-from segearth_cli.commands import evaluate, flags, inspect, merge, models, predict, preview, reproduce, train, vectorize
+from segearth_cli.commands import (
+    calibrate,
+    evaluate,
+    flags,
+    inspect,
+    merge,
+    models,
+    predict,
+    preview,
+    reproduce,
+    train,
+    vectorize,
+)
 from segearth_cli.console import note
 from segearth_cli.errors import SegEarthError
 from segearth_cli.options import build, option
@@ -36,6 +48,7 @@ app = typer.Typer(
     add_completion=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("calibrate", cls=flags.PanelCommand)(calibrate.calibrate)
 app.command("evaluate", cls=flags.PanelCommand)(evaluate.evaluate)
 app.command("inspect", cls=flags.PanelCommand)(inspect.inspect)
 app.command("merge", cls=flags.PanelCommand)(merge.merge)

@@ -43,6 +43,10 @@ class SceneChangedError(RasterError):
     """A scene that changed while it was read."""
 
 
+class CalibrationError(UsageError):
+    """Labels that give no calibration, or a calibration that does not fit a run."""
+
+
 class VectorError(SegEarthError, OSError):
     """A vector layer that cannot be written."""
 

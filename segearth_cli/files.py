@@ -28,7 +28,9 @@ _RASTER = (".aux.xml", ".msk", ".ovr", ".msk.ovr", ".vat.dbf")
 _WORLD = (".tfw", ".tifw", ".wld")
 STYLE = ".qml"  # of QGIS
 _SHAPEFILE = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx", STYLE)
-_ALONE = frozenset({".json", ".csv", ".png", ".html", ".txt", ".xml", ".safetensors", ".ckpt", ".pt"})
+_ALONE = frozenset({".json", ".csv", ".png", ".html", ".txt", ".xml", ".safetensors", ".ckpt", ".pt"}) | {
+    ".calibration"
+}
 _STYLED = frozenset({".geojson", ".fgb", ".parquet"})
 _STYLED_RASTERS = frozenset({".tif", ".tiff", ".vrt"})
 _KEPT = 40  # characters of a name that its temporary ones begin with; file systems allow 255 bytes

@@ -16,7 +16,7 @@ ORDER = (
     "commands",
     "api",
     "reproduction",
-    "jobs",
+    "calibration jobs",
     "prediction",
     "training",
     "evaluation vector maps",
@@ -33,7 +33,14 @@ ORDER = (
 PUBLIC = ("api", "classes", "errors")  # what the package itself shows, imported when somebody asks
 FLOOR = {name: -floor for floor, names in enumerate(ORDER) for name in names.split()}
 FACES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py") if path.parent.name != "commands")
-TORCH = {"model", "weights", "prediction", "training", "jobs"}  # packages whose modules may import it at import time
+TORCH = {
+    "model",
+    "weights",
+    "prediction",
+    "training",
+    "jobs",
+    "calibration",
+}  # packages whose modules may import it at import time
 
 # library -> what may import it at all: a package, or a module of it
 HOMES = {

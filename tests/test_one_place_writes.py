@@ -16,6 +16,7 @@ NAMED = {
     "raster/mask_reader.py _categories": ({"rasterio.shutil.copy"}, "a file in memory"),
     "jobs/merge.py _empty_vrt": ({"template.open", "rasterio.shutil.copy"}, "files in memory"),
     "vector/layers.py _fiona": ({"fiona.open"}, "GDAL writes to a temporary name"),
+    "vector/drawn.py write_points": ({"fiona.open"}, "GDAL writes to a temporary name"),
     "vector/layers.py _geojson": ({"path.open"}, "a temporary name"),
     "vector/layers.py _parquet": ({"pq.ParquetWriter"}, "a temporary name"),
     "vector/geopackage.py fill": ({"sqlite3.connect"}, "a temporary name"),

@@ -18,7 +18,7 @@ class Cosines:
     offset: Tensor
     """(B, 1, R), added to every pixel before."""
     phrases: Tensor | None
-    """(Q, R), or None where the channels past the span are the products already."""
+    """(Q, R), or None where the channels past the span are the products already, or, without any, those of the span."""
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Pixels (n, m, R) of B windows, one after the other -> cosines (B, n m / B, Q) in float32."""
@@ -30,7 +30,9 @@ class Cosines:
         return cast(Tensor, products / squares.clamp(min=1e-24).sqrt())
 
     def _products(self, rows: Tensor) -> Tensor:
-        return rows[..., self.span :] if self.phrases is None else rows @ self.phrases.T
+        if self.phrases is not None:
+            return rows @ self.phrases.T
+        return rows[..., self.span :] if rows.shape[-1] > self.span else rows
 
     def part(self, first: int, end: int) -> Cosines:
         """The same for windows first..end-1."""

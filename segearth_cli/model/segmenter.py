@@ -28,11 +28,13 @@ class Segmenter(nn.Module):
     phrases: unit text embeddings (Q, C). upsampler: None for logits at token resolution, resized bilinearly.
     global_bias: how much of the global token's own cosine is taken away (lambda = -global_bias).
     precision: dtype of the image tower's products and, but for bfloat16, of the upsampler's; sums, norms and logits
-    are float32. fused: the upsampler's GPU kernels, used on CUDA; None = PyTorch alone.
+    are float32. fused: the upsampler's GPU kernels, used on CUDA; None = PyTorch alone. offsets: (Q,), added to the
+    logits; None = none.
     Encoder and upsampler are left as they are.
     """
 
     phrases: Tensor
+    offsets: Tensor | None
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class Segmenter(nn.Module):
         global_bias: float = 0.3,
         precision: torch.dtype = torch.float32,
         fused: Fused | None = None,
+        offsets: Tensor | None = None,
     ):
         super().__init__()
         self.encoder = encoder.in_precision(precision)
@@ -51,14 +54,27 @@ class Segmenter(nn.Module):
         self.precision = precision
         self.fused = fused
         self.register_buffer("phrases", phrases.float(), persistent=False)
+        self._axes = len(phrases) == phrases.shape[1] and torch.equal(phrases, torch.eye(len(phrases)).to(phrases))
+        self.register_buffer("offsets", None if offsets is None else offsets.float(), persistent=False)
         self.eval()
+
+    def asking(self, phrases: Tensor, offsets: Tensor | None = None) -> Segmenter:
+        """The same model with other vectors (Q, C), of any length, in place of its phrases.
+
+        The unit vectors of all axes, `torch.eye(C)`, give the features themselves: logits are linear in the vectors.
+        """
+        made = Segmenter(
+            self.encoder, self.upsampler, phrases, global_bias=self.global_bias, precision=self.precision,
+            fused=self.fused, offsets=offsets,
+        )  # fmt: skip
+        return made.to(self.phrases.device)
 
     @torch.inference_mode()
     def forward(self, chips: Tensor, valid: Tensor | None = None, overlap: Overlap | None = None) -> Tensor:
         """Chips (B, 3, H, W) RGB 0-255, valid (B, H, W) or None for all -> logits (B, Q, H, W) float32.
 
-        The logits are those of method 4: <f, t> - global_bias * <g, t>, f and g of unit length. overlap: what earlier
-        windows of the same scene left for these, used on a CPU.
+        The logits are those of method 4: <f, t> - global_bias * <g, t> + offset, f and g of unit length. overlap: what
+        earlier windows of the same scene left for these, used on a CPU.
         """
         if chips.device.type == "cpu" and len(chips) > 1:  # one at a time, so that no batch changes their numbers
             parts = zip(chips, [None] * len(chips) if valid is None else valid, strict=True)
@@ -68,6 +84,8 @@ class Segmenter(nn.Module):
         token, tokens = self.encoder(x)
         logits = self.cosines(tokens, x, overlap if x.device.type == "cpu" else None)
         bias = self.global_bias * (F.normalize(token, dim=-1) @ self.phrases.T)
+        if self.offsets is not None:
+            bias = bias - self.offsets
         return logits[:, :, crop[0], crop[1]] - bias[:, :, None, None]
 
     @torch.inference_mode()
@@ -98,7 +116,7 @@ class Segmenter(nn.Module):
         rows = torch.cat([folded, constant.expand(b, 1, c)], dim=1)  # the head's bias rides along as one more token
         span = coordinates(rows, at_most=c - len(self.phrases) - 1)
         if span is None:
-            maps, cosines = rows, Cosines(c, rows[:, -1:], self.phrases)
+            maps, cosines = rows, Cosines(c, rows[:, -1:], None if self._axes and not x.is_cuda else self.phrases)
         else:
             maps = torch.cat([span, rows @ self.phrases.T], dim=-1)
             cosines = Cosines(span.shape[-1], maps[:, -1:], None)

@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
+    from segearth_cli.prediction.calibrated import (
+        Calibration,
+        LabelledScene,
+        feature_settings,
+        read_calibration,
+        write_calibration,
+    )
     from segearth_cli.prediction.decision import Decider, Decision
     from segearth_cli.prediction.facts import FACT_OPTIONS, FACT_TYPES
     from segearth_cli.prediction.options import ClassOptions, PredictOptions, RunOptions
     from segearth_cli.prediction.plan import KEPT_BYTES, Plan, Tile, estimate, make_plan, off_scale
     from segearth_cli.prediction.provenance import run_tags
+    from segearth_cli.prediction.sample import TilePlaces, by_tile, sampled_logits, windows_at
     from segearth_cli.prediction.scene_to_mask import (
         Measured,
         Predictor,
@@ -41,9 +49,11 @@ __all__ = [
     "FACT_OPTIONS",
     "FACT_TYPES",
     "KEPT_BYTES",
+    "Calibration",
     "ClassOptions",
     "Decider",
     "Decision",
+    "LabelledScene",
     "Measured",
     "Model",
     "Plan",
@@ -54,36 +64,45 @@ __all__ = [
     "SceneSummary",
     "Settings",
     "Tile",
+    "TilePlaces",
     "Work",
     "as_json",
     "assembled_once",
+    "by_tile",
     "defaults_now",
     "draw_preview",
     "estimate",
+    "feature_settings",
     "finish_outputs",
     "make_plan",
     "off_scale",
     "predict_scene",
     "prepared",
+    "read_calibration",
     "resolve_settings",
     "run_tags",
+    "sampled_logits",
     "segmented_rows",
     "summarise",
     "there_already",
     "tile_rows",
     "together",
+    "windows_at",
     "work_for",
+    "write_calibration",
     "write_region",
 ]
 
 __getattr__ = lazy_face(
     __name__,
     {
+        "calibrated": "Calibration LabelledScene feature_settings read_calibration write_calibration",
         "decision": "Decider Decision",
         "facts": "FACT_OPTIONS FACT_TYPES",
         "options": "ClassOptions PredictOptions RunOptions",
         "plan": "KEPT_BYTES Plan Tile estimate make_plan off_scale",
         "provenance": "run_tags",
+        "sample": "TilePlaces by_tile sampled_logits windows_at",
         "scene_to_mask": (
             "Measured Predictor Prepared SceneSummary as_json assembled_once draw_preview finish_outputs "
             "predict_scene prepared summarise there_already together write_region"

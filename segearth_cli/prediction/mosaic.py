@@ -76,8 +76,8 @@ class Regrid:
     """
 
     def __init__(self, size: tuple[int, int], output: tuple[int, int], region: Window, work: Window):
-        self._rows = _taps(size[0], output[0], region.row, region.bottom)
-        low, high, self._col_weights = _taps(size[1], output[1], region.col, region.right)
+        self._rows = taps(size[0], output[0], region.row, region.bottom)
+        low, high, self._col_weights = taps(size[1], output[1], region.col, region.right)
         self._cols = low - work.col, high - work.col
         self._held: Tensor | None = None
         self._top = work.row  # working row of the first row held
@@ -104,7 +104,7 @@ class Regrid:
         self._top = keep
 
 
-def _taps(source: int, target: int, first: int, end: int) -> tuple[Tensor, Tensor, Tensor]:
+def taps(source: int, target: int, first: int, end: int) -> tuple[Tensor, Tensor, Tensor]:
     """For target positions first..end-1 of one axis: the two source positions and the weight of the second."""
     place = ((torch.arange(first, end, dtype=torch.float64) + 0.5) * (source / target) - 0.5).clamp(min=0)
     low = place.floor().long().clamp(max=source - 1)

@@ -37,6 +37,11 @@ def parse_gsd(text: str) -> float | Literal["auto"]:
         raise UsageError(f"--gsd {text}: need auto or a number above 0, metres") from None
 
 
+def default_stride(window: int) -> int:
+    """The step of windows, in pixels, where none is asked for: half of one."""
+    return max(1, window // 2)
+
+
 @dataclass(frozen=True, slots=True)
 class ClassOptions:
     """Which classes a mask has, in words; one of the first three."""
@@ -169,6 +174,13 @@ class PredictOptions:
         parse=partial(parse_sides, flag="--tile-stride"),
     )
     """Across and down, in pixels of the scene, at most the tile."""
+    calibration: Path | None = option(
+        None,
+        help="What `segearth calibrate` learned from labels of this scene; brings classes and settings along.",
+        panel="Classes",
+        unit="file",
+    )
+    """A file of `segearth calibrate`; None = text alone."""
     read: ReadOptions = field(default_factory=ReadOptions)
     """How the scene becomes 8-bit RGB."""
     image_side: int | None = None

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from segearth_cli.errors import GridError, RasterError
-from segearth_cli.prediction.options import PredictOptions
+from segearth_cli.prediction.options import PredictOptions, default_stride
 from segearth_cli.presets import FAR
 from segearth_cli.raster import BLOCK, Blend, Scene, Window, check_stride, shares, touching, working_size
 
@@ -122,7 +122,7 @@ def make_plan(scene: Scene, options: PredictOptions, native: int, patch: int = 1
     window = options.window or native
     if window < patch:
         raise GridError(f"--window {window}: holds no patch of the model; need at least {patch} px, best {native}")
-    stride = options.stride if options.stride is not None else max(1, window // 2)
+    stride = options.stride if options.stride is not None else default_stride(window)
     check_stride(window, stride)
     across, down = options.tile_stride or options.tile or (0, 0)
     return Plan(scene.height, scene.width, rows, cols, window, stride, options.blend, tile, (down, across))

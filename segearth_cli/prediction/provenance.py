@@ -11,6 +11,7 @@ from typing import Any
 from segearth_cli.classes import CLASSES_TAG, RUN_TAG, ClassSet, to_tag
 from segearth_cli.console import without_secrets
 from segearth_cli.errors import UsageError
+from segearth_cli.prediction.calibrated import Calibration
 from segearth_cli.prediction.options import LOGIT_SCALE, PredictOptions
 from segearth_cli.prediction.plan import Plan
 from segearth_cli.raster import Outputs, Scene, local_files, read_tags
@@ -18,11 +19,18 @@ from segearth_cli.version import __version__
 
 
 def run_facts(
-    scene: Scene, plan: Plan, model: Mapping[str, Any], classes: ClassSet, options: PredictOptions, fingerprint: str
+    scene: Scene,
+    plan: Plan,
+    model: Mapping[str, Any],
+    classes: ClassSet,
+    options: PredictOptions,
+    fingerprint: str,
+    calibration: Calibration | None,
 ) -> dict[str, Any]:
     """Everything that decides the value of a pixel, for the mask's tag and for telling runs apart.
 
-    model: the facts of an `Assembled`. fingerprint: of the scene (`raster.identity`).
+    model: the facts of an `Assembled`. fingerprint: of the scene (`raster.identity`). calibration: None = text
+    alone.
     """
     return {
         "segearth": __version__,
@@ -43,6 +51,7 @@ def run_facts(
         **options.read.validity_facts(),
         **_chosen_words(classes, options),
         **model,
+        **(calibration.facts() if calibration else {}),
     }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.console import Progress, progress, untold, without_secrets
+from segearth_cli.prediction.calibrated import Calibration, corrected_model, other_scene, read_calibration
 from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.options import PredictOptions, RunOptions
 from segearth_cli.prediction.plan import Plan, far_too_large, make_plan, off_scale
@@ -79,6 +80,8 @@ class Prepared:
     """Everything that decides a pixel (`run_facts`)."""
     predictor: Predictor
     """What makes the mask."""
+    assembled: Assembled
+    """The model, calibrated where that is asked for."""
 
 
 @contextmanager
@@ -93,16 +96,29 @@ def prepared(path: str, predictor: Predictor) -> Iterator[Prepared]:
     try:
         for line in [*scene.notices, *filter(None, [far_too_large(scene, predictor.options)])]:
             predictor.run.notice(line)
-        assembled = predictor.model()
+        calibration, assembled = _calibrated(predictor)
         with environment(path):
             plan = make_plan(scene, predictor.options, assembled.native, assembled.segmenter.encoder.patch)
             if told := off_scale(scene, plan, predictor.options):
                 predictor.run.notice(told)
             known, seal = identity(scene), seal.with_pixels(scene)
-        facts = run_facts(scene, plan, assembled.facts, predictor.classes, predictor.options, known["fingerprint"])
-        yield Prepared(path, scene, seal, plan, known, facts, predictor)
+        if calibration is not None and (other := other_scene(calibration, scene, known["fingerprint"])):
+            predictor.run.notice(other)
+        facts = run_facts(
+            scene, plan, assembled.facts, predictor.classes, predictor.options, known["fingerprint"], calibration
+        )
+        yield Prepared(path, scene, seal, plan, known, facts, predictor, assembled)
     finally:
         scene.close()
+
+
+def _calibrated(predictor: Predictor) -> tuple[Calibration | None, Assembled]:
+    """The calibration of a run, and its model with that; raises CalibrationError where they do not fit."""
+    path, assembled = predictor.options.calibration, predictor.model()
+    if path is None:
+        return None, assembled
+    calibration = read_calibration(path)
+    return calibration, corrected_model(path, calibration, assembled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +166,12 @@ def write_region(
     SceneChangedError when the scene has changed since it was prepared.
     """
     started = time.perf_counter()
-    scene, plan, predictor = prepared.scene, prepared.plan, prepared.predictor
+    scene, plan, predictor, assembled = prepared.scene, prepared.plan, prepared.predictor, prepared.assembled
     if part and scene.hole(region):
         check_unchanged(scene, prepared.seal)
         advance(plan.window_count(region))
         return Measured({NODATA: region.height * region.width}, 0, 0.0, 0.0)
-    classes, run, assembled = predictor.classes, predictor.run, predictor.model()
+    classes, run = predictor.classes, predictor.run
     scores = outputs.scores is not None
     work = work_for(plan.of_tile, assembled.device, run.batch, threads=run.threads, progress=advance, notice=run.notice)
     pixels: dict[int, int] = {}

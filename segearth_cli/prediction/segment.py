@@ -32,12 +32,12 @@ def segmented_rows(
     cols = touching(plan.cols, plan.window, plan.stride, part.col, part.right)
     height, width = min(plan.window, plan.rows), min(plan.window, plan.cols)
     strips = Strips(
-        read=lambda window: _read(scene, plan, window),
+        read=lambda window: read_cell(scene, plan, window),
         rows=rows,
         height=height,
         left=cols[0],
         right=cols[-1] + width,
-        block=_alignment(scene, plan),
+        block=alignment(scene, plan),
         threads=work.threads,
     )
     weights = torch.from_numpy(window_weights(height, width, plan.blend)).to(work.device)
@@ -93,14 +93,14 @@ def _batches(
         yield batch
 
 
-def _read(scene: Scene, plan: Plan, window: Window) -> Chip:
-    """The pixels of a window, which lies within one cell of `_alignment`.
+def read_cell(scene: Scene, plan: Plan, window: Window) -> Chip:
+    """The pixels of a window, which lies within one cell of `alignment`.
 
     Resampled, the whole cell is computed: a product of matrices rounds by their shapes, which the cut must not change.
     """
     if not plan.resampled:
         return scene.read(window)
-    rows, cols = _alignment(scene, plan)
+    rows, cols = alignment(scene, plan)
     top, left = window.row // rows * rows, window.col // cols * cols
     cell = Window(top, left, min(rows, plan.rows - top), min(cols, plan.cols - left))
     chip = scene.read(cell, plan.size)
@@ -108,7 +108,7 @@ def _read(scene: Scene, plan: Plan, window: Window) -> Chip:
     return Chip(chip.image[:, inner[0], inner[1]], chip.valid[inner])
 
 
-def _alignment(scene: Scene, plan: Plan) -> tuple[int, int]:
+def alignment(scene: Scene, plan: Plan) -> tuple[int, int]:
     """Rows and columns that reads are aligned to: the file's blocks where it is read as it is and they are moderate."""
     if plan.resampled:
         return max(64, min(256, plan.window)), 1024

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 from segearth_cli.classes import ClassSet, Rest
 from segearth_cli.errors import SegEarthError, UsageError, WeightsError
 from segearth_cli.options import Option, build, options_of, refuse_unknown, taken
+from segearth_cli.prediction.calibrated import Calibration, feature_settings, read_calibration, refuse_other
 from segearth_cli.prediction.class_list import listed_classes, rest_line, with_choices
 from segearth_cli.prediction.options import RESOLUTIONS, REST, TILES, ClassOptions, PredictOptions
 from segearth_cli.presets import Preset
 from segearth_cli.weights import (
     CATALOGUE,
     SETTINGS,
+    Choice,
     ModelOptions,
     advice,
     choose,
@@ -50,20 +53,24 @@ class Settings:
 
 
 def resolve_settings(given: Mapping[str, Any], classes: ClassSet | None = None) -> Settings:
-    """The settings of a run: defaults, below the model's advice, below the preset's, below what is given.
+    """The settings of a run: defaults, below the model's advice, the preset's, the calibration's, what is given.
 
     given: values by keyword (`options.Option.name`), None = not given; keywords of other dataclasses are left alone.
     classes: in place of a list in words. Raises UsageError for what cannot be meant, WeightsError for a model that is
-    absent or whose advice is damaged.
+    absent or whose advice is damaged, CalibrationError for a calibration that is of other classes or settings.
     """
     given = {name: value for name, value in given.items() if value is not None}
+    place = Path(given["calibration"]).absolute() if "calibration" in given else None
+    calibration = read_calibration(place) if place else None
     asked = build(ClassOptions, given)
+    if calibration is not None and not (asked.classes or asked.classes_file or asked.preset):
+        classes = classes or calibration.classes
     listed, preset = listed_classes(asked, classes)
     model, lacking = _model(given, preset)
-    choice = choose(model, given.get("upsampler"))
-    named = {"model": choice.model, "upsampler": choice.upsampler}
+    choice = _choice(given, calibration, model)
+    named = {"model": choice.model, "upsampler": choice.upsampler, "calibration": place}
     advice = advised(choice.model)
-    settings = stacked([advice, preset.settings() if preset else {}, given]) | named
+    settings = stacked([advice, preset.settings() if preset else {}, _laid_down(calibration), given]) | named
     published = preset and settings.get("long_side") == preset.long_side
     options = build(
         PredictOptions,
@@ -78,7 +85,23 @@ def resolve_settings(given: Mapping[str, Any], classes: ClassSet | None = None) 
     added = () if rest else made.queries[: len(made.queries) - len(listed.queries)]  # a background that was asked for
     unknown = never_seen(choice.model, (*added, *listed.queries, *listed.descriptions))
     notes = (choice.note, lacking, unknown, rest_line(listed, made, rest, options.threshold))
-    return Settings(made, build(ModelOptions, settings), options, tuple(line for line in notes if line))
+    chosen = build(ModelOptions, settings)
+    if place and calibration:
+        now = feature_settings(options, chosen, image_facts(choice.model).native)
+        refuse_other(place, calibration, made, now)
+    return Settings(made, chosen, options, tuple(line for line in notes if line))
+
+
+def _choice(given: Mapping[str, Any], calibration: Calibration | None, model: str) -> Choice:
+    """The model of a run: as given, else the one that its calibration names, else `model`."""
+    if calibration is None or "model" in given:
+        return choose(model, given.get("upsampler"))
+    return choose(calibration.named["model"], given.get("upsampler", calibration.named["upsampler"]))
+
+
+def _laid_down(calibration: Calibration | None) -> dict[str, Any]:
+    """The settings that a calibration brings along."""
+    return {k: v for k, v in calibration.settings.items() if v is not None} if calibration else {}
 
 
 def _model(given: Mapping[str, Any], preset: Preset | None) -> tuple[str, str | None]:

@@ -11,12 +11,13 @@ from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
     from segearth_cli.raster.areas import ClassAreas, class_areas
-    from segearth_cli.raster.array_file import write_array
+    from segearth_cli.raster.array_file import array_as_file, read_array, write_array
     from segearth_cli.raster.datasets import Patient, collecting, environment, open_dataset, quietly, reads_network
     from segearth_cli.raster.fingerprint import files_of, identity, local_files
     from segearth_cli.raster.georeference import (
         Frame,
         Georeferenced,
+        Placement,
         frame_from_json,
         frame_to_json,
         region_georeference,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.side_file import legend, tables, write_side_files
     from segearth_cli.raster.sizes import Size, parse_area, parse_length
     from segearth_cli.raster.small import SmallMask, small_mask, small_scene, small_size
+    from segearth_cli.raster.untrusted import from_strangers
 
 __all__ = [
     "BLOCK",
@@ -70,6 +72,7 @@ __all__ = [
     "Outputs",
     "Patient",
     "PixelOptions",
+    "Placement",
     "ReadOptions",
     "Recoding",
     "Rows",
@@ -78,6 +81,7 @@ __all__ = [
     "Size",
     "SmallMask",
     "Window",
+    "array_as_file",
     "blocks",
     "check_still",
     "check_stride",
@@ -90,6 +94,7 @@ __all__ = [
     "files_of",
     "frame_from_json",
     "frame_to_json",
+    "from_strangers",
     "identity",
     "inspect_scene",
     "is_remote",
@@ -111,6 +116,7 @@ __all__ = [
     "parse_stretch",
     "quietly",
     "rasters_below",
+    "read_array",
     "read_mask",
     "read_tags",
     "reads_network",
@@ -137,10 +143,10 @@ __getattr__ = lazy_face(
     __name__,
     {
         "areas": "ClassAreas class_areas",
-        "array_file": "write_array",
+        "array_file": "array_as_file read_array write_array",
         "datasets": "Patient collecting environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
-        "georeference": "Frame Georeferenced frame_from_json frame_to_json region_georeference",
+        "georeference": "Frame Georeferenced Placement frame_from_json frame_to_json region_georeference",
         "grid": "Window check_stride blocks shares starts touching window_weights windows working_size",
         "ground": "Ground densified",
         "inspection": "Inspection inspect_scene",
@@ -156,6 +162,6 @@ __getattr__ = lazy_face(
         "seal": "Seal check_still check_unchanged take_seal",
         "small": "SmallMask small_mask small_scene small_size",
         "side_file": "legend tables write_side_files",
-        "untrusted": "limit_memory",
+        "untrusted": "from_strangers limit_memory",
     },
 )

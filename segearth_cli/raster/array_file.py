@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
 from segearth_cli.errors import UsageError
-from segearth_cli.raster.datasets import environment, quietly
+from segearth_cli.raster.datasets import environment, open_dataset, quietly
 
 
 def write_array(path: Path, array: NDArray[Any], *, transform: Any = None, crs: Any = None, nodata: Any = None) -> None:
@@ -36,3 +40,28 @@ def write_array(path: Path, array: NDArray[Any], *, transform: Any = None, crs: 
             ds.write(array)
     except (RasterioError, TypeError, ValueError) as e:
         raise UsageError(f"an array of {array.dtype} {array.shape}: cannot be read as a scene ({e})") from e
+
+
+@contextmanager
+def array_as_file(array: NDArray[Any], *, transform: Any, crs: Any, nodata: Any) -> Iterator[str]:
+    """The path of a file that holds an array, see `bands_first`, as long as it is looked at."""
+    with TemporaryDirectory(prefix="segearth-") as folder:
+        path = Path(folder) / "array.tif"
+        write_array(path, bands_first(array), transform=transform, crs=crs, nodata=nodata)
+        yield str(path)
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """All pixels of a raster, (bands, H, W); inverse of `write_array`."""
+    with open_dataset(path) as ds:
+        values: NDArray[Any] = ds.read()
+        return values
+
+
+def bands_first(array: NDArray[Any]) -> NDArray[Any]:
+    """An array of pixels as (bands, H, W). Raises UsageError when it is no picture."""
+    if array.ndim == 2:
+        return array[None]
+    if array.ndim == 3 and 0 not in array.shape:
+        return array if array.shape[0] <= array.shape[2] else np.moveaxis(array, 2, 0)
+    raise UsageError(f"an array of shape {array.shape}: need (3, H, W), (H, W, 3), or (H, W) for grey")

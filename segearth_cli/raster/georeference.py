@@ -99,6 +99,17 @@ class Placement:
             return np.empty((0, 2))
         return np.stack(self._by.xy(xy[:, 1], xy[:, 0], offset="ul"), axis=1)
 
+    def find(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map coordinates (n, 2) as pixel coordinates, column and row; inverse of `move`."""
+        if self._by is None:
+            a, b, c, d, e, f = (~self._transform)[:6]
+            x, y = xy[:, 0], xy[:, 1]
+            return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+        if not len(xy):
+            return np.empty((0, 2))
+        rows, cols = self._by.rowcol(xy[:, 0], xy[:, 1], op=np.asarray)
+        return np.stack([np.asarray(cols, np.float64), np.asarray(rows, np.float64)], axis=1)
+
     @cached_property
     def middle(self) -> NDArray[np.float64]:
         """Map coordinates (2,) of the raster's middle."""

@@ -22,6 +22,7 @@ from segearth_cli.raster.validity import Validity, coarse, pixels
 
 SOME_DATA = 1e-6  # share of a resampled pixel that must be data
 TIE = 2**-20  # lifts means of exactly .5, common where sizes have a simple ratio, out of reach of rounding errors
+SCATTERED = 256  # side of the cells, in pixels, in which single pixels are looked up together
 FLAT = 1e-12  # of a stretch without a span
 
 
@@ -136,6 +137,19 @@ class Scene(Frame):
         if self.hole(window):
             return np.zeros((window.height, window.width), bool)
         return pixels(self.values(window, None)[1])
+
+    def valid_at(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Where single pixels have data: (n,) for (n, 2) rows and columns of the scene's own grid."""
+        found = np.ones(len(places), bool)
+        if self.always_valid or not len(places):
+            return found
+        cells, of_cell = np.unique(places // SCATTERED, axis=0, return_inverse=True)
+        for number in range(len(cells)):
+            which = np.flatnonzero(of_cell.ravel() == number)
+            (top, left), (bottom, right) = places[which].min(axis=0).tolist(), places[which].max(axis=0).tolist()
+            valid = self.valid(Window(top, left, bottom - top + 1, right - left + 1))
+            found[which] = valid[places[which, 0] - top, places[which, 1] - left]
+        return found
 
     def close(self) -> None:
         """Close this thread's datasets; those of other threads, which may be reading, close when their thread ends."""

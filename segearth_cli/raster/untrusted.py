@@ -54,6 +54,11 @@ def limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (lowest, hard))
 
 
+def from_strangers() -> bool:
+    """Whether files are those of strangers: what is no raster is for its own reader to be careful with."""
+    return on()
+
+
 def drivers(name: str) -> list[str]:
     """GDAL's drivers that may open a raster: a VRT only from a file of this machine that was looked through.
 

@@ -1,6 +1,7 @@
 """A mask to polygons: outlines traced strip by strip, cleaned, reshaped, measured and written as a vector layer.
 
 Borders that two polygons share stay one line whatever is done to them; memory does not grow with the mask's height.
+What people drew is read here too, since fiona is behind this door.
 Knows no model and no scene, only masks.
 """
 
@@ -9,13 +10,28 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
+    from segearth_cli.vector.drawn import Drawn, read_drawn, write_points
     from segearth_cli.vector.layers import driver
     from segearth_cli.vector.mask_to_vector import Vectorized, output_path, vectorize
     from segearth_cli.vector.options import VectorizeOptions
 
-__all__ = ["VectorizeOptions", "Vectorized", "driver", "output_path", "vectorize"]
+__all__ = [
+    "Drawn",
+    "VectorizeOptions",
+    "Vectorized",
+    "driver",
+    "output_path",
+    "read_drawn",
+    "vectorize",
+    "write_points",
+]
 
 __getattr__ = lazy_face(
     __name__,
-    {"layers": "driver", "options": "VectorizeOptions", "mask_to_vector": "Vectorized output_path vectorize"},
+    {
+        "drawn": "Drawn read_drawn write_points",
+        "layers": "driver",
+        "options": "VectorizeOptions",
+        "mask_to_vector": "Vectorized output_path vectorize",
+    },
 )

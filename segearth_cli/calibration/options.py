@@ -1,0 +1,50 @@
+"""What the user can say of labels; light, for a command line to be built from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from segearth_cli.errors import UsageError
+from segearth_cli.options import option, validate
+
+
+def parse_codes(text: str) -> tuple[int, ...]:
+    """Codes from `0,255`. Raises UsageError when they are no numbers."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--ignore {text}: need codes separated by commas, e.g. 0,255") from None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSource:
+    """Where labels are, and how they name classes."""
+
+    labels: Path | None = option(
+        None,
+        help="Points, lines or polygons with the field `class`, in any CRS; or a raster of codes.",
+        panel="Labels",
+        unit="file",
+    )
+    """A vector file that fiona reads, or a raster on whatever grid."""
+    field: str = option("class", help="Field that names the class, or holds its code.", panel="Labels", unit="name")
+    """Name of the field, whatever its case."""
+    layer: str | None = option(None, help="Layer of the labels, where a file has several.", panel="Labels", unit="name")
+    """Name of the layer; None = the only one."""
+    ignore: tuple[int, ...] = option(
+        (), help="Codes of a label raster to leave out, beside 255.", panel="Labels", unit="codes", parse=parse_codes
+    )
+    """Codes of a raster that are no class."""
+    suggest: int | None = option(
+        None,
+        help="Write this many points where a label helps most, in place of a calibration.",
+        panel="Labels",
+        unit="number",
+    )
+    """How many points to suggest; None = calibrate."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if self.suggest is not None and not 1 <= self.suggest <= 100_000:
+            raise UsageError(f"--suggest {self.suggest}: need a number of points, 1 to 100000")

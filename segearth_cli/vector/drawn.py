@@ -1,0 +1,120 @@
+"""Features that people drew: read from any format that fiona reads, and points written for people to fill in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from segearth_cli.errors import UsageError, VectorError, nearest
+from segearth_cli.files import replacing
+from segearth_cli.raster import from_strangers
+
+# What is read of strangers: formats of one file that name no other and run nothing.
+_PLAIN = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".json": "GeoJSON", ".fgb": "FlatGeobuf", ".shp": "ESRI Shapefile"}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """F features of a layer."""
+
+    geometry: NDArray[Any]
+    """(F,) of shapely; None where a feature has none."""
+    values: tuple[Any, ...]
+    """(F,) what the field holds; None where it is empty."""
+    crs: str | None
+    """CRS of the geometries as WKT, or None."""
+
+
+def read_drawn(path: Path, field: str, layer: str | None) -> Drawn:
+    """The features of a layer with what their field says; layer: None where the file has only one.
+
+    Raises VectorError when the file cannot be read, UsageError when it has no such layer or field.
+    """
+    import fiona
+    from fiona.errors import FionaError
+
+    driver = {"driver": _driver(path)} if from_strangers() else {}
+    try:
+        name = _layer(path, fiona.listlayers(path), layer)
+        with fiona.open(path, layer=name, **driver) as source:
+            fields = list(source.schema["properties"])
+            column = _field(path, fields, field)
+            rows = [(row.geometry, row.properties[column]) for row in source]
+            crs = source.crs_wkt or None
+    except (FionaError, OSError, RuntimeError) as e:
+        if isinstance(e, UsageError):
+            raise
+        said = " ".join(str(e).split())
+        raise VectorError(f"--labels {path}: cannot be read as vector data ({said})") from None
+    shapes = [None if found is None else shapely.geometry.shape(found) for found, _ in rows]
+    geometry = np.empty(len(shapes), object)
+    geometry[:] = shapes
+    return Drawn(geometry, tuple(None if _empty(value) else value for _, value in rows), crs)
+
+
+def write_points(
+    path: Path, points: NDArray[np.float64], crs: str | None, columns: Mapping[str, Sequence[Any]]
+) -> None:
+    """Writes points (n, 2) as a GeoPackage with the field `class`, empty, and other columns; whole or not at all.
+
+    Equal points make equal files. Raises VectorError when it cannot be written.
+    """
+    import fiona
+    from fiona.errors import FionaError
+
+    kinds = {name: "float" if values and isinstance(values[0], float) else "str" for name, values in columns.items()}
+    schema = {"geometry": "Point", "properties": {"class": "str"} | kinds}
+    rows = zip(*columns.values(), strict=True) if columns else ((),) * len(points)
+    records = [
+        {
+            "geometry": {"type": "Point", "coordinates": (float(x), float(y))},
+            "properties": {"class": None} | dict(zip(columns, row, strict=True)),
+        }
+        for (x, y), row in zip(points, rows, strict=True)
+    ]
+    form = {"driver": "GPKG", "schema": schema, "crs_wkt": crs or "", "layer": "suggestions"}
+    try:
+        with (
+            fiona.Env(OGR_CURRENT_DATE="1970-01-01T00:00:00.000Z"),  # else the file would tell when it was written
+            replacing(path) as temporary,
+            fiona.open(temporary, "w", **form) as sink,
+        ):
+            sink.writerecords(records)
+    except (FionaError, RuntimeError) as e:
+        raise VectorError(f"{path}: cannot be written ({' '.join(str(e).split())})") from None
+
+
+def _driver(path: Path) -> str:
+    try:
+        return _PLAIN[path.suffix.casefold()]
+    except KeyError:
+        raise UsageError(f"--labels {path}: with --untrusted labels are {' '.join(_PLAIN)}") from None
+
+
+def _layer(path: Path, layers: Sequence[str], asked: str | None) -> str:
+    if asked is None and len(layers) == 1:
+        return layers[0]
+    if asked is None or asked not in layers:
+        known = ", ".join(layers) or "none"
+        told = f"--labels {path}: has the layers {known}; name one with --layer"
+        raise UsageError(told if asked is None else f"--layer {asked}: {path} has {known}")
+    return asked
+
+
+def _field(path: Path, fields: Sequence[str], asked: str) -> str:
+    found = next((name for name in fields if name.casefold() == asked.casefold()), None)
+    if found is None:
+        near = nearest(asked, fields)
+        hint = f"did you mean {near}?" if near else f"it has {', '.join(fields) or 'none'}"
+        raise UsageError(f"--field {asked}: {path} has no such field; {hint}")
+    return found
+
+
+def _empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())

@@ -1,9 +1,10 @@
 """What the words of a class list do: background, synonyms, templates, sentences and scale, measured on labelled sets.
 
-`OMP_NUM_THREADS=1 nice -n 10 python -m benchmarks.words` writes results/words.json and words.md. Every image is encoded
-once (bilinear features, no SimFeatUp, windows of 224 px every 112); all variants of words are tried on features of the
-same labelled pixels, drawn at random. Sets: even-indexed images of ../shared/labelled, and ../shared/train/labelled;
-odd-indexed images of the former are held out and not touched. `--cache FOLDER` keeps features for another run.
+`OMP_NUM_THREADS=1 nice -n 10 python -m benchmarks.words` writes words.md, its means on the terminal. Every image is
+encoded once (bilinear features, no SimFeatUp, windows of 224 px every 112); all variants of words are tried on the
+features of the same labelled pixels, drawn at random. Sets: even-indexed images of ../shared/labelled, and
+../shared/train/labelled; odd-indexed images of the former are held out and not
+touched. `--cache FOLDER` keeps features for another run.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from benchmarks import report
 from segearth_cli import classes as class_lists
 from segearth_cli.land_cover import not_covered
 from segearth_cli.model import Encoder, embed_phrases
@@ -442,10 +442,13 @@ def page(found: dict[str, Any]) -> str:
     lines = [
         "# What the words of a class list do, measured",
         "",
-        f"`python -m benchmarks.words`, {found['model']}, {found['sets']} sets, {found['images']} images, "
+        f"`python -m benchmarks.words`, {found['model']} (SHA-256 {found['model_sha256'][:12]}), "
+        f"{found['sets']} sets, {found['images']} images, "
         f"{found['pixels']} pixels an image; bilinear features. Mean IoU in per cent of the classes of the list, "
         "background left out. Sets of ../shared/train/labelled and the even-indexed images of ../shared/labelled; "
         "the model may have been trained on some of them.",
+        "",
+        *(f"- {line}" for line in summary(found).splitlines()),
     ]
     named = ["none", "competing", "distractors", "distractors and background", "mean of distractors"]
     for size, rows in found["background"].items():
@@ -501,7 +504,6 @@ def main() -> None:
         "sentences": study_sentences(words, sets, kind),
         "scale": study_scale(words, arguments, kind),
     }
-    report.write(arguments.name, found)
     print(summary(found))
     (Path(__file__).parent / f"{arguments.name}.md").write_text(page(found), encoding="utf-8")
 

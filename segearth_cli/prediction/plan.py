@@ -160,7 +160,7 @@ def off_scale(scene: Scene, plan: Plan, options: PredictOptions) -> str | None:
     low, high = options.good_gsd
     if not (metres > 0 and (metres * OFF_SCALE <= low or metres >= high * OFF_SCALE)):
         return None
-    mend = f"no more than {FINER} times finer" if options.gsd == "auto" else "--gsd auto resamples"
+    mend = f"no more than {FINER} times finer" if options.gsd == "auto" else "try --gsd auto"
     return f"{scene.path}: the model sees pixels of {metres:.3g} m and is good at {low:g} to {high:g} m; {mend}"
 
 

@@ -230,7 +230,9 @@ BAD_STRETCHES = ["", "1", "3,2", "P2,99,1", "P98,P2", "P-1,P50", "P2,P101", "a,b
 
 @pytest.mark.parametrize("rule", BAD_STRETCHES)
 def test_a_stretch_that_cannot_be_meant_is_told(rule):
-    with pytest.raises(UsageError, match=r"--stretch .*: need auto, MIN,MAX or two percentiles such as P2,P98"):
+    with pytest.raises(
+        UsageError, match=r"--stretch .*: need auto, MIN,MAX, two percentiles such as P2,P98, db or sar"
+    ):
         parse_stretch(rule)
 
 

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import fiona
 import numpy as np
 import pytest
 import rasterio
@@ -51,7 +52,8 @@ def installed(tmp_path_factory):
     plugins = home / ".local/share/QGIS/QGIS3/profiles/default/python/plugins"
     zipfile.ZipFile(plugin_zip.build(home / "dist")).extractall(plugins)
     command = home / "segearth"
-    command.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m segearth_cli "$@"\n')
+    line = f'PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={ROOT} exec {sys.executable} -m segearth_cli "$@"'
+    command.write_text(f"#!/bin/sh\n{line}\n")
     command.chmod(0o755)
     left_out = ("PYTHON", "SEGEARTH", "XDG_")
     environment = {key: text for key, text in os.environ.items() if not key.startswith(left_out)}
@@ -109,6 +111,28 @@ def test_a_scene_becomes_a_mask_polygons_figures_and_a_page(installed, model, sc
     assert json.loads(figures.read_text())["miou"] == 1
     assert run(installed, "preview", INPUT=mask, SCENE=scene, OUTPUT=tmp_path / "x.html").returncode == 0
     assert "roof &amp; wall" in (tmp_path / "x.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.qgis
+@pytest.mark.slow
+def test_labels_of_a_layer_become_a_calibration_that_a_mask_is_made_with(installed, model, scene, tmp_path):
+    with rasterio.open(scene) as ds:
+        transform, crs = ds.transform, ds.crs
+    schema = {"geometry": "Point", "properties": {"kind": "str"}}
+    places = np.random.default_rng(0).uniform(0, 128, (60, 2))
+    with fiona.open(tmp_path / "l.gpkg", "w", "GPKG", schema, layer="my labels", crs=crs.to_string()) as layer:
+        for number, place in enumerate(places):
+            point = {"type": "Point", "coordinates": transform @ tuple(place)}
+            layer.write({"geometry": point, "properties": {"kind": ("a", "b")[number % 2]}})
+    made, words = tmp_path / "x.calibration", {"CLASSES": "a,b", "BACKGROUND": "none"}
+    labels = f"{tmp_path / 'l.gpkg'}|layername=my labels"
+    done = run(installed, "calibrate", INPUT=scene, LABELS=labels, FIELD="kind", OUTPUT=made, **words, **model)
+    assert done.returncode == 0, done.stdout
+    mask = tmp_path / "m.tif"
+    done = run(installed, "predict", INPUT=scene, CALIBRATION=made, OUTPUT=mask, **words, **model)
+    assert done.returncode == 0, done.stdout
+    with rasterio.open(mask) as ds:
+        assert "calibration" in json.loads(ds.tags()["SEGEARTH_RUN"])
 
 
 @pytest.mark.qgis

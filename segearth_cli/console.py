@@ -43,6 +43,28 @@ def progress(label: str, total: int, *, unit: str = "window", quiet: bool = Fals
         yield lambda steps: (bar.update(steps), None)[1]
 
 
+@contextmanager
+def steps_bar(label: str, total: int, first: int, *, quiet: bool = False) -> Iterator[Callable[[str], None] | None]:
+    """A callback that moves a bar by a step and shows a text behind it; None where nobody watches a terminal.
+
+    first: steps done before.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    form = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+    with tqdm(total=total, initial=first, desc=shown(label), file=sys.stderr, dynamic_ncols=True, leave=False,
+              bar_format=form) as bar:  # fmt: skip
+
+        def advance(text: str) -> None:
+            bar.set_postfix_str(text, refresh=False)
+            bar.update()
+
+        yield advance
+
+
 def _sparse(label: str, total: int, unit: str) -> Progress:
     done, started, seconds = 0, time.monotonic(), _between()
     shown = started
@@ -69,7 +91,9 @@ def _between() -> float:
 def note(line: str) -> None:
     """One line on stderr for the user."""
     with suppress(OSError):  # a full disk behind stderr is no reason to stop
-        print(f"segearth: {shown(line)}", file=sys.stderr)  # noqa: T201
+        bars = sys.modules.get("tqdm")
+        say = bars.tqdm.write if bars else print  # above a bar, not through it
+        say(f"segearth: {shown(line)}", file=sys.stderr)
 
 
 def answer(text: str) -> None:

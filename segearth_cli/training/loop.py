@@ -15,16 +15,17 @@ from typing import Any, TextIO
 
 import torch
 
-from segearth_cli.console import untold
+from segearth_cli.console import steps_bar, untold
 from segearth_cli.errors import TrainingError, UsageError
 from segearth_cli.files import appending, make_folders, recover_all, write_bytes, write_text
 from segearth_cli.model import Encoder, Upsampler
 from segearth_cli.training import checkpoint
 from segearth_cli.training.collection import Collection
-from segearth_cli.training.objective import LOSS
+from segearth_cli.training.objective import LOSS, TOGETHER
 from segearth_cli.training.pictures import save_curves, save_looks
-from segearth_cli.training.recipe import FREE, Recipe
+from segearth_cli.training.recipe import FREE, IMAGENET, Recipe
 from segearth_cli.training.step import Figures, Learner, Peers
+from segearth_cli.training.time_left import TimeLeft, told
 from segearth_cli.training.windows import CropBatch, Windows, batches, collate, held_out, positions
 from segearth_cli.version import __version__
 from segearth_cli.weights import Clip, load_upsampler, read_tensors, save_upsampler
@@ -58,6 +59,8 @@ class TrainingJob:
     """Whether to go on from the folder's checkpoint."""
     notice: Notice = untold
     """Gets each line that the user should see."""
+    quiet: bool = True
+    """No bar on a terminal."""
 
     @property
     def checkpoint(self) -> Path:
@@ -112,7 +115,8 @@ class TrainingRun:
 
     def __init__(self, clip: Clip, collection: Collection, recipe: Recipe, job: TrainingJob):
         self.clip, self.collection, self.recipe, self.job = clip, collection, recipe, job
-        encoder = Encoder(clip, clip.mean, clip.std).in_precision(job.precision)
+        colours = IMAGENET if recipe.colours == "imagenet" else (clip.mean, clip.std)
+        encoder = Encoder(clip, *colours).in_precision(job.precision)
         _check_sizes(recipe, encoder.patch, job.peers.world)
         self.learner = Learner(
             encoder, radius=recipe.radius, lr=recipe.lr, jitters=recipe.jitters, image_loss=recipe.image_loss,
@@ -141,27 +145,42 @@ class TrainingRun:
             self._open_log()
             if self.first == 0:
                 self._look(0, [0.0] + [math.nan] * 4)
-        started = spoken = time.monotonic()
-        for step, batch in enumerate(self._batches(), start=self.first):
-            figures, norm = self._step(step, batch)
-            done, now = step + 1, time.monotonic()
-            row = [now - started, figures.features, figures.image, figures.error, norm]
-            if not self.job.leads:
-                continue
-            if now - spoken > QUIET_SECONDS or done == self.first + 1:
-                spoken = now
-                self.job.notice(self._progress(done, figures, (done - self.first) / (now - started)))
-            if done % self.recipe.validate_every == 0 or done == self.steps:
-                self._look(done, row)
-            else:
-                self._write(done, row)
-            if done % self.recipe.save_every == 0 or done == self.steps:
-                checkpoint.save(self.job.checkpoint, done, self._identity(), self.learner.state())
-                self.saved = done
+        with steps_bar("training", self.steps, self.first, quiet=self.job.quiet or not self.job.leads) as advance:
+            self._all_steps(advance)
         if self.job.leads:
             if self.first >= self.steps:
                 self.last = self.learner.held_out(self.held.images, self.held.valid)
             self._export()
+            self.job.notice(verdict(*self.last))
+
+    def _all_steps(self, advance: Callable[[str], None] | None) -> None:
+        """advance: moves the bar of a terminal; None = lines tell of the progress."""
+        left = TimeLeft(self.steps, self.recipe.validate_every)
+        started = spoken = before = time.monotonic()
+        for step, batch in enumerate(self._batches(), start=self.first):
+            figures, norm = self._step(step, batch)
+            done, now = step + 1, time.monotonic()
+            left.step(now - before)
+            before = now
+            if not self.job.leads:
+                continue
+            looks = done % self.recipe.validate_every == 0 or done == self.steps
+            row = [now - started, figures.features, figures.image, figures.error, norm]
+            if looks:
+                self._look(done, row)
+                before = time.monotonic()
+                left.look(before - now)
+            else:
+                self._write(done, row)
+            text = self._progress(figures, told(left.seconds(done)))
+            if advance:
+                advance(text)
+            elif now - spoken > QUIET_SECONDS or done == self.first + 1:
+                spoken = now
+                self.job.notice(f"step {done}/{self.steps}: {text}")
+            if done % self.recipe.save_every == 0 or done == self.steps:
+                checkpoint.save(self.job.checkpoint, done, self._identity(), self.learner.state())
+                self.saved = done
 
     def close(self) -> None:
         """Closes the log."""
@@ -205,12 +224,8 @@ class TrainingRun:
             raise TrainingError("no window with data found; leave out images that are mostly nodata")
         return batch
 
-    def _progress(self, done: int, figures: Figures, rate: float) -> str:
-        left = (self.steps - done) / rate
-        return (
-            f"step {done}/{self.steps}: features {figures.features:.4f}, image {figures.image:.4f}, "
-            f"{rate * self.recipe.batch_size:.2f} windows a second, {left / 60:.0f} min left"
-        )
+    def _progress(self, figures: Figures, left: str) -> str:
+        return f"features {figures.features:.4f}, image {figures.image:.4f}, {left}"
 
     # ---- log -----------------------------------------------------------------------------------------------------
 
@@ -249,9 +264,11 @@ class TrainingRun:
         """What a checkpoint must share with the run that resumes it."""
         names = "\n".join(f"{p.name} {p.height} {p.width}" for p in self.collection.pictures)
         recipe = {name: value for name, value in self.recipe.facts().items() if name not in FREE}
+        if self.recipe.colours == "model":  # checkpoints of former versions are of the same run
+            del recipe["colours"]
         return {
             **recipe,
-            "loss": LOSS,
+            "loss": LOSS if self.recipe.jitters == 1 else TOGETHER,
             "model_sha256": self.clip.sha256,
             "devices": self.job.peers.world,
             "images": hashlib.sha256(names.encode()).hexdigest(),
@@ -283,6 +300,17 @@ class TrainingRun:
                 "held_out": json.dumps({"upsampler": asdict(ours), "bilinear": asdict(bilinear)}),
             },
         )
+
+
+def verdict(ours: Figures, bilinear: Figures) -> str:
+    """Whether an upsampler is better than bilinear features, by the squared error on held-out windows, in words."""
+    figures = f"squared error {ours.error:.4g} on held-out windows, {bilinear.error:.4g} for bilinear features"
+    if ours.error < bilinear.error:
+        return f"better than bilinear: {figures} ({1 - ours.error / bilinear.error:.0%} less)"
+    return (
+        f"warning: no better than bilinear: {figures}; masks are better with --upsampler none, or train on: more "
+        "--steps, a lower --lr, or --init from another upsampler"
+    )
 
 
 def export_ckpt(upsampler: Path, path: Path) -> None:

@@ -43,5 +43,5 @@ def train_on(
     unreadable = f", {len(collection.unreadable)} unreadable" if collection.unreadable else ""
     notice(f"{len(collection.pictures)} images{unreadable}")
     folder = out.with_name(f"{out.stem}.train")
-    job = TrainingJob(out, folder, on, precision, peers, options.resume, notice)
+    job = TrainingJob(out, folder, on, precision, peers, options.resume, notice, options.quiet)
     return train(load_clip(choice.model), collection, recipe, job)

@@ -22,6 +22,7 @@ MARGIN = 20  # pixels reflected around a crop before it is shifted
 MAX_ZOOM = 2.0
 PROJECTED = 30  # dimensions in which features are compared (Johnson-Lindenstrauss)
 LOSS = "projections by image, exp(conv + 0.1)"  # told apart from former losses in checkpoints
+TOGETHER = f"{LOSS}, jitters through one upsampler"  # where there are several jitters
 BLUR = 1.0  # sigma in pixels of the 5-tap Gaussian
 
 

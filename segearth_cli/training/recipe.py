@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from segearth_cli.errors import UsageError
 from segearth_cli.options import build, like, option, options_of, refuse_unknown, taken, validate, value_text
@@ -17,6 +17,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+Colours = Literal["model", "imagenet"]
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and std of R, G and B, each 0 to 1
 
 # What a resumed run may change: how long and how it runs, not what it learns.
 FREE = frozenset({"steps", "epochs", "workers", "save_every", "validate_every"})
@@ -55,13 +58,15 @@ class Recipe:
     lr: float = option(1e-3, help="Learning rate of NAdam.", panel="Training", unit="number", above=0)
     """Learning rate of NAdam, above 0."""
     jitters: int = option(5, help="Views of each batch.", panel="Training", unit="number", at_least=1)
-    """Views of a batch, each with a backward pass of its own."""
+    """Views of a batch, whose losses go back through the upsampler together."""
     radius: int = option(5, help="Reach of the kernels.", panel="Training", unit="px", at_least=0)
     """Reach of the upsampler's kernels in pixels."""
     image_loss: float = option(
         0.1, help="Weight of the image's reconstruction.", panel="Training", unit="number", at_least=0
     )
     """Weight of the reconstruction of the image, from 0."""
+    colours: Colours = option("model", help="Mean and std of images: the model's own, or ImageNet's.", panel="Training")
+    """What images are normalised with: the mean and std of the model, or those of ImageNet, as the authors trained."""
     seed: int = option(0, help="Decides all that is random.", panel="Training", unit="number", at_least=0)
     """Decides all that is random."""
     init: str | None = option(

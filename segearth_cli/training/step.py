@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -116,16 +116,35 @@ class Learner:
         self.optimizer.zero_grad()
         image = self.encoder.normalise(images.to(self.device), valid.to(self.device))
         tokens = torch.cat([self.features(part) for part in torch.split(image, self.part)])
+        size = image.shape[-2], image.shape[-1]
+        drawn = [
+            (Jitter.draw(*size, rng), projections(len(image), self.encoder.channels, image))
+            for _ in range(self.jitters)
+        ]
         sums = torch.zeros(3, device=self.device)
-        for _ in range(self.jitters):
-            jitter = Jitter.draw(image.shape[-2], image.shape[-1], rng)
-            project = projections(len(image), self.encoder.channels, image)
-            parts = zip(*(torch.split(whole, self.part) for whole in (image, tokens, project)), strict=True)
-            for pixels, seen, projected in parts:
-                losses = self.objective(pixels, seen, self.view(pixels, jitter, projected))
-                weight = len(pixels) / (len(image) * self.jitters)
-                ((losses.features + self.image_loss * losses.image) * weight).backward()
-                sums += weight * torch.stack([losses.features, losses.image, losses.error]).detach()
+        for start in range(0, len(image), self.part):
+            span = slice(start, start + self.part)
+            views = [(jitter, project[span]) for jitter, project in drawn]
+            sums += self._backward(image[span], tokens[span], views, len(image[span]) / len(image))
+        return sums
+
+    def _backward(self, image: Tensor, tokens: Tensor, drawn: Sequence[tuple[Jitter, Tensor]], share: float) -> Tensor:
+        """Adds up the gradients of a share of the windows under every jitter; returns its part of the mean losses.
+
+        The losses of one jitter after another, whose memory is free for the next, are taken back to the features; the
+        sum of that goes back through the upsampler once.
+        """
+        weight = share / self.jitters
+        dense = self.upsampler.dense(tokens, image)
+        made = dense.maps, dense.mix, dense.constant
+        cut = Dense(*(each.detach().requires_grad_() for each in made))
+        sums = torch.zeros(3, device=self.device)
+        for jitter, project in drawn:
+            losses = self.objective.losses(cut, self.view(image, jitter, project))
+            loss = (losses.features + self.image_loss * losses.image) * weight
+            loss.backward()  # type: ignore[no-untyped-call]
+            sums += torch.stack([losses.features, losses.image, losses.error]).detach() * weight
+        torch.autograd.backward(made, [each.grad for each in (cut.maps, cut.mix, cut.constant)])
         return sums
 
     def _shared(self, sums: Tensor, cut: float) -> tuple[Figures, float]:

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import random
 import signal
 import subprocess
 import time
@@ -23,8 +24,11 @@ from segearth_cli.errors import TrainingError, UsageError
 from segearth_cli.model.encoder import Encoder
 from segearth_cli.raster import ReadOptions
 from segearth_cli.training.collection import collect
+from segearth_cli.training.loop import verdict
+from segearth_cli.training.objective import Jitter, projections
 from segearth_cli.training.recipe import Recipe, combined, from_toml
-from segearth_cli.training.step import Learner, Peers
+from segearth_cli.training.step import Figures, Learner, Peers
+from segearth_cli.training.time_left import TimeLeft
 from segearth_cli.training.windows import Windows
 from segearth_cli.weights.load import load_upsampler
 
@@ -399,3 +403,57 @@ def test_a_number_of_processes_that_torchrun_did_not_give_is_ignored(here, model
     out = tmp_path / "up.safetensors"
     done = here(images, "-m", model_dir, "--out", out, *QUICK, "--steps", 1)
     assert done.out == f"{out}\n"
+
+
+def test_jitters_that_go_through_the_upsampler_together_have_the_gradient_of_one_pass_each(monkeypatch):
+    monkeypatch.setattr(torch, "rand", torch.ones)  # no patch is dropped
+    made, plain = learner(), learner()
+    images, valid = batch()
+    made.step(20, images, valid)
+    entropy = int(np.random.SeedSequence([0, 20, 0]).generate_state(1)[0])
+    torch.manual_seed(entropy)
+    rng = random.Random(entropy)
+    image = plain.encoder.normalise(images, valid)
+    for jitter, project in [(Jitter.draw(48, 48, rng), projections(4, tiny.CHANNELS, image)) for _ in range(2)]:
+        losses = plain.objective(image, plain.features(image), plain.view(image, jitter, project))
+        ((losses.features + 0.1 * losses.image) / 2).backward()
+    for a, b in zip(gradients(made), gradients(plain), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)  # float32 sums in another order
+
+
+@pytest.mark.slow
+def test_the_end_of_a_run_says_in_words_whether_it_beats_bilinear_and_colours_are_a_setting(
+    here, model_dir, images, tmp_path
+):
+    more = ["--steps", 1, "--validate-every", 50]
+    done = here(images, "-m", model_dir, "--out", tmp_path / "a.safetensors", *QUICK, *more)
+    told = done.lines[-1]
+    assert "squared error" in told
+    assert (
+        "warning: no better than bilinear" in told and "--upsampler none" in told
+    ) or "better than bilinear:" in told
+    here(images, "-m", model_dir, "--out", tmp_path / "b.safetensors", *QUICK, *more, "--colours", "imagenet")
+    assert not same_weights(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    with safe_open(tmp_path / "b.safetensors", "pt") as f:
+        assert json.loads(f.metadata()["recipe"])["colours"] == "imagenet"
+
+
+@pytest.mark.parametrize(
+    ("ours", "says"), [(0.338, "warning: no better than bilinear"), (0.04, "better than bilinear: ")]
+)
+def test_a_result_is_called_by_its_name(ours, says):
+    line = verdict(Figures(0.1, 0.1, ours), Figures(0.1, 0.1, 0.05))
+    assert line.startswith(says)
+    assert "0.05 for bilinear" in line
+
+
+def test_the_time_left_counts_looks_apart_and_forgets_slow_beginnings():
+    left = TimeLeft(steps=300, every=100)
+    for done in range(1, 201):
+        left.step(30.0 if done == 1 else 2.0)
+        if done % 100 == 0:
+            left.look(50.0)
+    assert left.seconds(200) == pytest.approx(100 * 2 + 50)
+    for _ in range(100):
+        left.step(4.0)  # another program took half of the machine
+    assert left.seconds(200) == pytest.approx(100 * 4 + 50)

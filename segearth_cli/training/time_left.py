@@ -1,0 +1,63 @@
+"""How long a run still takes, from what its latest steps and looks took."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from statistics import fmean, median
+
+_STEPS = 100  # the latest that count: a machine's load changes, and the first steps are slow
+_LOOKS = 3
+
+
+@dataclass(slots=True)
+class TimeLeft:
+    """Seconds that are left of a run whose every so many steps end with a look."""
+
+    steps: int
+    """Of the whole run."""
+    every: int
+    """Steps from one look to the next; the last step has one too."""
+    _stepped: deque[float] = field(default_factory=lambda: deque(maxlen=_STEPS))
+    _looked: deque[float] = field(default_factory=lambda: deque(maxlen=_LOOKS))
+
+    def step(self, seconds: float) -> None:
+        """Counts a step with all that happens around it but a look."""
+        self._stepped.append(seconds)
+
+    def look(self, seconds: float) -> None:
+        """Counts a look."""
+        self._looked.append(seconds)
+
+    def seconds(self, done: int) -> float:
+        """What is left after so many steps.
+
+        A step takes what the latest took, without the tenth of them that were fastest and the tenth that were slowest.
+        """
+        looks = self.steps // self.every - done // self.every + (self.steps % self.every > 0)
+        return (self.steps - done) * _trimmed(self._stepped) + looks * (fmean(self._looked) if self._looked else 0.0)
+
+
+def _trimmed(values: deque[float]) -> float:
+    if len(values) < 10:
+        return median(values) if values else 0.0
+    tenth = len(values) // 10
+    return fmean(sorted(values)[tenth:-tenth])
+
+
+def told(seconds: float) -> str:
+    """A time in the two largest units that it has.
+
+    >>> told(42), told(750), told(4000), told(200000)
+    ('42 s left', '12 min 30 s left', '1 h 6 min left', '2 d 7 h left')
+    """
+    parts = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, seconds = divmod(round(seconds), size)
+        if count or unit == "s":
+            parts.append(f"{count} {unit}")
+        elif parts:
+            break
+        if len(parts) == 2:
+            break
+    return f"{' '.join(parts)} left"

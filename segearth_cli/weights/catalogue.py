@@ -56,9 +56,12 @@ def key(architecture: str, tag: str) -> str:
     return f"{architecture}--{tag}"
 
 
-def _remote(name: str, architecture: str, licence: str, origin: str, remark: str = "") -> CatalogueEntry:
+def _remote(
+    name: str, architecture: str, licence: str, hub: str = "", file: str = "", remark: str = "", *, origin: str = ""
+) -> CatalogueEntry:
     note = "CLIP for remote sensing; has no SimFeatUp of its own"
-    return CatalogueEntry(name, licence, note, architecture, origin=origin, remark=remark)
+    files = (file,) if file else ()
+    return CatalogueEntry(name, licence, note, architecture, hub=hub, files=files, origin=origin, remark=remark)
 
 
 def _two_activations(architecture: str) -> str:
@@ -72,8 +75,8 @@ def _two_activations(architecture: str) -> str:
 # The activation is the one of training, where it is known. GeoRSCLIP B/32 and L/14 and
 # SkyCLIP L/14 were tuned from OpenAI's weights, which open_clip builds with QuickGELU; GeoRSCLIP H/14 and SkyCLIP B/32
 # from LAION's, which have GELU.
-_REMOTE_CLIP = "RemoteCLIP-ViT-*.pt of https://huggingface.co/chendelong/RemoteCLIP"
-_GEO_RS_CLIP = "ckpt/RS5M_ViT-*.pt of https://huggingface.co/Zilun/GeoRSCLIP"
+_REMOTE_CLIP = "chendelong/RemoteCLIP"
+_GEO_RS_CLIP = "Zilun/GeoRSCLIP"
 _AUTHORS_FILE = "simfeatup_dev/weights/xclip_jbu_one_million_aid.ckpt"
 _SKY_CLIP = "epoch_20.pt in SkyCLIP_ViT_*.zip of https://github.com/wangzhecheng/SkyScript"
 
@@ -98,8 +101,22 @@ CATALOGUE: Mapping[str, CatalogueEntry] = {
             origin=f"{_AUTHORS_FILE} of https://github.com/likyoo/SegEarth-OV",
             address=f"https://raw.githubusercontent.com/likyoo/SegEarth-OV/HEAD/{_AUTHORS_FILE}",
         ),
-        _remote("remoteclip-vit-b32", "ViT-B-32", "see origin", _REMOTE_CLIP, _two_activations("ViT-B-32")),
-        _remote("remoteclip-vit-l14", "ViT-L-14", "see origin", _REMOTE_CLIP, _two_activations("ViT-L-14")),
+        _remote(
+            "remoteclip-vit-b32",
+            "ViT-B-32",
+            "see origin",
+            _REMOTE_CLIP,
+            "RemoteCLIP-ViT-B-32.pt",
+            _two_activations("ViT-B-32"),
+        ),
+        _remote(
+            "remoteclip-vit-l14",
+            "ViT-L-14",
+            "see origin",
+            _REMOTE_CLIP,
+            "RemoteCLIP-ViT-L-14.pt",
+            _two_activations("ViT-L-14"),
+        ),
         CatalogueEntry(
             SAR_MODEL,
             "see origin",
@@ -110,10 +127,10 @@ CATALOGUE: Mapping[str, CatalogueEntry] = {
             remark="its authors' evaluation builds ViT-B-16 (GELU), as this name does, its teacher is OpenAI's CLIP "
             "(QuickGELU); compare with --model ViT-B-16-quickgelu:FILE",
         ),
-        _remote("georsclip-vit-b32", "ViT-B-32-quickgelu", "CC", _GEO_RS_CLIP),
-        _remote("georsclip-vit-l14", "ViT-L-14-quickgelu", "CC", _GEO_RS_CLIP),
-        _remote("georsclip-vit-h14", "ViT-H-14", "CC", _GEO_RS_CLIP),
-        _remote("skyclip-vit-b32", "ViT-B-32", "MIT", _SKY_CLIP),
-        _remote("skyclip-vit-l14", "ViT-L-14-quickgelu", "MIT", _SKY_CLIP),
+        _remote("georsclip-vit-b32", "ViT-B-32-quickgelu", "CC", _GEO_RS_CLIP, "ckpt/RS5M_ViT-B-32.pt"),
+        _remote("georsclip-vit-l14", "ViT-L-14-quickgelu", "CC", _GEO_RS_CLIP, "ckpt/RS5M_ViT-L-14.pt"),
+        _remote("georsclip-vit-h14", "ViT-H-14", "CC", _GEO_RS_CLIP, "ckpt/RS5M_ViT-H-14.pt"),
+        _remote("skyclip-vit-b32", "ViT-B-32", "MIT", origin=_SKY_CLIP),
+        _remote("skyclip-vit-l14", "ViT-L-14-quickgelu", "MIT", origin=_SKY_CLIP),
     )
 }

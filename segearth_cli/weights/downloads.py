@@ -16,7 +16,7 @@ from segearth_cli.errors import SegEarthError, UsageError, WeightsError
 from segearth_cli.files import growing, make_folders, move, remove, write_text
 from segearth_cli.weights.catalogue import CATALOGUE, PUBLISHED, CatalogueEntry, key
 from segearth_cli.weights.http import Patience, Report, discard, fetch
-from segearth_cli.weights.load import load_checkpoint, load_clip, load_upsampler
+from segearth_cli.weights.load import Clip, load_checkpoint, load_clip, load_upsampler
 from segearth_cli.weights.locate import (
     CONFIG,
     MINI,
@@ -67,11 +67,13 @@ def download(
         raise UsageError(f"download mini: it is embedded, there is nothing to fetch ({MINI})")
     entry = CATALOGUE.get(name)
     if entry and not entry.tag:
-        if origin is None and not overwrite and (path := kept(entry.key)):
-            return Fetched(path, sha256(path), fetched=False)
+        own = kept(entry.key)
+        if origin is None and own and not overwrite:
+            return Fetched(own, sha256(own), fetched=False)
         if origin is None and entry.files:
             ours = Source(entry.name, architecture=entry.architecture)
-            return _from_hub(name, entry.hub, (), entry.files, overwrite, lambda p: load_checkpoint(ours, p).sha256)
+            found = _from_hub(name, entry.hub, (), entry.files, overwrite, lambda p: load_checkpoint(ours, p))
+            return _instead_of(own, found)
         place, check = _needed(entry, origin), _entry_check(entry)
         try:
             return _keep(entry.key, place, check, overwrite, patience or Patience(), report)
@@ -84,19 +86,24 @@ def download(
         if origin:
             raise UsageError(f"download {name}: takes no --from; the repository is the origin")
         repo = name.removeprefix("hf-hub:")
-        return _from_hub(name, repo, (CONFIG,), HUB_NAMES, overwrite, lambda _path: load_clip(name).sha256)
+        return _from_hub(name, repo, (CONFIG,), HUB_NAMES, overwrite, lambda _path: load_clip(name))
     repo, *files = hub_files(tag_config(source.architecture, source.tag))
     folder = key(source.architecture, source.tag)
     if origin is None:
         own = kept(folder)
         if own and not overwrite:
-            return Fetched(own, load_clip(source.name).sha256, fetched=False)
-        found = _from_hub(source.name, repo, (), tuple(files), overwrite, lambda p: load_checkpoint(source, p).sha256)
-        if own:  # what came with --from would be found before it
-            remove(own.with_name(RECORD))
-            remove(own)
-        return found
+            return Fetched(own, _checked(load_clip(source.name)), fetched=False)
+        found = _from_hub(source.name, repo, (), tuple(files), overwrite, lambda p: load_checkpoint(source, p))
+        return _instead_of(own, found)
     return _keep(folder, origin, lambda p: _check_model(source, p), overwrite, patience or Patience(), report)
+
+
+def _instead_of(own: Path | None, found: Fetched) -> Fetched:
+    """What came from the hub, without what had come with --from, which would be found before it."""
+    if own:
+        remove(own.with_name(RECORD))
+        remove(own)
+    return found
 
 
 def _named(name: str) -> Source | None:
@@ -131,7 +138,13 @@ def _entry_check(entry: CatalogueEntry) -> Check:
 
 
 def _check_model(source: Source, path: Path) -> None:
-    load_checkpoint(source, path)
+    _checked(load_checkpoint(source, path))
+
+
+def _checked(clip: Clip) -> str:
+    """The SHA-256 of the weights of a model whose text tower fits too; raises WeightsError when it does not."""
+    clip.whole()
+    return clip.sha256
 
 
 def _check_upsampler(entry: CatalogueEntry, path: Path) -> None:
@@ -212,15 +225,15 @@ def _from_hub(
     needed: tuple[str, ...],
     any_of: tuple[str, ...],
     overwrite: bool,
-    loaded: Callable[[Path], str],
+    loaded: Callable[[Path], Clip],
 ) -> Fetched:
     """Brings files into the Hugging Face cache (HF_HOME, HF_HUB_OFFLINE and proxies are honoured) and loads them.
 
-    loaded: the SHA-256 of a weight file that fits its model.
+    loaded: the model of a weight file.
     """
     here = hub_file(repo, *any_of)
     if here and not overwrite and all(hub_file(repo, file) for file in needed):
-        return Fetched(here, loaded(here), fetched=False)
+        return Fetched(here, _checked(loaded(here)), fetched=False)
     for file in needed:
         path = _hub_download(spec, repo, file, overwrite)
         if path is None:
@@ -230,7 +243,7 @@ def _from_hub(
     if path is None:
         raise WeightsError(f"{spec}: the repository {repo} holds none of {', '.join(any_of)}")
     verified(path)  # before the time that loading takes
-    return Fetched(path, loaded(path), fetched=True)
+    return Fetched(path, _checked(loaded(path)), fetched=True)
 
 
 def _hub_download(spec: str, repo: str, file: str, overwrite: bool) -> Path | None:

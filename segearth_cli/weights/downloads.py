@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path, PurePosixPath
@@ -254,7 +256,8 @@ def _hub_download(spec: str, repo: str, file: str, overwrite: bool) -> Path | No
         "" if spec.startswith("hf-hub:") else f"; or get it from https://huggingface.co/{repo} and give it with --from"
     )
     try:
-        return Path(hf_hub_download(repo, file, force_download=overwrite))
+        with _without_its_tries():
+            return Path(hf_hub_download(repo, file, force_download=overwrite))
     except errors.LocalEntryNotFoundError as e:
         cause = "HF_HUB_OFFLINE is set" if is_offline_mode() else first_line(e.__cause__ or e)
     except errors.EntryNotFoundError:
@@ -264,6 +267,18 @@ def _hub_download(spec: str, repo: str, file: str, overwrite: bool) -> Path | No
     except Exception as e:  # whatever its HTTP library raises
         cause = first_line(e)
     raise WeightsError(f"{spec}: {repo}/{file} cannot be fetched: {cause}{by_hand}")
+
+
+@contextmanager
+def _without_its_tries() -> Iterator[None]:
+    """Without the lines of the hub's library on each try that failed: the last one's reason is told in ours."""
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _refuse_text(path: Path) -> None:

@@ -40,7 +40,7 @@ class Apart:
     """The model's logits and its bias apart, (B, 2 Q, S, S), so that one run serves every lambda."""
 
     def __init__(self, assembled: Assembled):
-        self._segmenter = assembled.segmenter
+        self._segmenter = assembled.of_clip
         self._segmenter.global_bias = 0.0
 
     def __call__(self, chips: Tensor, valid: Tensor | None, overlap: Overlap) -> Tensor:

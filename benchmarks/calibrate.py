@@ -107,11 +107,11 @@ def encoded(of_set: str, classes_file: Path, path: Path, mask: Path) -> dict[str
     if picked is None:
         return None
     assembled = assemble(settings.model, given["classes"])
-    plan, channels = make_plan(scene, settings.options, assembled.native), assembled.segmenter.encoder.channels
-    model, work = assembled.segmenter.asking(torch.eye(channels)), work_for(plan, assembled.device, None)
+    plan, channels = make_plan(scene, settings.options, assembled.native), assembled.of_clip.encoder.channels
+    model, work = assembled.of_clip.asking(torch.eye(channels)), work_for(plan, assembled.device, None)
     features = sampled_logits(scene, plan, model, channels, picked[0].astype(np.int64), work)
     return {
-        "X": features.astype(np.float16), "T": assembled.segmenter.phrases.numpy(), "y": labels[tuple(picked[0].T)],
+        "X": features.astype(np.float16), "T": assembled.of_clip.phrases.numpy(), "y": labels[tuple(picked[0].T)],
         "qc": np.array(given["classes"].query_class), "places": picked[0],
         "n": np.diff([0, *picked[1], len(features)]),
     }  # fmt: skip

@@ -41,8 +41,8 @@ def gathered(ready: Prepared, places: Ints, advance: Progress, area: int = AREA)
     No other window is run. A feature is what a logit is linear in: the mean over windows of the pixel's direction less
     that of the window as a whole.
     """
-    channels = ready.assembled.segmenter.encoder.channels
-    model, run, total = ready.assembled.segmenter.asking(torch.eye(channels)), ready.predictor.run, 0
+    channels = ready.assembled.of_clip.encoder.channels
+    model, run, total = ready.assembled.of_clip.asking(torch.eye(channels)), ready.predictor.run, 0
     labelled, others = np.zeros((len(places), channels), np.float32), [np.zeros((0, channels), np.float32)]
     for part in by_tile(ready.scene, ready.plan, places):
         windows = windows_at(part.plan, part.places)

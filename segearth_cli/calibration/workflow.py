@@ -100,7 +100,7 @@ def text_of(assembled: Assembled, classes: ClassSet, predictor: Predictor) -> Te
         columns = torch.from_numpy(np.ascontiguousarray(logits.T, np.float32))[..., None]
         return decider(columns).codes.flatten().numpy().astype(np.int64)
 
-    phrases = assembled.segmenter.phrases.cpu().double().numpy()
+    phrases = assembled.of_clip.phrases.cpu().double().numpy()
     return Text(phrases, np.array(classes.query_class, np.int64), options.logit_scale, decide)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
-    from segearth_cli.model.choices import Attention, Kernels
+    from segearth_cli.model.choices import LOGIT_SCALE, Attention, Kernels
     from segearth_cli.model.device import pick_device, pick_precision, slow_precision
     from segearth_cli.model.encoder import Encoder
     from segearth_cli.model.gpu_stages import Fused
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JBU",
+    "LOGIT_SCALE",
     "Attention",
     "Dense",
     "Encoder",
@@ -43,7 +44,7 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
-        "choices": "Attention Kernels",
+        "choices": "LOGIT_SCALE Attention Kernels",
         "device": "pick_device pick_precision slow_precision",
         "encoder": "Encoder",
         "gpu_stages": "Fused",

@@ -180,7 +180,7 @@ def corrected_model(path: Path, calibration: Calibration, assembled: Assembled) 
                 f"({_short(calibration.weights[name])}), the run has {assembled.facts[what]} "
                 f"({_short(assembled.facts[name])}); name that one, or calibrate anew"
             )
-    segmenter, of_query = assembled.segmenter, list(calibration.classes.query_class)
+    segmenter, of_query = assembled.of_clip, list(calibration.classes.query_class)
     device = segmenter.phrases.device
     phrases = segmenter.phrases + torch.from_numpy(calibration.directions[of_query]).to(device)
     offsets = torch.from_numpy(calibration.biases[of_query]).to(device)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segearth_cli.prediction.options import LOGIT_SCALE
+from segearth_cli.model import LOGIT_SCALE
 
 LANES = 1024  # pixels; a CPU rounds those differently that fill no whole vector
 

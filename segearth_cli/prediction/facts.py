@@ -34,6 +34,7 @@ FACT_TYPES: dict[str, Any] = {
     "bands": tuple[int, ...],
     "stretch": tuple[tuple[float, float], ...] | None,
     "model_sha256": str,
+    "model_version": str,
     "upsampler_sha256": str | None,
     "precision": Literal["float32", "bfloat16", "float16"],
     "calibration": CalibrationFacts,

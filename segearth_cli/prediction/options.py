@@ -11,11 +11,11 @@ from typing import Literal
 from segearth_cli.classes import Rest, Synonyms
 from segearth_cli.console import untold
 from segearth_cli.errors import UsageError
+from segearth_cli.model import LOGIT_SCALE
 from segearth_cli.options import option, validate
 from segearth_cli.raster import Blend, ReadOptions, parse_sides
 
 REST: Rest = "distractors"  # what a background is that neither list nor model nor user says anything of
-LOGIT_SCALE = 50.0  # of the published settings
 RESOLUTIONS = ("scale", "gsd", "long_side")  # at most one of them is given
 TILES = ("tile", "tile_stride")
 

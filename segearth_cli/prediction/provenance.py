@@ -11,8 +11,9 @@ from typing import Any
 from segearth_cli.classes import CLASSES_TAG, RUN_TAG, ClassSet, to_tag
 from segearth_cli.console import without_secrets
 from segearth_cli.errors import UsageError
+from segearth_cli.model import LOGIT_SCALE
 from segearth_cli.prediction.calibrated import Calibration
-from segearth_cli.prediction.options import LOGIT_SCALE, PredictOptions
+from segearth_cli.prediction.options import PredictOptions
 from segearth_cli.prediction.plan import Plan
 from segearth_cli.raster import Outputs, Scene, local_files, read_tags
 from segearth_cli.version import __version__

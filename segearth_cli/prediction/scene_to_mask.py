@@ -98,7 +98,7 @@ def prepared(path: str, predictor: Predictor) -> Iterator[Prepared]:
             predictor.run.notice(line)
         calibration, assembled = _calibrated(predictor)
         with environment(path):
-            plan = make_plan(scene, predictor.options, assembled.native, assembled.segmenter.encoder.patch)
+            plan = make_plan(scene, predictor.options, assembled.native, assembled.patch)
             if told := off_scale(scene, plan, predictor.options):
                 predictor.run.notice(told)
             known, seal = identity(scene), seal.with_pixels(scene)

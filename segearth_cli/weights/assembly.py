@@ -12,10 +12,12 @@ from torch import Tensor
 from segearth_cli.cache import cache_dir
 from segearth_cli.classes import ClassSet
 from segearth_cli.console import untold
+from segearth_cli.errors import UsageError
 from segearth_cli.model import Encoder, Fused, Segmenter, pick_device, pick_precision, slow_precision
 from segearth_cli.weights.load import Clip, load_clip, load_upsampler
 from segearth_cli.weights.options import ModelOptions
 from segearth_cli.weights.phrase_cache import phrase_embeddings
+from segearth_cli.weights.plug import PREFIX, Plug, Plugged
 from segearth_cli.weights.queries import query_vectors
 from segearth_cli.weights.templates import AS_IT_IS
 
@@ -28,14 +30,23 @@ FIELDS = {field.name: field for field in fields(ModelOptions)}
 class Assembled:
     """A model ready to run, with what is to be said of it."""
 
-    segmenter: Segmenter
-    """On its device, in eval mode."""
+    segmenter: Segmenter | Plugged
+    """Chips (B, 3, S, S), valid (B, S, S) or None, `Overlap` -> logits (B, Q, S, S); on its device, in eval mode."""
     device: torch.device
     """Where it runs."""
     native: int
     """Window side in pixels that the model was trained for."""
+    patch: int
+    """What a window holds at least, in pixels."""
     facts: dict[str, Any]
     """What a mask's provenance says of it."""
+
+    @property
+    def of_clip(self) -> Segmenter:
+        """The segmenter of a CLIP; raises UsageError for a model of another maker, which has no phrases' vectors."""
+        if isinstance(self.segmenter, Segmenter):
+            return self.segmenter
+        raise UsageError(f"--model {self.facts['model']}: needs a CLIP's vectors; name one of `segearth models`")
 
 
 def _vectors(clip: Clip, classes: ClassSet, templates: tuple[str, ...], notice: Callable[[str], None]) -> Tensor:
@@ -50,6 +61,13 @@ def _vectors(clip: Clip, classes: ClassSet, templates: tuple[str, ...], notice: 
     return query_vectors(classes, lambda texts: embed(texts, templates), lambda texts: embed(texts, AS_IT_IS))
 
 
+def _plugged(options: ModelOptions, classes: ClassSet, device: torch.device) -> Assembled:
+    """A model of another maker; of the options only its name and the device mean something to it."""
+    plug = Plug(options.model)
+    facts = plug.facts() | {"upsampler": "none", "upsampler_sha256": None, "precision": "float32"}
+    return Assembled(plug.model(classes, device), device, plug.window, plug.multiple, facts)
+
+
 def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], None] = untold) -> Assembled:
     """The model of the options for the phrases of the classes.
 
@@ -57,6 +75,8 @@ def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], N
     Raises WeightsError when weights are absent or do not fit, UsageError for an unknown device or precision.
     """
     device = pick_device(options.device)
+    if options.model.startswith(PREFIX):
+        return _plugged(options, classes, device)
     precision = pick_precision(options.precision, device)
     if line := slow_precision(options.precision, device):
         notice(line)
@@ -87,4 +107,4 @@ def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], N
     segmenter = Segmenter(
         encoder, upsampler, phrases, global_bias=options.global_bias, precision=precision, fused=fused
     )
-    return Assembled(segmenter.to(device), device, encoder.native, facts)
+    return Assembled(segmenter.to(device), device, encoder.native, encoder.patch, facts)

@@ -37,6 +37,7 @@ from segearth_cli.weights.openclip import (
     read_json,
     tag_config,
 )
+from segearth_cli.weights.plug import PREFIX
 from segearth_cli.weights.tensors import WithoutChance, filled, first_line, read_tensors
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def load_clip(spec: str) -> Clip:
 
     Raises WeightsError when it is absent, or its image tower is damaged or does not fit its own configuration.
     """
+    if spec.startswith(PREFIX):
+        raise WeightsError(f"--model {spec}: a CLIP is needed here; name one of `segearth models`")
     source = find(spec)
     if source.folder is not None:
         return _load_folder(source, source.folder)

@@ -14,6 +14,7 @@ from segearth_cli.errors import SegEarthError, UsageError, WeightsError, nearest
 from segearth_cli.presets import SAR_MODEL
 from segearth_cli.weights.catalogue import AUTHORS, CATALOGUE, PUBLISHED, CatalogueEntry
 from segearth_cli.weights.openclip import HUB_NAMES, architecture_config, check_tower, model_config, read_json
+from segearth_cli.weights.plug import PREFIX, Plug
 
 CONFIG = "open_clip_config.json"
 UPSAMPLER = "upsampler.safetensors"
@@ -46,7 +47,7 @@ class ImageFacts:
     native: int
     """Side of the image it was trained on, in pixels."""
     channels: int
-    """C, the length of an embedding."""
+    """C, the length of an embedding; 0 where the model has none (`python:`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +91,13 @@ def choose(model: str, upsampler: str | None) -> Choice:
 
 
 def find(spec: str) -> Source:
-    """The model that a --model names: a name of the catalogue, local-dir:FOLDER, NAME:TAG, NAME:FILE, hf-hub:ORG/NAME.
+    """The model that a --model names: a name of the catalogue, local-dir:FOLDER, NAME:TAG, NAME:FILE, hf-hub:ORG/NAME,
+    python:MODULE:FACTORY.
 
     Raises WeightsError when its folder or file is not on this machine, UsageError when it cannot be meant.
     """
+    if spec.startswith(PREFIX):
+        return Source(Plug(spec).spec)
     if spec == "mini":
         return Source("mini", folder=_model_folder(MINI, "mini"))
     if (entry := CATALOGUE.get(spec)) and entry.is_model:
@@ -123,6 +127,9 @@ def upsampler_file(spec: str) -> Path:
 
 def image_facts(spec: str) -> ImageFacts:
     """Patch, native window and channels of a model, from its configuration alone."""
+    if spec.startswith(PREFIX):
+        plug = Plug(spec)
+        return ImageFacts(plug.multiple, plug.window, 0)
     source = find(spec)
     path = source.folder / CONFIG if source.folder else architecture_config(source.architecture)
     config = model_config(path, read_json(path))
@@ -212,6 +219,10 @@ def verified(path: Path) -> str:
 def _upsampler_of(spec: str, upsampler: str | None) -> tuple[str, str | None]:
     """The upsampler to use with a model, and what to tell the user about it."""
     authors, published = CATALOGUE[AUTHORS], CATALOGUE[PUBLISHED]
+    if spec.startswith(PREFIX):
+        if upsampler not in (None, "none"):
+            raise UsageError(f"--upsampler {upsampler}: {spec} gives every pixel itself; leave it out")
+        return "none", None
     how = f"`segearth download {AUTHORS}` brings it"
     path = here(authors)
     if upsampler == AUTHORS and path is None:
@@ -271,5 +282,6 @@ def _unknown(spec: str) -> str:
     hint = f"did you mean {near}? " if near else ""
     return (
         f"--model {spec}: unknown; {hint}choose auto, a name that `segearth models` lists, local-dir:FOLDER, "
-        "NAME:TAG of open_clip such as ViT-B-16-quickgelu:openai, NAME:CHECKPOINT_FILE or hf-hub:ORG/NAME"
+        "NAME:TAG of open_clip such as ViT-B-16-quickgelu:openai, NAME:CHECKPOINT_FILE, hf-hub:ORG/NAME or "
+        "python:MODULE:FACTORY"
     )

@@ -20,12 +20,13 @@ class ModelOptions:
         MISSING,
         "--model",
         "-m",
-        help="auto, a name of `segearth models`, local-dir:FOLDER, NAME:TAG, NAME:FILE, hf-hub:ORG/NAME.",
+        help="auto, a name of `segearth models`, local-dir:FOLDER, NAME:TAG, NAME:FILE, hf-hub:ORG/NAME, "
+        "python:MODULE:FACTORY.",
         panel="Model",
         unit="name",
         shown="auto",
     )
-    """Name of the catalogue, `local-dir:FOLDER`, `NAME:TAG`, `NAME:FILE` or `hf-hub:ORG/NAME`."""
+    """Of the catalogue, `local-dir:FOLDER`, `NAME:TAG`, `NAME:FILE`, `hf-hub:ORG/NAME` or `python:MODULE:FACTORY`."""
     upsampler: str = option(
         "none",
         help="SimFeatUp weights (.safetensors, .ckpt, .pt), or none: softer edges, faster.",

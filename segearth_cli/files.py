@@ -79,9 +79,12 @@ def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
             yield [one.temporary for one in sets]
         with telling(paths[0]):
             _commit(sets)
-    finally:
+    except BaseException:
         for one in sets:
             one.clean()
+        raise
+    for one in sets:
+        one.clean_known()
 
 
 @contextmanager
@@ -121,7 +124,7 @@ def create_text(path: Path, text: str) -> bool:
                 os.replace(one.temporary, path)
             sync_folder(path.parent)
     finally:
-        one.clean()
+        one.clean_known()
     return True
 
 
@@ -268,6 +271,10 @@ class _DataSet:
         else:
             for new, place in self.made():
                 os.replace(new, place)
+
+    def clean_known(self) -> None:
+        """Removes what drivers leave beside a temporary name and nobody wants; lists no folder."""
+        _remove_all([self.temporary, *side_files(self.temporary)])
 
     def clean(self) -> None:
         """Removes what was written and has not found its place."""

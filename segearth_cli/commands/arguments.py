@@ -102,7 +102,8 @@ def without_own(names: list[str]) -> list[str]:
         raise RasterError(f"{own[0]}{more}: written by segearth itself, no scene; name the scene it was made of")
     shown = ", ".join(own[:_TOLD]) + (f" and {len(own) - _TOLD} more" if len(own) > _TOLD else "")
     console.note(f"left out, written by segearth itself: {shown}")
-    return [name for name in names if name not in own]
+    left_out = set(own)
+    return [name for name in names if name not in left_out]
 
 
 def geotiff(path: Path | None, option: str, *, several: bool) -> None:

@@ -47,18 +47,42 @@ def each(
     return tried
 
 
+class LaterError(Exception):
+    """Raised for an input that is to be taken up again when all others are done: another process is at it."""
+
+
 def each_twice(
-    names: Sequence[str], items: Sequence[Item], act: Callable[[Item], Result], *, quiet: bool
+    names: Sequence[str],
+    items: Sequence[Item],
+    act: Callable[[Item, bool], Result],
+    settled: Callable[[int, Tried[Result]], None],
+    *,
+    quiet: bool,
 ) -> list[Tried[Result]]:
-    """What became of every item; those that fail are tried once more when all others are done."""
+    """What became of every item; those that fail, or raise LaterError, come once more when all others are done.
+
+    act: called with an item and whether it is its last time, when it must not raise LaterError. settled: called with
+    the number of an item as soon as it is known what became of it.
+    """
     tried: dict[int, Tried[Result]] = {}
+    left = []
     for number, (name, item) in enumerate(zip(names, items, strict=True)):
-        tried[number] = _attempt(name, item, act, (SegEarthError,))
-        if tried[number].error and not quiet:
-            console.note(f"{name}: failed, to be tried once more: {tried[number].error}")
-    for number in [number for number, one in tried.items() if one.error]:
-        tried[number] = _attempt(names[number], items[number], act, (SegEarthError,))
-    return list(tried.values())
+        try:
+            one = _attempt(name, item, lambda item: act(item, False), (SegEarthError,))
+        except LaterError:
+            left.append(number)
+            continue
+        if one.error is not None:
+            left.append(number)
+            if not quiet:
+                console.note(f"{name}: failed, to be tried once more: {one.error}")
+            continue
+        tried[number] = one
+        settled(number, one)
+    for number in left:
+        tried[number] = _attempt(names[number], items[number], lambda item: act(item, True), (SegEarthError,))
+        settled(number, tried[number])
+    return [tried[number] for number in range(len(names))]
 
 
 def raise_failed(tried: Sequence[Tried[Result]], noun: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from segearth_cli import console
 from segearth_cli.commands.arguments import INPUTS, geotiff
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.inspect import as_json as reading_as_json
-from segearth_cli.commands.many import each, raise_failed
+from segearth_cli.commands.many import LaterError, each, raise_failed
 from segearth_cli.commands.results import show
 from segearth_cli.commands.sharding import (
     Sharded,
@@ -171,10 +172,9 @@ def predict(
 
 def _action(folders: dict[str, Path], settings: Settings, run: RunOptions, sharding: Sharding, telling: Telling) -> Any:
     """What is done with each scene."""
-    from segearth_cli.prediction import Predictor, assembled_once
+    from segearth_cli.prediction import predictor_for
 
-    model = assembled_once(settings.model, settings.classes, run.notice)
-    predictor = Predictor(model, settings.classes, settings.options, run)
+    predictor = predictor_for(settings.model, settings.classes, settings.options, run)
     if sharding.work is None:
         return _Predict(predictor, telling.as_json, telling.verbose)
     return Sharded(sharding, folders, settings.model, predictor, telling.as_json)
@@ -188,10 +188,16 @@ class _Predict:
     as_json: bool
     verbose: bool
 
-    def __call__(self, scene: str, outputs: Outputs) -> SceneSummary:
+    def __call__(self, scene: str, outputs: Outputs, *, last: bool = True, told: str = "") -> SceneSummary:
+        """Writes the files of a scene. Where those that are there are kept, others may be at the same list."""
+        from segearth_cli.jobs import claim
         from segearth_cli.prediction import as_json, predict_scene
 
-        summary = predict_scene(scene, outputs, self.predictor)
+        lock = outputs.mask.with_name(f".{outputs.mask.name}.lock")
+        with claim(lock, wait=last) if self.predictor.run.skip else nullcontext(True) as mine:
+            if not mine:
+                raise LaterError
+            summary = predict_scene(scene, outputs, self.predictor, told)
         show(summary.mask, as_json(summary), as_json=self.as_json)
         if self.verbose:
             run, share = summary.run, summary.waited_seconds / max(summary.seconds, 1e-9)

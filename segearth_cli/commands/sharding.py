@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +14,7 @@ from segearth_cli.commands.arguments import inputs, plain, rasters_in, without_o
 from segearth_cli.commands.many import Tried, each_twice, raise_failed
 from segearth_cli.commands.results import show
 from segearth_cli.errors import UsageError
-from segearth_cli.jobs import Outcome, SceneEntry, read_manifest, summary_lines, write_summary
+from segearth_cli.jobs import Outcome, SceneEntry, growing_summary, read_manifest, summary_lines, write_summary
 from segearth_cli.options import build, option, validate
 from segearth_cli.raster import BLOCK
 
@@ -31,6 +33,24 @@ def parse_devices(text: str) -> tuple[str, ...]:
     if not all(named):
         raise UsageError(f"--devices {text}: need devices separated by commas, e.g. cuda:0,cuda:1")
     return named
+
+
+_ARRAYS = (("JOB_COMPLETION_INDEX", ""), ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN"))  # the number, the first one
+
+
+def array_index() -> int:
+    """The number from 0 of this task in its array: a Kubernetes indexed job's, or a SLURM array's.
+
+    Raises UsageError when no such variable holds a whole number.
+    """
+    for name, first in _ARRAYS:
+        if text := os.environ.get(name):
+            try:
+                return int(text) - int(os.environ.get(first) or 0)
+            except ValueError:
+                raise UsageError(f"--shard-count: {name} is {text}, need a whole number; name --shard-index") from None
+    names = " nor ".join(name for name, _ in _ARRAYS)
+    raise UsageError(f"--shard-count: which share? Name it with --shard-index 0; neither {names} is set")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +73,7 @@ class Sharding:
     index: int | None = option(
         None,
         "--shard-index",
-        help="Compute one share of the parts only, counted from 0.",
+        help="Compute one share of the parts only, counted from 0; with --shard-count alone that of the array's task.",
         panel="Long jobs",
         unit="number",
     )
@@ -79,7 +99,9 @@ class Sharding:
 
     def __post_init__(self) -> None:
         validate(self)
-        if (self.index is None) != (self.count is None):
+        if self.index is None and self.count is not None:
+            object.__setattr__(self, "index", array_index())
+        if self.index is not None and self.count is None:
             raise UsageError("--shard-index and --shard-count go together, e.g. --shard-index 0 --shard-count 8")
         if self.size < BLOCK or self.size % BLOCK:
             raise UsageError(f"--shard-size {self.size}: need a multiple of {BLOCK} px, the mask's blocks")
@@ -152,9 +174,11 @@ def shard_folders(names: Sequence[str], work: Path, *, single: bool) -> dict[str
     if single and len(names) == 1:
         return {names[0]: work}
     folders: dict[str, Path] = {}
+    taken: set[str] = set()
     for name in names:
-        if work / stem(name) in folders.values():
+        if stem(name) in taken:
             raise UsageError(f"{name}: another scene has its stem too, so both would work in {work / stem(name)}")
+        taken.add(stem(name))
         folders[name] = work / stem(name)
     return folders
 
@@ -162,17 +186,37 @@ def shard_folders(names: Sequence[str], work: Path, *, single: bool) -> dict[str
 def each_reported(
     names: Sequence[str], outputs: Sequence[Outputs], act: Any, summary: Path | None, *, quiet: bool
 ) -> None:
-    """Acts on every scene, on those that fail once more in the end, and reports what became of each."""
-    jobs = list(zip(names, outputs, strict=True))
-    tried = each_twice(names, jobs, lambda job: act(*job), quiet=quiet)
+    """Acts on every scene, on those that fail once more in the end, and reports what became of each as it is known."""
+    jobs = list(zip(range(len(names)), names, outputs, strict=True))
+    table = nullcontext(None) if summary is None else growing_summary(summary)
+    with table as add:
+
+        def settled(number: int, one: Tried[Any]) -> None:
+            if add is not None and (outcome := _outcome(one, outputs[number])) is not None:
+                add(outcome)
+
+        def named(job: tuple[int, str, Outputs], last: bool) -> Any:
+            number, scene, output = job
+            return act(scene, output, last=last, told=place(number, names))
+
+        tried = each_twice(names, jobs, named, settled, quiet=quiet)
     found = [_outcome(one, output) for one, output in zip(tried, outputs, strict=True)]
     outcomes = [outcome for outcome in found if outcome is not None]
     if summary is not None:
-        write_summary(summary, outcomes)
+        write_summary(summary, outcomes)  # in the order of the list
     if not quiet or any(one.error for one in tried):
         for line in summary_lines(outcomes):
             console.note(line)
     raise_failed(tried, "scenes")
+
+
+def place(number: int, names: Sequence[str]) -> str:
+    """Which scene of several is begun, for people; nothing where it is the only one.
+
+    >>> place(311, ["s.tif"] * 10_000)
+    'scene 312 of 10,000: s.tif'
+    """
+    return f"scene {number + 1:,} of {len(names):,}: {names[number]}" if len(names) > 1 else ""
 
 
 def _outcome(one: Tried[SceneSummary | list[Shard]], output: Outputs) -> Outcome | None:
@@ -204,7 +248,14 @@ class Sharded:
     def __post_init__(self) -> None:
         self._numbers = {scene: number for number, scene in enumerate(self.folders)}
 
-    def __call__(self, scene: str, outputs: Outputs) -> SceneSummary | list[Shard]:
+    def __call__(
+        self,
+        scene: str,
+        outputs: Outputs,
+        *,
+        last: bool = True,  # noqa: ARG002 - processes at one list share the shards of a scene, not scenes
+        told: str = "",
+    ) -> SceneSummary | list[Shard]:
         """Computes a share of a scene's shards, which it returns, or, where that is all of them, its files."""
         from segearth_cli.jobs import compute_part, predict_in_shards
         from segearth_cli.prediction import as_json
@@ -212,12 +263,14 @@ class Sharded:
         sharding, job = self.sharding, self._job(scene, outputs)
         if sharding.partial:
             share = sharding.share(self._numbers[scene])
-            shards = compute_part(job, self.predictor, share, sharding.compute)
+            shards = compute_part(job, self.predictor, share, sharding.compute, told)
             if shards or len(self.folders) == 1:
                 facts = {"scene": scene, "work": str(job.folder), "shards": [shard.name for shard in shards]}
                 show(job.folder, facts, as_json=self.as_json)
             return shards
-        summary = predict_in_shards(job, self.predictor, outputs, join=sharding.resume, engine=sharding.compute)
+        summary = predict_in_shards(
+            job, self.predictor, outputs, join=sharding.resume, engine=sharding.compute, told=told
+        )
         show(summary.mask, as_json(summary), as_json=self.as_json)
         return summary
 

@@ -12,7 +12,16 @@ from segearth_cli.faces import lazy_face
 if TYPE_CHECKING:
     from segearth_cli.jobs.compute import Job, Session, Share, compute_part, compute_share, predict_in_shards
     from segearth_cli.jobs.dask import compute_with_dask
-    from segearth_cli.jobs.manifest import Outcome, SceneEntry, is_summary, read_manifest, summary_lines, write_summary
+    from segearth_cli.jobs.lock import claim
+    from segearth_cli.jobs.manifest import (
+        Outcome,
+        SceneEntry,
+        growing_summary,
+        is_summary,
+        read_manifest,
+        summary_lines,
+        write_summary,
+    )
     from segearth_cli.jobs.merge import complete, mask_vrt, write_cog, write_geotiff, write_vrts
     from segearth_cli.jobs.processes import compute_on
     from segearth_cli.jobs.run_folder import Shard, open_ledger
@@ -24,11 +33,13 @@ __all__ = [
     "Session",
     "Shard",
     "Share",
+    "claim",
     "complete",
     "compute_on",
     "compute_part",
     "compute_share",
     "compute_with_dask",
+    "growing_summary",
     "is_summary",
     "mask_vrt",
     "open_ledger",
@@ -46,7 +57,8 @@ __getattr__ = lazy_face(
     {
         "compute": "Job Session Share compute_part compute_share predict_in_shards",
         "dask": "compute_with_dask",
-        "manifest": "SceneEntry Outcome is_summary read_manifest summary_lines write_summary",
+        "lock": "claim",
+        "manifest": "SceneEntry Outcome growing_summary is_summary read_manifest summary_lines write_summary",
         "merge": "complete mask_vrt write_cog write_geotiff write_vrts",
         "processes": "compute_on",
         "run_folder": "Shard open_ledger",

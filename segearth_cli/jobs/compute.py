@@ -16,6 +16,7 @@ import numpy as np
 from segearth_cli.classes import ClassSet
 from segearth_cli.console import progress
 from segearth_cli.errors import RasterError, RunError, SceneChangedError, SegEarthError
+from segearth_cli.jobs.lock import claim
 from segearth_cli.jobs.merge import complete, write_geotiff
 from segearth_cli.jobs.run_folder import COMPLETE, Ledger, Shard, State, describe, start
 from segearth_cli.prediction import (
@@ -25,9 +26,9 @@ from segearth_cli.prediction import (
     Prepared,
     RunOptions,
     SceneSummary,
-    assembled_once,
     draw_preview,
     finish_outputs,
+    predictor_for,
     prepared,
     summarise,
     there_already,
@@ -35,7 +36,7 @@ from segearth_cli.prediction import (
     write_region,
 )
 from segearth_cli.raster import Outputs, Window, blocks, environment, layouts, open_dataset
-from segearth_cli.weights import Assembled, ModelOptions
+from segearth_cli.weights import ModelOptions
 
 T = TypeVar("T")
 
@@ -63,13 +64,13 @@ class Job:
 
 
 @lru_cache(maxsize=1)
-def _model(options: ModelOptions, classes: ClassSet, notice: Callable[[str], None]) -> Callable[[], Assembled]:
-    return assembled_once(options, classes, notice)
+def _predictor(model: ModelOptions, classes: ClassSet, options: PredictOptions, run: RunOptions) -> Predictor:
+    return predictor_for(model, classes, options, run)
 
 
 def predictor_of(job: Job, run: RunOptions) -> Predictor:
     """What computes a job in a process of its own; the model stays for the next one that takes the same."""
-    return Predictor(_model(job.model, job.classes, run.notice), job.classes, job.options, run)
+    return _predictor(job.model, job.classes, job.options, run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +257,10 @@ def finish(work: Session, outputs: Outputs, started: float) -> SceneSummary:
 Engine = Callable[[Session, Share], list[Shard]]  # computes a share of shards, which it returns
 
 
-def compute_part(job: Job, predictor: Predictor, share: Share, engine: Engine = compute_share) -> list[Shard]:
-    """Computes a share of a scene's shards, which it returns; no mask is joined.
+def compute_part(
+    job: Job, predictor: Predictor, share: Share, engine: Engine = compute_share, told: str = ""
+) -> list[Shard]:
+    """Computes a share of a scene's shards, which it returns; no mask is joined. told: a line when it is begun.
 
     A scene that has no shard in this share is left alone. One that cannot be opened counts as one shard, so that one
     share alone tells of it.
@@ -271,20 +274,29 @@ def compute_part(job: Job, predictor: Predictor, share: Share, engine: Engine = 
     if not share.of(range(parts)):
         return []
     with session(job, predictor, join=True) as work:
+        if told:
+            predictor.run.notice(told)
         return engine(work, share)
 
 
 def predict_in_shards(
-    job: Job, predictor: Predictor, outputs: Outputs, *, join: bool, engine: Engine = compute_share
+    job: Job, predictor: Predictor, outputs: Outputs, *, join: bool, engine: Engine = compute_share, told: str = ""
 ) -> SceneSummary:
     """Computes all shards of a scene and joins its files, polygons included.
 
-    join: go on where the folder holds this run already. Raises as `session`, `compute_share` and `finish` do.
+    join: go on where the folder holds this run already. told: a line for the user when the
+    scene is begun. Raises as `session`, `compute_share` and `finish` do.
     """
     started = time.perf_counter()
     with session(job, predictor, join=join) as work:
         if there_already(work.prepared, outputs):
             draw_preview(work.prepared, outputs, missing=True)
             return summarise(work.prepared, outputs, None)
+        if told:
+            predictor.run.notice(told)
         engine(work, Share())
-        return finish(work, outputs, started)
+        with claim(job.folder / ".join.lock", wait=True):  # of several runs in the folder one joins
+            if there_already(work.prepared, outputs):
+                draw_preview(work.prepared, outputs, missing=True)
+                return summarise(work.prepared, outputs, None)
+            return finish(work, outputs, started)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 from segearth_cli import texts
 from segearth_cli.errors import UsageError
-from segearth_cli.files import write_text
+from segearth_cli.files import appending, write_text
 
 SHOWN = 20  # scenes told one by one on a terminal
 
@@ -90,10 +91,23 @@ def _rows(path: Path, lines: list[str], delimiter: str) -> list[SceneEntry]:
 def write_summary(path: Path, outcomes: Iterable[Outcome]) -> None:
     """The table of outcomes as a CSV."""
     text = io.StringIO(newline="")
-    table = csv.DictWriter(text, COLUMNS)
-    table.writeheader()
-    table.writerows(asdict(outcome) for outcome in outcomes)
+    csv.DictWriter(text, COLUMNS).writeheader()
+    text.write("".join(map(_row, outcomes)))
     write_text(path, text.getvalue())
+
+
+@contextmanager
+def growing_summary(path: Path) -> Iterator[Callable[[Outcome], None]]:
+    """Adds outcomes to a new table as they come, each a whole line: a run that is killed leaves those it had."""
+    write_summary(path, [])
+    with appending(path) as table:
+        yield lambda outcome: (table.write(_row(outcome)), None)[1]
+
+
+def _row(outcome: Outcome) -> str:
+    text = io.StringIO(newline="")
+    csv.DictWriter(text, COLUMNS).writerow(asdict(outcome))
+    return text.getvalue()
 
 
 def is_summary(path: Path) -> bool:

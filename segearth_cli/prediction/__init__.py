@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         draw_preview,
         finish_outputs,
         predict_scene,
+        predictor_for,
         prepared,
         summarise,
         there_already,
@@ -77,6 +78,7 @@ __all__ = [
     "make_plan",
     "off_scale",
     "predict_scene",
+    "predictor_for",
     "prepared",
     "read_calibration",
     "resolve_settings",
@@ -104,8 +106,8 @@ __getattr__ = lazy_face(
         "provenance": "run_tags",
         "sample": "TilePlaces by_tile sampled_logits windows_at",
         "scene_to_mask": (
-            "Measured Predictor Prepared SceneSummary as_json assembled_once draw_preview finish_outputs "
-            "predict_scene prepared summarise there_already together write_region"
+            "Measured Predictor Prepared SceneSummary as_json assembled_once draw_preview finish_outputs predict_scene "
+            "predictor_for prepared summarise there_already together write_region"
         ),
         "schedule": "Model Work work_for",
         "segment": "segmented_rows",

@@ -33,7 +33,7 @@ from segearth_cli.raster import (
     take_seal,
     writing,
 )
-from segearth_cli.weights import Assembled, ModelOptions, assemble
+from segearth_cli.weights import Assembled, Described, ModelOptions, assemble, describe_model
 
 
 def assembled_once(
@@ -48,6 +48,12 @@ def assembled_once(
     return model
 
 
+def predictor_for(options: ModelOptions, classes: ClassSet, predict: PredictOptions, run: RunOptions) -> Predictor:
+    """What makes masks with a model that is loaded when the first scene needs it; scenes that are done do not."""
+    model = assembled_once(options, classes, run.notice)
+    return Predictor(model, classes, predict, run, cache(lambda: describe_model(options)))
+
+
 @dataclass(frozen=True, slots=True)
 class Predictor:
     """All that makes a mask of a scene, but the scene."""
@@ -60,6 +66,15 @@ class Predictor:
     """What changes a pixel."""
     run: RunOptions
     """What does not."""
+    described: Callable[[], Described] | None = None
+    """Gives what plans and provenance need of the model, without loading it; None = the model is asked."""
+
+    def known(self) -> Described:
+        """What plans and provenance need of the model."""
+        if self.described is not None:
+            return self.described()
+        model = self.model()
+        return Described(model.native, model.patch, model.facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +95,7 @@ class Prepared:
     """Everything that decides a pixel (`run_facts`)."""
     predictor: Predictor
     """What makes the mask."""
-    assembled: Assembled
+    assembled: Callable[[], Assembled]
     """The model, calibrated where that is asked for."""
 
 
@@ -96,29 +111,33 @@ def prepared(path: str, predictor: Predictor) -> Iterator[Prepared]:
     try:
         for line in [*scene.notices, *filter(None, [far_too_large(scene, predictor.options)])]:
             predictor.run.notice(line)
-        calibration, assembled = _calibrated(predictor)
+        calibration, model, assembled = _calibrated(predictor)
         with environment(path):
-            plan = make_plan(scene, predictor.options, assembled.native, assembled.patch)
+            plan = make_plan(scene, predictor.options, model.native, model.patch)
             if told := off_scale(scene, plan, predictor.options):
                 predictor.run.notice(told)
             known, seal = identity(scene), seal.with_pixels(scene)
         if calibration is not None and (other := other_scene(calibration, scene, known["fingerprint"])):
             predictor.run.notice(other)
         facts = run_facts(
-            scene, plan, assembled.facts, predictor.classes, predictor.options, known["fingerprint"], calibration
+            scene, plan, model.facts, predictor.classes, predictor.options, known["fingerprint"], calibration
         )
         yield Prepared(path, scene, seal, plan, known, facts, predictor, assembled)
     finally:
         scene.close()
 
 
-def _calibrated(predictor: Predictor) -> tuple[Calibration | None, Assembled]:
-    """The calibration of a run, and its model with that; raises CalibrationError where they do not fit."""
-    path, assembled = predictor.options.calibration, predictor.model()
+def _calibrated(predictor: Predictor) -> tuple[Calibration | None, Described, Callable[[], Assembled]]:
+    """The calibration of a run, what is known of its model with that, and what gives the model.
+
+    Raises CalibrationError where they do not fit.
+    """
+    path = predictor.options.calibration
     if path is None:
-        return None, assembled
+        return None, predictor.known(), predictor.model
     calibration = read_calibration(path)
-    return calibration, corrected_model(path, calibration, assembled)
+    model = corrected_model(path, calibration, predictor.model())
+    return calibration, Described(model.native, model.patch, model.facts), lambda: model
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +185,7 @@ def write_region(
     SceneChangedError when the scene has changed since it was prepared.
     """
     started = time.perf_counter()
-    scene, plan, predictor, assembled = prepared.scene, prepared.plan, prepared.predictor, prepared.assembled
+    scene, plan, predictor, assembled = prepared.scene, prepared.plan, prepared.predictor, prepared.assembled()
     if part and scene.hole(region):
         check_unchanged(scene, prepared.seal)
         advance(plan.window_count(region))
@@ -231,8 +250,10 @@ class SceneSummary:
     """Whether the files were there already, from the same run."""
 
 
-def predict_scene(path: str, outputs: Outputs, predictor: Predictor) -> SceneSummary:
+def predict_scene(path: str, outputs: Outputs, predictor: Predictor, told: str = "") -> SceneSummary:
     """Writes the files of a scene, polygons included; each appears when it is complete.
+
+    told: a line for the user when it is begun, not where its files are there already.
 
     Raises RasterError when the scene cannot be read or a file cannot be written, UsageError for a resolution that
     cannot be meant or a file of another run.
@@ -242,6 +263,8 @@ def predict_scene(path: str, outputs: Outputs, predictor: Predictor) -> SceneSum
         if there_already(ready, outputs):
             draw_preview(ready, outputs, missing=True)
             return summarise(ready, outputs, None)
+        if told:
+            predictor.run.notice(told)
         with progress(ready.scene.stem, ready.plan.window_count(), quiet=predictor.run.quiet) as advance:
             measured = write_region(ready, outputs, ready.plan.whole, advance)
     measured = together([measured], time.perf_counter() - started)

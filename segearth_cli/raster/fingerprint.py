@@ -43,8 +43,7 @@ def identity(scene: Scene) -> dict[str, Any]:
 
 def local_files(scene: Scene) -> list[Path]:
     """The files of this machine that a scene is read from."""
-    with open_dataset(scene.path) as ds:
-        names = [name for name in named_files(ds) if not name.endswith(".aux.xml")]
+    names = [name for name in scene.files if not name.endswith(".aux.xml")]
     return [path for path in map(Path, names) if path.is_file()]
 
 

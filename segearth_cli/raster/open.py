@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
 from segearth_cli.errors import RasterError, UsageError
-from segearth_cli.raster.datasets import environment, open_dataset, reads_network
+from segearth_cli.raster.datasets import environment, named_files, open_dataset, reads_network
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.options import ReadOptions
 from segearth_cli.raster.orientation import orientation
@@ -62,6 +62,7 @@ def open_scene(path: str, options: ReadOptions | None = None) -> Scene:
             antialias=options.antialias,
             remote=reads_network(ds),
             notices=(),
+            files=tuple(named_files(ds)),
         )
         with environment(path, remote=scene.remote):
             notices = tuple(_notices(ds, scene, options))

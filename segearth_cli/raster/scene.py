@@ -70,6 +70,8 @@ class Scene(Frame):
     """Lines the user should see."""
     within: tuple[Scene, Window] | None = None
     """The scene that this one is a window of; None for a scene of its own."""
+    files: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """What it is read from, as GDAL names it."""
     _local: threading.local = field(default_factory=threading.local, repr=False, compare=False)
 
     @property

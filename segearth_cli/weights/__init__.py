@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
-    from segearth_cli.weights.assembly import Assembled, assemble
+    from segearth_cli.weights.assembly import Assembled, Described, assemble, describe_model
     from segearth_cli.weights.catalogue import AUTHORS, CATALOGUE, PUBLISHED
     from segearth_cli.weights.downloads import download
     from segearth_cli.weights.load import Clip, load_clip, load_upsampler, save_upsampler
@@ -44,11 +44,13 @@ __all__ = [
     "Assembled",
     "Choice",
     "Clip",
+    "Described",
     "ModelOptions",
     "Precision",
     "advice",
     "assemble",
     "choose",
+    "describe_model",
     "download",
     "good_gsd",
     "here",
@@ -66,7 +68,7 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
-        "assembly": "Assembled assemble",
+        "assembly": "Assembled Described assemble describe_model",
         "catalogue": "AUTHORS CATALOGUE PUBLISHED",
         "downloads": "download",
         "load": "Clip load_clip load_upsampler save_upsampler",

@@ -14,7 +14,8 @@ from segearth_cli.classes import ClassSet
 from segearth_cli.console import untold
 from segearth_cli.errors import UsageError
 from segearth_cli.model import Encoder, Fused, Segmenter, pick_device, pick_precision, slow_precision
-from segearth_cli.weights.load import Clip, load_clip, load_upsampler
+from segearth_cli.weights.load import Clip, clip_file, load_clip, load_upsampler
+from segearth_cli.weights.locate import image_facts, upsampler_file, verified
 from segearth_cli.weights.options import ModelOptions
 from segearth_cli.weights.phrase_cache import phrase_embeddings
 from segearth_cli.weights.plug import PREFIX, Plug, Plugged
@@ -64,8 +65,53 @@ def _vectors(clip: Clip, classes: ClassSet, templates: tuple[str, ...], notice: 
 def _plugged(options: ModelOptions, classes: ClassSet, device: torch.device) -> Assembled:
     """A model of another maker; of the options only its name and the device mean something to it."""
     plug = Plug(options.model)
-    facts = plug.facts() | {"upsampler": "none", "upsampler_sha256": None, "precision": "float32"}
-    return Assembled(plug.model(classes, device), device, plug.window, plug.multiple, facts)
+    return Assembled(plug.model(classes, device), device, plug.window, plug.multiple, _plug_facts(plug))
+
+
+def _plug_facts(plug: Plug) -> dict[str, Any]:
+    return plug.facts() | {"upsampler": "none", "upsampler_sha256": None, "precision": "float32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What plans and provenance need of a model, which nobody has loaded yet."""
+
+    native: int
+    """Window side in pixels that the model was trained for."""
+    patch: int
+    """Side of a patch, in pixels."""
+    facts: dict[str, Any]
+    """What a mask's provenance says of it; those of `Assembled`."""
+
+
+def describe_model(options: ModelOptions) -> Described:
+    """The facts of the model that `assemble` would give; its weights are hashed, not loaded.
+
+    Raises WeightsError when weights are absent, UsageError for an unknown device or precision.
+    """
+    if options.model.startswith(PREFIX):
+        plug = Plug(options.model)
+        return Described(plug.window, plug.multiple, _plug_facts(plug))
+    image = image_facts(options.model)
+    source, path = clip_file(options.model)
+    upsampler_sha = None if options.upsampler == "none" else verified(upsampler_file(options.upsampler))
+    return Described(image.native, image.patch, _facts(options, source.name, verified(path), upsampler_sha))
+
+
+def _facts(options: ModelOptions, name: str, sha: str, upsampler_sha: str | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "model": name,
+        "model_sha256": sha,
+        "upsampler": options.upsampler,
+        "upsampler_sha256": upsampler_sha,
+        "attention": options.attention,
+        "global_bias": options.global_bias,
+        "precision": str(pick_precision(options.precision, pick_device(options.device))).removeprefix("torch."),
+    }
+    for field in NAMED_WHERE_CHOSEN:
+        if (value := getattr(options, field)) != FIELDS[field].default:
+            facts[field] = list(value) if isinstance(value, tuple) else value
+    return facts
 
 
 def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], None] = untold) -> Assembled:
@@ -91,18 +137,7 @@ def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], N
         upsampler, upsampler_sha = load_upsampler(
             options.upsampler, channels=encoder.channels, patch=encoder.patch, model_sha256=clip.sha256
         )
-    facts: dict[str, Any] = {
-        "model": clip.name,
-        "model_sha256": clip.sha256,
-        "upsampler": options.upsampler,
-        "upsampler_sha256": upsampler_sha,
-        "attention": options.attention,
-        "global_bias": options.global_bias,
-        "precision": str(precision).removeprefix("torch."),
-    }
-    for name in NAMED_WHERE_CHOSEN:
-        if (value := getattr(options, name)) != FIELDS[name].default:
-            facts[name] = list(value) if isinstance(value, tuple) else value
+    facts = _facts(options, clip.name, clip.sha256, upsampler_sha)
     fused = Fused(notice) if options.kernels == "triton" else None
     segmenter = Segmenter(
         encoder, upsampler, phrases, global_bias=options.global_bias, precision=precision, fused=fused

@@ -94,16 +94,22 @@ def load_clip(spec: str) -> Clip:
     """
     if spec.startswith(PREFIX):
         raise WeightsError(f"--model {spec}: a CLIP is needed here; name one of `segearth models`")
+    source, path = clip_file(spec)
+    return load_checkpoint(source, path) if source.folder is None else _load_folder(source, source.folder)
+
+
+def clip_file(spec: str) -> tuple[Source, Path]:
+    """What a --model names, and its weight file. Raises WeightsError when it is not on this machine."""
     source = find(spec)
     if source.folder is not None:
-        return _load_folder(source, source.folder)
+        return source, weight_file(source.folder)
     if source.checkpoint is not None:
-        return load_checkpoint(source, source.checkpoint)
+        return source, source.checkpoint
     config = tag_config(source.architecture, source.tag)
     path = kept(key(source.architecture, source.tag)) or hub_file(*hub_files(config))
     if path is None:
         raise WeightsError(f"--model {spec}: not on this machine; run `segearth download {spec}`")
-    return load_checkpoint(source, path)
+    return source, path
 
 
 def load_checkpoint(source: Source, path: Path) -> Clip:

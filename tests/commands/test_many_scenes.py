@@ -1,0 +1,146 @@
+"""Lists of many scenes: what they cost grows with their number alone, and what is done is known without the model."""
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import shell
+
+from segearth_cli.commands.sharding import Sharding
+from segearth_cli.errors import UsageError
+
+COUNTED = """
+import collections, os, sys, time
+calls, entries = collections.Counter(), 0
+from segearth_cli import cli
+import rasterio, torch, segearth_cli.prediction.scene_to_mask, segearth_cli.jobs.compute  # not counted: imports
+
+def watch(event, args):
+    if event in ("open", "os.listdir", "os.scandir", "os.remove", "os.rename", "os.mkdir"):
+        calls[event] += 1
+        if event in ("os.listdir", "os.scandir"):
+            calls["entries"] += len(os.listdir(args[0])) if event == "os.scandir" else 0
+
+sys.addaudithook(watch)
+for name in ("stat", "lstat"):
+    def counted(*args, _real=getattr(os, name), _name=name, **kwargs):
+        calls[_name] += 1
+        return _real(*args, **kwargs)
+    setattr(os, name, counted)
+code = cli.run()
+print(sum(calls.values()), int("open_clip" in sys.modules), file=sys.stderr)
+os._exit(code)
+"""
+
+
+@pytest.fixture(scope="module")
+def flags(model_dir):
+    model = ("-m", f"local-dir:{model_dir}", "--upsampler", "none", "-d", "cpu", "--precision", "fp32")
+    return ("-c", "water,roof", *model)
+
+
+def listed(folder, scenes):
+    (folder / "list.csv").write_text("scene\n" + "".join(f"{scene}\n" for scene in scenes))
+    return folder / "list.csv"
+
+
+def rows(path):
+    with Path(path).open(encoding="utf-8") as f:
+        return {row["scene"]: row["state"] for row in csv.DictReader(f)}
+
+
+def resumed(folder, flags, scene, number):
+    """File-system calls of the resume of `number` finished scenes, links to one; whether the model was loaded."""
+    folder.mkdir()
+    first, names = folder / "first", [folder / f"in/s{i:04d}.tif" for i in range(number)]
+    (folder / "in").mkdir()
+    for name in names:
+        shutil.copy(scene, name)
+    done = shell.segearth("predict", names[0], *flags, "-o", first.with_suffix(".tif"), "-q")
+    assert done.returncode == 0, done.stderr
+    import rasterio
+
+    (folder / "out").mkdir()
+    with rasterio.open(first.with_suffix(".tif")) as ds:
+        tag = json.loads(ds.tags()["SEGEARTH_RUN"])
+    for name in names:
+        place = folder / "out" / f"{name.stem}.mask.tif"
+        shutil.copy(first.with_suffix(".tif"), place)
+        with rasterio.open(place, "r+") as ds:
+            ds.update_tags(SEGEARTH_RUN=json.dumps(tag | {"scene": name.name}, sort_keys=True, ensure_ascii=False))
+    words = ("predict", "--manifest", listed(folder, names), *flags, "-o", f"{folder / 'out'}/", "-q")
+    again = shell.python(COUNTED, *words, "--summary", folder / "sum.csv")
+    assert set(rows(folder / "sum.csv").values()) == {"skipped"}, again.stderr
+    calls, loaded = again.stderr.split()[-2:]
+    return int(calls), loaded == "1"
+
+
+@pytest.mark.slow
+def test_the_cost_of_a_resume_grows_with_the_number_of_scenes_and_no_model_is_loaded(
+    tmp_path, flags, write_raster, noise
+):
+    scene = write_raster("scene.tif", noise(3, 40, 50))
+    few, loaded = resumed(tmp_path / "few", flags, scene, 100)
+    many, _ = resumed(tmp_path / "many", flags, scene, 1000)
+    assert not loaded
+    assert 5 < many / few < 11
+
+
+def test_a_summary_has_a_line_as_soon_as_a_scene_is_done_and_scenes_are_numbered(
+    tmp_path, flags, write_raster, noise, segearth
+):
+    scenes = [write_raster(f"s{i}.tif", noise(3, 40, 50)) for i in range(3)]
+    words = ("predict", "--manifest", listed(tmp_path, scenes), *flags, "-o", f"{tmp_path / 'out'}/")
+    process = subprocess.Popen(
+        shell.command(*words, "--summary", tmp_path / "sum.csv", "-q"),
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=shell.environment(),
+    )  # fmt: skip
+    process.stdout.readline()  # the first mask is there
+    process.stdout.readline()  # its row is written before the second scene is through
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = rows(tmp_path / "sum.csv")
+    assert kept[scenes[0]] == "done"
+    assert set(kept.values()) == {"done"}
+    fresh = segearth(*words[:-1], f"{tmp_path / 'fresh'}/")
+    told = [line.removeprefix("segearth: ").partition(":")[0] for line in fresh.lines if " of 3: " in line]
+    assert told == ["scene 1 of 3", "scene 2 of 3", "scene 3 of 3"]
+
+
+@pytest.mark.slow
+def test_two_processes_at_one_list_share_it(tmp_path, flags, write_raster, noise):
+    scenes = [write_raster(f"s{i:02d}.tif", noise(3, 200, 200)) for i in range(12)]
+    words = ("predict", "--manifest", listed(tmp_path, scenes), *flags, "-o", f"{tmp_path / 'out'}/", "-q")
+    both = [
+        subprocess.Popen(shell.command(*words, "--summary", tmp_path / f"sum{i}.csv"), env=shell.environment())
+        for i in range(2)
+    ]
+    assert [process.wait(300) for process in both] == [0, 0]
+    states = [rows(tmp_path / f"sum{i}.csv") for i in range(2)]
+    for scene in scenes:
+        assert sorted(state[scene] for state in states) == ["done", "skipped"]
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("variables", "index"),
+    [
+        ({"JOB_COMPLETION_INDEX": "2"}, 2),
+        ({"SLURM_ARRAY_TASK_ID": "3"}, 3),
+        ({"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_MIN": "1"}, 2),
+    ],
+)
+def test_the_share_is_that_of_the_task_in_its_array(monkeypatch, variables, index):
+    for name in ("JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError, match="neither JOB_COMPLETION_INDEX nor SLURM_ARRAY_TASK_ID is set"):
+        Sharding(work=Path("work"), count=4)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert Sharding(work=Path("work"), count=4).index == index
+    with pytest.raises(UsageError, match=r"--shard-index \d: must be 0 to 0"):
+        Sharding(work=Path("work"), count=1)

@@ -163,21 +163,18 @@ def predict(
     if telling.dry_run:
         _each(names, outputs, _DryRun(settings, telling.as_json, run.batch, sharding, run.notice))
         return
-    act = _action(folders, settings, run, sharding, telling)
-    if places.manifest is not None or places.summary is not None:
-        each_reported(names, outputs, act, places.summary, quiet=run.quiet)
-    else:
-        _each(names, outputs, act)
-
-
-def _action(folders: dict[str, Path], settings: Settings, run: RunOptions, sharding: Sharding, telling: Telling) -> Any:
-    """What is done with each scene."""
     from segearth_cli.prediction import predictor_for
 
     predictor = predictor_for(settings.model, settings.classes, settings.options, run)
-    if sharding.work is None:
-        return _Predict(predictor, telling.as_json, telling.verbose)
-    return Sharded(sharding, folders, settings.model, predictor, telling.as_json)
+    reported = places.manifest is not None or places.summary is not None
+    if sharding.work is not None:
+        sharded = Sharded(sharding, folders, settings.model, predictor, telling.as_json)
+        sharded.run(names, outputs, places.summary, reported=reported)
+    elif reported:
+        act = _Predict(predictor, telling.as_json, telling.verbose)
+        each_reported(names, outputs, act, places.summary, quiet=run.quiet)
+    else:
+        _each(names, outputs, _Predict(predictor, telling.as_json, telling.verbose))
 
 
 @dataclass

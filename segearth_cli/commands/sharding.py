@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from segearth_cli import console
 from segearth_cli.commands.arguments import inputs, plain, rasters_in, without_own
-from segearth_cli.commands.many import Tried, each_twice, raise_failed
+from segearth_cli.commands.many import OF_ONE, Tried, each_twice, raise_failed
 from segearth_cli.commands.results import show
-from segearth_cli.errors import UsageError
+from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.jobs import Outcome, SceneEntry, growing_summary, read_manifest, summary_lines, write_summary
 from segearth_cli.options import build, option, validate
 from segearth_cli.raster import BLOCK
@@ -21,8 +21,8 @@ from segearth_cli.raster import BLOCK
 Engine = Literal["local", "dask"]
 
 if TYPE_CHECKING:
-    from segearth_cli.jobs import Job, Session, Shard, Share
-    from segearth_cli.prediction import Predictor, SceneSummary
+    from segearth_cli.jobs import Job, Pool, Shard, Share
+    from segearth_cli.prediction import Predictor, RunOptions, SceneSummary
     from segearth_cli.raster import Outputs
     from segearth_cli.weights import ModelOptions
 
@@ -92,6 +92,14 @@ class Sharding:
         shown="a cluster on this machine",
     )
     """Address of a Dask scheduler; None = a cluster on this machine."""
+    wait_workers: float = option(
+        600.0,
+        help="Wait this long for a Dask scheduler that is lost, and for workers.",
+        panel="Long jobs",
+        unit="s",
+        at_least=0,
+    )
+    """Seconds after which a run ends that nobody computes for."""
     devices: tuple[str, ...] = option(
         (), help="One process a device, e.g. cuda:0,cuda:1.", panel="Long jobs", unit="names", parse=parse_devices
     )
@@ -128,21 +136,20 @@ class Sharding:
         """The device of this process by keyword, where --devices names it."""
         return {"device": self.devices[0]} if self.devices else {}
 
-    def share(self, scene: int) -> Share:
-        """The share to compute of the scene of this number."""
+    @property
+    def share(self) -> Share | None:
+        """The share to compute of the list; None = all of it."""
         from segearth_cli.jobs import Share
 
-        return Share(self.index or 0, self.count or 1, scene)
+        return Share(self.index, self.count or 1) if self.index is not None else None
 
-    def compute(self, work: Session, share: Share) -> list[Shard]:
-        """Computes a share of shards, which it returns, with the engine asked for."""
+    def pool(self, run: RunOptions) -> AbstractContextManager[Pool]:
+        """Who computes shards, with the engine asked for."""
         from segearth_cli import jobs
 
         if self.engine == "dask":
-            return jobs.compute_with_dask(work, share, self.scheduler, max(1, len(self.devices)))
-        if len(self.devices) > 1:
-            return jobs.compute_on(work, share, self.devices)
-        return jobs.compute_share(work, share)
+            return jobs.cluster(self.scheduler, max(1, len(self.devices)), run, self.wait_workers)
+        return jobs.devices(self.devices, run) if len(self.devices) > 1 else nullcontext(jobs.Alone())
 
 
 def sharding_options(given: Mapping[str, Any]) -> Sharding:
@@ -188,22 +195,34 @@ def each_reported(
 ) -> None:
     """Acts on every scene, on those that fail once more in the end, and reports what became of each as it is known."""
     jobs = list(zip(range(len(names)), names, outputs, strict=True))
-    table = nullcontext(None) if summary is None else growing_summary(summary)
-    with table as add:
-
-        def settled(number: int, one: Tried[Any]) -> None:
-            if add is not None and (outcome := _outcome(one, outputs[number])) is not None:
-                add(outcome)
+    with _table(summary, outputs) as settled:
 
         def named(job: tuple[int, str, Outputs], last: bool) -> Any:
             number, scene, output = job
             return act(scene, output, last=last, told=place(number, names))
 
         tried = each_twice(names, jobs, named, settled, quiet=quiet)
+    report(tried, outputs, summary, quiet=quiet)
+
+
+@contextmanager
+def _table(summary: Path | None, outputs: Sequence[Outputs]) -> Iterator[Callable[[int, Tried[Any]], None]]:
+    """Adds what became of scenes to the summary, where one is written, as soon as it is known."""
+    with nullcontext(None) if summary is None else growing_summary(summary) as add:
+
+        def settled(number: int, one: Tried[Any]) -> None:
+            if add is not None and (outcome := _outcome(one, outputs[number])) is not None:
+                add(outcome)
+
+        yield settled
+
+
+def report(tried: Sequence[Tried[Any]], outputs: Sequence[Outputs], summary: Path | None, *, quiet: bool) -> None:
+    """Tells what became of all scenes, in the order of the list. Raises when some failed."""
     found = [_outcome(one, output) for one, output in zip(tried, outputs, strict=True)]
     outcomes = [outcome for outcome in found if outcome is not None]
     if summary is not None:
-        write_summary(summary, outcomes)  # in the order of the list
+        write_summary(summary, outcomes)
     if not quiet or any(one.error for one in tried):
         for line in summary_lines(outcomes):
             console.note(line)
@@ -230,13 +249,13 @@ def _outcome(one: Tried[SceneSummary | list[Shard]], output: Outputs) -> Outcome
     return Outcome(scene, found.mask, state, found.computed_windows, found.seconds)
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Sharded:
-    """Runs one scene after another in shards, each in its folder."""
+    """Scenes computed in shards, each in its folder, by whoever the options name."""
 
     sharding: Sharding
     """How scenes are cut and dealt."""
-    folders: dict[str, Path]
+    folders: Mapping[str, Path]
     """The run's folder of each scene."""
     model: ModelOptions
     """Which model, for processes that load it themselves."""
@@ -245,34 +264,45 @@ class Sharded:
     as_json: bool
     """Whether a JSON object is printed instead of a path."""
 
-    def __post_init__(self) -> None:
-        self._numbers = {scene: number for number, scene in enumerate(self.folders)}
+    def run(self, names: Sequence[str], outputs: Sequence[Outputs], summary: Path | None, *, reported: bool) -> None:
+        """Computes the list. reported: in the end tell what became of each, and try what failed once more before."""
+        from segearth_cli.jobs import Entry, WorkList
 
-    def __call__(
-        self,
-        scene: str,
-        outputs: Outputs,
-        *,
-        last: bool = True,  # noqa: ARG002 - processes at one list share the shards of a scene, not scenes
-        told: str = "",
-    ) -> SceneSummary | list[Shard]:
-        """Computes a share of a scene's shards, which it returns, or, where that is all of them, its files."""
-        from segearth_cli.jobs import compute_part, predict_in_shards
+        entries = [
+            Entry(self._job(name, output), output, place(number, names))
+            for number, (name, output) in enumerate(zip(names, outputs, strict=True))
+        ]
+        tried: dict[int, Tried[Any]] = {}
+        with _table(summary, outputs) as add, self.sharding.pool(self.predictor.run) as pool:
+
+            def settled(number: int, result: Any) -> None:
+                error = result if isinstance(result, SegEarthError) else None
+                tried[number] = Tried(names[number], None if error else result, error)
+                if error is None:
+                    self._show(names[number], result)
+                elif not reported:
+                    if len(names) == 1 or not isinstance(error, OF_ONE):
+                        raise error
+                    console.note(str(error))
+                add(number, tried[number])
+
+            sharding = self.sharding
+            WorkList(entries, self.predictor, settled, pool, sharding.share, join=sharding.resume, again=reported).run()
+        ordered = [tried[number] for number in range(len(names))]
+        if reported:
+            report(ordered, outputs, summary, quiet=self.predictor.run.quiet)
+        else:
+            raise_failed(ordered, "scenes")
+
+    def _show(self, name: str, result: Any) -> None:
         from segearth_cli.prediction import as_json
 
-        sharding, job = self.sharding, self._job(scene, outputs)
-        if sharding.partial:
-            share = sharding.share(self._numbers[scene])
-            shards = compute_part(job, self.predictor, share, sharding.compute, told)
-            if shards or len(self.folders) == 1:
-                facts = {"scene": scene, "work": str(job.folder), "shards": [shard.name for shard in shards]}
-                show(job.folder, facts, as_json=self.as_json)
-            return shards
-        summary = predict_in_shards(
-            job, self.predictor, outputs, join=sharding.resume, engine=sharding.compute, told=told
-        )
-        show(summary.mask, as_json(summary), as_json=self.as_json)
-        return summary
+        if not isinstance(result, list):
+            show(result.mask, as_json(result), as_json=self.as_json)
+        elif result or len(self.folders) == 1:
+            folder = self.folders[name].absolute()
+            facts = {"scene": name, "work": str(folder), "shards": [shard.name for shard in result]}
+            show(folder, facts, as_json=self.as_json)
 
     def _job(self, scene: str, outputs: Outputs) -> Job:
         from segearth_cli.jobs import Job

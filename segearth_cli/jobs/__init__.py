@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
-    from segearth_cli.jobs.compute import Job, Session, Share, compute_part, compute_share, predict_in_shards
-    from segearth_cli.jobs.dask import compute_with_dask
+    from segearth_cli.jobs.compute import Job, Session, Share
+    from segearth_cli.jobs.dask import cluster
     from segearth_cli.jobs.lock import claim
     from segearth_cli.jobs.manifest import (
         Outcome,
@@ -23,27 +23,30 @@ if TYPE_CHECKING:
         write_summary,
     )
     from segearth_cli.jobs.merge import complete, mask_vrt, write_cog, write_geotiff, write_vrts
-    from segearth_cli.jobs.processes import compute_on
+    from segearth_cli.jobs.pool import Alone, Pool
+    from segearth_cli.jobs.processes import devices
     from segearth_cli.jobs.run_folder import Shard, open_ledger
+    from segearth_cli.jobs.work_list import Entry, WorkList
 
 __all__ = [
+    "Alone",
+    "Entry",
     "Job",
     "Outcome",
+    "Pool",
     "SceneEntry",
     "Session",
     "Shard",
     "Share",
+    "WorkList",
     "claim",
+    "cluster",
     "complete",
-    "compute_on",
-    "compute_part",
-    "compute_share",
-    "compute_with_dask",
+    "devices",
     "growing_summary",
     "is_summary",
     "mask_vrt",
     "open_ledger",
-    "predict_in_shards",
     "read_manifest",
     "summary_lines",
     "write_cog",
@@ -55,12 +58,14 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
-        "compute": "Job Session Share compute_part compute_share predict_in_shards",
-        "dask": "compute_with_dask",
+        "compute": "Job Session Share",
+        "dask": "cluster",
         "lock": "claim",
         "manifest": "SceneEntry Outcome growing_summary is_summary read_manifest summary_lines write_summary",
         "merge": "complete mask_vrt write_cog write_geotiff write_vrts",
-        "processes": "compute_on",
+        "pool": "Alone Pool",
+        "processes": "devices",
         "run_folder": "Shard open_ledger",
+        "work_list": "Entry WorkList",
     },
 )

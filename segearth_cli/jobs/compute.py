@@ -14,9 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from segearth_cli.classes import ClassSet
-from segearth_cli.console import progress
-from segearth_cli.errors import RasterError, RunError, SceneChangedError, SegEarthError
-from segearth_cli.jobs.lock import claim
+from segearth_cli.errors import RunError, SegEarthError
 from segearth_cli.jobs.merge import complete, write_geotiff
 from segearth_cli.jobs.run_folder import COMPLETE, Ledger, Shard, State, describe, start
 from segearth_cli.prediction import (
@@ -26,21 +24,17 @@ from segearth_cli.prediction import (
     Prepared,
     RunOptions,
     SceneSummary,
-    draw_preview,
     finish_outputs,
     predictor_for,
     prepared,
     summarise,
-    there_already,
     together,
     write_region,
 )
-from segearth_cli.raster import Outputs, Window, blocks, environment, layouts, open_dataset
+from segearth_cli.raster import Outputs, environment, layouts
 from segearth_cli.weights import ModelOptions
 
 T = TypeVar("T")
-
-FAILURES = 3  # in a row, none a fault of the scene, after which a run stops: the rest would fail too
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,83 +159,6 @@ def session(job: Job, predictor: Predictor, *, join: bool) -> Iterator[Session]:
         yield Session(job, ready, start(job.folder, described, join=join))
 
 
-def compute_share(work: Session, share: Share) -> list[Shard]:
-    """Computes the shards of a share that are not complete, waiting in the end for those that others are at.
-
-    Returns the shards of the share. Raises RunError when some failed, once all others are computed.
-    """
-    shards = share.of(work.ledger.shards)
-    todo = outstanding(work, shards)
-    failures = Failures(work.job.folder, len(shards))
-    windows = sum(work.prepared.plan.window_count(shard.window) for shard in todo)
-    with progress(work.prepared.scene.stem, windows, quiet=work.run.quiet) as advance:
-        busy = [shard for shard in todo if failures.attempt(shard, lambda s: work.compute(s, advance)) is None]
-        busy = [shard for shard in busy if shard not in failures.shards]
-        if busy:
-            work.run.notice(f"{work.job.folder}: another process is at {len(busy)} of the shards; waiting for it")
-        for shard in busy:
-            failures.attempt(shard, lambda s: work.compute(s, advance, wait=True))
-    failures.report()
-    return shards
-
-
-def outstanding(work: Session, shards: list[Shard]) -> list[Shard]:
-    """Those of the shards that are not complete, the ones that failed before last; how many are done is told."""
-    states = {shard: work.ledger.look(shard).state for shard in shards}
-    left = [shard for shard in shards if states[shard] not in COMPLETE]
-    if len(left) < len(shards):
-        work.run.notice(f"{work.job.folder}: {len(shards) - len(left)} of {len(shards)} shards are done already")
-    return sorted(left, key=lambda shard: states[shard] == "failed")
-
-
-class Failures:
-    """Shards that could not be computed, and when there are enough of them.
-
-    What the scene is at fault for, such as blocks that cannot be read, stops no other shard.
-    """
-
-    def __init__(self, folder: Path, total: int):
-        self.shards: dict[Shard, str] = {}
-        self._folder = folder
-        self._total = total
-        self._in_a_row = 0
-
-    def attempt(self, shard: Shard, compute: Callable[[Shard], State | None]) -> State | None:
-        """What `compute` says of a shard, None when it fails. Raises RunError when too many failed in a row."""
-        try:
-            state = compute(shard)
-        except SegEarthError as e:
-            self.add(shard, e)
-            return None
-        self.passed()
-        return state
-
-    def passed(self) -> None:
-        """Notes that a shard was computed: what failed before it does not ail all."""
-        self._in_a_row = 0
-
-    def add(self, shard: Shard, error: BaseException | None) -> None:
-        """Counts a failure; error: None for a shard that was given up without one.
-
-        Raises RunError when too many failed in a row, and a SceneChangedError itself, which all others would meet.
-        """
-        if isinstance(error, SceneChangedError):
-            raise error
-        self.shards[shard] = str(error or "cancelled")
-        self._in_a_row += not isinstance(error, RasterError)
-        if self._in_a_row >= FAILURES:
-            self.report()
-
-    def report(self) -> None:
-        """Raises RunError when there were failures."""
-        if self.shards:
-            shard, error = next(iter(self.shards.items()))
-            raise RunError(
-                f"{error} ({len(self.shards)} of {self._total} shards failed, {shard.name} first; the others stay in "
-                f"{self._folder}: go on with --resume)"
-            )
-
-
 def finish(work: Session, outputs: Outputs, started: float) -> SceneSummary:
     """Joins the shards of a finished run to its outputs, polygons included; what it all gave.
 
@@ -252,51 +169,3 @@ def finish(work: Session, outputs: Outputs, started: float) -> SceneSummary:
     measured = together((record.measured for record in shards.records.values()), time.perf_counter() - started)
     finish_outputs(work.prepared, outputs)
     return summarise(work.prepared, outputs, measured)
-
-
-Engine = Callable[[Session, Share], list[Shard]]  # computes a share of shards, which it returns
-
-
-def compute_part(
-    job: Job, predictor: Predictor, share: Share, engine: Engine = compute_share, told: str = ""
-) -> list[Shard]:
-    """Computes a share of a scene's shards, which it returns; no mask is joined. told: a line when it is begun.
-
-    A scene that has no shard in this share is left alone. One that cannot be opened counts as one shard, so that one
-    share alone tells of it.
-    """
-    try:
-        with open_dataset(job.scene) as ds:
-            whole = Window(0, 0, ds.height, ds.width)
-        parts = sum(1 for _ in blocks(whole, job.shard_size, job.shard_size))
-    except RasterError:
-        parts = 1
-    if not share.of(range(parts)):
-        return []
-    with session(job, predictor, join=True) as work:
-        if told:
-            predictor.run.notice(told)
-        return engine(work, share)
-
-
-def predict_in_shards(
-    job: Job, predictor: Predictor, outputs: Outputs, *, join: bool, engine: Engine = compute_share, told: str = ""
-) -> SceneSummary:
-    """Computes all shards of a scene and joins its files, polygons included.
-
-    join: go on where the folder holds this run already. told: a line for the user when the
-    scene is begun. Raises as `session`, `compute_share` and `finish` do.
-    """
-    started = time.perf_counter()
-    with session(job, predictor, join=join) as work:
-        if there_already(work.prepared, outputs):
-            draw_preview(work.prepared, outputs, missing=True)
-            return summarise(work.prepared, outputs, None)
-        if told:
-            predictor.run.notice(told)
-        engine(work, Share())
-        with claim(job.folder / ".join.lock", wait=True):  # of several runs in the folder one joins
-            if there_already(work.prepared, outputs):
-                draw_preview(work.prepared, outputs, missing=True)
-                return summarise(work.prepared, outputs, None)
-            return finish(work, outputs, started)

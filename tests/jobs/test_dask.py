@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 
 import noise
 import pytest
@@ -11,8 +10,10 @@ distributed = pytest.importorskip("distributed")
 
 from segearth_cli.classes import parse  # noqa: E402
 from segearth_cli.errors import RunError  # noqa: E402
-from segearth_cli.jobs.compute import Job, Share, finish, session  # noqa: E402
-from segearth_cli.jobs.dask import compute_with_dask, local_cluster  # noqa: E402
+from segearth_cli.jobs.compute import Job  # noqa: E402
+from segearth_cli.jobs.dask import cluster as workers_of  # noqa: E402
+from segearth_cli.jobs.dask import local_cluster  # noqa: E402
+from segearth_cli.jobs.work_list import Entry, only_one  # noqa: E402
 from segearth_cli.prediction.plan import PredictOptions  # noqa: E402
 from segearth_cli.prediction.scene_to_mask import Predictor, RunOptions, predict_scene  # noqa: E402
 from segearth_cli.raster import Outputs  # noqa: E402
@@ -51,9 +52,8 @@ def in_folder(made, folder):
 
 
 def computed(job, assembled, scheduler, mask):
-    with session(job, predictor(assembled, job.options), join=True) as work:
-        compute_with_dask(work, Share(), scheduler)
-        finish(work, Outputs(mask), time.perf_counter())
+    with workers_of(scheduler, 1, RUN, 60) as pool:
+        only_one(Entry(job, Outputs(mask)), predictor(assembled, job.options), join=True, pool=pool)
     return mask.read_bytes()
 
 
@@ -107,10 +107,9 @@ def test_a_worker_that_is_killed_costs_nothing_but_its_shard(tmp_path, made, ass
         assert nanny.pid != pid
 
 
-def test_a_scheduler_that_is_not_there_is_one_line(tmp_path, made, assembled, monkeypatch):
+def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch):
     monkeypatch.setattr("segearth_cli.jobs.dask.CONNECT", 0.5)
-    job = in_folder(made, tmp_path / "work")
-    with session(job, predictor(assembled, job.options), join=True) as work, pytest.raises(RunError) as caught:
-        compute_with_dask(work, Share(), "tcp://127.0.0.1:9")
+    with pytest.raises(RunError) as caught, workers_of("tcp://127.0.0.1:9", 1, RUN, 60):
+        pass
     assert "--scheduler tcp://127.0.0.1:9: cannot be reached" in str(caught.value)
     assert "\n" not in str(caught.value)

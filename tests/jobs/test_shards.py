@@ -25,9 +25,10 @@ from rasterio.control import GroundControlPoint
 
 from segearth_cli import cli
 from segearth_cli.classes import parse
-from segearth_cli.jobs.compute import Job, Share, compute_share, finish, session
+from segearth_cli.jobs.compute import Job, Share
 from segearth_cli.jobs.merge import mask_vrt
 from segearth_cli.jobs.run_folder import open_ledger
+from segearth_cli.jobs.work_list import Entry, WorkList, only_one
 from segearth_cli.prediction.plan import PredictOptions
 from segearth_cli.prediction.scene_to_mask import Predictor, RunOptions, assembled_once, predict_scene
 from segearth_cli.raster import Outputs, ReadOptions, frame_from_json, frame_to_json, open_scene
@@ -39,7 +40,7 @@ STRIDE = 56  # px; windows overlap, yet a scene of 20 shards has few of them
 
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["open_clip", "segearth_cli.cli", "segearth_cli.jobs.compute"])
+PROCESSES.set_forkserver_preload(["open_clip", "segearth_cli.cli", "segearth_cli.jobs.work_list"])
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +88,12 @@ def direct(scene, folder, assembled, kinds=("mask",), **options):
 
 
 def sharded(made, folder, assembled, share=None, *, join=False):
-    with session(made, predictor(assembled, made.options), join=join) as work:
-        compute_share(work, share or Share())
-        if share is not None:
-            return None
-        files = outputs(folder, made.kinds)
-        finish(work, files, time.perf_counter())
+    files, run = outputs(folder, made.kinds), predictor(assembled, made.options)
+    if share is None:
+        only_one(Entry(made, files), run, join=join)
         return contents(files)
+    WorkList([Entry(made, files)], run, lambda *_: None, share=share).run()
+    return None
 
 
 def contents(files):
@@ -128,11 +128,11 @@ def exit_code(process):
 def take_part(made, folder):
     """What a process does that joins a run and ends with the mask; `folder`/begun appears when it begins."""
     torch.set_num_threads(1)
-    with session(made, Predictor(assembled_once(made.model, CLASSES), CLASSES, made.options, RUN), join=True) as work:
-        folder.mkdir(exist_ok=True)
-        (folder / "begun").touch()
-        compute_share(work, Share())
-        finish(work, outputs(folder, made.kinds), time.perf_counter())
+    model = assembled_once(made.model, CLASSES)
+    model()
+    files = outputs(folder, made.kinds)
+    (folder / "begun").touch()
+    only_one(Entry(made, files), Predictor(model, CLASSES, made.options, RUN), join=True)
 
 
 def take_part_without_locks(made, folder):
@@ -409,9 +409,9 @@ def test_a_sparse_scene_costs_what_its_data_costs(tmp_path, model, assembled):
         pixels = np.random.default_rng(0).integers(1, 255, (3, 300, 300), dtype=np.uint8)
         ds.write(pixels, window=rasterio.windows.Window(20_100, 10_100, 300, 300))
     made = job(scene, tmp_path / "work", model, 4096)
-    with session(made, predictor(assembled, made.options), join=False) as work:
-        compute_share(work, Share())
-        found = [work.ledger.look(shard) for shard in work.ledger.shards]
+    sharded(made, tmp_path, assembled, Share())
+    ledger = open_ledger(tmp_path / "work")
+    found = [ledger.look(shard) for shard in ledger.shards]
     assert [look.state for look in found].count("empty") == 63
     with rasterio.open(mask_vrt(tmp_path / "work")) as ds:
         assert (ds.read(1, window=rasterio.windows.Window(20_100, 10_100, 300, 300)) != 255).all()

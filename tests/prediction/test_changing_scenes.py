@@ -19,7 +19,8 @@ from flaky import serving
 from segearth_cli.classes import parse
 from segearth_cli.console import shown
 from segearth_cli.errors import RunError, SceneChangedError, UsageError
-from segearth_cli.jobs.compute import Job, predict_in_shards
+from segearth_cli.jobs.compute import Job
+from segearth_cli.jobs.work_list import Entry, only_one
 from segearth_cli.prediction import PredictOptions, Predictor, RunOptions, predict_scene
 from segearth_cli.raster import Outputs
 from segearth_cli.weights import ModelOptions
@@ -110,7 +111,7 @@ def test_a_scene_that_changes_ends_a_sharded_run_at_once(tmp_path, write_raster,
     scene = Path(write_raster("scene.tif", noise(3, 40, 1500)))  # three shards
     job = Job(str(scene), tmp_path / "work", ("mask",), 512, ModelOptions("x"), PredictOptions(), CLASSES)
     with pytest.raises(SceneChangedError, match=r"scene.tif: changed while it was read"):
-        predict_in_shards(job, predictor(lambda: touched(scene)), Outputs(tmp_path / "mask.tif"), join=False)
+        only_one(Entry(job, Outputs(tmp_path / "mask.tif")), predictor(lambda: touched(scene)), join=False)
     records = [json.loads(path.read_text()) for path in (tmp_path / "work" / "shards").glob("*.json")]
     assert [record["state"] for record in records] == ["failed"]
     assert not list(tmp_path.rglob("*mask.tif"))
@@ -170,7 +171,7 @@ def test_a_mask_is_known_again_when_the_clock_of_its_scene_was_ahead(tmp_path, w
         if not sharded:
             return predict_scene(str(scene), out, predictor(skip=True))
         job = Job(str(scene), tmp_path / "work", ("mask",), 512, ModelOptions("x"), PredictOptions(), CLASSES)
-        return predict_in_shards(job, predictor(skip=True), out, join=True)
+        return only_one(Entry(job, out), predictor(skip=True), join=True)
 
     assert [run().skipped, run().skipped] == [False, True]
     touched(scene)
@@ -188,7 +189,7 @@ def test_a_renewed_signature_is_the_same_run_and_stands_nowhere(tmp_path, write_
             out = Outputs(tmp_path / "out" / "mask.tif")
             job = Job(scene, tmp_path / "work", ("mask",), 512, ModelOptions("x"), PredictOptions(), CLASSES)
             run = predictor(skip=True, notice=lines.append)
-            lines.append(json.dumps(predict_in_shards(job, run, out, join=True).run))
+            lines.append(json.dumps(only_one(Entry(job, out), run, join=True).run))
             summary = predict_scene(scene, Outputs(tmp_path / "out" / "direct.tif"), run)
             assert summary.skipped == (number == 1)
             lines.append(f"{summary}")

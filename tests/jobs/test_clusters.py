@@ -1,0 +1,180 @@
+"""Many scenes as one list: on processes of this machine, on a Dask cluster that loses workers and its scheduler."""
+
+import csv
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import noise
+import pytest
+import shell
+
+pytest.importorskip("distributed")
+pytestmark = pytest.mark.slow
+
+# A scheduler that has neither segearth nor torch.
+GONE = "import sys; sys.modules.update(segearth_cli=None, torch=None, rasterio=None)"
+BARE = f"{GONE}; from distributed.cli.dask_scheduler import main; main()"
+
+
+@pytest.fixture(scope="module")
+def made(model_dir, tmp_path_factory):
+    """A folder with scenes of one to four shards, their list, and what direct runs make of them."""
+    folder = tmp_path_factory.mktemp("made")
+    sizes = [(600, 500), (300, 300), (1100, 900), (200, 700)]
+    scenes = [noise.save_scene(folder / f"s{i}.tif", *size, seed=i) for i, size in enumerate(sizes)]
+    (folder / "list.csv").write_text("\n".join(map(str, scenes)) + "\n")
+    done = shell.segearth(
+        "predict", "--manifest", folder / "list.csv", *flags(model_dir), "-d", "cpu", "-o", f"{folder}/whole/"
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def flags(model_dir):
+    return ("-c", "water,roof,road", "-m", f"local-dir:{model_dir}", "--upsampler", "none", "--precision", "fp32")
+
+
+def sharded(made, model_dir, folder, *more, **options):
+    words = (
+        "predict",
+        "--manifest",
+        made / "list.csv",
+        *flags(model_dir),
+        "-o",
+        f"{folder}/out/",
+        "--work",
+        folder / "work",
+    )
+    words += ("--shard-size", 512, "--summary", folder / "sum.csv", *more)
+    return subprocess.Popen(
+        shell.command(*words), env=shell.environment(), stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def finished(process, seconds=240):
+    _, told = process.communicate(timeout=seconds)
+    return process.returncode, told
+
+
+def same(made, folder):
+    whole = {path.name: path.read_bytes() for path in (made / "whole").glob("*.tif")}
+    return {path.name: path.read_bytes() for path in (folder / "out").glob("*.tif")} == whole and len(whole) == 4
+
+
+@contextmanager
+def running(*words, **changes):
+    process = subprocess.Popen(
+        [*words], env=shell.environment(**changes), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        kill(process)
+
+
+def kill(process):
+    """A process with all that it started, a worker with its nanny."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def scheduler(port):
+    words = ("--host", "127.0.0.1", "--port", str(port), "--dashboard-address", ":0", "--no-dashboard", "--no-show")
+    return running(sys.executable, "-c", BARE, *words)
+
+
+def worker(port, *more):
+    words = ("-m", "distributed.cli.dask_worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1", "--no-dashboard")
+    return running(sys.executable, *words, *more)
+
+
+def records(folder):
+    return [path for path in (folder / "work").rglob("r*.json") if not path.name.startswith(".")]
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.05)
+
+
+def test_one_list_on_two_processes_gives_the_same_masks(made, model_dir, tmp_path):
+    code, told = finished(sharded(made, model_dir, tmp_path, "--devices", "cpu,cpu"))
+    assert (code, same(made, tmp_path)) == (0, True), told
+    assert "scene 3 of 4: " in told
+    with (tmp_path / "sum.csv").open() as f:
+        assert [row["state"] for row in csv.DictReader(f)] == ["done"] * 4
+
+
+def test_a_process_that_is_killed_leaves_its_shards_to_the_other(made, model_dir, tmp_path):
+    process = sharded(made, model_dir, tmp_path, "--devices", "cpu,cpu")
+    wait_for(lambda: records(tmp_path), process)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    computing = [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+    os.kill(int(computing[0]), signal.SIGKILL)
+    code, told = finished(process)
+    assert (code, same(made, tmp_path)) == (0, True), told
+
+
+def test_workers_come_and_are_killed_and_a_bare_scheduler_is_restarted(made, model_dir, tmp_path):
+    port = free_port()
+    more = ("--engine", "dask", "--scheduler", f"tcp://127.0.0.1:{port}", "--wait-workers", 120)
+    with scheduler(port) as first:
+        process = sharded(made, model_dir, tmp_path, *more)
+        lines = []
+        while not any("no worker; waiting up to 120 s" in line for line in lines):
+            lines.append(process.stderr.readline())
+            assert lines[-1]
+        with worker(port) as one:
+            wait_for(lambda: records(tmp_path), process)
+            kill(one)
+            with worker(port):
+                before = len(records(tmp_path))
+                wait_for(lambda: len(records(tmp_path)) > before, process)
+                kill(first)
+                with scheduler(port), worker(port):
+                    code, told = finished(process)
+    assert (code, same(made, tmp_path)) == (0, True), told
+    assert "going on" in told
+
+
+@pytest.mark.parametrize("lost", ["scheduler", "workers"])
+def test_nobody_to_compute_is_told_and_ends_the_run(made, model_dir, tmp_path, lost):
+    port = free_port()
+    more = ("--engine", "dask", "--scheduler", f"tcp://127.0.0.1:{port}", "--wait-workers", 3)
+    with scheduler(port) as first, worker(port) as one:
+        process = sharded(made, model_dir, tmp_path, *more)
+        wait_for(lambda: records(tmp_path), process)
+        kill(first if lost == "scheduler" else one)
+        code, told = finished(process, 60)
+    assert code == 1
+    assert "go on with --resume, or wait longer with --wait-workers SECONDS" in told.splitlines()[-1]
+
+
+def test_a_task_that_fails_names_its_worker(made, model_dir, tmp_path):
+    port = free_port()
+    (tmp_path / "work").mkdir()
+    broken = tmp_path / "broken.tif"
+    broken.write_bytes((made / "s2.tif").read_bytes()[:-200_000] + bytes(200_000))
+    (tmp_path / "list.csv").write_text(f"{broken}\n")
+    with scheduler(port), worker(port):
+        words = ("predict", broken, *flags(model_dir), "-o", tmp_path / "mask.tif", "--work", tmp_path / "work")
+        done = shell.segearth(*words, "--shard-size", 512, "--engine", "dask", "--scheduler", f"tcp://127.0.0.1:{port}")
+    assert done.returncode == 1
+    assert "(on worker tcp://127.0.0.1:" in done.stderr.splitlines()[-1]

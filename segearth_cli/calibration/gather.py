@@ -41,8 +41,8 @@ def gathered(ready: Prepared, places: Ints, advance: Progress, area: int = AREA)
     No other window is run. A feature is what a logit is linear in: the mean over windows of the pixel's direction less
     that of the window as a whole.
     """
-    channels = ready.assembled.of_clip.encoder.channels
-    model, run, total = ready.assembled.of_clip.asking(torch.eye(channels)), ready.predictor.run, 0
+    channels = ready.assembled().of_clip.encoder.channels
+    model, run, total = ready.assembled().of_clip.asking(torch.eye(channels)), ready.predictor.run, 0
     labelled, others = np.zeros((len(places), channels), np.float32), [np.zeros((0, channels), np.float32)]
     for part in by_tile(ready.scene, ready.plan, places):
         windows = windows_at(part.plan, part.places)
@@ -50,7 +50,7 @@ def gathered(ready: Prepared, places: Ints, advance: Progress, area: int = AREA)
         around = np.array(list(lattice(part.plan, windows, share)), np.int64).reshape(-1, 2)
         around = around[part.scene.valid_at(around)]
         work = work_for(
-            ready.plan, ready.assembled.device, run.batch, threads=run.threads, progress=advance, notice=run.notice
+            ready.plan, ready.assembled().device, run.batch, threads=run.threads, progress=advance, notice=run.notice
         )
         every = np.concatenate([part.places, around])
         with environment(ready.path):

@@ -107,7 +107,7 @@ def _candidates(ready: Prepared, count: int) -> Ints:
 
 def _decisions(ready: Prepared, places: Ints) -> tuple[Ints, Ints, NDArray[np.float64]]:
     """Codes of the winner and of the next at places, and the distance of their probabilities."""
-    assembled, run, classes = ready.assembled, ready.predictor.run, ready.predictor.classes
+    assembled, run, classes = ready.assembled(), ready.predictor.run, ready.predictor.classes
     logits = np.zeros((len(places), len(classes.query_class)), np.float32)
     with progress(ready.scene.stem, window_count(ready, places), quiet=run.quiet) as advance, environment(ready.path):
         for part in by_tile(ready.scene, ready.plan, places):

@@ -262,7 +262,9 @@ def test_the_mask_is_decided_from_what_the_calibration_computed(
             features = sampled_logits(
                 part.scene, part.plan, text.asking(torch.eye(channels)), channels, part.places, work
             )
-            logits = sampled_logits(part.scene, part.plan, ready.assembled.segmenter, len(of_query), part.places, work)
+            logits = sampled_logits(
+                part.scene, part.plan, ready.assembled().segmenter, len(of_query), part.places, work
+            )
             vectors = text.phrases.numpy() + made.directions[of_query]
             scale = np.linalg.norm(vectors, axis=1).max()
             np.testing.assert_allclose(logits, features @ vectors.T + made.biases[of_query], atol=3e-4 * scale)

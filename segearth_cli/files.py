@@ -83,8 +83,7 @@ def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
         for one in sets:
             one.clean()
         raise
-    for one in sets:
-        one.clean_known()
+    _remove_all(left for one in sets for left in one.leavings())
 
 
 @contextmanager
@@ -124,7 +123,7 @@ def create_text(path: Path, text: str) -> bool:
                 os.replace(one.temporary, path)
             sync_folder(path.parent)
     finally:
-        one.clean_known()
+        _remove_all(one.leavings())
     return True
 
 
@@ -272,9 +271,9 @@ class _DataSet:
             for new, place in self.made():
                 os.replace(new, place)
 
-    def clean_known(self) -> None:
-        """Removes what drivers leave beside a temporary name and nobody wants; lists no folder."""
-        _remove_all([self.temporary, *side_files(self.temporary)])
+    def leavings(self) -> list[Path]:
+        """What drivers may leave of a file that was written whole, by name: no folder is listed for it."""
+        return [self.temporary, *side_files(self.temporary)]
 
     def clean(self) -> None:
         """Removes what was written and has not found its place."""

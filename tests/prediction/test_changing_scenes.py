@@ -38,9 +38,8 @@ def predictor(when_read=lambda: None, **run):
         calls.append(1)
         return chips.float() / 2550
 
-    segmenter.encoder = SimpleNamespace(patch=8)
     facts = {"model": "colours", "upsampler": "none", "precision": "float32"}
-    model = SimpleNamespace(segmenter=segmenter, device=torch.device("cpu"), native=32, facts=facts, notices=())
+    model = SimpleNamespace(segmenter=segmenter, device=torch.device("cpu"), native=32, patch=8, facts=facts)
     return Predictor(lambda: model, CLASSES, PredictOptions(window=32), RunOptions(quiet=True, **run))
 
 

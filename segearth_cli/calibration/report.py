@@ -47,7 +47,10 @@ def _words(calibration: Calibration, report: Mapping[str, Any]) -> list[str]:
     silent = [name for name in calibration.classes.names if name not in report["labels"]]
     if silent:
         lines.append(f"Without labels, so as text has them and not scored: {', '.join(silent)}.")
-    lines.append(f"Of {sum(report['labels'].values())} labelled pixels such figures are known to some ten points.")
+    lines.append(
+        f"Of {sum(report['labels'].values())} labelled pixels such figures are known to some twenty points; "
+        "spread labels over all of the ground."
+    )
     return lines
 
 

@@ -32,6 +32,31 @@ class SceneFile:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameValues:
+    """Size and georeference of the mask, as `raster.frame_to_json` gives them."""
+
+    height: int
+    """Of the mask, in pixels."""
+    width: int
+    """Of the mask, in pixels."""
+    crs: str | None
+    """WKT; null when there is none."""
+    transform: tuple[float, float, float, float, float, float]
+    """Affine, pixels to map units, row by row."""
+    gcps: tuple[tuple[float | str | None, ...], ...]
+    """Ground control points: row, col, x, y, z, id, info."""
+    gcps_crs: str | None
+    """WKT of their CRS."""
+    rpcs: Mapping[str, Any] | None
+    """Rational polynomial coefficients by rasterio's names."""
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            if (value := getattr(self, name)) < 1:
+                raise typed.Unfit(f"frame.{name}", str(value), "a whole number from 1")
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """The content of `run.json`: everything that makes a run what it is."""
 
@@ -60,6 +85,7 @@ class Run:
                 typed.chosen(FACT_OPTIONS[name], value, f"facts.{name}")
             elif name in FACT_TYPES:
                 typed.fitted(FACT_TYPES[name], value, f"facts.{name}")
+        typed.fitted(FrameValues, dict(self.frame), "frame")
         if "mask" not in self.outputs:
             raise typed.Unfit("outputs", ", ".join(self.outputs) or "nothing", "a list with mask in it")
 

@@ -10,9 +10,13 @@ from segearth_cli.jobs import typed
 from segearth_cli.jobs.documents import FORMAT, Record, Run, SceneFile, differences
 from segearth_cli.raster import Window
 
+FRAME = {
+    "height": 4, "width": 5, "crs": None, "transform": [1.0, 0.0, 3.0, 0.0, -1.0, 9.0],
+    "gcps": [[0.0, 1.0, 7.5, 50.5, 0.0, "a", None]], "gcps_crs": "LOCAL_CS[]", "rpcs": {"err_bias": math.nan},
+}  # fmt: skip
 RUN = Run(
     FORMAT, SceneFile("scene.tif", 12, None, "ab"), {"threshold": 0.0, "stretch": [[0.0, math.inf]]},
-    ({"name": "water"},), 512, ("mask", "scores"), {"height": 4, "width": 5, "rpcs": {"err_bias": math.nan}},
+    ({"name": "water"},), 512, ("mask", "scores"), FRAME,
 )  # fmt: skip
 RECORD = Record("r0", "ab", "done", Window(0, 0, 2, 3), {"r0.mask.tif": "cd"}, {"0": 6}, 2, 0.5, 0.0)
 
@@ -55,6 +59,10 @@ def test_a_document_survives_json_that_any_program_reads(document):
         (Run, {"scene": {"path": "x", "bytes": 1.5, "modified": None, "fingerprint": ""}},
          "scene.bytes: 1.5; need a whole number or null"),
         (Run, {"scene": {"path": "x"}}, "scene.bytes: is missing; need a whole number or null"),
+        (Run, {"frame": {"width": 5}}, "frame.height: is missing; need a whole number"),
+        (Run, {"frame": FRAME | {"height": 0}}, "frame.height: 0; need a whole number from 1"),
+        (Run, {"frame": FRAME | {"transform": [1, 0, 3]}}, "frame.transform: [1, 0, 3]; need a list of 6 values"),
+        (Run, {"frame": FRAME | {"crs": 4326}}, "frame.crs: 4326; need text or null"),
         (Run, {"facts": []}, "facts: []; need an object"),
         (Run, {"more": 1}, "more: is no key that is known; need one of format, scene"),
         (Record, {"state": "finished"}, 'state: "finished"; need one of done, empty, failed'),
@@ -64,7 +72,7 @@ def test_a_document_survives_json_that_any_program_reads(document):
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_by_key_value_and_what_is_accepted(kind, changes, told):
-    values = typed.plain(RUN if kind is Run else RECORD) | changes
+    values = typed.plain(RUN if kind is Run else RECORD) | typed.plain(changes)
     with pytest.raises(ValueError, match="need") as caught:
         typed.parse(kind, json.dumps(values))
     assert str(caught.value).startswith(told)
@@ -79,7 +87,13 @@ def test_what_is_no_document_is_refused(text):
 def test_the_seal_covers_all_but_where_the_scene_is():
     sealed = RUN.sealed()
     assert replace(RUN, scene=replace(RUN.scene, path="elsewhere.tif")).sealed().run == sealed.run
-    for name, value in {"shard_size": 1024, "facts": {}, "frame": {}, "outputs": ("mask",), "format": 9}.items():
+    for name, value in {
+        "shard_size": 1024,
+        "facts": {},
+        "frame": FRAME | {"height": 9},
+        "outputs": ("mask",),
+        "format": 9,
+    }.items():
         assert replace(RUN, **{name: value}).sealed().run != sealed.run
 
 

@@ -146,7 +146,7 @@ def _auto_factor(metres: float, good: tuple[float, float] | None) -> float:
     [0.5, 1.0, 2.0, 4.0]
     """
     low, high = good or (metres, metres)
-    return metres / low if metres < low else min(metres / high, FINER) if metres > high else 1.0
+    return metres / low if metres < low else min(metres / high, float(FINER)) if metres > high else 1.0
 
 
 def off_scale(scene: Scene, plan: Plan, options: PredictOptions) -> str | None:

@@ -58,6 +58,9 @@ OUTPUTS = {
     "vectorize --out of GeoJSON": (("vectorize", "mask.tif"), "new.geojson", [STYLE], ["mask.tif"]),
     "preview --out": (("preview", "mask.tif", "--scene", "scene.vrt"), "new.png", [], ["mask.tif", "scene.tif"]),
     "preview --out of a page": (("preview", "mask.tif"), "new.html", [], ["mask.tif"]),
+    "calibrate --out": (
+        ("calibrate", "scene.vrt", *MODEL, *CLASSES, "--labels", "label.tif"), "new.calibration", [], ["label.tif"]
+    ),
     "merge --out": (("merge", "run"), "new.tif", [".msk"], ["run/run.json", "run/shards/r00000c00000.mask.tif"]),
     "merge --scores": (("merge", "run", "-o", "m.tif"), "new.tif", [".aux.xml"], ["run/run.json"]),
     "merge --confidence": (("merge", "run", "-o", "m.tif"), "new.tif", [".ovr"], ["run/run.json"]),
@@ -76,7 +79,8 @@ READ = {
     "preview --scene",
     "predict --work",  # a folder of runs, checked by the gate on its own: test_what_is_no_folder_of_runs_is_refused
 }
-READ |= {"reproduce --all", "reproduce --list", "reproduce --upsampler"}
+READ |= {f"calibrate --{name}" for name in ("calibration", "classes-file", "labels", "upsampler")}
+READ |= {"predict --calibration", "reproduce --all", "reproduce --list", "reproduce --upsampler"}
 FOLDERS = {"reproduce --out"}  # of many files that the command names to the gate, tried in tests/reproduction
 FOR_PLACES = {"file", "folder", "path"}  # units of options
 

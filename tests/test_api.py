@@ -294,7 +294,7 @@ def test_the_page_for_python_runs_as_it_stands(tmp_path):
     cells = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(encoding="utf-8"), re.DOTALL)
     said = {}
     exec("\n".join(cells), said)
-    assert len(cells) == 8
+    assert len(cells) == 9
     assert said["part"].array.shape == (200, 300)
     assert said["figures"]["miou"] == 1
-    assert (tmp_path / "utm.gpkg").is_file()
+    assert all((tmp_path / name).is_file() for name in ("utm.gpkg", "utm.mask.tif", "utm.preview.html"))

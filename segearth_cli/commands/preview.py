@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ import typer
 from segearth_cli.commands.arguments import INPUTS, inputs, mask_raster, masks_in
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import each, raise_failed
+from segearth_cli.commands.targets import admit_made
 from segearth_cli.console import answer
 from segearth_cli.errors import UsageError
 from segearth_cli.maps import Kind, PreviewOptions
@@ -62,24 +62,12 @@ def preview(
     **given: Any,
 ) -> None:
     """Draw masks for people: beside and over their scene, with legend, scale and areas; prints the paths written."""
-    from segearth_cli.gate import Target, admit
     from segearth_cli.maps import draw, preview_path
-    from segearth_cli.raster import files_of
 
     places, options = build(PreviewPlaces, given), build(PreviewOptions, given)
     names = inputs(mask, masks_in)
     outs = [preview_path(name, places.out, places.format, several=len(names) > 1) for name in names]
-
-    def read() -> Iterator[Path]:
-        for name in (*names, *([places.scene] if places.scene else [])):
-            yield from files_of(name)
-
-    admit(
-        [Target(target, "--out", scene=name) for name, target in zip(names, outs, strict=True)],
-        read,
-        overwrite=places.overwrite,
-        folders={target.parent for target in outs if target.parent == places.out},
-    )
+    admit_made(names, outs, places.out, [places.scene], overwrite=places.overwrite)
 
     def act(job: tuple[str, Path]) -> None:
         name, target = job

@@ -1,4 +1,4 @@
-"""What `segearth predict` writes and reads, for the gate."""
+"""What commands write and read of scenes and masks, for the gate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segearth_cli.gate import Target
+from segearth_cli.gate import Target, admit
 
 if TYPE_CHECKING:
     from segearth_cli.raster import Outputs
@@ -27,6 +27,23 @@ def scene_targets(names: Sequence[str], outputs: Sequence[Outputs], *, skip: boo
             yield Target(output.vector, "--vector", kept=skip and output.mask.exists(), scene=name)
         if output.preview is not None:
             yield Target(output.preview, "--preview", kept=skip and output.mask.exists(), scene=name)
+
+
+def admit_made(
+    masks: Sequence[str], made: Sequence[Path], out: Path | None, others: Sequence[str | None], *, overwrite: bool
+) -> None:
+    """Asks the gate for the one file that is made of each mask.
+
+    out: as it was named; a folder may be made. others: further inputs than the masks, None = not given.
+    """
+    from segearth_cli.raster import files_of
+
+    admit(
+        [Target(path, "--out", scene=mask) for mask, path in zip(masks, made, strict=True)],
+        lambda: (file for name in (*masks, *others) if name for file in files_of(name)),
+        overwrite=overwrite,
+        folders={path.parent for path in made if path.parent == out},
+    )
 
 
 def read_files(

@@ -12,6 +12,7 @@ import typer
 from segearth_cli.commands.arguments import INPUTS, inputs, mask_raster, masks_in
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import each, raise_failed
+from segearth_cli.commands.targets import admit_made
 from segearth_cli.console import answer, note
 from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.options import build, option
@@ -55,8 +56,6 @@ def vectorize(
     **given: Any,
 ) -> None:
     """Write the classes of masks as polygons; prints the paths of the files written."""
-    from segearth_cli.gate import Target, admit
-    from segearth_cli.raster import files_of
     from segearth_cli.vector import output_path
     from segearth_cli.vector import vectorize as run
 
@@ -65,12 +64,8 @@ def vectorize(
     if options.classes is not None:
         _refuse_unknown(names, options.classes)
     outs = [output_path(name, places.out, places.format, several=len(names) > 1) for name in names]
-    admit(
-        [Target(target, "--out", scene=name) for name, target in zip(names, outs, strict=True)],
-        lambda: (file for name in (*names, options.confidence) if name for file in files_of(str(name))),
-        overwrite=places.overwrite,
-        folders={target.parent for target in outs if target.parent == places.out},
-    )
+    confidence = None if options.confidence is None else str(options.confidence)
+    admit_made(names, outs, places.out, [confidence], overwrite=places.overwrite)
 
     def act(job: tuple[str, Path]) -> None:
         name, target = job

@@ -10,7 +10,7 @@ from segearth_cli.maps.options import SIZES, PreviewOptions
 from segearth_cli.maps.page import page
 from segearth_cli.maps.png import png
 from segearth_cli.maps.sheet import make_sheet
-from segearth_cli.raster import Scene, stem
+from segearth_cli.raster import Scene, made_of
 
 _DRAWN = {".png": png, ".html": page}
 
@@ -37,17 +37,12 @@ def suffix_of(out: Path) -> str:
 
 
 def preview_path(mask: str, out: Path | None, kind: str | None, *, several: bool) -> Path:
-    """Where the preview of a mask goes: `out`, a file in it when it is a folder, else a file in the current folder.
+    """Where the preview of a mask goes (`made_of`): `scene.preview.png` where `out` names no file.
 
-    A mask `scene.mask.tif` gives `scene.preview.png`. Raises UsageError when one file is named for several masks, or
-    with another suffix than `kind`.
+    Raises UsageError when one file is named for several masks, or with another suffix than `kind`.
     """
-    name = f"{stem(mask).removesuffix('.mask')}.preview.{kind or 'png'}"
-    if out is None or out.is_dir() or (several and not out.suffix):
-        return (out or Path()) / name
-    if several:
-        raise UsageError(f"--out {out}: one file for several masks; name a folder")
-    if kind and suffix_of(out) != f".{kind}":
-        raise UsageError(f"--out {out}: is no name for --format {kind}")
-    suffix_of(out)
-    return out
+    path = made_of(mask, out, f".preview.{kind or 'png'}", several=several)
+    if kind and suffix_of(path) != f".{kind}":
+        raise UsageError(f"--out {path}: is no name for --format {kind}")
+    suffix_of(path)
+    return path

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.mask_writer import Rows, label, layouts, writing
     from segearth_cli.raster.open import open_scene
     from segearth_cli.raster.options import Blend, PixelOptions, ReadOptions, parse_bands, parse_sides, parse_stretch
-    from segearth_cli.raster.outputs import BLOCK, Outputs
+    from segearth_cli.raster.outputs import BLOCK, Outputs, made_of
     from segearth_cli.raster.paths import SUFFIXES, UNTRUSTED, exists, local_folder, local_path, rasters_below, stem
     from segearth_cli.raster.remote import is_remote
     from segearth_cli.raster.scene import Chip, Scene
@@ -106,6 +106,7 @@ __all__ = [
     "local_files",
     "local_folder",
     "local_path",
+    "made_of",
     "mask_strips",
     "open_dataset",
     "open_scene",
@@ -154,7 +155,7 @@ __getattr__ = lazy_face(
         "mask_writer": "Rows label layouts writing",
         "open": "open_scene",
         "options": "Blend PixelOptions ReadOptions parse_bands parse_sides parse_stretch",
-        "outputs": "BLOCK Outputs",
+        "outputs": "BLOCK Outputs made_of",
         "paths": "SUFFIXES UNTRUSTED exists local_folder local_path rasters_below stem",
         "remote": "is_remote",
         "scene": "Chip Scene",

@@ -1,9 +1,12 @@
-"""Where the results of a scene go."""
+"""Where the results of a scene, and what is made of its mask, go."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+
+from segearth_cli.errors import UsageError
+from segearth_cli.raster.paths import stem
 
 BLOCK = 512  # pixels of a side of the blocks of a file; rows are written in whole blocks, each one once
 
@@ -31,3 +34,16 @@ class Outputs:
         """The rasters by what they hold: mask, confidence, scores."""
         kinds = {"mask": self.mask, "confidence": self.confidence, "scores": self.scores}
         return {kind: path for kind, path in kinds.items() if path is not None}
+
+
+def made_of(mask: str, out: Path | None, ending: str, *, several: bool) -> Path:
+    """Where what is made of a mask goes: `out`, a file in it when it is a folder, else a file in the current folder.
+
+    ending: of the file's name where `out` is none; `scene.mask.tif`, wherever it lies, then gives `scene` with it.
+    Raises UsageError when one file is named for several masks.
+    """
+    if out is None or out.is_dir() or (several and not out.suffix):
+        return (out or Path()) / f"{stem(mask).removesuffix('.mask')}{ending}"
+    if several:
+        raise UsageError(f"--out {out}: one file for several masks; name a folder")
+    return out

@@ -22,6 +22,7 @@ from segearth_cli.raster import (
     Recoding,
     Window,
     check_still,
+    made_of,
     mask_strips,
     open_dataset,
     read_mask,
@@ -216,16 +217,10 @@ def _weights(path: Path, top: int, height: int) -> NDArray[np.float64]:
 
 
 def output_path(mask: str, out: Path | None, suffix: str | None, *, several: bool) -> Path:
-    """Where the polygons of a mask go: `out`, a file in it when it is a folder, else a file in the current folder.
+    """Where the polygons of a mask go (`made_of`), with the suffix of their format, else .gpkg.
 
-    A mask `scene.mask.tif`, wherever it lies, gives `scene.gpkg`. Raises UsageError when one file is named for several.
+    Raises UsageError when one file is named for several masks.
     """
-    name = stem(mask).removesuffix(".mask")
     ending = "." + suffix.casefold().lstrip(".") if suffix else ".gpkg"
-    if out is None:
-        return Path(f"{name}{ending}")
-    if out.is_dir() or (several and not out.suffix):
-        return out / f"{name}{ending}"
-    if several:
-        raise UsageError(f"--out {out}: one file for several masks; name a folder")
-    return out.with_name(out.name + ending) if suffix and out.suffix.casefold() != ending else out
+    path = made_of(mask, out, ending, several=several)
+    return path.with_name(path.name + ending) if suffix and path.suffix.casefold() != ending else path

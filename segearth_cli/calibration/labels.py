@@ -12,12 +12,24 @@ import numpy as np
 import pyproj
 import shapely
 from numpy.typing import NDArray
+from rasterio.errors import RasterioError
 
+from segearth_cli.calibration.fit import Floats
 from segearth_cli.calibration.holdout import Ints
 from segearth_cli.classes import ClassSet
-from segearth_cli.errors import CalibrationError
-from segearth_cli.evaluation import LabelCodes
-from segearth_cli.raster import SUFFIXES, Frame, Placement, Scene, Window, blocks, open_dataset
+from segearth_cli.errors import CalibrationError, RasterError
+from segearth_cli.evaluation import LabelCodes, check_label, code_text, codes_of, nodata_code
+from segearth_cli.raster import (
+    SUFFIXES,
+    Frame,
+    Placement,
+    Scene,
+    Window,
+    blocks,
+    environment,
+    open_dataset,
+    reads_network,
+)
 from segearth_cli.vector import read_drawn
 
 EACH = 16  # pixels that a line or polygon gives, spread evenly: its neighbours tell little more
@@ -26,7 +38,6 @@ FROM_RASTER = 200  # pixels of each class that a label raster gives
 STRIP = 1024  # side of the blocks that it is read in
 BORDER = 1e-6  # pixels; a point on a border stays on its side when it comes from another CRS
 
-Floats = NDArray[np.float64]
 Move = Callable[[Floats], Floats]
 
 
@@ -110,11 +121,13 @@ def placed(labels: Labels, scene: Scene) -> Placed:
     A point on the border of two pixels is of the one to the right and below, on the outer border of the last.
     """
     to_pixels, touching, units = _to_pixels(labels, scene), set[int](), dict[tuple[Any, ...], set[int]]()
-    for number, (geometry, code) in enumerate(zip(labels.geometry, labels.codes.tolist(), strict=True)):
-        found = _pixels_of(shapely.transform(geometry, to_pixels), scene.height, scene.width)
+    pixels = [_pixels_of(shapely.transform(one, to_pixels), scene.height, scene.width) for one in labels.geometry]
+    ends = np.cumsum([0, *map(len, pixels)])
+    valid = scene.valid_at(np.concatenate([np.zeros((0, 2), np.int64), *pixels]))
+    for number, (found, code) in enumerate(zip(pixels, labels.codes.tolist(), strict=True)):
         if len(found):
             touching.add(number)
-        if len(found := found[scene.valid_at(found)]):
+        if len(found := found[valid[ends[number] : ends[number + 1]]]):
             units.setdefault((code, *map(tuple, found.tolist())), set()).add(number)
     claims: dict[tuple[int, int], dict[int, int]] = {}
     for unit, (code, *places) in enumerate(sorted(units)):
@@ -139,19 +152,24 @@ def left_out(labels: Labels, every: Sequence[Placed]) -> Counter[str]:
 def _from_raster(path: Path, codes: LabelCodes, classes: int) -> Labels:
     """Some pixels of each class of a raster of codes, drawn by a hash of their place."""
     told, best = Counter[str](), {code: np.zeros((0, 3), np.uint64) for code in range(classes)}
-    with open_dataset(path) as ds:
-        for window in blocks(Window(0, 0, ds.height, ds.width), STRIP, STRIP):
-            values = ds.read(1, window=window.to_rasterio())
-            for value in np.unique(values):
-                target = codes.target(int(value), classes, None if ds.nodata is None else int(ds.nodata))
-                rows, cols = np.nonzero(values == value)
-                if target >= 0:
-                    places = np.stack([rows + window.row, cols + window.col], axis=1).astype(np.uint64)
-                    table = np.concatenate([best[target], np.column_stack([_drawn(places), places])])
-                    best[target] = table[np.lexsort(table.T[::-1])[:FROM_RASTER]]
-                elif int(value) not in codes.ignored and int(value) != ds.nodata:
-                    told[f"of the unknown code {value}"] += len(rows)
-        frame = Frame(ds.height, ds.width, ds.crs, ds.transform, ds.gcps, ds.rpcs)
+    try:
+        with open_dataset(path) as ds, environment(remote=reads_network(ds)):
+            check_label(ds)
+            nodata = nodata_code(ds)
+            for window in blocks(Window(0, 0, ds.height, ds.width), STRIP, STRIP):
+                values, there = codes_of(ds, window, grey=False)
+                for value in np.unique(values[there]).tolist():
+                    target = codes.target(value, classes, nodata)
+                    rows, cols = np.nonzero((values == value) & there)
+                    if target >= 0:
+                        places = np.stack([rows + window.row, cols + window.col], axis=1).astype(np.uint64)
+                        table = np.concatenate([best[target], np.column_stack([_drawn(places), places])])
+                        best[target] = _first(table, FROM_RASTER)
+                    elif value not in codes.ignored and value != nodata:
+                        told[f"of the unknown code {code_text(value)}"] += len(rows)
+            frame = Frame(ds.height, ds.width, ds.crs, ds.transform, ds.gcps, ds.rpcs)
+    except RasterioError as e:
+        raise RasterError(f"{path}: cannot be read ({' '.join(str(e).split())})") from e
     placement = Placement(frame, str(path))
     table = np.concatenate(list(best.values()))
     points = placement.move(table[:, :0:-1].astype(np.float64) + 0.5)
@@ -160,11 +178,19 @@ def _from_raster(path: Path, codes: LabelCodes, classes: int) -> Labels:
         np.repeat(list(best), [len(rows) for rows in best.values()]),
         placement.crs.to_wkt() if placement.crs else None,
         told,
-        (frame.height, frame.width) if _without_georeference(frame, placement) else None,
+        (frame.height, frame.width) if without_georeference(frame, placement) else None,
     )
 
 
-def _without_georeference(frame: Any, placement: Placement) -> bool:
+def _first(table: NDArray[np.uint64], count: int) -> NDArray[np.uint64]:
+    """The first rows of a table in its order, of which only those that come into question are sorted."""
+    if len(table) > count:
+        table = table[table[:, 0] <= np.partition(table[:, 0], count - 1)[count - 1]]
+    return table[np.lexsort(table.T[::-1])[:count]]
+
+
+def without_georeference(frame: Any, placement: Placement) -> bool:
+    """Whether a raster lies nowhere, so that its own pixels are what is labelled."""
     return placement.crs is None and placement.straight and bool(frame.transform.is_identity)
 
 
@@ -185,7 +211,7 @@ def _to_pixels(labels: Labels, scene: Scene) -> Move:
             there, here = ("{1} x {0} px".format(*size) for size in (labels.of_size, (scene.height, scene.width)))
             raise CalibrationError(f"--labels: a raster of {there} without georeference, {scene.path} has {here}")
         return np.asarray
-    if _without_georeference(scene, placement):
+    if without_georeference(scene, placement):
         if crs is not None:
             raise CalibrationError(f"{scene.path}: has no georeference, the labels have one; label its own pixels")
         return _upright

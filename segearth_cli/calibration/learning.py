@@ -15,6 +15,7 @@ from segearth_cli.calibration.holdout import Ints, Score, Seen, ground_blocks, s
 
 Kept = Literal["text", "biases", "correction"]
 VARIANTS: tuple[Kept, ...] = ("text", "biases", "correction")
+DIGITS = 9  # to which a mean IoU is told apart: sums round by the order of classes
 RIDGES = (0.01, 0.03, 0.1, 0.3)  # of directions; those that ten clicks a class leave in question
 BIAS_RIDGES = (0.01, 0.1)
 BIAS_RIDGE = 0.03  # beside directions
@@ -96,7 +97,7 @@ def learn(samples: Samples, text: Text, names: Sequence[str]) -> Learned:
     for variant in VARIANTS[1:]:
         chosen[variant] = trial.judged(*trial.best(configurations[variant]))
     found = dict(zip(VARIANTS, scores([chosen[variant][1] for variant in VARIANTS], labelled), strict=True))
-    kept = max(VARIANTS, key=lambda variant: (found[variant].mean_iou, -VARIANTS.index(variant)))
+    kept = max(VARIANTS, key=lambda variant: round(found[variant].mean_iou, DIGITS))  # the plainest of equal ones
     correction = chosen[kept][0]
     directions = np.zeros((text.classes, samples.features.shape[1]))
     biases = np.zeros(text.classes)

@@ -195,11 +195,10 @@ def _tilings(setting: presets.Preset | None) -> dict[str, Tiling]:
 
 
 def _tile_line(name: str, setting: presets.Preset, classes: ClassSet, confusion: Confusion) -> str:
-    from segearth_cli.evaluation import figures
+    from segearth_cli.evaluation import published_figure
 
     (width, height), step = setting.tilings()[name]
-    scores = figures(classes, confusion)
-    value = scores["foreground_iou"] if setting.metric != "mIoU" else scores["miou"]
+    value = published_figure(setting, classes, confusion)
     apart = f"{width} x {height} px every {' x '.join(map(str, dict.fromkeys(step)))} px"
     figure = "-" if value is None else f"{value * 100:.1f}"
     return f"counting {name}, {apart}, overlaps more than once: {setting.metric} {figure}"
@@ -210,8 +209,7 @@ def _inputs(pairing: Pairing, classes_file: Path | None) -> Iterator[Path]:
     from segearth_cli.raster import files_of
 
     yield from [classes_file] if classes_file else []
-    for name in (*sum(pairing.pairs, ()), *pairing.predictions_alone, *pairing.labels_alone):
-        yield from files_of(name)
+    yield from files_of(*sum(pairing.pairs, ()), *pairing.predictions_alone, *pairing.labels_alone)
 
 
 def _run(

@@ -4,12 +4,12 @@ Counts add up over any number of files; scores are read from the sums.
 Knows no model; reads masks and labels as rasters and prints nothing.
 """
 
-from segearth_cli.evaluation.codes import LabelCodes, code_text, read_label
+from segearth_cli.evaluation.codes import LabelCodes, check_label, code_text, codes_of, nodata_code, read_label
 from segearth_cli.evaluation.compare import EvaluateOptions, Tally, Tiling, compare, counted, height
 from segearth_cli.evaluation.confusion import Confusion, empty
 from segearth_cli.evaluation.labels import fitting, label_codes
 from segearth_cli.evaluation.pairing import Pairing, pair
-from segearth_cli.evaluation.report import as_csv, audit, figures, label_figures, tables, write_png
+from segearth_cli.evaluation.report import as_csv, audit, figures, label_figures, published_figure, tables, write_png
 
 __all__ = [
     "Confusion",
@@ -20,7 +20,9 @@ __all__ = [
     "Tiling",
     "as_csv",
     "audit",
+    "check_label",
     "code_text",
+    "codes_of",
     "compare",
     "counted",
     "empty",
@@ -29,7 +31,9 @@ __all__ = [
     "height",
     "label_codes",
     "label_figures",
+    "nodata_code",
     "pair",
+    "published_figure",
     "read_label",
     "tables",
     "write_png",

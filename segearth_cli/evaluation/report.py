@@ -17,6 +17,7 @@ from segearth_cli.evaluation.codes import IGNORED, UNFILLED, code_text
 from segearth_cli.evaluation.compare import Tally
 from segearth_cli.evaluation.confusion import Confusion
 from segearth_cli.files import write_bytes
+from segearth_cli.presets import Preset
 
 OTHER = "(none of them)"
 _AUDITED = 40  # label codes told in one line
@@ -30,6 +31,13 @@ def foreground_iou(classes: ClassSet, confusion: Confusion) -> float | None:
     if len(names) != 2 or "background" not in names:
         return None
     return float(confusion.iou[1 - names.index("background")])
+
+
+def published_figure(preset: Preset, classes: ClassSet, confusion: Confusion) -> float | None:
+    """The score that the paper gives for a set, a fraction 0..1; None without a pixel."""
+    value = confusion.mean_iou if preset.metric == "mIoU" else foreground_iou(classes, confusion)
+    found = _plain(value)
+    return None if found is None else float(found)
 
 
 def figures(classes: ClassSet, confusion: Confusion) -> dict[str, Any]:

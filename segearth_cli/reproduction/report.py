@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from segearth_cli.evaluation import Confusion, as_csv, figures, write_png
+from segearth_cli.evaluation import Confusion, as_csv, figures, published_figure, write_png
 from segearth_cli.files import write_text
 from segearth_cli.reproduction.run import Result
 from segearth_cli.reproduction.score import scorings
@@ -20,9 +20,8 @@ COLUMNS = ("preset", "row", "scored", "tiles", "images", "metric", "ours", "publ
 
 def figure(result: Result, confusion: Confusion) -> float | None:
     """The figure that the paper gives, in per cent; None without a pixel."""
-    scores = figures(result.classes, confusion)
-    value = scores["miou"] if result.preset.metric == "mIoU" else scores["foreground_iou"]
-    return None if value is None else 100 * float(value)
+    value = published_figure(result.preset, result.classes, confusion)
+    return None if value is None else 100 * value
 
 
 def table_rows(results: Sequence[Result]) -> Iterator[dict[str, Any]]:

@@ -169,15 +169,17 @@ def test_codes_and_other_fields_and_synonyms_name_classes_too(calibrate, tmp_pat
     assert (tmp_path / "b.calibration").read_bytes() == expected
 
 
-def test_a_raster_of_codes_is_as_good_as_points(calibrate, tmp_path, scene, made):
+@pytest.mark.parametrize(("dtype", "unlabelled"), [("uint8", 9), ("float32", np.nan)])
+def test_a_raster_of_codes_is_as_good_as_points(calibrate, tmp_path, scene, made, dtype, unlabelled):
     with rasterio.open(scene) as ds:
-        profile = {"driver": "GTiff", "crs": ds.crs, "transform": ds.transform, "dtype": "uint8", "count": 1}
-    values = np.full((170, 200), 9, np.uint8)
+        profile = {"driver": "GTiff", "crs": ds.crs, "transform": ds.transform, "dtype": dtype, "count": 1}
+    values = np.full((170, 200), unlabelled, dtype)
     for place, name in clicks():
         values[place] = ("water", "roof", "tree").index(name) + 1
     with rasterio.open("labels.tif", "w", height=170, width=200, **profile) as ds:
         ds.write(values, 1)
-    calibrate("labels.tif", "--ignore", "9", out="other.calibration")
+    done = calibrate("labels.tif", "--ignore", "9", out="other.calibration")
+    assert "left out" not in done.err
     assert made.read_bytes() == (tmp_path / "other.calibration").read_bytes()
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from segearth_cli.calibration import Samples, Text, learn
@@ -79,6 +79,7 @@ def test_a_class_without_labels_keeps_its_text(seed, silent):
 
 @settings(max_examples=5)
 @given(st.integers(0, 1000), st.permutations(range(3)))
+@example(87, [0, 2, 1])  # two variants are level up to rounding
 def test_the_order_of_classes_does_not_matter(seed, order):
     samples, words, _ = ground(seed, shift=0.4)
     blocks = [np.flatnonzero(words.of_query == code) for code in order]

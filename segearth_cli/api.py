@@ -194,13 +194,14 @@ def calibrate(
     refuse_unknown(options, (*_predict_options(), *options_of(LabelSource)), "calibrate() option")
     source, (chosen, words), target = build(LabelSource, options | {"labels": labels}), _classes(classes), Path(out)
     settings, notice = resolve_settings(words | options, chosen), untold if options.get("quiet") else _note
-    names = [str(scenes)] if isinstance(scenes, str | Path) else list(map(str, scenes))
-    admit([Target(target, "out")], lambda: map(Path, [*names, str(labels)]), overwrite=overwrite)
+    names = list(map(str, _several(scenes)))
+    admit([Target(target, "out")], lambda: [Path(labels), *files_of(*names)], overwrite=overwrite)
     for line in settings.notes:
         notice(line)
     run, model = build(RunOptions, options, notice=notice), partial(_model, settings.model, settings.classes, notice)
-    predictor = Predictor(model, settings.classes, settings.options, run)
-    return calibrate_to_file(target, names, source, predictor, settings)[1]
+    return calibrate_to_file(
+        target, names, source, Predictor(model, settings.classes, settings.options, run), settings
+    )[1]
 
 
 @with_keywords(_KEYWORDS)
@@ -229,7 +230,7 @@ def preview(mask: Mask | str | Path, out: str | Path, scene: str | Path | None =
     overwrite = options.pop("overwrite", False)
     refuse_unknown(options, options_of(PreviewOptions), "preview() option")
     names = [str(mask.path if isinstance(mask, Mask) else mask), *([] if scene is None else [str(scene)])]
-    admit([Target(Path(out), "out")], lambda: (f for name in names for f in files_of(name)), overwrite=overwrite)
+    admit([Target(Path(out), "out")], lambda: files_of(*names), overwrite=overwrite)
     return draw(names[0], Path(out), build(PreviewOptions, options), names[1] if scene is not None else None)
 
 
@@ -287,8 +288,7 @@ def train_upsampler(
 
     refuse_unknown(options, (*options_of(TrainOptions), *options_of(Recipe)), "train_upsampler() option")
     asked, recipe = build(TrainOptions, options), build(Recipe, options)
-    names = [str(images)] if isinstance(images, str | Path) else list(map(str, images))
-    target = Path(out)
+    names, target = list(map(str, _several(images))), Path(out)
     check_out(target)
     admit([Target(target, "out", kept=asked.resume)], lambda: map(Path, names), overwrite=asked.overwrite)
     train_on(names, (), recipe, target, asked, notice=untold if asked.quiet else _note)

@@ -40,7 +40,7 @@ def admit_made(
 
     admit(
         [Target(path, "--out", scene=mask) for mask, path in zip(masks, made, strict=True)],
-        lambda: (file for name in (*masks, *others) if name for file in files_of(name)),
+        lambda: files_of(*masks, *filter(None, others)),
         overwrite=overwrite,
         folders={path.parent for path in made if path.parent == out},
     )
@@ -52,8 +52,7 @@ def read_files(
     """All files that are read: scenes with their sources, weights by the names given, other files, run folders."""
     from segearth_cli.raster import files_of
 
-    for name in names:
-        yield from files_of(name)
+    yield from files_of(*names)
     for weight in weights:
         for text in (weight or "", (weight or "").partition(":")[2]):
             if text and (path := Path(text).expanduser()).exists():

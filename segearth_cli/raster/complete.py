@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,21 @@ def cut_short(dataset: Any) -> str:
         checks = dict.fromkeys(dataset.files[:1], check)
     else:
         return _raw_cut_short(dataset) if dataset.driver == "ENVI" else ""
-    return next((name for name, ends in checks.items() if not ends(stored(name))), "")
+    return next((name for name, ends in checks.items() if not _complete(name, ends)), "")
+
+
+def _complete(name: str, ends: Callable[[Stored], bool]) -> bool:
+    """Whether a file reaches its end; one of this machine is looked through once for each state of it."""
+    place = local_path(name)
+    if place is None:
+        return ends(stored(name))
+    seen = place.stat()
+    return _known(str(place.absolute()), ends, (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns))
+
+
+@lru_cache(maxsize=1 << 14)
+def _known(name: str, ends: Callable[[Stored], bool], _state: tuple[int, ...]) -> bool:
+    return ends(stored(name))
 
 
 def _suffix(name: str) -> str:

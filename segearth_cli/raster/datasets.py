@@ -32,7 +32,7 @@ def environment(path: str = "", *, remote: bool = False) -> rasterio.Env:
     """
     far = remote or is_remote(path)
     settings = network_settings() if far else {}
-    if untrusted.on():
+    if untrusted.from_strangers():
         settings |= untrusted.SETTINGS | ({} if far else untrusted.OFFLINE)
     return rasterio.Env(GDAL_CACHEMAX=CACHE_MB, COMPRESS_OVERVIEW="DEFLATE", SPARSE_OK_OVERVIEW="TRUE", **settings)
 
@@ -49,7 +49,7 @@ def open_dataset(path: str | Path, *, remote: bool = False, **options: Any) -> A
     Raises RasterError when the file is absent or GDAL cannot read it.
     """
     name = str(path)
-    if untrusted.on():
+    if untrusted.from_strangers():
         return _open_untrusted(name, **options)
     return _open(name, remote=remote, **options)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -63,12 +64,13 @@ def sources(path: str) -> list[str]:
     return list(found)
 
 
-def files_of(path: str) -> list[Path]:
-    """The files of this machine that a raster is read from; one that cannot be opened is a file of its own."""
-    names = [path]
-    with suppress(RasterError):
-        names += sources(path)
-    return [Path(name) for name in dict.fromkeys(names) if exists(name)]
+def files_of(*paths: str) -> Iterator[Path]:
+    """The files of this machine that rasters are read from; one that cannot be opened is a file of its own."""
+    for path in paths:
+        names = [path]
+        with suppress(RasterError):
+            names += sources(path)
+        yield from (Path(name) for name in dict.fromkeys(names) if exists(name))
 
 
 def _samples(files: list[Path]) -> str:

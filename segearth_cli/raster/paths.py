@@ -18,6 +18,7 @@ SUFFIXES = frozenset(
 
 _LONGEST = 160  # bytes of a stem; file systems take names of 255
 _ENDINGS = (".mask", ".confidence", ".scores")  # of our own stems
+ARCHIVES = ("/vsizip/", "/vsitar/", "/vsigzip/", "/vsi7z/", "/vsirar/")  # one may lie in another
 UNTRUSTED = "SEGEARTH_UNTRUSTED"  # the environment variable behind --untrusted
 
 _CONNECTION = re.compile(r"[A-Za-z]\w+:")  # NETCDF:"a.nc":v; one letter would be a drive

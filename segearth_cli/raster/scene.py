@@ -271,13 +271,13 @@ def decibels(values: NDArray[Any]) -> NDArray[Any]:
 
 def _values_of_part(whole: Scene, part: Window, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Raw values of a window of a part, 0 and data beyond the whole scene, and where they are data."""
-    row, col = part.row + window.row, part.col + window.col
-    bottom, right = min(row + window.height, whole.height), min(col + window.width, whole.width)
-    if row >= whole.height or col >= whole.width:
+    place = window.seen_from(-part.row, -part.col)
+    seen = place.intersection(Window(0, 0, whole.height, whole.width))
+    if seen is None:
         shape = (3 if whole.palette is not None else len(whole.bands)), window.height, window.width
         return np.zeros(shape, "uint8" if whole.palette is not None else whole.dtype), np.ones(shape, bool)
-    values, samples = whole.values(Window(row, col, bottom - row, right - col), None)
-    beyond = (0, 0), (0, row + window.height - bottom), (0, col + window.width - right)
+    values, samples = whole.values(seen, None)
+    beyond = (0, 0), (0, place.bottom - seen.bottom), (0, place.right - seen.right)
     if not any(sum(side) for side in beyond):
         return values, samples
     return np.pad(values, beyond), np.pad(samples, beyond, constant_values=True)

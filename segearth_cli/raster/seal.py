@@ -12,11 +12,11 @@ from pathlib import Path, PurePath
 from segearth_cli.console import without_secrets
 from segearth_cli.errors import SceneChangedError
 from segearth_cli.raster.fingerprint import pixel_fingerprint, sources
+from segearth_cli.raster.paths import ARCHIVES
 from segearth_cli.raster.remote import forget, is_remote
 from segearth_cli.raster.scene import Scene
 from segearth_cli.raster.server import server_says
 
-ARCHIVES = ("/vsizip/", "/vsitar/", "/vsigzip/", "/vsi7z/", "/vsirar/")  # one may lie in another
 MOST_ASKED = 256  # servers' files that are asked for; of a mosaic of more, samples of pixels tell the rest
 AT_ONCE = 8
 

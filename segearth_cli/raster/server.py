@@ -9,10 +9,10 @@ import urllib.request
 from http.client import HTTPException
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
+from segearth_cli.raster.paths import ARCHIVES
 from segearth_cli.version import __version__
 
 SECONDS = 10.0  # until a server that does not answer is taken to say nothing
-_ARCHIVE = re.compile(r"^/vsi(?:zip|tar|gzip|7z|rar)/")
 _INSIDE = re.compile(r"(\.(?:zip|tar|tgz|tar\.gz|gz|7z|rar|kmz|ods|xlsx))/.*", re.IGNORECASE)
 
 
@@ -38,8 +38,8 @@ def server_says(name: str) -> dict[str, str]:
 
 def _address(name: str) -> tuple[str, dict[str, str]]:
     """The URL behind a name of GDAL's, and the headers that GDAL is told to send."""
-    while inside := _ARCHIVE.match(name):
-        name = _INSIDE.sub(r"\1", name[inside.end() :])
+    while name.startswith(ARCHIVES):
+        name = _INSIDE.sub(r"\1", name[1:].partition("/")[2])
     headers = {"User-Agent": f"segearth/{__version__}", "Accept-Encoding": "identity", "Range": "bytes=0-0"}
     for line in os.environ.get("GDAL_HTTP_HEADERS", "").split(","):
         key, colon, value = line.strip().strip('"').partition(":")

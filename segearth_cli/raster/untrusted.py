@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from segearth_cli.errors import RasterError, UsageError
 from segearth_cli.raster.paths import UNTRUSTED, local_path
 
@@ -32,8 +30,8 @@ OFFLINE = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none"}  # for files of this mac
 _NAMING = re.compile(r"file|dataset|dsn|datasource|url|path|connection")  # parts of keys whose values name files
 
 
-def on() -> bool:
-    """Whether rasters are those of strangers."""
+def from_strangers() -> bool:
+    """Whether rasters, and what is read with them, are those of strangers."""
     return os.environ.get(UNTRUSTED, "").casefold() not in ("", "0", "no", "false", "off")
 
 
@@ -42,7 +40,7 @@ def limit_memory() -> None:
 
     Nothing where rasters are one's own, a lower limit holds already, or the system has no such limits (Windows).
     """
-    if not on():
+    if not from_strangers():
         return
     wanted = _whole(MEMORY_VARIABLE, MAX_MEMORY, "bytes")
     try:
@@ -52,11 +50,6 @@ def limit_memory() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     lowest = min([wanted, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)])
     resource.setrlimit(resource.RLIMIT_DATA, (lowest, hard))
-
-
-def from_strangers() -> bool:
-    """Whether files are those of strangers: what is no raster is for its own reader to be careful with."""
-    return on()
 
 
 def drivers(name: str) -> list[str]:
@@ -101,6 +94,8 @@ def _blocks(dataset: Any) -> Iterator[tuple[tuple[int, int], str]]:
 
 
 def _bytes(kind: str) -> int:
+    import numpy as np
+
     return 4 if kind == "complex_int16" else np.dtype(kind).itemsize
 
 

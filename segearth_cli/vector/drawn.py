@@ -48,8 +48,6 @@ def read_drawn(path: Path, field: str, layer: str | None) -> Drawn:
             rows = [(row.geometry, row.properties[column]) for row in source]
             crs = source.crs_wkt or None
     except (FionaError, OSError, RuntimeError) as e:
-        if isinstance(e, UsageError):
-            raise
         said = " ".join(str(e).split())
         raise VectorError(f"--labels {path}: cannot be read as vector data ({said})") from None
     shapes = [None if found is None else shapely.geometry.shape(found) for found, _ in rows]
@@ -59,18 +57,17 @@ def read_drawn(path: Path, field: str, layer: str | None) -> Drawn:
 
 
 def write_points(
-    path: Path, points: NDArray[np.float64], crs: str | None, columns: Mapping[str, Sequence[Any]]
+    path: Path, points: NDArray[np.float64], crs: str | None, columns: Mapping[str, Sequence[str]]
 ) -> None:
-    """Writes points (n, 2) as a GeoPackage with the field `class`, empty, and other columns; whole or not at all.
+    """Writes points (n, 2) as a GeoPackage, whole or not at all: the field `class`, empty, and other columns.
 
     Equal points make equal files. Raises VectorError when it cannot be written.
     """
     import fiona
     from fiona.errors import FionaError
 
-    kinds = {name: "float" if values and isinstance(values[0], float) else "str" for name, values in columns.items()}
-    schema = {"geometry": "Point", "properties": {"class": "str"} | kinds}
-    rows = zip(*columns.values(), strict=True) if columns else ((),) * len(points)
+    schema = {"geometry": "Point", "properties": dict.fromkeys(["class", *columns], "str")}
+    rows = zip(*columns.values(), strict=True)
     records = [
         {
             "geometry": {"type": "Point", "coordinates": (float(x), float(y))},

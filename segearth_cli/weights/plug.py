@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +19,7 @@ from segearth_cli.cache import sha256
 from segearth_cli.classes import ClassSet
 from segearth_cli.errors import UsageError, WeightsError
 from segearth_cli.model import LOGIT_SCALE
-from segearth_cli.raster import UNTRUSTED
+from segearth_cli.raster import from_strangers
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +39,7 @@ class Plug:
     """
 
     def __init__(self, spec: str):
-        if os.environ.get(UNTRUSTED):
+        if from_strangers():
             raise UsageError(f"--model {spec}: Python code, which --untrusted refuses; name another model")
         name, _, factory = spec.removeprefix(PREFIX).rpartition(":")
         if not name or not factory:
@@ -146,12 +145,12 @@ def _module(spec: str, name: str) -> ModuleType:
 
 
 def _file_module(path: Path) -> ModuleType:
-    known = sys.modules.get(f"segearth_plug_{sha256(path)[:16]}") if path.is_file() else None
-    if known is not None:
-        return known
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    found = importlib.util.spec_from_file_location(f"segearth_plug_{sha256(path)[:16]}", path)
+    name = f"segearth_plug_{sha256(path)[:16]}"
+    if (known := sys.modules.get(name)) is not None:
+        return known
+    found = importlib.util.spec_from_file_location(name, path)
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)

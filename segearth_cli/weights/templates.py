@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from segearth_cli import texts
 from segearth_cli.errors import UsageError
 
 PUBLISHED = ("80",)  # CLIP's for ImageNet, as the published settings have them
@@ -23,9 +24,9 @@ def read_templates(text: str) -> tuple[str, ...]:
         return (text,)
     path = Path(text).expanduser()
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = texts.read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as e:
-        reason = e.strerror if isinstance(e, OSError) else "not UTF-8 text"
+        reason = "not UTF-8 text" if isinstance(e, UnicodeDecodeError) else e.strerror or e
         raise UsageError(
             f"--templates {text}: cannot be read ({reason}); need {', '.join(NAMED)} or a file, one a line, {_EXAMPLE}"
         ) from None

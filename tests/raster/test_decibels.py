@@ -74,11 +74,19 @@ def test_a_few_values_below_0_are_what_removing_noise_leaves(radar):
     assert chip.valid.all()
 
 
-def test_zeros_that_are_nodata_are_no_data_and_others_are_black(radar):
+def test_zeros_that_are_nodata_are_no_data(radar):
     assert not drawn(radar("linear", nodata=0), "sar")[1].valid[:20, :20].any()
     scene, chip = drawn(radar("linear", nodata=0), "db,-20,-5")
     assert scene.stretch == ((pytest.approx(-20), pytest.approx(-5)),)
     assert not chip.valid[0, 0]
+
+
+def test_a_zero_that_is_data_is_black(write_raster):
+    power = np.random.default_rng(5).exponential(0.1, (1, 40, 50)).astype(np.float32) + 0.01
+    power[0, 7, 9] = 0
+    chip = open_scene(write_raster("zero.tif", power), ReadOptions(stretch="sar")).read(Window(0, 0, 40, 50))
+    assert chip.valid.all()
+    assert (chip.image[:, 7, 9] == 0).all()
 
 
 def test_coarser_pixels_are_means_of_power_not_of_decibels(write_raster):

@@ -118,6 +118,8 @@ def test_code_is_refused_where_rasters_are_strangers(segearth, scene, monkeypatc
     done = segearth("predict", scene, "-c", "water,roof", "-m", "python:mine.py:brightness")
     assert (done.code, done.out) == (2, "")
     assert "--untrusted refuses" in done.lines[-1]
+    monkeypatch.setenv("SEGEARTH_UNTRUSTED", "0")
+    assert segearth("predict", scene, "-c", "water,roof", "-m", "python:mine.py:brightness", "-q").code == 0
 
 
 @pytest.mark.parametrize("flags", [("--upsampler", "simfeatup"), ("--upsampler", "mini")])

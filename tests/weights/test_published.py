@@ -251,6 +251,7 @@ def test_a_download_of_the_readme_tells_in_a_line_a_file_that_there_is_no_networ
     done = shell.segearth(*line.split()[1:], cwd=tmp_path, HF_HOME=str(tmp_path / "hf"), **nowhere)
     assert (done.returncode, done.stdout) == (1, "")
     told = done.stderr.splitlines()
+    assert told
     assert sum("; or get" in each and each.endswith("with --from") for each in told) == ("--from" not in line) * len(
         told[:2]
     )

@@ -159,7 +159,8 @@ def build(owner: type[T], given: Mapping[str, Any], **others: Any) -> T:
     `given` may hold options of other dataclasses too; others: fields that are no options, by their names. Raises
     UsageError for a value that cannot be meant.
     """
-    known, hints = {option.field: option for option in _own(owner)}, get_type_hints(owner)
+    known = {option.field: option for option in _own(owner)}  # type: ignore[arg-type]
+    hints = get_type_hints(owner)
     values = dict(others)
     for field in fields(owner):  # type: ignore[arg-type]
         told = known.get(field.name)
@@ -178,7 +179,7 @@ def _asked(told: Option, given: Mapping[str, Any]) -> Any:
 
 def validate(values: Any) -> None:
     """For `__post_init__`: raises UsageError unless every option of the dataclass has a value of its kind."""
-    for told in _own(type(values)):
+    for told in _own(type(values)):  # type: ignore[arg-type]
         value = getattr(values, told.field)
         if not (value is None and told.optional):
             taken(told, value)
@@ -265,9 +266,10 @@ def _row(told: Option, advice: Mapping[str, Any], model: str) -> str:
     return f"| {flags} | {meaning.replace('|', chr(92) + '|')} | {default} |".replace("  |", " |")
 
 
-def _own(owner: type) -> list[Option]:
+@cache
+def _own(owner: type) -> tuple[Option, ...]:
     hints = get_type_hints(owner)
-    return [_described(field, hints[field.name]) for field in fields(owner) if _KEY in field.metadata]
+    return tuple(_described(field, hints[field.name]) for field in fields(owner) if _KEY in field.metadata)
 
 
 def _described(field: dataclasses.Field[Any], hint: Any) -> Option:

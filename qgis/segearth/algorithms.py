@@ -90,11 +90,11 @@ class CommandAlgorithm(QgsProcessingAlgorithm):
         words = [self.NAME, *self.words(given), *shlex.split(given.text("EXTRA"))]
         if self.parameterAsBoolean(parameters, "OVERWRITE", context):
             words.append("--overwrite")
-        printed = run(words, feedback)
-        return {} if feedback.isCanceled() else {**given.outputs, **self.results(printed, given)}
+        run(words, feedback)
+        return {} if feedback.isCanceled() else {**given.outputs, **self.results(given)}
 
-    def results(self, printed, given):  # noqa: ARG002
-        """What else it gives, from what the command printed."""
+    def results(self, given):  # noqa: ARG002
+        """What else it gives, from what the command wrote."""
         return {}
 
 
@@ -328,7 +328,7 @@ class Evaluate(CommandAlgorithm):
             *given.flag("--ignore", "IGNORE"), *given.file("--json", "OUTPUT"), *given.file("--png", "PICTURE"),
         ]  # fmt: skip
 
-    def results(self, printed, given):  # noqa: ARG002
+    def results(self, given):
         """The figures as numbers."""
         told = json.loads(Path(given.outputs["OUTPUT"]).read_text(encoding="utf-8"))
         return {"MIOU": told["miou"], "ACCURACY": told["accuracy"]}

@@ -26,8 +26,6 @@ class Gathered:
     """(n, C) at the places asked for."""
     area: NDArray[np.float32]
     """(m, C) at places all over the windows that hold these."""
-    windows: int
-    """Windows that the model ran."""
 
 
 def window_count(ready: Prepared, places: Ints) -> int:
@@ -42,7 +40,7 @@ def gathered(ready: Prepared, places: Ints, advance: Progress, area: int = AREA)
     that of the window as a whole.
     """
     channels = ready.assembled().of_clip.encoder.channels
-    model, run, total = ready.assembled().of_clip.asking(torch.eye(channels)), ready.predictor.run, 0
+    model, run = ready.assembled().of_clip.asking(torch.eye(channels)), ready.predictor.run
     labelled, others = np.zeros((len(places), channels), np.float32), [np.zeros((0, channels), np.float32)]
     for part in by_tile(ready.scene, ready.plan, places):
         windows = windows_at(part.plan, part.places)
@@ -50,15 +48,14 @@ def gathered(ready: Prepared, places: Ints, advance: Progress, area: int = AREA)
         around = np.array(list(lattice(part.plan, windows, share)), np.int64).reshape(-1, 2)
         around = around[part.scene.valid_at(around)]
         work = work_for(
-            ready.plan, ready.assembled().device, run.batch, threads=run.threads, progress=advance, notice=run.notice
+            part.plan, ready.assembled().device, run.batch, threads=run.threads, progress=advance, notice=run.notice
         )
         every = np.concatenate([part.places, around])
         with environment(ready.path):
             features = sampled_logits(part.scene, part.plan, model, channels, every, work, windows)
         labelled[part.which], rest = features[: len(part.places)], features[len(part.places) :]
         others.append(rest[np.isfinite(rest).all(axis=1)])
-        total += work.computed
-    return Gathered(labelled, np.concatenate(others), total)
+    return Gathered(labelled, np.concatenate(others))
 
 
 def lattice(plan: Plan, windows: Sequence[Window], count: int) -> Iterator[tuple[int, int]]:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from segearth_cli.calibration.gather import window_count
 from segearth_cli.calibration.holdout import Ints
+from segearth_cli.calibration.labels import without_georeference
 from segearth_cli.console import progress
 from segearth_cli.errors import CalibrationError
-from segearth_cli.prediction import Decider, Predictor, Prepared, by_tile, prepared, sampled_logits, work_for
+from segearth_cli.prediction import Predictor, Prepared, by_tile, prepared, sampled_logits, work_for
 from segearth_cli.raster import Placement, environment
 
 CELLS = 4  # for each point: patches of ground of which one becomes it
@@ -48,7 +49,7 @@ def suggest_labels(path: str, count: int, predictor: Predictor) -> Suggestions:
         chosen = spread(places, first, margin, count)
         placement, names = Placement(ready.scene, path), ready.predictor.classes.names
         xy = placement.move(places[chosen][:, ::-1].astype(np.float64) + 0.5)
-        if placement.crs is None and placement.straight and ready.scene.transform.is_identity:
+        if without_georeference(ready.scene, placement):
             xy = xy * (1, -1)  # as QGIS shows a picture without georeference
         return Suggestions(
             xy,
@@ -112,13 +113,12 @@ def _decisions(ready: Prepared, places: Ints) -> tuple[Ints, Ints, NDArray[np.fl
     with progress(ready.scene.stem, window_count(ready, places), quiet=run.quiet) as advance, environment(ready.path):
         for part in by_tile(ready.scene, ready.plan, places):
             work = work_for(
-                ready.plan, assembled.device, run.batch, threads=run.threads, progress=advance, notice=run.notice
+                part.plan, assembled.device, run.batch, threads=run.threads, progress=advance, notice=run.notice
             )
             logits[part.which] = sampled_logits(
                 part.scene, part.plan, assembled.segmenter, logits.shape[1], part.places, work
             )
-    options = ready.predictor.options
-    decide = Decider(classes.query_class, options.threshold, classes.background, scores=True, scale=options.logit_scale)
+    decide = ready.predictor.decider(scores=True)
     scores = decide(torch.from_numpy(np.ascontiguousarray(logits.T))[..., None]).scores
     values = np.zeros((1, len(places))) if scores is None else scores[..., 0].double().numpy()
     order = np.argsort(-values, axis=0, kind="stable")

@@ -21,7 +21,6 @@ from segearth_cli.console import progress
 from segearth_cli.errors import CalibrationError
 from segearth_cli.prediction import (
     Calibration,
-    Decider,
     LabelledScene,
     Predictor,
     Settings,
@@ -93,15 +92,14 @@ def calibrate_scenes(scenes: Sequence[str], labels: Labels, predictor: Predictor
 
 def text_of(assembled: Assembled, classes: ClassSet, predictor: Predictor) -> Text:
     """The classes as text has them, decided as a mask is."""
-    options = predictor.options
-    decider = Decider(classes.query_class, options.threshold, classes.background, scale=options.logit_scale)
+    decider = predictor.decider()
 
     def decide(logits: Floats) -> Ints:
         columns = torch.from_numpy(np.ascontiguousarray(logits.T, np.float32))[..., None]
         return decider(columns).codes.flatten().numpy().astype(np.int64)
 
     phrases = assembled.of_clip.phrases.cpu().double().numpy()
-    return Text(phrases, np.array(classes.query_class, np.int64), options.logit_scale, decide)
+    return Text(phrases, np.array(classes.query_class, np.int64), predictor.options.logit_scale, decide)
 
 
 def _part(path: str, labels: Labels, predictor: Predictor) -> tuple[Placed, _Part | None]:

@@ -85,10 +85,9 @@ def calibrate(
     )
     for line in settings.notes:
         run.notice(line)
-    from segearth_cli.prediction import Predictor, assembled_once
+    from segearth_cli.prediction import predictor_for
 
-    model = assembled_once(settings.model, settings.classes, run.notice)
-    predictor = Predictor(model, settings.classes, settings.options, run)
+    predictor = predictor_for(settings.model, settings.classes, settings.options, run)
     if source.suggest is not None:
         _suggest(names[0], source.suggest, predictor, out)
     else:

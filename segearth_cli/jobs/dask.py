@@ -61,7 +61,7 @@ class Cluster:
     def __init__(self, connect: Callable[[float], Any], name: str, run: RunOptions, patience: float) -> None:
         self._connect, self._name, self._patience = connect, name, patience
         self._notice = run.notice
-        self._run = RunOptions(batch=run.batch, threads=run.threads, quiet=True)
+        self._run = run.silent()
         self._task = _task()
         self._flying: dict[Any, tuple[Item, Job]] = {}  # by future
         self._again: deque[tuple[Item, Job]] = deque()

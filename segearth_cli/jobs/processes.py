@@ -94,7 +94,7 @@ def devices(names: Sequence[str], run: RunOptions) -> Iterator[Devices]:
     for name in names:
         here, there = context.Pipe()
         ends.append(there)
-        arguments = (there, RunOptions(batch=run.batch, threads=run.threads, quiet=True), names.count(name))
+        arguments = (there, run.silent(), names.count(name))
         workers.append(_Worker(name, context.Process(target=_main, args=arguments, name=name), here, {}))
     started = list(workers)
     try:

@@ -18,7 +18,7 @@ from segearth_cli.jobs.compute import Job, Session, Share, finish, session
 from segearth_cli.jobs.lock import claim
 from segearth_cli.jobs.pool import Alone, Answer, Item, Pool
 from segearth_cli.jobs.run_folder import COMPLETE, Shard
-from segearth_cli.prediction import Predictor, SceneSummary, draw_preview, summarise, there_already
+from segearth_cli.prediction import Predictor, SceneSummary, left_alone
 from segearth_cli.raster import Outputs, Window, blocks, open_dataset
 
 FAILURES = 3  # in a row, none a fault of the scene, after which a scene is given up: the rest would fail too
@@ -121,7 +121,7 @@ class WorkList:
 
     def __post_init__(self) -> None:
         self._open: dict[int, _Scene] = {}
-        self._late: dict[int, str] = {}  # number -> why it could not be settled
+        self._late: dict[int, None] = {}  # numbers of scenes that could not be settled yet, in their order
         self._begun: set[int] = set()
 
     def run(self) -> None:
@@ -179,9 +179,8 @@ class WorkList:
             join = self.join or self.share is not None or number in self._begun
             work = opened.enter_context(session(entry.job, self.predictor, join=join))
             self._begun.add(number)
-            if self.share is None and there_already(work.prepared, entry.outputs):
-                draw_preview(work.prepared, entry.outputs, missing=True)
-                self._settle(number, summarise(work.prepared, entry.outputs, None))
+            if self.share is None and (found := left_alone(work.prepared, entry.outputs)):
+                self._settle(number, found)
                 opened.close()
                 return None
         except SegEarthError as e:
@@ -245,14 +244,10 @@ class WorkList:
             if not mine:
                 self._leave(scene)
                 return
-            outputs, prepared = scene.entry.outputs, scene.work.prepared
+            outputs = scene.entry.outputs
             result: Result
             try:
-                if there_already(prepared, outputs):
-                    draw_preview(prepared, outputs, missing=True)
-                    result = summarise(prepared, outputs, None)
-                else:
-                    result = finish(scene.work, outputs, scene.started)
+                result = left_alone(scene.work.prepared, outputs) or finish(scene.work, outputs, scene.started)
             except SegEarthError as e:
                 self._shut(scene)
                 self._fail(scene.number, e, last=last)
@@ -261,14 +256,14 @@ class WorkList:
         self._settle(scene.number, result)
 
     def _leave(self, scene: _Scene) -> None:
-        self._late[scene.number] = ""
+        self._late[scene.number] = None
         self._shut(scene, keep=True)
 
     def _fail(self, number: int, error: SegEarthError, *, last: bool) -> None:
         if last or not self.again:
             self._settle(number, error)
             return
-        self._late[number] = str(error)
+        self._late[number] = None
         self.predictor.run.notice(f"{self.entries[number].job.scene}: failed, to be tried once more: {error}")
 
     def _settle(self, number: int, result: Result) -> None:

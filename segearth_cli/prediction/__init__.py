@@ -30,13 +30,12 @@ if TYPE_CHECKING:
         SceneSummary,
         as_json,
         assembled_once,
-        draw_preview,
         finish_outputs,
+        left_alone,
         predict_scene,
         predictor_for,
         prepared,
         summarise,
-        there_already,
         together,
         write_region,
     )
@@ -71,10 +70,10 @@ __all__ = [
     "assembled_once",
     "by_tile",
     "defaults_now",
-    "draw_preview",
     "estimate",
     "feature_settings",
     "finish_outputs",
+    "left_alone",
     "make_plan",
     "off_scale",
     "predict_scene",
@@ -86,7 +85,6 @@ __all__ = [
     "sampled_logits",
     "segmented_rows",
     "summarise",
-    "there_already",
     "tile_rows",
     "together",
     "windows_at",
@@ -106,8 +104,8 @@ __getattr__ = lazy_face(
         "provenance": "run_tags",
         "sample": "TilePlaces by_tile sampled_logits windows_at",
         "scene_to_mask": (
-            "Measured Predictor Prepared SceneSummary as_json assembled_once draw_preview finish_outputs predict_scene "
-            "predictor_for prepared summarise there_already together write_region"
+            "Measured Predictor Prepared SceneSummary as_json assembled_once finish_outputs predict_scene "
+            "predictor_for prepared summarise left_alone together write_region"
         ),
         "schedule": "Model Work work_for",
         "segment": "segmented_rows",

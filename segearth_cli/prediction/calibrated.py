@@ -13,9 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from segearth_cli.classes import ClassSet, from_tag, to_tag
 from segearth_cli.errors import CalibrationError, SegEarthError
 from segearth_cli.files import write_bytes
@@ -24,6 +21,9 @@ from segearth_cli.prediction.options import PredictOptions, default_stride
 from segearth_cli.weights import ModelOptions
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from segearth_cli.raster import Scene
     from segearth_cli.weights import Assembled
 
@@ -168,18 +168,22 @@ def refuse_other(path: Path, calibration: Calibration, classes: ClassSet, settin
             )
 
 
-def corrected_model(path: Path, calibration: Calibration, assembled: Assembled) -> Assembled:
-    """The model with a calibration's phrases. Raises CalibrationError for one that it was not made with."""
-    import torch
-
+def refuse_other_model(path: Path, calibration: Calibration, facts: Mapping[str, Any]) -> None:
+    """Raises CalibrationError for a model, by what is known of it, that a calibration was not made with."""
     for name in WEIGHTS:
-        if calibration.weights[name] != assembled.facts[name]:
+        if calibration.weights[name] != facts[name]:
             what = name.removesuffix("_sha256")
             raise CalibrationError(
                 f"--calibration {path}: was made with the {what} {calibration.weights[what]} "
-                f"({_short(calibration.weights[name])}), the run has {assembled.facts[what]} "
-                f"({_short(assembled.facts[name])}); name that one, or calibrate anew"
+                f"({_short(calibration.weights[name])}), the run has {facts[what]} "
+                f"({_short(facts[name])}); name that one, or calibrate anew"
             )
+
+
+def corrected_model(calibration: Calibration, assembled: Assembled) -> Assembled:
+    """The model that a calibration was made with, with its phrases."""
+    import torch
+
     segmenter, of_query = assembled.of_clip, list(calibration.classes.query_class)
     device = segmenter.phrases.device
     phrases = segmenter.phrases + torch.from_numpy(calibration.directions[of_query]).to(device)
@@ -212,6 +216,8 @@ def _document(calibration: Calibration) -> dict[str, Any]:
 
 
 def _calibration(values: Mapping[str, Any], tensors: Mapping[str, NDArray[np.float32]]) -> Calibration:
+    import numpy as np
+
     if values["format"] != FORMAT:
         raise ValueError(f"format {values['format']}, need {FORMAT}")
     classes, directions, biases = from_tag(json.dumps(values["classes"])), tensors["directions"], tensors["biases"]
@@ -227,6 +233,8 @@ def _calibration(values: Mapping[str, Any], tensors: Mapping[str, NDArray[np.flo
 
 
 def _digest(calibration: Calibration) -> str:
+    import numpy as np
+
     digest = hashlib.sha256(json.dumps(_document(calibration), sort_keys=True).encode())
     for tensor in (calibration.biases, calibration.directions):
         digest.update(np.ascontiguousarray(tensor, np.float32).tobytes())

@@ -230,3 +230,7 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         validate(self)
+
+    def silent(self) -> RunOptions:
+        """How the machine is used, for work that somebody else tells of."""
+        return RunOptions(batch=self.batch, threads=self.threads, quiet=True)

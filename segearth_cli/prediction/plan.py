@@ -72,12 +72,15 @@ class Plan:
     def tiles(self, region: Window | None = None) -> list[Tile]:
         """The tiles, row-major; with a region, those of which it takes a share. Without tiles the scene is one."""
         tile, (down, across) = self.tile or (self.height, self.width), self.tile_stride
-        found = [
+        region = region or self.whole
+        rows, cols = shares(self.height, tile[0], down or tile[0]), shares(self.width, tile[1], across or tile[1])
+        return [
             Tile(Window(row, col, *tile), Window(top, left, bottom - top, right - left))
-            for row, top, bottom in shares(self.height, tile[0], down or tile[0])
-            for col, left, right in shares(self.width, tile[1], across or tile[1])
+            for row, top, bottom in rows
+            if top < region.bottom and region.row < bottom
+            for col, left, right in cols
+            if left < region.right and region.col < right
         ]
-        return found if region is None else [one for one in found if one.share.intersection(region)]
 
     @property
     def whole(self) -> Window:
@@ -95,15 +98,13 @@ class Plan:
     def window_count(self, region: Window | None = None) -> int:
         """How many windows touch a region of the output; all of them without one."""
         if self.tile is not None:
-            return sum(self._windows_of(tile, region or self.whole) for tile in self.tiles(region))
+            of_tile, tiles = self.of_tile, self.tiles(region)
+            parts = [(tile.window, tile.share.intersection(region or self.whole)) for tile in tiles]
+            return sum(of_tile.window_count(part.seen_from(at.row, at.col)) for at, part in parts if part)
         work = self.working_region(region or self.whole)
         down = touching(self.rows, self.window, self.stride, work.row, work.bottom)
         across = touching(self.cols, self.window, self.stride, work.col, work.right)
         return len(down) * len(across)
-
-    def _windows_of(self, tile: Tile, region: Window) -> int:
-        inner = tile.share.intersection(region)
-        return 0 if inner is None else self.of_tile.window_count(inner.seen_from(tile.window.row, tile.window.col))
 
 
 def make_plan(scene: Scene, options: PredictOptions, native: int, patch: int = 1) -> Plan:

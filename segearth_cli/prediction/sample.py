@@ -71,20 +71,18 @@ class TilePlaces:
     """Which of all places they are."""
     places: NDArray[np.int64]
     """(n, 2) row and column, in the tile."""
-    corner: tuple[int, int]
-    """Row and column of the tile in the scene."""
 
 
 def by_tile(scene: Scene, plan: Plan, places: NDArray[np.int64]) -> list[TilePlaces]:
     """Places (n, 2) of a scene by the tile that decides them, tiles without one left out."""
     if plan.tile is None:
-        return [TilePlaces(scene, plan, np.arange(len(places)), places, (0, 0))]
+        return [TilePlaces(scene, plan, np.arange(len(places)), places)]
     found = []
     for tile in plan.tiles():
         share, corner = tile.share, (tile.window.row, tile.window.col)
         inside = (places >= (share.row, share.col)) & (places < (share.bottom, share.right))
         if len(which := np.flatnonzero(inside.all(axis=1))):
-            found.append(TilePlaces(scene.part(tile.window), plan.of_tile, which, places[which] - corner, corner))
+            found.append(TilePlaces(scene.part(tile.window), plan.of_tile, which, places[which] - corner))
     return found
 
 

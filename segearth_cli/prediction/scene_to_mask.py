@@ -14,7 +14,13 @@ from typing import Any
 
 from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.console import Progress, progress, untold, without_secrets
-from segearth_cli.prediction.calibrated import Calibration, corrected_model, other_scene, read_calibration
+from segearth_cli.prediction.calibrated import (
+    Calibration,
+    corrected_model,
+    other_scene,
+    read_calibration,
+    refuse_other_model,
+)
 from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.options import PredictOptions, RunOptions
 from segearth_cli.prediction.plan import Plan, far_too_large, make_plan, off_scale
@@ -76,6 +82,13 @@ class Predictor:
         model = self.model()
         return Described(model.native, model.patch, model.facts)
 
+    def decider(self, *, scores: bool = False) -> Decider:
+        """What turns the logits of its phrases into classes. scores: whether each class's probability is kept."""
+        classes, options = self.classes, self.options
+        return Decider(
+            classes.query_class, options.threshold, classes.background, scores=scores, scale=options.logit_scale
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -135,9 +148,9 @@ def _calibrated(predictor: Predictor) -> tuple[Calibration | None, Described, Ca
     path = predictor.options.calibration
     if path is None:
         return None, predictor.known(), predictor.model
-    calibration = read_calibration(path)
-    model = corrected_model(path, calibration, predictor.model())
-    return calibration, Described(model.native, model.patch, model.facts), lambda: model
+    calibration, known = read_calibration(path), predictor.known()
+    refuse_other_model(path, calibration, known.facts)
+    return calibration, known, cache(lambda: corrected_model(calibration, predictor.model()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,19 +198,15 @@ def write_region(
     SceneChangedError when the scene has changed since it was prepared.
     """
     started = time.perf_counter()
-    scene, plan, predictor, assembled = prepared.scene, prepared.plan, prepared.predictor, prepared.assembled()
+    scene, plan, predictor = prepared.scene, prepared.plan, prepared.predictor
     if part and scene.hole(region):
         check_unchanged(scene, prepared.seal)
         advance(plan.window_count(region))
         return Measured({NODATA: region.height * region.width}, 0, 0.0, 0.0)
-    classes, run = predictor.classes, predictor.run
-    scores = outputs.scores is not None
+    assembled, classes, run = prepared.assembled(), predictor.classes, predictor.run
     work = work_for(plan.of_tile, assembled.device, run.batch, threads=run.threads, progress=advance, notice=run.notice)
     pixels: dict[int, int] = {}
-    options = predictor.options
-    decide = Decider(
-        classes.query_class, options.threshold, classes.background, scores=scores, scale=options.logit_scale
-    )
+    decide = predictor.decider(scores=outputs.scores is not None)
     model, queries, tags = assembled.segmenter, len(classes.query_class), run_tags(prepared.facts)
     with (
         environment(prepared.path),
@@ -260,9 +269,8 @@ def predict_scene(path: str, outputs: Outputs, predictor: Predictor, told: str =
     """
     started = time.perf_counter()
     with prepared(path, predictor) as ready:
-        if there_already(ready, outputs):
-            draw_preview(ready, outputs, missing=True)
-            return summarise(ready, outputs, None)
+        if found := left_alone(ready, outputs):
+            return found
         if told:
             predictor.run.notice(told)
         with progress(ready.scene.stem, ready.plan.window_count(), quiet=predictor.run.quiet) as advance:
@@ -272,15 +280,19 @@ def predict_scene(path: str, outputs: Outputs, predictor: Predictor, told: str =
     return summarise(ready, outputs, measured)
 
 
-def there_already(prepared: Prepared, outputs: Outputs) -> bool:
-    """Whether a scene is to be left alone, because its files are there from the same run.
+def left_alone(prepared: Prepared, outputs: Outputs) -> SceneSummary | None:
+    """The summary of a scene whose files are there from the same run, a missing preview drawn; else None.
 
     Raises UsageError when one is there from another run and may not be replaced.
     """
     predictor = prepared.predictor
-    return predictor.run.skip and done_before(
+    there = predictor.run.skip and done_before(
         outputs, prepared.scene, predictor.classes, prepared.facts, overwrite=predictor.run.overwrite
     )
+    if not there:
+        return None
+    draw_preview(prepared, outputs, missing=True)
+    return summarise(prepared, outputs, None)
 
 
 def finish_outputs(prepared: Prepared, outputs: Outputs) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from segearth_cli import texts
 from segearth_cli.errors import UsageError
 from segearth_cli.presets import Preset
 from segearth_cli.raster import SUFFIXES, rasters_below
@@ -171,18 +172,16 @@ def _number(file: _File, layout: Layout) -> str:
 
 def _list_file(folder: Path, splits: Sequence[str]) -> Path | None:
     """A list of names beside a set's images: `val.txt` or one that ends so."""
-    for split in splits[:1]:
-        texts = sorted((p for p in folder.rglob("*.txt") if p.is_file()), key=lambda p: (len(p.parts), p.name))
-        for path in texts:
-            if split in re.split(r"[^a-z0-9]+", path.stem.casefold()):
-                return path
-    return None
+    if not splits:
+        return None
+    lists = sorted((p for p in folder.rglob("*.txt") if p.is_file()), key=lambda p: (len(p.parts), p.name))
+    return next((path for path in lists if splits[0] in re.split(r"[^a-z0-9]+", path.stem.casefold())), None)
 
 
 def _listed_names(path: Path) -> frozenset[str]:
     """The names of a list, a line each, as stems are compared."""
     try:
-        lines = path.read_text(encoding="utf-8").split()
+        lines = texts.read_text(path).split()
     except (OSError, UnicodeDecodeError) as e:
         raise UsageError(f"{path}: cannot be read as a list of names ({e})") from e
     return frozenset(_stem(PurePosixPath(line).name).casefold() for line in lines)

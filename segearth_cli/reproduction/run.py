@@ -12,7 +12,7 @@ from segearth_cli.console import progress
 from segearth_cli.errors import ClassesError, RasterError, UsageError
 from segearth_cli.evaluation import LabelCodes, fitting
 from segearth_cli.model import pick_device
-from segearth_cli.prediction import Predictor, RunOptions, Settings, assembled_once, resolve_settings
+from segearth_cli.prediction import RunOptions, Settings, predictor_for, resolve_settings
 from segearth_cli.presets import Preset
 from segearth_cli.reproduction.find import FoundSet
 from segearth_cli.reproduction.records import read_record, record_file, save_record
@@ -77,8 +77,8 @@ def reproduce_row(
     An image or label that cannot be read is told and left out. Raises WeightsError, ClassesError, UsageError.
     """
     codes, cuts = label_reading(preset, found), Cuts.of(preset, found.pairs)
-    model = assembled_once(settings.model, settings.classes, run.notice)
-    predictor = Predictor(model, settings.classes, settings.options, _silent(run))
+    predictor = predictor_for(settings.model, settings.classes, settings.options, run)
+    predictor = replace(predictor, run=run.silent())
     total, failed = nothing(preset, settings.classes), dict[str, str]()
     with progress(f"{preset.id} {row.name}", len(found.pairs), unit="image", quiet=run.quiet) as advance:
         for pair in found.pairs:
@@ -107,14 +107,9 @@ def reproduce_row(
         total,
         len(found.pairs) - len(failed),
         failed,
-        dict(model().facts),
+        dict(predictor.known().facts),
         _told(codes),
     )
-
-
-def _silent(run: RunOptions) -> RunOptions:
-    """The same, but what there is to say of each image is not said a thousand times."""
-    return RunOptions(batch=run.batch, threads=run.threads, quiet=True)
 
 
 def _told(codes: LabelCodes) -> str:

@@ -16,7 +16,6 @@ from segearth_cli.classes import ClassSet
 from segearth_cli.errors import RasterError
 from segearth_cli.evaluation import Confusion, LabelCodes, counted, empty, read_label
 from segearth_cli.prediction import (
-    Decider,
     Plan,
     PredictOptions,
     Predictor,
@@ -198,14 +197,14 @@ def score(image: Ready, preset: Preset) -> Scored:
     found = image.prepared
     predictor, assembled = found.predictor, found.predictor.model()
     classes = predictor.classes
-    decide = Decider(classes.query_class, predictor.options.threshold, classes.background, scores=False)
+    decide = predictor.decider()
     work = work_for(found.plan.of_tile, assembled.device, predictor.run.batch, threads=predictor.run.threads)
     total = nothing(preset, classes)
     with environment(found.path):
         for piece in image.pieces:
             window = piece.tile.window
             parts = tile_rows(
-                found.scene, found.plan, piece.tile, assembled.segmenter, len(classes.queries), decide, work, window
+                found.scene, found.plan, piece.tile, assembled.segmenter, len(classes.query_class), decide, work, window
             )
             codes = np.concatenate([rows.codes for rows in parts])
             total += _of_piece(image, piece, codes, preset, classes)

@@ -37,12 +37,12 @@ class Outputs:
 
 
 def made_of(mask: str, out: Path | None, ending: str, *, several: bool) -> Path:
-    """Where what is made of a mask goes: `out`, a file in it when it is a folder, else a file in the current folder.
+    """Where what is made of a mask goes: `out` where its name has a suffix, else a file in that folder, or in this one.
 
     ending: of the file's name where `out` is none; `scene.mask.tif`, wherever it lies, then gives `scene` with it.
     Raises UsageError when one file is named for several masks.
     """
-    if out is None or out.is_dir() or (several and not out.suffix):
+    if out is None or out.is_dir() or not out.suffix:
         return (out or Path()) / f"{stem(mask).removesuffix('.mask')}{ending}"
     if several:
         raise UsageError(f"--out {out}: one file for several masks; name a folder")

@@ -217,10 +217,11 @@ def _weights(path: Path, top: int, height: int) -> NDArray[np.float64]:
 
 
 def output_path(mask: str, out: Path | None, suffix: str | None, *, several: bool) -> Path:
-    """Where the polygons of a mask go (`made_of`), with the suffix of their format, else .gpkg.
+    """Where the polygons of a mask go (`made_of`); where `suffix` says the format, a file's name is completed by it.
 
     Raises UsageError when one file is named for several masks.
     """
     ending = "." + suffix.casefold().lstrip(".") if suffix else ".gpkg"
-    path = made_of(mask, out, ending, several=several)
-    return path.with_name(path.name + ending) if suffix and path.suffix.casefold() != ending else path
+    if suffix and out is not None and not (several or out.is_dir() or out.suffix.casefold() == ending):
+        out = out.with_name(out.name + ending)
+    return made_of(mask, out, ending, several=several)

@@ -291,6 +291,15 @@ def test_a_folder_for_several_masks_is_made(vectorize_here, tmp_path):
     assert {path.name for path in (tmp_path / "new" / "vectors").iterdir()} == {"a.gpkg", "b.gpkg"}
 
 
+def test_one_mask_goes_into_a_folder_as_several_do(vectorize_here, segearth, tmp_path):
+    """The README's pipe, where the pattern finds one scene."""
+    save(tmp_path / "a.mask.tif", blobs())
+    done = vectorize_here("a.mask.tif", "--quiet", "-o", "vectors/")
+    assert (done.code, done.out) == (0, "vectors/a.gpkg\n")
+    assert segearth("preview", "a.mask.tif", "-o", "pages/", "-f", "html").out == "pages/a.preview.html\n"
+    assert vectorize_here("a.mask.tif", "--quiet", "-o", "named", "-f", "fgb").out == "named.fgb\n"
+
+
 def test_existing_files_are_kept_without_overwrite(vectorize_here, tmp_path):
     save(tmp_path / "m.tif", blobs())
     (tmp_path / "m.gpkg").write_text("mine")

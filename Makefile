@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: setup demo test test-fast lint format docs pictures plugin bench samples mini
+.PHONY: setup demo test test-fast lint format docs pictures plugin bench bench-compare samples mini
 
 setup: $(STAMP)
 
@@ -50,6 +50,10 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# A commit against the files as they lie here: CPU time in turn, masks compared. COMPARE: more words, e.g. --scene.
+bench-compare: $(STAMP)
+	$(BIN)/python -m benchmarks.compare $(BASE) $(COMPARE)
 
 samples: $(STAMP)
 	$(BIN)/python sample_tiles/make.py

@@ -6,9 +6,6 @@ Processes run in turn, the least of each is told, one thread each; phrases are i
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,18 +14,9 @@ import numpy as np
 import rasterio
 
 from benchmarks import report
+from benchmarks.processes import cost
 
 REPEAT = 5
-
-
-def cost(words: list[str], folder: Path) -> dict[str, float]:
-    """CPU seconds and peak GB of a process of Python."""
-    env = os.environ | {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "cache")}
-    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"python {' '.join(words)} failed")
-    return {"cpu_seconds": used.ru_utime + used.ru_stime, "peak_gb": used.ru_maxrss * 1024 / 1e9}
 
 
 def main() -> None:

@@ -24,10 +24,10 @@ ORDER = (
     "model",
     "raster",
     "presets faces gate cache keywords",
-    "styles",
+    "styles progress",
     "classes console files options",
     "disk land_cover",
-    "errors texts __init__",
+    "errors texts quantities __init__",
     "version",
 )
 PUBLIC = ("api", "classes", "errors")  # what the package itself shows, imported when somebody asks

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from segearth_cli.calibration.fit import Floats
 from segearth_cli.calibration.holdout import Ints
-from segearth_cli.console import Progress
 from segearth_cli.prediction import Plan, Prepared, by_tile, sampled_logits, windows_at, work_for
+from segearth_cli.progress import Progress
 from segearth_cli.raster import Window, environment
 
 AREA = 1500  # pixels that stand for the ground around the labels

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from segearth_cli.calibration.gather import window_count
 from segearth_cli.calibration.holdout import Ints
 from segearth_cli.calibration.labels import without_georeference
-from segearth_cli.console import progress
 from segearth_cli.errors import CalibrationError
 from segearth_cli.prediction import Predictor, Prepared, by_tile, prepared, sampled_logits, work_for
+from segearth_cli.progress import progress
 from segearth_cli.raster import Placement, environment
 
 CELLS = 4  # for each point: patches of ground of which one becomes it

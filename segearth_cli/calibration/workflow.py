@@ -17,7 +17,6 @@ from segearth_cli.calibration.labels import Labels, Placed, left_out, placed, re
 from segearth_cli.calibration.learning import Samples, Text, learn
 from segearth_cli.calibration.options import LabelSource
 from segearth_cli.classes import ClassSet
-from segearth_cli.console import progress
 from segearth_cli.errors import CalibrationError
 from segearth_cli.prediction import (
     Calibration,
@@ -28,6 +27,7 @@ from segearth_cli.prediction import (
     prepared,
     write_calibration,
 )
+from segearth_cli.progress import progress
 from segearth_cli.weights import Assembled
 
 APART = 10_000_000  # pixels between scenes, so that no block of ground holds labels of two

@@ -17,11 +17,12 @@ from segearth_cli.classes import RUN_TAG, ClassSet
 from segearth_cli.commands.arguments import INPUTS, inputs, is_one, mask_raster, masks_in
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import Tried, each, raise_failed
-from segearth_cli.console import answer, note, progress
+from segearth_cli.console import answer, note
 from segearth_cli.errors import ClassesError, SomeFailedError, UsageError
 from segearth_cli.files import write_text
 from segearth_cli.gate import Target, admit
 from segearth_cli.options import build, option
+from segearth_cli.progress import progress
 
 if TYPE_CHECKING:
     from segearth_cli.evaluation import Confusion, EvaluateOptions, Pairing, Tally, Tiling

@@ -12,9 +12,10 @@ import typer
 
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import each, raise_failed
-from segearth_cli.console import Progress, answer, note, progress
+from segearth_cli.console import answer, note
 from segearth_cli.errors import UsageError, WeightsError
 from segearth_cli.options import build, option
+from segearth_cli.progress import Progress, progress
 from segearth_cli.weights import AUTHORS, CATALOGUE, PUBLISHED
 
 

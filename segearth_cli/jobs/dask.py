@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from segearth_cli import errors
-from segearth_cli.console import Progress
 from segearth_cli.errors import RunError, SegEarthError
 from segearth_cli.jobs.at_hand import compute_at_hand
 from segearth_cli.jobs.compute import Job, Session
 from segearth_cli.jobs.pool import Answer, Item
 from segearth_cli.prediction import RunOptions
+from segearth_cli.progress import Progress
 
 RETRIES = 3  # of a shard whose worker is lost or raises what is no error of ours
 CONNECT = 10.0  # seconds to reach the scheduler in

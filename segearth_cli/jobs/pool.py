@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple, Protocol
 
-from segearth_cli.console import Progress
 from segearth_cli.errors import SegEarthError
 from segearth_cli.jobs.compute import Session
 from segearth_cli.jobs.run_folder import Shard, State
+from segearth_cli.progress import Progress
 
 
 class Item(NamedTuple):

@@ -16,12 +16,13 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any, NoReturn
 
-from segearth_cli.console import Progress, note
+from segearth_cli.console import note
 from segearth_cli.errors import RunError, SegEarthError
 from segearth_cli.jobs.at_hand import compute_at_hand
 from segearth_cli.jobs.compute import Job, Session
 from segearth_cli.jobs.pool import Answer, Item
 from segearth_cli.prediction import RunOptions
+from segearth_cli.progress import Progress
 
 POLL = 0.5  # seconds between looks at the parent
 GRACE = 30.0  # seconds that a process has to end in after it was asked to

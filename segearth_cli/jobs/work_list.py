@@ -12,13 +12,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import cast
 
-from segearth_cli.console import Progress, progress
 from segearth_cli.errors import RasterError, RunError, SceneChangedError, SegEarthError
 from segearth_cli.jobs.compute import Job, Session, Share, finish, session
 from segearth_cli.jobs.lock import claim
 from segearth_cli.jobs.pool import Alone, Answer, Item, Pool
 from segearth_cli.jobs.run_folder import COMPLETE, Shard
 from segearth_cli.prediction import Predictor, SceneSummary, left_alone
+from segearth_cli.progress import Progress, progress
 from segearth_cli.raster import Outputs, Window, blocks, open_dataset
 
 FAILURES = 3  # in a row, none a fault of the scene, after which a scene is given up: the rest would fail too

@@ -12,8 +12,8 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from segearth_cli.maps.numbers import hectares, percent
 from segearth_cli.maps.sheet import LegendRow, Sheet
+from segearth_cli.quantities import digits, percent
 from segearth_cli.styles import hexadecimal
 
 _QUALITY = 88  # of the JPEG that the scene is
@@ -83,7 +83,7 @@ def _jpeg(rgba: NDArray[np.uint8]) -> str:
 
 
 def _row(number: int, row: LegendRow) -> str:
-    area = f"{row.pixels:,} px" if row.hectares is None else f"{hectares(row.hectares)} ha"
+    area = f"{row.pixels:,} px" if row.hectares is None else f"{digits(row.hectares)} ha"
     return (
         f'<tr><td><label><input type="checkbox" checked data-row="{number}">'
         f'<svg width="14" height="14"><rect width="14" height="14" fill="{hexadecimal(row.color)}"/></svg> '
@@ -92,7 +92,7 @@ def _row(number: int, row: LegendRow) -> str:
 
 
 def _total(sheet: Sheet) -> str:
-    told = "" if sheet.total is None else f"{hectares(sheet.total)} ha with data"
+    told = "" if sheet.total is None else f"{digits(sheet.total)} ha with data"
     return told + ("" if sheet.counted else "; areas are estimated from an overview")
 
 

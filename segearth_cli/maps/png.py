@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segearth_cli.classes import RUN_TAG
-from segearth_cli.maps.numbers import bar, hectares, percent
+from segearth_cli.maps.numbers import bar
 from segearth_cli.maps.sheet import LegendRow, Sheet
+from segearth_cli.quantities import digits, percent
 
 _SMALLEST = 300  # pixels of the longer side of a map; smaller ones are enlarged by a whole factor
 _MARGIN, _LINE, _SWATCH = 10, 20, 14  # pixels
@@ -128,7 +129,7 @@ def _legend_row(page: _Page, row: LegendRow, left: float, top: float) -> None:
 
 
 def _label(row: LegendRow) -> str:
-    area = f"{row.pixels:,} px" if row.hectares is None else f"{hectares(row.hectares)} ha"
+    area = f"{row.pixels:,} px" if row.hectares is None else f"{digits(row.hectares)} ha"
     return f"{_short(row.name)}  {area}, {percent(row.share)}"
 
 
@@ -137,7 +138,7 @@ def _short(text: str) -> str:
 
 
 def _told(sheet: Sheet) -> str:
-    total = "" if sheet.total is None else f"{hectares(sheet.total)} ha with data. "
+    total = "" if sheet.total is None else f"{digits(sheet.total)} ha with data. "
     return total + ("" if sheet.counted else "Areas are estimated from an overview. ") + sheet.line
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from segearth_cli.classes import NODATA, ClassSet
-from segearth_cli.console import Progress, progress, untold, without_secrets
+from segearth_cli.console import untold, without_secrets
 from segearth_cli.prediction.calibrated import (
     Calibration,
     corrected_model,
@@ -27,6 +27,7 @@ from segearth_cli.prediction.plan import Plan, far_too_large, make_plan, off_sca
 from segearth_cli.prediction.provenance import date_after, done_before, run_facts, run_tags
 from segearth_cli.prediction.schedule import work_for
 from segearth_cli.prediction.tiled import finished_rows
+from segearth_cli.progress import Progress, progress
 from segearth_cli.raster import (
     Outputs,
     Scene,

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from segearth_cli.classes import ClassSet
-from segearth_cli.console import progress
 from segearth_cli.errors import ClassesError, RasterError, UsageError
 from segearth_cli.evaluation import LabelCodes, fitting
 from segearth_cli.model import pick_device
 from segearth_cli.prediction import RunOptions, Settings, predictor_for, resolve_settings
 from segearth_cli.presets import Preset
+from segearth_cli.progress import progress
 from segearth_cli.reproduction.find import FoundSet
 from segearth_cli.reproduction.records import read_record, record_file, save_record
 from segearth_cli.reproduction.rows import TableRow

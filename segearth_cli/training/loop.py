@@ -15,17 +15,19 @@ from typing import Any, TextIO
 
 import torch
 
-from segearth_cli.console import steps_bar, untold
+from segearth_cli.console import untold
 from segearth_cli.errors import TrainingError, UsageError
 from segearth_cli.files import appending, make_folders, recover_all, write_bytes, write_text
 from segearth_cli.model import Encoder, Upsampler
+from segearth_cli.progress import steps_bar
+from segearth_cli.quantities import duration
 from segearth_cli.training import checkpoint
 from segearth_cli.training.collection import Collection
 from segearth_cli.training.objective import LOSS, TOGETHER
 from segearth_cli.training.pictures import save_curves, save_looks
 from segearth_cli.training.recipe import FREE, IMAGENET, Recipe
 from segearth_cli.training.step import Figures, Learner, Peers
-from segearth_cli.training.time_left import TimeLeft, told
+from segearth_cli.training.time_left import TimeLeft
 from segearth_cli.training.windows import CropBatch, Windows, batches, collate, held_out, positions
 from segearth_cli.version import __version__
 from segearth_cli.weights import Clip, load_upsampler, read_tensors, save_upsampler
@@ -172,7 +174,7 @@ class TrainingRun:
                 left.look(before - now)
             else:
                 self._write(done, row)
-            text = self._progress(figures, told(left.seconds(done)))
+            text = self._progress(figures, f"{duration(left.seconds(done))} left")
             if advance:
                 advance(text)
             elif now - spoken > QUIET_SECONDS or done == self.first + 1:

@@ -43,21 +43,3 @@ def _trimmed(values: deque[float]) -> float:
         return median(values) if values else 0.0
     tenth = len(values) // 10
     return fmean(sorted(values)[tenth:-tenth])
-
-
-def told(seconds: float) -> str:
-    """A time in the two largest units that it has.
-
-    >>> told(42), told(750), told(4000), told(200000)
-    ('42 s left', '12 min 30 s left', '1 h 6 min left', '2 d 7 h left')
-    """
-    parts = []
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, seconds = divmod(round(seconds), size)
-        if count or unit == "s":
-            parts.append(f"{count} {unit}")
-        elif parts:
-            break
-        if len(parts) == 2:
-            break
-    return f"{' '.join(parts)} left"

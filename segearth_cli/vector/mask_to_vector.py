@@ -14,8 +14,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from segearth_cli.console import note, progress
+from segearth_cli.console import note
 from segearth_cli.errors import UsageError
+from segearth_cli.progress import progress
 from segearth_cli.raster import (
     Ground,
     MaskFile,

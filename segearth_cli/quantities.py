@@ -1,0 +1,45 @@
+"""Areas, shares and times with the digits and units that a reader can use."""
+
+from __future__ import annotations
+
+import math
+
+
+def digits(value: float) -> str:
+    """A quantity, 0 or above, with the digits that a reader can use.
+
+    >>> digits(0), digits(0.00123), digits(3.14159), digits(123456.7)
+    ('0', '0.0012', '3.14', '123,457')
+    """
+    if value == 0:
+        return "0"
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(value)) - (value < 1))}f}"
+
+
+def percent(share: float) -> str:
+    """A share in per cent.
+
+    >>> percent(0.123456), percent(0.0004), percent(0)
+    ('12.3 %', '< 0.1 %', '0 %')
+    """
+    return "0 %" if share == 0 else "< 0.1 %" if share < 0.0005 else f"{share * 100:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """A time in the two largest units that it has.
+
+    >>> duration(42), duration(750), duration(4000), duration(200000)
+    ('42 s', '12 min 30 s', '1 h 6 min', '2 d 7 h')
+    """
+    parts = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, seconds = divmod(round(seconds), size)
+        if count or unit == "s":
+            parts.append(f"{count} {unit}")
+        elif parts:
+            break
+        if len(parts) == 2:
+            break
+    return " ".join(parts)

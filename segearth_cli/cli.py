@@ -34,7 +34,7 @@ from segearth_cli.commands import (
     vectorize,
 )
 from segearth_cli.console import note
-from segearth_cli.errors import SegEarthError
+from segearth_cli.errors import OUT_OF_MEMORY, SegEarthError, is_of_gdal, is_out_of_memory
 from segearth_cli.options import build, option
 from segearth_cli.raster import UNTRUSTED, limit_memory
 from segearth_cli.version import __version__
@@ -88,14 +88,6 @@ class _Terminated(BaseException):
 
 
 SIGNALS = {signal.SIGTERM: "terminated", **({signal.SIGHUP: "hung up"} if hasattr(signal, "SIGHUP") else {})}
-NO_MEMORY = (
-    "bad_alloc",
-    "failed to map segment",
-    "can't allocate memory",
-    "Cannot allocate memory",
-    "out of memory",
-    "Unable to allocate",
-)
 FAULT = 70  # of segearth itself
 AGAIN = 0.1  # seconds until a signal that was ignored is sent again
 
@@ -146,16 +138,16 @@ def _told(error: BaseException) -> tuple[str, int]:
         hint = f" (see {context.command_path} --help)" if context else ""
         return f"{error.format_message()}{hint}", getattr(error, "exit_code", 2)
     said = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or any(sign in said for sign in NO_MEMORY):
-        return "out of memory; predict takes less with --batch-size 1 or --work, vectorize with --block-rows", 1
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY, 1
     if "can't start new thread" in said:
         return "the system allows no more threads; set OMP_NUM_THREADS=1 or raise the limit (ulimit -u)", 1
     if isinstance(error, OSError) and error.errno is not None:
         place = error.filename if error.filename is not None else "stdout or a temporary file"
         return f"{place}: {error.strerror}", 1
-    kind = type(error).__name__
-    if type(error).__module__.startswith(("rasterio", "fiona")):
+    if is_of_gdal(error):
         return f"GDAL: {said}", 1
+    kind = type(error).__name__
     return (
         f"a fault of segearth itself ({kind}: {said[:300]}); SEGEARTH_TRACEBACK=1 tells more, please report it",
         FAULT,

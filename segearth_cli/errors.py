@@ -1,7 +1,18 @@
 """Errors a user can mend. Each becomes one line on stderr and a documented exit code."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+_NO_MEMORY = (
+    "bad_alloc",
+    "failed to map segment",
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "out of memory",
+    "Unable to allocate",
+)
+OUT_OF_MEMORY = "out of memory; predict takes less with --batch-size 1 or --work, vectorize with --block-rows"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -67,3 +78,31 @@ class SomeFailedError(SegEarthError):
     """Some of several inputs could not be done; each was told on its own, the others are done."""
 
     exit_code = 3
+
+
+def is_of_gdal(error: BaseException) -> bool:
+    """Whether an error comes from GDAL's libraries; so does a name or a message that they pass on as they found it."""
+    return isinstance(error, UnicodeDecodeError) or type(error).__module__.startswith(("rasterio", "fiona"))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the system refused memory, by what Python and the libraries say then."""
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY)
+
+
+@contextmanager
+def of_input(name: str) -> Iterator[None]:
+    """Tells what nobody expected of GDAL, and memory that is refused, as errors of one input: the next need not meet it.
+
+    All else passes as it is.
+    """
+    try:
+        yield
+    except SegEarthError:
+        raise
+    except Exception as e:
+        if is_out_of_memory(e):
+            raise RunError(f"{name}: {OUT_OF_MEMORY}") from e
+        if is_of_gdal(e):
+            raise RasterError(f"{name}: GDAL: {' '.join(str(e).split())}") from e
+        raise

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from segearth_cli import console
-from segearth_cli.errors import RasterError, RunError, SegEarthError, SomeFailedError, VectorError
+from segearth_cli.errors import RasterError, RunError, SegEarthError, SomeFailedError, VectorError, of_input
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -97,11 +97,7 @@ def raise_failed(tried: Sequence[Tried[Result]], noun: str) -> None:
 
 def _attempt(name: str, item: Item, act: Callable[[Item], Result], faults: Faults) -> Tried[Result]:
     try:
-        return Tried(name, act(item))
+        with of_input(name):
+            return Tried(name, act(item))
     except faults as e:
         return Tried(name, error=e)
-    except Exception as e:
-        undecodable = isinstance(e, UnicodeDecodeError)  # a name or a message that GDAL passes on as it found it
-        if not undecodable and not type(e).__module__.startswith(("rasterio", "fiona")):
-            raise
-        return Tried(name, error=RasterError(f"{name}: GDAL: {' '.join(str(e).split())}"))

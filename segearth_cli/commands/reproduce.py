@@ -13,7 +13,7 @@ import typer
 from segearth_cli import presets
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.console import answer, note, untold
-from segearth_cli.errors import SegEarthError, SomeFailedError, UsageError
+from segearth_cli.errors import SegEarthError, SomeFailedError, UsageError, of_input
 from segearth_cli.files import recover_all, write_text
 from segearth_cli.gate import Target, admit
 from segearth_cli.options import build, option
@@ -108,7 +108,8 @@ def reproduce(
     results, failures = [], list[str]()
     for task in tasks:
         try:
-            found = reproduce_row(task.preset, task.row, task.found, task.settings, out / _KEPT, run)
+            with of_input(f"{task.preset.id} {task.row.name}"):
+                found = reproduce_row(task.preset, task.row, task.found, task.settings, out / _KEPT, run)
         except SegEarthError as e:
             if len(tasks) == 1:
                 raise

@@ -14,7 +14,7 @@ from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import each, raise_failed
 from segearth_cli.commands.targets import admit_made
 from segearth_cli.console import answer, note
-from segearth_cli.errors import SegEarthError, UsageError
+from segearth_cli.errors import SegEarthError, UsageError, of_input
 from segearth_cli.options import build, option
 from segearth_cli.vector import VectorizeOptions
 
@@ -86,7 +86,8 @@ def _refuse_unknown(masks: Sequence[str], classes: tuple[str, ...]) -> None:
     fault: UsageError | None = None
     for name in masks:
         try:
-            read_mask(mask_raster(name)).codes(classes)
+            with of_input(name):
+                read_mask(mask_raster(name)).codes(classes)
             return
         except UsageError as e:
             fault = fault or e

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from segearth_cli.classes import ClassSet
-from segearth_cli.errors import RunError, SegEarthError
+from segearth_cli.errors import RunError, SegEarthError, of_input
 from segearth_cli.jobs.merge import complete, write_geotiff
 from segearth_cli.jobs.run_folder import COMPLETE, Ledger, Shard, State, describe, start
 from segearth_cli.prediction import (
@@ -121,7 +121,8 @@ class Session:
                 advance(self.prepared.plan.window_count(shard.window))
                 return found.state
             try:
-                measured = self._write(shard, advance)
+                with of_input(self.job.scene):
+                    measured = self._write(shard, advance)
             except SegEarthError as e:
                 self.ledger.write_failure(shard, str(e))
                 raise
@@ -152,10 +153,12 @@ def session(job: Job, predictor: Predictor, *, join: bool) -> Iterator[Session]:
     join: go on where the folder holds this run already. Raises RunError when it holds another, RasterError when the
     scene cannot be read.
     """
-    with prepared(job.scene, predictor) as ready:
-        described = describe(
-            ready.scene, job.scene, ready.identity, ready.facts, job.classes, job.shard_size, job.kinds
-        )
+    with ExitStack() as stack:
+        with of_input(job.scene):
+            ready = stack.enter_context(prepared(job.scene, predictor))
+            described = describe(
+                ready.scene, job.scene, ready.identity, ready.facts, job.classes, job.shard_size, job.kinds
+            )
         yield Session(job, ready, start(job.folder, described, join=join))
 
 

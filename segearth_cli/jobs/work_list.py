@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import cast
 
-from segearth_cli.errors import RasterError, RunError, SceneChangedError, SegEarthError
+from segearth_cli.errors import RasterError, RunError, SceneChangedError, SegEarthError, of_input
 from segearth_cli.jobs.compute import Job, Session, Share, finish, session
 from segearth_cli.jobs.lock import claim
 from segearth_cli.jobs.pool import Alone, Answer, Item, Pool
@@ -179,7 +179,9 @@ class WorkList:
             join = self.join or self.share is not None or number in self._begun
             work = opened.enter_context(session(entry.job, self.predictor, join=join))
             self._begun.add(number)
-            if self.share is None and (found := left_alone(work.prepared, entry.outputs)):
+            with of_input(entry.job.scene):
+                found = left_alone(work.prepared, entry.outputs) if self.share is None else None
+            if found:
                 self._settle(number, found)
                 opened.close()
                 return None
@@ -247,7 +249,8 @@ class WorkList:
             outputs = scene.entry.outputs
             result: Result
             try:
-                result = left_alone(scene.work.prepared, outputs) or finish(scene.work, outputs, scene.started)
+                with of_input(scene.entry.job.scene):
+                    result = left_alone(scene.work.prepared, outputs) or finish(scene.work, outputs, scene.started)
             except SegEarthError as e:
                 self._shut(scene)
                 self._fail(scene.number, e, last=last)

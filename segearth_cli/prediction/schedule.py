@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from segearth_cli.console import untold
-from segearth_cli.errors import SegEarthError
+from segearth_cli.errors import SegEarthError, is_out_of_memory
 from segearth_cli.model import Overlap
 from segearth_cli.prediction.plan import Plan
 from segearth_cli.raster import Chip, Window
@@ -258,4 +258,4 @@ def tensors(chips: list[Chip], work: Work) -> tuple[Tensor, Tensor | None]:
 
 def out_of_memory(error: BaseException | None) -> bool:
     """Whether an error says that memory ran out, on a CPU or an accelerator."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or (error is not None and is_out_of_memory(error))

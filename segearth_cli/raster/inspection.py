@@ -130,13 +130,21 @@ def _band(ds: Any, number: int, drawn: Sequence[int], rule: Validity, scene: Sce
         number,
         ds.dtypes[at],
         ds.colorinterp[at].name,
-        ds.descriptions[at] or "",
+        _names(ds)[at] or "",
         ds.nodatavals[at],
         ds.scales[at],
         ds.offsets[at],
         tuple(ds.overviews(number)),
         role,
     )
+
+
+def _names(ds: Any) -> Sequence[str | None]:
+    """What the bands are called; nothing where one has a name that is no UTF-8 text, of which rasterio tells none."""
+    try:
+        return tuple(ds.descriptions)
+    except UnicodeDecodeError:
+        return (None,) * int(ds.count)
 
 
 def _about(band: Band) -> str:

@@ -100,3 +100,13 @@ def test_every_real_scene_is_inspected(segearth):
     found = [json.loads(line) for line in segearth("inspect", *scenes, "--json").out.splitlines()]
     assert [Path(one["scene"]) for one in found] == scenes
     assert sum(one["problem"] is not None for one in found) == 4  # three without marked bands, one of complex values
+
+
+def test_a_scene_whose_bands_have_names_in_another_encoding_is_read(segearth, write_raster, noise):
+    path = write_raster("scene.tif", noise(3, 20, 20))
+    with rasterio.open(path, "r+") as ds:
+        ds.descriptions = ("Groesse", "b", "c")
+    Path(path).write_bytes(Path(path).read_bytes().replace(b"Groesse", b"Gr\xf6\xdfe.."))
+    done = segearth("inspect", path)
+    assert done.code == 0, done.err
+    assert "band 1: uint8, red, drawn as red" in done.out

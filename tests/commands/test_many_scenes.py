@@ -7,7 +7,9 @@ import signal
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 import shell
 
 from segearth_cli.commands.sharding import Sharding
@@ -109,6 +111,41 @@ def test_a_summary_has_a_line_as_soon_as_a_scene_is_done_and_scenes_are_numbered
     fresh = segearth(*words[:-1], f"{tmp_path / 'fresh'}/")
     told = [line.removeprefix("segearth: ").partition(":")[0] for line in fresh.lines if " of 3: " in line]
     assert told == ["scene 1 of 3", "scene 2 of 3", "scene 3 of 3"]
+
+
+STRAYS = """
+import rasterio.errors
+
+def factory(class_set, device):
+    def model(chips):
+        if (chips[:, 0] == 1).all():
+            raise {stray}
+        return chips[:, :2].float() / 255
+    return model
+
+factory.window = 64
+"""
+
+
+@pytest.mark.parametrize(
+    ("stray", "told"),
+    [("rasterio.errors.CRSError('odd')", "GDAL: odd"), ("MemoryError()", "out of memory")],
+)
+@pytest.mark.parametrize("work", [False, True])
+def test_an_error_that_nobody_expected_of_one_scene_leaves_the_others_done(
+    tmp_path, monkeypatch, write_raster, noise, segearth, stray, told, work
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "strays.py").write_text(STRAYS.format(stray=stray))
+    scenes = [write_raster(f"s{i}.tif", noise(3, 40, 50)) for i in range(3)]
+    with rasterio.open(scenes[1], "r+") as ds:
+        ds.write(np.ones((3, 40, 50), np.uint8))
+    words = ("-c", "water,roof", "--background", "none", "-m", "python:strays.py:factory", "-d", "cpu", "-o", "out/")
+    words += ("--summary", "sum.csv", *(("--work", "work") if work else ()))
+    done = segearth("predict", "--manifest", listed(tmp_path, scenes), *words)
+    assert done.code == 3, done.err
+    assert rows("sum.csv") == {scenes[0]: "done", scenes[1]: "failed", scenes[2]: "done"}
+    assert any(told in line and "s1.tif" in line for line in done.lines), done.err
 
 
 @pytest.mark.slow

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Container, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from segearth_cli.errors import SegEarthError
 
@@ -44,3 +45,34 @@ def telling(path: Path, only: Container[int] | None = None) -> Iterator[None]:
         if isinstance(e, SegEarthError) or (only is not None and e.errno not in only):
             raise
         raise SegEarthError(f"{path}: cannot write: {e.strerror or e}") from e
+
+
+class Lines:
+    """A text file that grows by whole lines: where one finds no room, or is interrupted, nothing of it stays."""
+
+    def __init__(self, path: Path, file: BinaryIO):
+        """file: open at its end for writing, without a buffer."""
+        self._path, self._file = path, file
+
+    def write(self, lines: str) -> None:
+        """Adds whole lines. Raises SegEarthError when they cannot be written."""
+        end, left = self._file.seek(0, os.SEEK_END), lines.encode()
+        with telling(self._path):
+            try:
+                while left:
+                    left = left[self._file.write(left) :]
+            except BaseException:
+                with suppress(OSError):
+                    self._file.truncate(end)
+                raise
+
+    def close(self) -> None:
+        """Closes the file."""
+        with telling(self._path):
+            self._file.close()
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()

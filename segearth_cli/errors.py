@@ -92,7 +92,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def of_input(name: str) -> Iterator[None]:
-    """Tells what nobody expected of GDAL, and memory that is refused, as errors of one input: the next need not meet it.
+    """Tells what nobody expected of GDAL, and refused memory, as errors of one input, which the next need not meet.
 
     All else passes as it is.
     """

@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 
-from segearth_cli.disk import FULL, sync, sync_folder, telling
+from segearth_cli.disk import FULL, Lines, sync, sync_folder, telling
 from segearth_cli.errors import SegEarthError
 
 # What belongs to a file beside it: after its whole name, and in place of its suffix. GDAL, SQLite and QGIS read these
@@ -127,9 +127,9 @@ def create_text(path: Path, text: str) -> bool:
     return True
 
 
-def appending(path: Path) -> TextIO:
-    """A text file open to append lines to, each on its way to the disk when it is complete."""
-    return path.open("a", newline="", encoding="utf-8", buffering=1)
+def appending(path: Path) -> Lines:
+    """A text file open to append whole lines to."""
+    return Lines(path, path.open("ab", buffering=0))
 
 
 def growing(path: Path, *, resumed: bool) -> BinaryIO:

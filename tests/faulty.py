@@ -89,6 +89,11 @@ class Written:
             self.faults.fail("write")
         return self.file.write(data)
 
+    def truncate(self, size):
+        if self.faults.dies and self.faults.due():  # the dead clear nothing up
+            self.faults.fail("truncate")
+        return self.file.truncate(size)
+
     def close(self):
         if not self.file.closed:
             self.file.close()

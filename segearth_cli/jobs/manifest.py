@@ -101,7 +101,7 @@ def growing_summary(path: Path) -> Iterator[Callable[[Outcome], None]]:
     """Adds outcomes to a new table as they come, each a whole line: a run that is killed leaves those it had."""
     write_summary(path, [])
     with appending(path) as table:
-        yield lambda outcome: (table.write(_row(outcome)), None)[1]
+        yield lambda outcome: table.write(_row(outcome))
 
 
 def _row(outcome: Outcome) -> str:

@@ -172,19 +172,16 @@ class WorkList:
     def _begin(self, number: int, *, last: bool) -> _Scene | None:
         """A scene opened; None when it is known what became of it."""
         entry, opened = self.entries[number], ExitStack()
+        found: Result | None = None
         try:
             if self.share is not None and not _has_part(entry.job, self._share(number)):
-                self._settle(number, [])
-                return None
-            join = self.join or self.share is not None or number in self._begun
-            work = opened.enter_context(session(entry.job, self.predictor, join=join))
-            self._begun.add(number)
-            with of_input(entry.job.scene):
-                found = left_alone(work.prepared, entry.outputs) if self.share is None else None
-            if found:
-                self._settle(number, found)
-                opened.close()
-                return None
+                found = []
+            else:
+                join = self.join or self.share is not None or number in self._begun
+                work = opened.enter_context(session(entry.job, self.predictor, join=join))
+                self._begun.add(number)
+                with of_input(entry.job.scene):
+                    found = left_alone(work.prepared, entry.outputs) if self.share is None else None
         except SegEarthError as e:
             opened.close()
             self._fail(number, e, last=last)
@@ -192,6 +189,10 @@ class WorkList:
         except BaseException:
             opened.close()
             raise
+        if found is not None:
+            opened.close()
+            self._settle(number, found)
+            return None
         shards = work.ledger.shards if self.share is None else self._share(number).of(work.ledger.shards)
         self._open[number] = _Scene(number, entry, work, opened, shards)
         return self._open[number]

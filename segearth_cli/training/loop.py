@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 
 from segearth_cli.console import untold
+from segearth_cli.disk import Lines
 from segearth_cli.errors import TrainingError, UsageError
 from segearth_cli.files import appending, make_folders, recover_all, write_bytes, write_text
 from segearth_cli.model import Encoder, Upsampler
@@ -137,7 +138,7 @@ class TrainingRun:
         self.saved = 0
         self.first = self._resumed() if job.resume else 0
         self.last = (Figures(math.nan, math.nan, math.nan),) * 2
-        self._csv: TextIO | None = None
+        self._csv: Lines | None = None
 
     def go(self) -> None:
         """All steps that are left, with the log, checkpoints and looks in between."""

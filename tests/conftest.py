@@ -1,5 +1,8 @@
 """What many tests share: a tiny model in open_clip's layout, made rasters, the command line in this process."""
 
+import functools
+import gc
+import io
 import os
 import shutil
 import signal
@@ -54,6 +57,11 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: -slow[item.path])  # long files first, so that no worker waits for the last one
 
 
+def pytest_collection_finish():
+    """Takes what is loaded for good out of the collector's way, which would go through it all again and again."""
+    gc.freeze()
+
+
 def pytest_runtest_setup(item):
     for name, here in MACHINES.items():
         if item.get_closest_marker(name) and not here():
@@ -92,15 +100,25 @@ def upsampler_file(tmp_path_factory):
     return path
 
 
+@functools.cache
+def _parser():
+    """The command line's parser, which a real process builds once too."""
+    import typer
+
+    from segearth_cli import cli
+
+    return typer.main.get_command(cli.app)
+
+
 @pytest.fixture
 def segearth(capfd, monkeypatch):
     """Runs the command line in this process: (code, out, err) of its arguments; stdin is text."""
 
+    from segearth_cli import cli
+
+    monkeypatch.setattr(cli, "app", _parser())
+
     def run(*arguments, stdin=""):
-        import io
-
-        from segearth_cli import cli
-
         monkeypatch.setattr(sys, "argv", ["segearth", *map(str, arguments)])
         monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
         capfd.readouterr()

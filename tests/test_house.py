@@ -3,11 +3,10 @@
 import ast
 import re
 import sys
-from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-import pytest
+from sources import MODULES, PACKAGE, nodes, parsed
 
 from scripts import module_table
 
@@ -17,8 +16,6 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "segearth_cli"
-MODULES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 MODULE_LINES, FUNCTION_LINES = 350, 60
@@ -26,15 +23,6 @@ MODULE_LINES, FUNCTION_LINES = 350, 60
 
 def place(path):
     return path.relative_to(PACKAGE).with_suffix("").as_posix()
-
-
-def each(paths):
-    return pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in paths])
-
-
-@cache
-def parsed(path):
-    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def definitions(tree):
@@ -62,27 +50,26 @@ def fields_without_docstring(node):
                 yield field.target.id
 
 
-@each(MODULES)
-def test_every_field_of_a_public_dataclass_tells_what_it_holds(path):
+def test_every_field_of_a_public_dataclass_tells_what_it_holds():
     silent = [
-        f"{name}.{field}"
+        f"{place(path)}: {name}.{field}"
+        for path in MODULES
         for name, node in definitions(parsed(path))
         if isinstance(node, ast.ClassDef) and is_public(name) and is_dataclass(node)
         for field in fields_without_docstring(node)
     ]
-    assert silent == [], f"{place(path)}: put a docstring under {', '.join(silent)}"
+    assert silent == [], "put a docstring under these fields"
 
 
-@each(MODULES)
-def test_every_module_class_and_function_says_what_it_is(path):
-    tree = parsed(path)
-    assert path.name == "__main__.py" or ast.get_docstring(tree), f"{place(path)}: say what the module is"
-    silent = [
-        name
-        for name, node in definitions(tree)
+def test_every_module_class_and_function_says_what_it_is():
+    silent = [place(path) for path in MODULES if path.name != "__main__.py" and not ast.get_docstring(parsed(path))]
+    silent += [
+        f"{place(path)}: {name}"
+        for path in MODULES
+        for name, node in definitions(parsed(path))
         if is_public(name) and not ast.get_docstring(node) and not is_of_a_protocol(node)
     ]
-    assert silent == [], f"{place(path)}: say what these are: {', '.join(silent)}"
+    assert silent == [], "say what these are"
 
 
 def test_no_two_public_classes_share_a_name():
@@ -100,26 +87,29 @@ def is_of_a_protocol(node):
     return ast.unparse(node.body[-1]) == "..."
 
 
-@each(MODULES)
-def test_no_module_and_no_function_is_longer_than_a_reader_holds(path):
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= MODULE_LINES, f"{place(path)}: {lines} lines, split it"
-    for name, node in definitions(parsed(path)):
-        if not isinstance(node, ast.ClassDef):
-            length = node.end_lineno - node.body[0].lineno + 1  # a signature that Typer reads is no logic
-            assert length <= FUNCTION_LINES, f"{place(path)}.{name}: {length} lines, split it"
+def test_no_module_and_no_function_is_longer_than_a_reader_holds():
+    lengths = {place(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert {module: lines for module, lines in lengths.items() if lines > MODULE_LINES} == {}, "split these"
+    lengths = {
+        f"{place(path)}.{name}": node.end_lineno - node.body[0].lineno + 1  # a signature that Typer reads is no logic
+        for path in MODULES
+        for name, node in definitions(parsed(path))
+        if not isinstance(node, ast.ClassDef)
+    }
+    assert {function: lines for function, lines in lengths.items() if lines > FUNCTION_LINES} == {}, "split these"
 
 
-@each(TESTS)
-def test_no_test_takes_a_private_name(path):
+def test_no_test_takes_a_private_name():
     """A name with an underscore is free to change; what a test needs is public, or is not needed."""
     taken = set()
-    for node in ast.walk(parsed(path)):
-        if isinstance(node, ast.ImportFrom):
-            taken |= {alias.name for alias in node.names if re.match("_[^_]", alias.name)}
-        elif isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr) and not own(node.value):
-            taken.add(ast.unparse(node))
-    assert taken - {"os._exit"} == set()
+    for path in TESTS:
+        for node in nodes(path):
+            if isinstance(node, ast.ImportFrom):
+                taken |= {f"{path.stem}: {alias.name}" for alias in node.names if re.match("_[^_]", alias.name)}
+            elif isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr) and not own(node.value):
+                name = ast.unparse(node)
+                taken |= {f"{path.stem}: {name}"} - {f"{path.stem}: os._exit"}
+    assert taken == set()
 
 
 def own(value):
@@ -147,7 +137,7 @@ def test_every_library_that_is_imported_is_declared():
     known = {name: {d.lower().replace("_", "-") for d in found} for name, found in packages_distributions().items()}
     missing = set()
     for path in MODULES:
-        for node in ast.walk(parsed(path)):
+        for node in nodes(path):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
             for top in {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"segearth_cli"}:

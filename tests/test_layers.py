@@ -3,11 +3,9 @@
 import ast
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
-from pathlib import Path
 
 import pytest
-
-PACKAGE = Path(__file__).parent.parent / "segearth_cli"
+from sources import MODULES, PACKAGE, nodes, parsed
 
 # Each imports only from what stands below it. docs/architecture.md tells what each is for.
 ORDER = (
@@ -51,16 +49,12 @@ HOMES = {
 }
 
 
-def modules():
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-        yield pytest.param(path, name, id=name)
+NAMES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in MODULES}
 
 
 def imported(path, *, at_import=False):
     """(module, names) of each import of a file; only of those that run when it is imported."""
-    tree = ast.parse(path.read_text())
-    for node in tree.body if at_import else ast.walk(tree):
+    for node in parsed(path).body if at_import else nodes(path):
         if isinstance(node, ast.Import):
             yield from ((alias.name, ()) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -75,21 +69,27 @@ def ours(path):
             yield (place, names) if place else ("", names)
 
 
-@pytest.mark.parametrize(("path", "name"), list(modules()))
-def test_a_module_imports_what_stands_below_it_and_through_its_face(path, name):
+def test_a_module_imports_what_stands_below_it_and_through_its_face():
+    assert [wrong for name in NAMES for wrong in wrong_imports(name)] == []
+
+
+def wrong_imports(name):
+    """Sentences on the imports of a module that go up, or past a face."""
     own = name.split(".")[0]
     assert own in FLOOR, f"{name} has no place in the house: add {own} to ORDER"
-    for place, names in ours(path):
+    for place, names in ours(NAMES[name]):
         for target in [place] if place else [n if n in FLOOR else "__init__" for n in names]:
             other, _, inside = target.partition(".")
             if other == own or (own == "__init__" and other in PUBLIC):
                 continue
-            assert FLOOR[other] < FLOOR[own], f"{name} imports {target}, which does not stand below {own} in ORDER"
-            assert not inside, f"{name} imports {target} past the face of {other}: import from segearth_cli.{other}"
-            if other in FACES:
-                known = import_module(f"segearth_cli.{other}").__all__
-                hidden = sorted(set(names) - set(known)) if place else []
-                assert not hidden, f"{name} takes {hidden} from {other}, whose face does not show them"
+            if FLOOR[other] >= FLOOR[own]:
+                yield f"{name} imports {target}, which does not stand below {own} in ORDER"
+            if inside:
+                yield f"{name} imports {target} past the face of {other}: import from segearth_cli.{other}"
+            if other in FACES and place:
+                hidden = sorted(set(names) - set(import_module(f"segearth_cli.{other}").__all__))
+                if hidden:
+                    yield f"{name} takes {hidden} from {other}, whose face does not show them"
 
 
 @pytest.mark.parametrize("package", [*FACES, "commands"])
@@ -119,30 +119,31 @@ def test_a_face_tells_its_story_and_shows_all_it_names(package):
     assert [name for name in face.__all__ if not hasattr(face, name)] == []
 
 
-@pytest.mark.parametrize(("path", "name"), list(modules()))
-def test_heavy_libraries_stay_in_their_rooms(path, name):
-    package = name.split(".")[0]
+def test_heavy_libraries_stay_in_their_rooms():
+    assert [stray for name in NAMES for stray in strays(name)] == []
+
+
+def strays(name):
+    """Sentences on the heavy libraries that a module imports and should not."""
+    package, path = name.split(".")[0], NAMES[name]
     found = {module.partition(".")[0] for module, _ in imported(path)}
     at_import = {module.partition(".")[0] for module, _ in imported(path, at_import=True)}
-    if package not in TORCH or name.endswith("__init__"):
-        assert "torch" not in at_import, f"{name} imports torch at import time"
+    if (package not in TORCH or name.endswith("__init__")) and "torch" in at_import:
+        yield f"{name} imports torch at import time"
     for library, homes in HOMES.items():
-        if library in found:
-            assert package in homes or name in homes, f"{name} imports {library}, which lives in {', '.join(homes)}"
+        if library in found and not {package, name} & homes:
+            yield f"{name} imports {library}, which lives in {', '.join(homes)}"
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "model").glob("*.py")), ids=lambda path: path.stem)
-def test_the_model_opens_no_file_prints_nothing_and_waits_with_triton(path):
-    assert {place for place, _ in ours(path)}.isdisjoint({"console", "files"})
-    calls = {
-        node.func.id
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(getattr(node, "func", None), ast.Name)
-    }
-    assert calls.isdisjoint({"open", "print"})
-    if path.stem != "gpu_kernels":
-        at_import = [(module, names) for module, names in imported(path, at_import=True)]
-        assert not any("triton" in module or "gpu_kernels" in (module, *names) for module, names in at_import)
+def test_the_model_opens_no_file_prints_nothing_and_waits_with_triton():
+    for path in (PACKAGE / "model").glob("*.py"):
+        assert {place for place, _ in ours(path)}.isdisjoint({"console", "files"}), path.name
+        called = {node.func.id for node in nodes(path) if isinstance(getattr(node, "func", None), ast.Name)}
+        assert called.isdisjoint({"open", "print"}), path.name
+        if path.stem != "gpu_kernels":
+            at_import = list(imported(path, at_import=True))
+            kernels = [names for module, names in at_import if "triton" in module or "gpu_kernels" in (module, *names)]
+            assert kernels == [], path.name
 
 
 @pytest.mark.parametrize("package", FACES)

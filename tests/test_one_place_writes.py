@@ -1,11 +1,10 @@
 """One place writes: what opens for writing, replaces or removes stands in `files`, or is named here with why."""
 
 import ast
-from pathlib import Path
+from functools import cache
 
 import pytest
-
-PACKAGE = Path(__file__).parent.parent / "segearth_cli"
+from sources import MODULES, PACKAGE, parsed
 
 # place -> (what it calls, why it may). All but the last group write to a temporary name that `files` gave them.
 NAMED = {
@@ -61,6 +60,7 @@ def writes(call):
     return None
 
 
+@cache
 def found(path):
     """(function, call) of each call of a file that writes."""
 
@@ -72,15 +72,17 @@ def found(path):
                 yield ".".join(inside[: 2 if inside and inside[0][0].isupper() else 1]), name
             yield from walk(child, below)
 
-    return list(walk(ast.parse(path.read_text()), []))
+    return list(walk(parsed(path), []))
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_files_writes(path):
-    place = str(path.relative_to(PACKAGE))
-    if place == "files.py":
-        return
-    strangers = [f"{place} {inside}: {call}" for inside, call in found(path) if call not in named(f"{place} {inside}")]
+def test_only_files_writes():
+    strangers = [
+        f"{place}: {call}"
+        for path in MODULES
+        for inside, call in found(path)
+        if path != PACKAGE / "files.py"
+        and call not in named(place := f"{path.relative_to(PACKAGE).as_posix()} {inside}")
+    ]
     assert strangers == [], "writes past segearth_cli.files: use replacing, created, write_text, move, remove"
 
 
@@ -89,7 +91,7 @@ def named(place):
 
 
 def test_every_exception_is_still_one():
-    there = {f"{path.relative_to(PACKAGE)} {inside}" for path in PACKAGE.rglob("*.py") for inside, _ in found(path)}
+    there = {f"{path.relative_to(PACKAGE).as_posix()} {inside}" for path in MODULES for inside, _ in found(path)}
     assert set(NAMED) - there == set()
 
 

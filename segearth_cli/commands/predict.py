@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,11 +84,11 @@ class Places:
     """A picture or a page; None = neither."""
     manifest: Path | None = option(
         None,
-        help="Many scenes: a CSV (columns scene, out, confidence, scores) or one path a line.",
+        help="Many scenes: a CSV (columns scene, out, confidence, scores, calibration) or one path a line.",
         panel="Outputs",
         unit="file",
     )
-    """Names the scenes in place of arguments, and where each one's files go."""
+    """Names the scenes in place of arguments, where each one's files go, and its calibration."""
     summary: Path | None = option(None, help="Write what became of each scene as a CSV.", panel="Outputs", unit="file")
     """A CSV to write."""
 
@@ -139,7 +139,7 @@ def predict(
     places, telling = build(Places, given), build(Telling, given)
     entries = scene_entries(scenes or [], places.manifest)
     names = [entry.scene for entry in entries]
-    settings = resolve_settings(given | sharding.own_device)
+    settings = _settings(entries, given | sharding.own_device)
     skip = sharding.resume or places.manifest is not None  # what is there already may be of the same run
     run = build(RunOptions, given, skip=skip, notice=console.untold if given.get("quiet") else console.note)
     outputs = _outputs(entries, places)
@@ -149,7 +149,7 @@ def predict(
         if places.summary is not None:
             targets.append(Target(places.summary, "--summary", kept=skip and is_summary(places.summary)))
         own = {places.out, places.confidence, places.scores, places.vector, *(e.out and e.out.parent for e in entries)}
-        files = [given.get("classes_file"), places.manifest, settings.options.calibration]
+        files = [given.get("classes_file"), places.manifest, *(one.options.calibration for one in settings)]
         weights = [given.get("model"), given.get("upsampler"), given.get("templates")]
         admit(
             targets,
@@ -158,23 +158,23 @@ def predict(
             folders={target.path.parent for target in targets if target.path.parent in own},
             work=folders.values(),
         )
-    for line in settings.notes:
+    for line in dict.fromkeys(line for one in settings for line in one.notes):
         run.notice(line)
     if telling.dry_run:
-        _each(names, outputs, _DryRun(settings, telling.as_json, run.batch, sharding, run.notice))
+        _each(names, outputs, [_DryRun(one, telling.as_json, run.batch, sharding, run.notice) for one in settings])
         return
     from segearth_cli.prediction import predictor_for
 
-    predictor = predictor_for(settings.model, settings.classes, settings.options, run)
+    predictor = predictor_for(settings[0].model, settings[0].classes, settings[0].options, run)
+    acts = [_Predict(replace(predictor, options=one.options), telling.as_json, telling.verbose) for one in settings]
     reported = places.manifest is not None or places.summary is not None
     if sharding.work is not None:
-        sharded = Sharded(sharding, folders, settings.model, predictor, telling.as_json)
+        sharded = Sharded(sharding, folders, settings, predictor, telling.as_json)
         sharded.run(names, outputs, places.summary, reported=reported)
     elif reported:
-        act = _Predict(predictor, telling.as_json, telling.verbose)
-        each_reported(names, outputs, act, places.summary, quiet=run.quiet)
+        each_reported(names, outputs, acts, places.summary, quiet=run.quiet)
     else:
-        _each(names, outputs, _Predict(predictor, telling.as_json, telling.verbose))
+        _each(names, outputs, acts)
 
 
 @dataclass
@@ -262,10 +262,33 @@ class _DryRun:
         show("\n".join([line, *list(reading.lines())[1:]]), facts, as_json=self.as_json)
 
 
-def _each(names: list[str], outputs: list[Outputs], act: Any) -> None:
-    """Acts on every scene."""
-    jobs = list(zip(names, outputs, strict=True))
-    raise_failed(each(names, jobs, lambda job: act(*job)), "scenes")
+def _each(names: list[str], outputs: list[Outputs], acts: Sequence[Any]) -> None:
+    """Acts on every scene, each in its own way."""
+    jobs = list(zip(acts, names, outputs, strict=True))
+    raise_failed(each(names, jobs, lambda job: job[0](*job[1:])), "scenes")
+
+
+def _settings(entries: Sequence[SceneEntry], given: Mapping[str, Any]) -> list[Settings]:
+    """The settings of each scene: of the command line, with the calibration of its row where it names one.
+
+    Raises UsageError where rows would need several models or lists of classes.
+    """
+    common = given.get("calibration")
+    places = [entry.calibration or common for entry in entries]
+    found: dict[Path | None, Settings] = {}
+    named = any(given.get(keyword) for keyword in ("classes", "classes_file", "preset"))
+    for place in sorted(dict.fromkeys(places), key=lambda place: place is None):  # calibrations bring classes along
+        classes = next((one.classes for one in found.values()), None)
+        brought = classes if place is None and not named else None
+        found[place] = resolve_settings({**given, "calibration": place}, brought)
+    first, *rest = found.items()
+    for place, settings in rest:
+        if (settings.model, settings.classes) != (first[1].model, first[1].classes):
+            raise UsageError(
+                f"--manifest: {place or 'a row without a calibration'} is of another model or other classes than "
+                f"{first[0]}; give each its own run"
+            )
+    return [found[place] for place in places]
 
 
 def _outputs(entries: list[SceneEntry], places: Places) -> list[Outputs]:

@@ -22,9 +22,8 @@ Engine = Literal["local", "dask"]
 
 if TYPE_CHECKING:
     from segearth_cli.jobs import Job, Pool, Shard, Share
-    from segearth_cli.prediction import Predictor, RunOptions, SceneSummary
+    from segearth_cli.prediction import Predictor, RunOptions, SceneSummary, Settings
     from segearth_cli.raster import Outputs
-    from segearth_cli.weights import ModelOptions
 
 
 def parse_devices(text: str) -> tuple[str, ...]:
@@ -191,15 +190,17 @@ def shard_folders(names: Sequence[str], work: Path, *, single: bool) -> dict[str
 
 
 def each_reported(
-    names: Sequence[str], outputs: Sequence[Outputs], act: Any, summary: Path | None, *, quiet: bool
+    names: Sequence[str], outputs: Sequence[Outputs], acts: Sequence[Any], summary: Path | None, *, quiet: bool
 ) -> None:
-    """Acts on every scene, on those that fail once more in the end, and reports what became of each as it is known."""
+    """Acts on every scene, each in its own way, on those that fail once more in the end, and reports what became of
+    each as it is known.
+    """
     jobs = list(zip(range(len(names)), names, outputs, strict=True))
     with _table(summary, outputs) as settled:
 
         def named(job: tuple[int, str, Outputs], last: bool) -> Any:
             number, scene, output = job
-            return act(scene, output, last=last, told=place(number, names))
+            return acts[number](scene, output, last=last, told=place(number, names))
 
         tried = each_twice(names, jobs, named, settled, quiet=quiet)
     report(tried, outputs, summary, quiet=quiet)
@@ -257,8 +258,8 @@ class Sharded:
     """How scenes are cut and dealt."""
     folders: Mapping[str, Path]
     """The run's folder of each scene."""
-    model: ModelOptions
-    """Which model, for processes that load it themselves."""
+    settings: Sequence[Settings]
+    """What decides the pixels of each scene; of one model and one list of classes."""
     predictor: Predictor
     """What makes a mask in this process."""
     as_json: bool
@@ -269,8 +270,8 @@ class Sharded:
         from segearth_cli.jobs import Entry, WorkList
 
         entries = [
-            Entry(self._job(name, output), output, place(number, names))
-            for number, (name, output) in enumerate(zip(names, outputs, strict=True))
+            Entry(self._job(name, output, settings), output, place(number, names))
+            for number, (name, output, settings) in enumerate(zip(names, outputs, self.settings, strict=True))
         ]
         tried: dict[int, Tried[Any]] = {}
         with _table(summary, outputs) as add, self.sharding.pool(self.predictor.run) as pool:
@@ -304,12 +305,12 @@ class Sharded:
             facts = {"scene": name, "work": str(folder), "shards": [shard.name for shard in result]}
             show(folder, facts, as_json=self.as_json)
 
-    def _job(self, scene: str, outputs: Outputs) -> Job:
+    def _job(self, scene: str, outputs: Outputs, settings: Settings) -> Job:
         from segearth_cli.jobs import Job
         from segearth_cli.raster import exists
 
         place = Path(scene).absolute() if exists(scene) else scene
         return Job(
-            str(place), self.folders[scene].absolute(), tuple(outputs.by_kind()), self.sharding.size, self.model,
-            self.predictor.options, self.predictor.classes,
+            str(place), self.folders[scene].absolute(), tuple(outputs.by_kind()), self.sharding.size, settings.model,
+            settings.options, settings.classes,
         )  # fmt: skip

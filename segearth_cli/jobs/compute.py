@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -58,13 +58,13 @@ class Job:
 
 
 @lru_cache(maxsize=1)
-def _predictor(model: ModelOptions, classes: ClassSet, options: PredictOptions, run: RunOptions) -> Predictor:
-    return predictor_for(model, classes, options, run)
+def _predictor(model: ModelOptions, classes: ClassSet, run: RunOptions) -> Predictor:
+    return predictor_for(model, classes, PredictOptions(), run)
 
 
 def predictor_of(job: Job, run: RunOptions) -> Predictor:
     """What computes a job in a process of its own; the model stays for the next one that takes the same."""
-    return _predictor(job.model, job.classes, job.options, run)
+    return replace(_predictor(job.model, job.classes, run), options=job.options)
 
 
 @dataclass(frozen=True, slots=True)

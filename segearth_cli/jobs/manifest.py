@@ -15,6 +15,7 @@ from segearth_cli.errors import UsageError
 from segearth_cli.files import appending, write_text
 
 SHOWN = 20  # scenes told one by one on a terminal
+PLACES = ("out", "confidence", "scores", "calibration")  # columns that name a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class SceneEntry:
     """Its confidence."""
     scores: Path | None = None
     """Its scores."""
+    calibration: Path | None = None
+    """What a few labels said of its classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,9 @@ COLUMNS = [field.name for field in fields(Outcome)]
 
 
 def read_manifest(path: Path) -> list[SceneEntry]:
-    """The scenes of a manifest: a CSV with the column `scene`, and `out`, `confidence`, `scores` where wanted, or one
-    path a line (`#` starts a comment). Paths are relative to the current folder; other columns are not looked at.
+    """The scenes of a manifest: a CSV with the column `scene`, and `out`, `confidence`, `scores`, `calibration` where
+    wanted, or one path a line (`#` starts a comment). Paths are relative to the current folder; other columns are not
+    looked at.
 
     Raises UsageError when the file is absent, not text, empty, or a row names no scene.
     """
@@ -83,7 +87,7 @@ def _rows(path: Path, lines: list[str], delimiter: str) -> list[SceneEntry]:
         values = {(key or "").strip().lower(): (value or "").strip() for key, value in row.items() if key}
         if not values.get("scene"):
             raise UsageError(f"--manifest {path}: line {reader.line_num} names no scene")
-        places = {kind: Path(values[kind]) for kind in ("out", "confidence", "scores") if values.get(kind)}
+        places = {column: Path(values[column]) for column in PLACES if values.get(column)}
         entries.append(SceneEntry(values["scene"], **places))
     return entries
 

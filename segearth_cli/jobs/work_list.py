@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from segearth_cli.errors import RasterError, RunError, SceneChangedError, SegEarthError, of_input
@@ -107,7 +107,7 @@ class WorkList:
     entries: Sequence[Entry]
     """The scenes."""
     predictor: Predictor
-    """What plans a scene, and computes it in this process."""
+    """What plans a scene, and computes it in this process, by the options of its job."""
     settled: Callable[[int, Result], None]
     """Called with the number of a scene when it is known what became of it."""
     pool: Pool = field(default_factory=Alone)
@@ -178,7 +178,8 @@ class WorkList:
                 found = []
             else:
                 join = self.join or self.share is not None or number in self._begun
-                work = opened.enter_context(session(entry.job, self.predictor, join=join))
+                own = replace(self.predictor, options=entry.job.options)
+                work = opened.enter_context(session(entry.job, own, join=join))
                 self._begun.add(number)
                 with of_input(entry.job.scene):
                     found = left_alone(work.prepared, entry.outputs) if self.share is None else None

@@ -18,6 +18,7 @@ from rasterio.transform import from_origin
 from safetensors import safe_open
 
 import segearth_cli as segearth_api
+from segearth_cli import classes as class_lists
 from segearth_cli.prediction import (
     Predictor,
     RunOptions,
@@ -353,6 +354,32 @@ def test_shards_and_devices_compute_the_same_mask_and_hold_on_to_the_calibration
         "predict", scene, "-c", CLASSES, "--work", "work", "--shard-size", "512", "--resume", "-o", "x.tif", code=1
     )
     assert "calibration" in again.err
+
+
+@pytest.mark.parametrize("work", [(), ("--work", "work", "--shard-size", "512")], ids=["at once", "in shards"])
+def test_each_row_of_a_manifest_may_have_its_own_calibration(made, mask, run, scene, work):
+    something = read_calibration(made)
+    biases = (np.arange(len(something.biases)) == 1).astype(np.float32)
+    write_calibration(Path("roof.calibration"), replace(something, biases=biases))
+    rows = [f"{scene},calibrated.tif,roof.calibration", f"{scene.with_name('copy.tif')},text.tif,"]
+    scene.with_name("copy.tif").write_bytes(scene.read_bytes())
+    Path("scenes.csv").write_text("\n".join(["scene,out,calibration", *rows]))
+    run("predict", "--manifest", "scenes.csv", *work)
+    assert (codes("calibrated.tif") == mask("--calibration", "roof.calibration")).all()
+    assert (codes("text.tif") == mask("-c", CLASSES, name="expected.tif")).all()
+    assert not (codes("calibrated.tif") == codes("text.tif")).all()
+    again = run("predict", "--manifest", "scenes.csv", *work, *(("--resume",) if work else ()))
+    assert "2 scenes: 0 done, 2 skipped, 0 failed" in again.err
+
+
+def test_rows_of_other_classes_than_the_first_calibration_are_refused_in_one_line(made, run, scene, tmp_path):
+    other = replace(read_calibration(made), classes=class_lists.parse("pond,shed,bush,background"))
+    write_calibration(tmp_path / "other.calibration", other)
+    Path("scenes.csv").write_text(f"scene,out,calibration\n{scene},a.tif,{made}\n{scene},b.tif,other.calibration\n")
+    refused = run("predict", "--manifest", "scenes.csv", code=2)
+    assert len(refused.err.splitlines()) == 1
+    assert "other classes" in refused.err
+    assert not Path("a.tif").exists()
 
 
 def test_the_command_and_python_make_the_same_file_and_the_same_mask(calibrate, labels, made, mask, scene, tmp_path):

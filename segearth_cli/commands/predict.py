@@ -161,7 +161,8 @@ def predict(
     for line in dict.fromkeys(line for one in settings for line in one.notes):
         run.notice(line)
     if telling.dry_run:
-        _each(names, outputs, [_DryRun(one, telling.as_json, run.batch, sharding, run.notice) for one in settings])
+        tell = [_DryRun(one, telling.as_json, run.batch, sharding, len(names), run.notice) for one in settings]
+        _each(names, outputs, tell)
         return
     from segearth_cli.prediction import predictor_for
 
@@ -214,11 +215,13 @@ class _DryRun:
     as_json: bool
     batch: int | None
     sharding: Sharding
+    scenes: int
     notice: Callable[[str], None]
 
     def __call__(self, scene: str, outputs: Outputs) -> None:
         from dataclasses import asdict
 
+        from segearth_cli.jobs import shard_side, shards_needed
         from segearth_cli.prediction import estimate, make_plan, off_scale
         from segearth_cli.raster import inspect_scene, open_scene
         from segearth_cli.weights import image_facts
@@ -248,7 +251,8 @@ class _DryRun:
         )
         if self.sharding.work is not None:
             size = self.sharding.size
-            facts["shards"] = -(-plan.height // size) * -(-plan.width // size)
+            side = shard_side(plan, shards_needed(self.sharding.tasks, self.scenes)) if size == "auto" else size
+            facts |= {"shard_size": side, "shards": plan.block_count(side)}
         shards = f"{facts['shards']} shards, " if "shards" in facts else ""
         if plan.tile is not None:
             facts |= {"tile": [*plan.tile[::-1]], "tiles": len(plan.tiles())}

@@ -19,6 +19,7 @@ from segearth_cli.options import build, option, validate
 from segearth_cli.raster import BLOCK
 
 Engine = Literal["local", "dask"]
+CLUSTER = 16  # workers that a Dask cluster is taken to have
 
 if TYPE_CHECKING:
     from segearth_cli.jobs import Job, Pool, Shard, Share
@@ -32,6 +33,15 @@ def parse_devices(text: str) -> tuple[str, ...]:
     if not all(named):
         raise UsageError(f"--devices {text}: need devices separated by commas, e.g. cuda:0,cuda:1")
     return named
+
+
+def parse_size(text: str) -> int | Literal["auto"]:
+    """Pixels from the text of a flag, or `auto`. Raises UsageError for anything else."""
+    if text == "auto":
+        return "auto"
+    if not text.isdigit():
+        raise UsageError(f"--shard-size {text}: need auto or a multiple of {BLOCK} px")
+    return int(text)
 
 
 _ARRAYS = (("JOB_COMPLETION_INDEX", ""), ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN"))  # the number, the first one
@@ -63,8 +73,15 @@ class Sharding:
         unit="folder",
     )
     """The folder of the run; None = all at once."""
-    size: int = option(4096, "--shard-size", help="Side of the parts that --work keeps.", panel="Long jobs", unit="px")
-    """Side of a shard in pixels of the scene, a multiple of `BLOCK`."""
+    size: int | Literal["auto"] = option(
+        4096,
+        "--shard-size",
+        help="Side of the parts that --work keeps; auto: as many parts as all who compute need.",
+        panel="Long jobs",
+        unit="px",
+        parse=parse_size,
+    )
+    """Side of a shard in pixels of the scene, a multiple of `BLOCK`; `auto` = the run's, or found for each scene."""
     resume: bool = option(
         False, help="Go on where the run in --work stopped; skip scenes that are done.", panel="Long jobs"
     )
@@ -110,8 +127,8 @@ class Sharding:
             object.__setattr__(self, "index", array_index())
         if self.index is not None and self.count is None:
             raise UsageError("--shard-index and --shard-count go together, e.g. --shard-index 0 --shard-count 8")
-        if self.size < BLOCK or self.size % BLOCK:
-            raise UsageError(f"--shard-size {self.size}: need a multiple of {BLOCK} px, the mask's blocks")
+        if self.size != "auto" and (self.size < BLOCK or self.size % BLOCK):
+            raise UsageError(f"--shard-size {self.size}: need auto or a multiple of {BLOCK} px, the mask's blocks")
         if self.index is not None and self.count is not None and not 0 <= self.index < self.count:
             raise UsageError(f"--shard-index {self.index}: must be 0 to {self.count - 1}, below --shard-count")
         if self.scheduler is not None and self.engine != "dask":
@@ -129,6 +146,11 @@ class Sharding:
     def partial(self) -> bool:
         """Whether only a share is computed, which joins no mask."""
         return self.index is not None
+
+    @property
+    def tasks(self) -> int:
+        """How many compute at once, as far as is known before: a cluster that is there may have any number."""
+        return CLUSTER if self.scheduler else self.count or max(1, len(self.devices))
 
     @property
     def own_device(self) -> dict[str, str]:
@@ -306,11 +328,11 @@ class Sharded:
             show(folder, facts, as_json=self.as_json)
 
     def _job(self, scene: str, outputs: Outputs, settings: Settings) -> Job:
-        from segearth_cli.jobs import Job
+        from segearth_cli.jobs import Job, shards_needed
         from segearth_cli.raster import exists
 
         place = Path(scene).absolute() if exists(scene) else scene
         return Job(
             str(place), self.folders[scene].absolute(), tuple(outputs.by_kind()), self.sharding.size, settings.model,
-            settings.options, settings.classes,
+            settings.options, settings.classes, shards_needed(self.sharding.tasks, len(self.folders)),
         )  # fmt: skip

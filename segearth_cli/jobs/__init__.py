@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from segearth_cli.jobs.pool import Alone, Pool
     from segearth_cli.jobs.processes import devices
     from segearth_cli.jobs.run_folder import Shard, open_ledger
+    from segearth_cli.jobs.shard_size import shard_side, shards_needed
     from segearth_cli.jobs.work_list import Entry, WorkList
 
 __all__ = [
@@ -48,6 +49,8 @@ __all__ = [
     "mask_vrt",
     "open_ledger",
     "read_manifest",
+    "shard_side",
+    "shards_needed",
     "summary_lines",
     "write_cog",
     "write_geotiff",
@@ -66,6 +69,7 @@ __getattr__ = lazy_face(
         "pool": "Alone Pool",
         "processes": "devices",
         "run_folder": "Shard open_ledger",
+        "shard_size": "shard_side shards_needed",
         "work_list": "Entry WorkList",
     },
 )

@@ -17,6 +17,7 @@ from segearth_cli.classes import ClassSet
 from segearth_cli.errors import RunError, SegEarthError, of_input
 from segearth_cli.jobs.merge import complete, write_geotiff
 from segearth_cli.jobs.run_folder import COMPLETE, Ledger, Shard, State, describe, start
+from segearth_cli.jobs.shard_size import Size, shard_side
 from segearth_cli.prediction import (
     Measured,
     PredictOptions,
@@ -47,14 +48,16 @@ class Job:
     """The run's folder, which all of them reach."""
     kinds: tuple[str, ...]
     """What is written: mask, and confidence and scores where asked for."""
-    shard_size: int
-    """Side of a shard, in pixels; a multiple of a mask's tiles."""
+    shard_size: Size
+    """Side of a shard, in pixels, a multiple of a mask's tiles; `auto` = that of the folder, or by `shards_needed`."""
     model: ModelOptions
     """Which model, and where it runs."""
     options: PredictOptions
     """What changes a pixel."""
     classes: ClassSet
     """The classes of the mask."""
+    shards_needed: int = 1
+    """How many shards a side that is found should give."""
 
 
 @lru_cache(maxsize=1)
@@ -153,13 +156,13 @@ def session(job: Job, predictor: Predictor, *, join: bool) -> Iterator[Session]:
     join: go on where the folder holds this run already. Raises RunError when it holds another, RasterError when the
     scene cannot be read.
     """
+    found = job.shard_size == "auto"
     with ExitStack() as stack:
         with of_input(job.scene):
             ready = stack.enter_context(prepared(job.scene, predictor))
-            described = describe(
-                ready.scene, job.scene, ready.identity, ready.facts, job.classes, job.shard_size, job.kinds
-            )
-        yield Session(job, ready, start(job.folder, described, join=join))
+            side = shard_side(ready.plan, job.shards_needed) if job.shard_size == "auto" else job.shard_size
+            described = describe(ready.scene, job.scene, ready.identity, ready.facts, job.classes, side, job.kinds)
+        yield Session(job, ready, start(job.folder, described, join=join, any_size=found))
 
 
 def finish(work: Session, outputs: Outputs, started: float) -> SceneSummary:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -174,8 +174,8 @@ def describe(
     return typed.parse(Run, typed.write(values)).sealed()
 
 
-def start(folder: Path, run: Run, *, join: bool) -> Ledger:
-    """The folder of a run, made, or joined where it holds the same run.
+def start(folder: Path, run: Run, *, join: bool, any_size: bool = False) -> Ledger:
+    """The folder of a run, made, or joined where it holds the same run; any_size: with shards of whatever side.
 
     Raises RunError when it holds a run and `join` is off, or another run, with every difference.
     """
@@ -186,6 +186,8 @@ def start(folder: Path, run: Run, *, join: bool) -> Ledger:
     except SegEarthError as e:
         raise RunError(f"--work {folder}: cannot be written ({e}); choose another folder") from e
     ledger = open_ledger(folder)  # without hard links another run may have been quicker
+    if any_size:
+        run = replace(run, shard_size=ledger.run.shard_size)
     if found := differences(ledger.run, run):
         raise RunError(
             f"--work {folder}: holds another run; take its options or another folder. What differs: {'; '.join(found)}"

@@ -17,6 +17,7 @@ from segearth_cli.jobs.compute import Job, Session, Share, finish, session
 from segearth_cli.jobs.lock import claim
 from segearth_cli.jobs.pool import Alone, Answer, Item, Pool
 from segearth_cli.jobs.run_folder import COMPLETE, Shard
+from segearth_cli.jobs.shard_size import LARGEST
 from segearth_cli.prediction import Predictor, SceneSummary, left_alone
 from segearth_cli.progress import Progress, progress
 from segearth_cli.raster import Outputs, Window, blocks, open_dataset
@@ -297,11 +298,19 @@ def only_one(entry: Entry, predictor: Predictor, *, join: bool, pool: Pool | Non
 
 
 def _has_part(job: Job, share: Share) -> bool:
-    """Whether a share has a shard of a scene; one that cannot be opened counts as one, so that one share tells."""
+    """Whether a share may have a shard of a scene, before much is known of it.
+
+    One that cannot be opened counts as one shard, so that one share tells. How many shards a side that is to be found
+    gives is known here only where one a scene is enough, as of thousands.
+    """
     try:
         with open_dataset(job.scene) as ds:
             whole = Window(0, 0, ds.height, ds.width)
-        parts = sum(1 for _ in blocks(whole, job.shard_size, job.shard_size))
     except RasterError:
-        parts = 1
-    return bool(share.of(range(parts)))
+        return bool(share.of(range(1)))
+    side = job.shard_size
+    if side == "auto":
+        if job.shards_needed > 1 or (job.folder / "run.json").exists():
+            return True
+        side = LARGEST
+    return bool(share.of(range(sum(1 for _ in blocks(whole, side, side)))))

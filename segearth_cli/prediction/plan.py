@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from segearth_cli.errors import GridError, RasterError
 from segearth_cli.prediction.options import PredictOptions, default_stride
 from segearth_cli.presets import FAR
-from segearth_cli.raster import BLOCK, Blend, Scene, Window, check_stride, shares, touching, working_size
+from segearth_cli.raster import BLOCK, Blend, Scene, Window, blocks, check_stride, shares, touching, working_size
 
 KEPT_BYTES = 1 << 29  # that windows leave for their neighbours; at 224 px every 112, enough for 7,000 px of width
 MAX_SIDE = 10_000_000  # pixels of a working grid; more is a typing error
@@ -105,6 +105,19 @@ class Plan:
         down = touching(self.rows, self.window, self.stride, work.row, work.bottom)
         across = touching(self.cols, self.window, self.stride, work.col, work.right)
         return len(down) * len(across)
+
+    def block_count(self, side: int) -> int:
+        """Into how many blocks of so many pixels a side the mask is cut."""
+        return -(-self.height // side) * -(-self.width // side)
+
+    def windows_in_blocks(self, side: int) -> int:
+        """How many windows touch the blocks of the mask, those at seams once for each block that they touch.
+
+        The windows of a region are rows times columns, so that strips across and down tell them all.
+        """
+        across = sum(self.window_count(strip) for strip in blocks(self.whole, side, self.width))
+        down = sum(self.window_count(strip) for strip in blocks(self.whole, self.height, side))
+        return across * down // self.window_count()
 
 
 def make_plan(scene: Scene, options: PredictOptions, native: int, patch: int = 1) -> Plan:

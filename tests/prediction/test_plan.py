@@ -190,3 +190,15 @@ def test_memory_does_not_grow_with_the_height():
         return estimate(Plan(height, 2000, height, 2000, 224, 112, "mean"), queries=4, batch=1, pixel_bytes=1).memory
 
     assert memory(2000) == memory(40_000)
+
+
+@given(SIDES, SIDES, st.integers(1, 80), st.integers(1, 120), st.sampled_from([0.5, 1, 1.7]), st.data())
+def test_windows_of_blocks_are_those_of_each_together(height, width, window, side, factor, data):
+    stride = data.draw(st.integers(1, window))
+    rows, cols = max(1, int(height * factor)), max(1, int(width * factor))
+    tile = data.draw(st.sampled_from([None, (70, 50)]))
+    step = (60, 50) if tile else (0, 0)
+    plan = Plan(height, width, *(tile or (rows, cols)), window, stride, "mean", tile, step)
+    blocks = list(grid.blocks(plan.whole, side, side))
+    assert plan.block_count(side) == len(blocks)
+    assert plan.windows_in_blocks(side) == sum(plan.window_count(block) for block in blocks)

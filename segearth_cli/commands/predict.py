@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segearth_cli import console
+from segearth_cli.clock import timed
 from segearth_cli.commands.arguments import INPUTS, geotiff
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.inspect import as_json as reading_as_json
@@ -109,6 +110,10 @@ class Telling:
     """JSON on stdout in place of paths."""
     verbose: bool = option(False, "--verbose", "-v", help="Tell what runs and where the time goes.", panel="Messages")
     """A line a scene on stderr."""
+    profile: bool = option(
+        False, help="Print a table of the stages of the work and the time each took.", panel="Messages"
+    )
+    """A table a scene on stderr, and `profile` in the JSON."""
 
 
 EXAMPLES = (
@@ -140,6 +145,8 @@ def predict(
     entries = scene_entries(scenes or [], places.manifest)
     names = [entry.scene for entry in entries]
     settings = _settings(entries, given | sharding.own_device)
+    if telling.profile and sharding.work is not None:
+        raise UsageError("--profile with --work: shards may be computed by other processes; leave one of them out")
     skip = sharding.resume or places.manifest is not None  # what is there already may be of the same run
     run = build(RunOptions, given, skip=skip, notice=console.untold if given.get("quiet") else console.note)
     outputs = _outputs(entries, places)
@@ -167,7 +174,7 @@ def predict(
     from segearth_cli.prediction import predictor_for
 
     predictor = predictor_for(settings[0].model, settings[0].classes, settings[0].options, run)
-    acts = [_Predict(replace(predictor, options=one.options), telling.as_json, telling.verbose) for one in settings]
+    acts = [_Predict(replace(predictor, options=one.options), telling) for one in settings]
     reported = places.manifest is not None or places.summary is not None
     if sharding.work is not None:
         sharded = Sharded(sharding, folders, settings, predictor, telling.as_json)
@@ -183,8 +190,7 @@ class _Predict:
     """Runs one scene after another with one model."""
 
     predictor: Predictor
-    as_json: bool
-    verbose: bool
+    telling: Telling
 
     def __call__(self, scene: str, outputs: Outputs, *, last: bool = True, told: str = "") -> SceneSummary:
         """Writes the files of a scene. Where those that are there are kept, others may be at the same list."""
@@ -192,12 +198,18 @@ class _Predict:
         from segearth_cli.prediction import as_json, predict_scene
 
         lock = outputs.mask.with_name(f".{outputs.mask.name}.lock")
+        telling = self.telling
         with claim(lock, wait=last) if self.predictor.run.skip else nullcontext(True) as mine:
             if not mine:
                 raise LaterError
-            summary = predict_scene(scene, outputs, self.predictor, told)
-        show(summary.mask, as_json(summary), as_json=self.as_json)
-        if self.verbose:
+            with timed(asked=telling.profile) as clock:
+                summary = predict_scene(scene, outputs, self.predictor, told)
+        facts = as_json(summary) | ({"profile": clock.facts()} if telling.profile else {})
+        show(summary.mask, facts, as_json=telling.as_json)
+        if telling.profile:
+            for line in clock.table().splitlines():
+                console.note(line)
+        if telling.verbose:
             run, share = summary.run, summary.waited_seconds / max(summary.seconds, 1e-9)
             console.note(
                 f"{scene}: {run['model']} with upsampler {run['upsampler']}, {run['precision']} on "

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segearth_cli.clock import counted
 from segearth_cli.errors import WeightsError
 from segearth_cli.model.cosines import Cosines
 from segearth_cli.model.resizing import Pullback, pullback
@@ -149,10 +150,12 @@ class JBU(nn.Module):
             )
         return torch.cat(parts)
 
+    @counted("kernels")
     def _neighbours(self, extended: Tensor, dropout: Tensor | None) -> Tensor:
         """The keys of an extended guidance (B, H, W, 3): (B, H, W, 32)."""
         return torch.cat([self._keys(part, dropout) for part in torch.split(extended, KEY_ROWS, dim=1)], dim=1)
 
+    @counted("kernels")
     def _weights(
         self, neighbours: Tensor, extended: Tensor, axes: Axes, maps: torch.dtype, shared: Sequence[Tensor],
         dropout: Tensor | None, blank: Tensor | None,
@@ -229,6 +232,7 @@ class JBU(nn.Module):
         return like.new_zeros(count, side, TILE**2, side)
 
 
+@counted("taps")
 def _applied(weights: Tensor, strips: Sequence[Tensor], across: Pullback, finish: Cosines | None) -> Tensor:
     """Upsampled pixels of rows of tiles, (tiles, 64, K), from their weights and from a strip of the source each."""
     near = [across.windows(strip.transpose(1, 2)) for strip in strips]  # (B, m, across, down, R)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segearth_cli.clock import stage
 from segearth_cli.model.cosines import Cosines
 from segearth_cli.model.device import finer
 from segearth_cli.model.encoder import Encoder
@@ -80,13 +81,15 @@ class Segmenter(nn.Module):
             parts = zip(chips, [None] * len(chips) if valid is None else valid, strict=True)
             return torch.cat([self(chip[None], None if ok is None else ok[None], overlap) for chip, ok in parts])
         minimum = 1 if self.upsampler is None else self.upsampler.minimum
-        x, crop = pad(self.encoder.normalise(chips, valid), self.encoder.patch, minimum)
-        token, tokens = self.encoder(x)
-        logits = self.cosines(tokens, x, overlap if x.device.type == "cpu" else None)
-        bias = self.global_bias * (F.normalize(token, dim=-1) @ self.phrases.T)
-        if self.offsets is not None:
-            bias = bias - self.offsets
-        return logits[:, :, crop[0], crop[1]] - bias[:, :, None, None]
+        with stage("logits"):
+            x, crop = pad(self.encoder.normalise(chips, valid), self.encoder.patch, minimum)
+            with stage("ViT"):
+                token, tokens = self.encoder(x)
+            logits = self.cosines(tokens, x, overlap if x.device.type == "cpu" else None)
+            bias = self.global_bias * (F.normalize(token, dim=-1) @ self.phrases.T)
+            if self.offsets is not None:
+                bias = bias - self.offsets
+            return logits[:, :, crop[0], crop[1]] - bias[:, :, None, None]
 
     @torch.inference_mode()
     def token(self, chips: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -114,7 +117,8 @@ class Segmenter(nn.Module):
         b, c, h, w = tokens.shape
         folded, constant = upsampler.fold(tokens.flatten(2).transpose(1, 2))  # (B, N, C), (C,)
         rows = torch.cat([folded, constant.expand(b, 1, c)], dim=1)  # the head's bias rides along as one more token
-        span = coordinates(rows, at_most=c - len(self.phrases) - 1)
+        with stage("axes"):
+            span = coordinates(rows, at_most=c - len(self.phrases) - 1)
         if span is None:
             maps, cosines = rows, Cosines(c, rows[:, -1:], None if self._axes and not x.is_cuda else self.phrases)
         else:

@@ -12,6 +12,7 @@ from threading import Lock
 
 from torch import Tensor
 
+from segearth_cli.clock import counted, stage
 from segearth_cli.model.tiles import TILE
 
 
@@ -88,7 +89,8 @@ class Overlap:
                 self._drop(key)
         if mine:
             self._make(key, kept, make)
-        return kept.tensor.result()
+        with stage("wait"):
+            return kept.tensor.result()
 
     def _make(self, key: Hashable, kept: _Kept, make: Callable[[], Tensor]) -> None:
         try:
@@ -111,6 +113,7 @@ class Overlap:
             self.nbytes -= kept.size
 
 
+@counted("kernels")
 def digest(x: Tensor) -> bytes:
     """What tells the content of a contiguous tensor on the CPU from others."""
     return hashlib.sha256(x.numpy().data).digest()

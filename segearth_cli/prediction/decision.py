@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segearth_cli.clock import counted
 from segearth_cli.model import LOGIT_SCALE
 
 LANES = 1024  # pixels; a CPU rounds those differently that fill no whole vector
@@ -53,6 +54,7 @@ class Decider:
         self._background = background
         self._scores = scores
 
+    @counted("decide")
     def __call__(self, logits: Tensor) -> Decision:
         """Logits (Q, H, W) -> Decision on the same device; no pixel's numbers depend on its neighbours'."""
         probabilities = _softmax(logits, self._scale)

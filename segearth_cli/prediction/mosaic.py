@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from segearth_cli.clock import counted, stage
 from segearth_cli.raster import Window
 
 
@@ -25,6 +26,7 @@ class Mosaic:
         self._counts = weights.new_zeros(weights.shape[0], region.width)
         self._top = self._filled = region.row  # grid row of the strip's first row
 
+    @counted("stitch")
     def add(self, window: Window, logits: Tensor) -> None:
         """Add the logits (Q, H, W) of a window; the part outside the region is ignored."""
         region = self.region
@@ -49,6 +51,7 @@ class Mosaic:
         """The first row that no window has reached so far."""
         return self._filled
 
+    @counted("stitch")
     def release(self, row: int) -> Tensor:
         """The mean logits (Q, n, W) of the rows above `row` that were not released yet; zeros where no window was.
 
@@ -87,14 +90,17 @@ class Regrid:
         """Take the next working rows (Q, n, w); give the output rows (Q, m, W) now known, at most `limit` at a time."""
         low, high = (taps.to(rows.device) for taps in self._cols)
         weight = self._col_weights.to(rows.device)
-        wide = torch.lerp(rows[..., low], rows[..., high], weight)
-        self._held = wide if self._held is None else torch.cat([self._held, wide], dim=1)
+        with stage("stitch"):
+            wide = torch.lerp(rows[..., low], rows[..., high], weight)
+            self._held = wide if self._held is None else torch.cat([self._held, wide], dim=1)
         known = int((self._rows[1] < self._top + self._held.shape[1]).sum())
         while self._done < known:
             end = min(known, self._done + limit)
             low, high, weight = (taps[self._done : end].to(rows.device) for taps in self._rows)
-            upper, lower = self._held[:, low - self._top], self._held[:, high - self._top]
-            yield torch.lerp(upper, lower, weight[:, None])
+            with stage("stitch"):
+                upper, lower = self._held[:, low - self._top], self._held[:, high - self._top]
+                mixed = torch.lerp(upper, lower, weight[:, None])
+            yield mixed
             self._done = end
         keep = self._top + self._held.shape[1]
         if self._done < len(self._rows[0]):

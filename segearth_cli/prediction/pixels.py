@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from segearth_cli.clock import stage
 from segearth_cli.raster import Chip, Window
 
 BAND_ROWS = 256  # rows read at once where the file's blocks do not ask for more
@@ -84,7 +85,8 @@ class Strips:
 
     def _receive(self, band: Window, parts: list[Future[Chip]]) -> None:
         started = time.perf_counter()
-        chips = [part.result() for part in parts]
+        with stage("wait"):
+            chips = [part.result() for part in parts]
         self.waited += time.perf_counter() - started
         whole = chips[0]
         if len(chips) > 1:

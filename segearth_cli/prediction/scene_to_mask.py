@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from segearth_cli.classes import NODATA, ClassSet
+from segearth_cli.clock import stage
 from segearth_cli.console import untold, without_secrets
 from segearth_cli.prediction.calibrated import (
     Calibration,
@@ -204,7 +205,8 @@ def write_region(
         check_unchanged(scene, prepared.seal)
         advance(plan.window_count(region))
         return Measured({NODATA: region.height * region.width}, 0, 0.0, 0.0)
-    assembled, classes, run = prepared.assembled(), predictor.classes, predictor.run
+    with stage("load"):
+        assembled, classes, run = prepared.assembled(), predictor.classes, predictor.run
     work = work_for(plan.of_tile, assembled.device, run.batch, threads=run.threads, progress=advance, notice=run.notice)
     pixels: dict[int, int] = {}
     decide = predictor.decider(scores=outputs.scores is not None)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segearth_cli.clock import stage
 from segearth_cli.console import untold
 from segearth_cli.errors import SegEarthError, is_out_of_memory
 from segearth_cli.model import Overlap
@@ -141,7 +142,8 @@ class Attempt:
     def settled(self) -> Attempt:
         """Itself, when it is no longer running."""
         if self._future is not None:
-            wait([self._future])
+            with stage("wait"):
+                wait([self._future])
         return self
 
     def error(self) -> BaseException | None:

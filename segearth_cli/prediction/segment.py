@@ -8,6 +8,7 @@ from contextlib import closing
 
 import torch
 
+from segearth_cli.clock import counted
 from segearth_cli.model import Overlap
 from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.mosaic import Mosaic
@@ -93,6 +94,7 @@ def _batches(
         yield batch
 
 
+@counted("read")
 def read_cell(scene: Scene, plan: Plan, window: Window) -> Chip:
     """The pixels of a window, which lies within one cell of `alignment`.
 

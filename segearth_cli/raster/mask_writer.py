@@ -16,6 +16,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 
 from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, to_tag
+from segearth_cli.clock import counted, stage
 from segearth_cli.errors import RasterError
 from segearth_cli.files import replacing_all
 from segearth_cli.raster.datasets import collecting, quietly
@@ -90,6 +91,7 @@ class MaskWriter:
         """Pixels of each code so far, 255 = nodata; codes of none are left out."""
         return {code: int(n) for code, n in enumerate(self._counts) if n}
 
+    @counted("write")
     def write(self, rows: Rows) -> None:
         """Append the next rows of the region."""
         self._counts += np.bincount(rows.codes.ravel(), minlength=256)
@@ -128,12 +130,12 @@ def writing(
             try:
                 yield writer
             finally:
-                with collecting(failures):
+                with collecting(failures), stage("write"):
                     for layer in layers.values():
                         layer.dataset.close()
             if failures:
                 raise RasterError(f"{outputs.mask}: cannot write: {failures[0]}")
-            with collecting(failures):
+            with collecting(failures), stage("write"):
                 for kind, name in names.items():
                     label(kind, name, classes, tags)
                     if whole:

@@ -195,6 +195,27 @@ def test_json_is_one_object_a_scene(predict, scene):
     assert told["run"]["threshold"] == 0.3
 
 
+def test_profile_tells_what_each_stage_took_and_leaves_the_mask_as_it_is(predict, scene, upsampler_file):
+    plain = predict(scene, "-o", "plain.tif", "--json", "--upsampler", upsampler_file)
+    done = predict(scene, "-o", "timed.tif", "--json", "--upsampler", upsampler_file, "--profile")
+    assert Path("plain.tif").read_bytes() == Path("timed.tif").read_bytes()
+    told = json.loads(done.out)
+    stages, windows = told["profile"]["stages"], told["computed_windows"]
+    assert {"read", "ViT", "kernels", "taps", "decide", "stitch", "write", "wait"} <= stages.keys()
+    assert stages["ViT"]["calls"] == windows
+    assert sum(spent["cpu_seconds"] for spent in stages.values()) <= told["profile"]["cpu_seconds"] + 0.05  # rounded
+    table = [line.split()[1] for line in done.lines if line.split()[1] in (*stages, "rest", "run")]
+    assert sorted(table) == sorted([*stages, "rest", "run"])
+    assert "profile" not in json.loads(plain.out)
+
+
+def test_profile_of_shards_is_refused_before_work_starts(predict, scene):
+    done = predict(scene, "--profile", "--work", "run")
+    assert done.code == 2
+    assert "--profile with --work" in done.err
+    assert not Path("run").exists()
+
+
 def test_the_mask_says_how_it_was_made(predict, scene, model_dir, upsampler_file):
     predict(
         scene,

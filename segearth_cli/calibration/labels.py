@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyproj
 import shapely
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
@@ -22,6 +21,7 @@ from segearth_cli.evaluation import LabelCodes, check_label, code_text, codes_of
 from segearth_cli.raster import (
     SUFFIXES,
     Frame,
+    Onto,
     Placement,
     Scene,
     Window,
@@ -29,6 +29,7 @@ from segearth_cli.raster import (
     environment,
     open_dataset,
     reads_network,
+    without_georeference,
 )
 from segearth_cli.vector import read_drawn
 
@@ -189,11 +190,6 @@ def _first(table: NDArray[np.uint64], count: int) -> NDArray[np.uint64]:
     return table[np.lexsort(table.T[::-1])[:count]]
 
 
-def without_georeference(frame: Any, placement: Placement) -> bool:
-    """Whether a raster lies nowhere, so that its own pixels are what is labelled."""
-    return placement.crs is None and placement.straight and bool(frame.transform.is_identity)
-
-
 def _drawn(places: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Numbers (n,) that lie as if drawn at random and depend on places (n, 2) alone; splitmix64."""
     z = places[:, 0] * np.uint64(0x9E3779B97F4A7C15) + places[:, 1] * np.uint64(0xD1B54A32D192ED03)
@@ -205,32 +201,12 @@ def _drawn(places: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def _to_pixels(labels: Labels, scene: Scene) -> Move:
     """From coordinates of labels to columns and rows of a scene, fractions included."""
-    placement, crs = Placement(scene, scene.path), labels.crs
     if labels.of_size is not None:
         if labels.of_size != (scene.height, scene.width):
             there, here = ("{1} x {0} px".format(*size) for size in (labels.of_size, (scene.height, scene.width)))
             raise CalibrationError(f"--labels: a raster of {there} without georeference, {scene.path} has {here}")
         return np.asarray
-    if without_georeference(scene, placement):
-        if crs is not None:
-            raise CalibrationError(f"{scene.path}: has no georeference, the labels have one; label its own pixels")
-        return _upright
-    if crs is None or placement.crs is None:
-        return placement.find
-    source, target = pyproj.CRS.from_wkt(crs), pyproj.CRS.from_wkt(placement.crs.to_wkt())
-    if source.equals(target, ignore_axis_order=True):
-        return placement.find
-    transformer = pyproj.Transformer.from_crs(source, target, always_xy=True)
-
-    def move(xy: Floats) -> Floats:
-        return placement.find(np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1))
-
-    return move
-
-
-def _upright(xy: Floats) -> Floats:
-    """Pixels as QGIS shows a picture without georeference: rows are below 0 there."""
-    return np.abs(xy) if (xy[:, 1] <= 0).all() else xy
+    return Onto(scene, scene.path, labels.crs, "--labels").find
 
 
 def _pixels_of(geometry: Any, height: int, width: int) -> Ints:

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from segearth_cli.calibration.gather import window_count
 from segearth_cli.calibration.holdout import Ints
-from segearth_cli.calibration.labels import without_georeference
 from segearth_cli.errors import CalibrationError
 from segearth_cli.prediction import Predictor, Prepared, by_tile, prepared, sampled_logits, work_for
 from segearth_cli.progress import progress
-from segearth_cli.raster import Placement, environment
+from segearth_cli.raster import Placement, environment, without_georeference
 
 CELLS = 4  # for each point: patches of ground of which one becomes it
 TRIED = 16  # pixels of a cell that are looked at

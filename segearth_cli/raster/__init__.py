@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         size_of,
     )
     from segearth_cli.raster.mask_writer import Rows, label, layouts, writing
+    from segearth_cli.raster.onto import Onto, without_georeference
     from segearth_cli.raster.open import open_scene
     from segearth_cli.raster.options import Blend, PixelOptions, ReadOptions, parse_bands, parse_sides, parse_stretch
     from segearth_cli.raster.outputs import BLOCK, Outputs, made_of
@@ -69,6 +70,7 @@ __all__ = [
     "Ground",
     "Inspection",
     "MaskFile",
+    "Onto",
     "Outputs",
     "Patient",
     "PixelOptions",
@@ -134,6 +136,7 @@ __all__ = [
     "touching",
     "window_weights",
     "windows",
+    "without_georeference",
     "working_size",
     "write_array",
     "write_side_files",
@@ -153,6 +156,7 @@ __getattr__ = lazy_face(
         "inspection": "Inspection inspect_scene",
         "mask_reader": "MaskFile Recoding is_result mask_strips read_mask read_tags size_of",
         "mask_writer": "Rows label layouts writing",
+        "onto": "Onto without_georeference",
         "open": "open_scene",
         "options": "Blend PixelOptions ReadOptions parse_bands parse_sides parse_stretch",
         "outputs": "BLOCK Outputs made_of",

@@ -1,0 +1,81 @@
+"""From what people drew, in a CRS of its own, to the pixels of a scene and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyproj
+from numpy.typing import NDArray
+
+from segearth_cli.errors import RasterError
+from segearth_cli.raster.georeference import Georeferenced, Placement
+
+_BEYOND = 1e-9  # degrees of rounding behind which a longitude lies a turn away
+
+
+class Onto:
+    """Coordinates (n, 2) of a CRS, x before y, and columns and rows of a scene.
+
+    crs: whatever pyproj reads; None = that of the scene. Raises RasterError when a CRS tells nothing, because the scene
+    lies nowhere; path and what: of scene and drawing, for messages.
+    """
+
+    def __init__(self, scene: Georeferenced, path: str, crs: str | None, what: str) -> None:
+        self._placement = Placement(scene, path)
+        self._there: Any = None
+        self._back: Any = None
+        self._nowhere = without_georeference(scene, self._placement)
+        self._height = scene.height
+        if self._nowhere and crs is not None:
+            raise RasterError(f"{path}: has no georeference, but {what} has one; draw on its own pixels")
+        own = None if self._placement.crs is None else pyproj.CRS.from_wkt(self._placement.crs.to_wkt())
+        source = own if crs is None else pyproj.CRS.from_user_input(crs)
+        if own is not None and source is not None and not source.equals(own, ignore_axis_order=True):
+            self._there = pyproj.Transformer.from_crs(source, own, always_xy=True)
+            self._back = pyproj.Transformer.from_crs(own, source, always_xy=True)
+        self._own_turn, self.turn = turn_of(own), turn_of(source)
+        self.name = "its pixels" if own is None else own.name
+
+    @property
+    def straight(self) -> bool:
+        """Whether straight lines stay straight on the scene's pixels."""
+        return self._there is None and self._placement.straight
+
+    def find(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Coordinates of the drawing as columns and rows, fractions included; not finite where they have none."""
+        if self._nowhere:
+            return np.abs(xy) if (xy[:, 1] <= 0).all() else xy  # QGIS shows rows of such pictures below 0
+        if self._there is not None:
+            xy = np.stack(self._there.transform(xy[:, 0], xy[:, 1]), axis=1)
+            if self._own_turn is not None:
+                xy[:, 0] = _unrolled(xy[:, 0], float(self._placement.middle[0]), self._own_turn)
+        return self._placement.find(xy)
+
+    def move(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Columns and rows as coordinates of the drawing; longitudes go on beyond the antimeridian."""
+        if self._nowhere:
+            return pixels
+        xy = self._placement.move(pixels)
+        if self._back is not None:
+            xy = np.stack(self._back.transform(xy[:, 0], xy[:, 1]), axis=1)
+            if self.turn is not None:
+                middle = self._back.transform(*self._placement.middle)[0]
+                xy[:, 0] = _unrolled(xy[:, 0], middle if np.isfinite(middle) else 0.0, self.turn)
+        return xy
+
+
+def without_georeference(frame: Any, placement: Placement) -> bool:
+    """Whether a raster lies nowhere, so that its own pixels are what is drawn on."""
+    return placement.crs is None and placement.straight and bool(frame.transform.is_identity)
+
+
+def turn_of(crs: pyproj.CRS | None) -> float | None:
+    """Units of longitude of a whole turn, None where x is no longitude."""
+    return 2 * np.pi / crs.axis_info[0].unit_conversion_factor if crs is not None and crs.is_geographic else None
+
+
+def _unrolled(x: NDArray[np.float64], middle: float, turn: float) -> NDArray[np.float64]:
+    """Longitudes brought within half a turn of a middle."""
+    half = turn / 2 + _BEYOND
+    return np.where(np.abs(x - middle) > half, middle + (x - middle + turn / 2) % turn - turn / 2, x)

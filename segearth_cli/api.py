@@ -28,7 +28,7 @@ from segearth_cli.gate import Target, admit
 from segearth_cli.keywords import by_keyword, flags_by_name, with_keywords
 from segearth_cli.maps import PreviewOptions
 from segearth_cli.options import Option, build, options_of, refuse_unknown
-from segearth_cli.prediction import ClassOptions, PredictOptions, RunOptions
+from segearth_cli.prediction import AreaOptions, ClassOptions, PredictOptions, RunOptions
 from segearth_cli.presets import Preset, get
 from segearth_cli.raster import Outputs, ReadOptions, Scene, array_as_file, files_of, legend, open_dataset, read_array
 from segearth_cli.raster import open_scene as _open_scene
@@ -45,7 +45,7 @@ _CONFIDENCE_SCALE = 254  # the file holds the probability times this
 
 _OWNERS = (Recipe, TrainOptions, VectorizeOptions, PreviewOptions, ReadOptions, ClassOptions, PredictOptions)
 _KEYWORDS = {"--map": "label_map", "--ignore": "ignore", "--label-offset": "label_offset", "--out": "out"} | (
-    flags_by_name(told for owner in (*_OWNERS, ModelOptions, RunOptions) for told in options_of(owner))
+    flags_by_name(told for owner in (*_OWNERS, AreaOptions, ModelOptions, RunOptions) for told in options_of(owner))
 )
 
 
@@ -147,14 +147,14 @@ def predict(
     """The mask of a scene: a raster that GDAL can read, or an array (3, H, W) or (H, W, 3), or (H, W) for grey.
 
     classes: as of `--classes`, or a list of such words, a class file (Path), or a ClassSet; None with `preset`.
-    transform (Affine, or six numbers), crs: where an array lies on the ground. nodata: the value without data.
-    confidence, scores: whether the mask has them too. options: the flags of `segearth predict` that change a mask or
-    say how it is computed, `-` as `_`, e.g. threshold=0.3, model="vit-b16", gsd=0.5, bands=(4, 3, 2), quiet=True.
+    transform (Affine, or six numbers), crs: where an array lies. nodata: the value without data. confidence, scores:
+    whether the mask has them too. options: the flags of `segearth predict` that change a mask or say how it is
+    computed, `-` as `_`, e.g. threshold=0.3, gsd=0.5, bands=(4, 3, 2), quiet=True; aoi may be a geometry of shapely.
     The model stays in memory for the next call. Raises SegEarthError and its kinds.
     """
     from segearth_cli.prediction import Predictor, predict_scene, resolve_settings
 
-    refuse_unknown(options, _predict_options(), "predict() option")
+    refuse_unknown(options, (*_predict_options(), *options_of(AreaOptions)), "predict() option")
     chosen, words = _classes(classes)
     told = None if nodata is None or isinstance(scene, np.ndarray) else str(nodata)
     settings = resolve_settings({"nodata": told} | words | options, chosen)

@@ -32,7 +32,14 @@ from segearth_cli.gate import Target, admit
 from segearth_cli.jobs import is_summary
 from segearth_cli.maps import Kind
 from segearth_cli.options import build, option
-from segearth_cli.prediction import ClassOptions, PredictOptions, RunOptions, defaults_now, resolve_settings
+from segearth_cli.prediction import (
+    AreaOptions,
+    ClassOptions,
+    PredictOptions,
+    RunOptions,
+    defaults_now,
+    resolve_settings,
+)
 from segearth_cli.weights import ModelOptions
 
 if TYPE_CHECKING:
@@ -116,6 +123,7 @@ class Telling:
     """A table a scene on stderr, and `profile` in the JSON."""
 
 
+OWNERS = (ClassOptions, AreaOptions, Places, PredictOptions, ModelOptions, Sharding, RunOptions, Telling)
 EXAMPLES = (
     'segearth predict scene.tif -c "water|river|lake,building|roof,forest"',
     "segearth predict scenes/ -c water,building -o masks/ --preview html",
@@ -124,17 +132,7 @@ EXAMPLES = (
 )
 
 
-@flags_of(
-    ClassOptions,
-    Places,
-    PredictOptions,
-    ModelOptions,
-    Sharding,
-    RunOptions,
-    Telling,
-    defaults=defaults_now,
-    examples=EXAMPLES,
-)
+@flags_of(*OWNERS, defaults=defaults_now, examples=EXAMPLES)
 def predict(
     scenes: Annotated[list[str] | None, typer.Argument(help=f"Rasters: {INPUTS}.")] = None,
     **given: Any,
@@ -157,6 +155,7 @@ def predict(
             targets.append(Target(places.summary, "--summary", kept=skip and is_summary(places.summary)))
         own = {places.out, places.confidence, places.scores, places.vector, *(e.out and e.out.parent for e in entries)}
         files = [given.get("classes_file"), places.manifest, *(one.options.calibration for one in settings)]
+        files.append(build(AreaOptions, given).file)
         weights = [given.get("model"), given.get("upsampler"), given.get("templates")]
         admit(
             targets,

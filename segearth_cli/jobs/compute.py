@@ -133,7 +133,7 @@ class Session:
 
     def _write(self, shard: Shard, advance: Callable[[int], None]) -> Measured:
         with environment(self.job.scene):
-            if not self.prepared.scene.hole(shard.window):
+            if not self.prepared.without_data(shard.window):
                 self._check_space(shard)
             return write_region(self.prepared, self.ledger.outputs(shard), shard.window, advance, part=True)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
+    from segearth_cli.prediction.area import AreaOptions
     from segearth_cli.prediction.calibrated import (
         Calibration,
         LabelledScene,
@@ -49,6 +50,7 @@ __all__ = [
     "FACT_OPTIONS",
     "FACT_TYPES",
     "KEPT_BYTES",
+    "AreaOptions",
     "Calibration",
     "ClassOptions",
     "Decider",
@@ -96,6 +98,7 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
+        "area": "AreaOptions",
         "calibrated": "Calibration LabelledScene feature_settings read_calibration write_calibration",
         "decision": "Decider Decision",
         "facts": "FACT_OPTIONS FACT_TYPES",

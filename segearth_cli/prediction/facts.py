@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from segearth_cli.classes import Synonyms
 from segearth_cli.options import Option, options_of
+from segearth_cli.prediction.area import AreaFacts
 from segearth_cli.prediction.calibrated import CalibrationFacts
 from segearth_cli.prediction.options import PredictOptions
 from segearth_cli.weights import ModelOptions
@@ -38,5 +39,6 @@ FACT_TYPES: dict[str, Any] = {
     "upsampler_sha256": str | None,
     "precision": Literal["float32", "bfloat16", "float16"],
     "calibration": CalibrationFacts,
+    "area": AreaFacts,
 }
 """Facts of a form of their own, read from the scene, the plan and the weights."""

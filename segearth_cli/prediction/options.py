@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from segearth_cli.classes import Rest, Synonyms
 from segearth_cli.console import untold
@@ -185,6 +185,8 @@ class PredictOptions:
     """How the scene becomes 8-bit RGB."""
     image_side: int | None = None
     """Longer side in pixels of the images that a published setting is for, None where there is none."""
+    area: Any = None
+    """The part of scenes that is wanted, a `raster.AreaOfInterest`; None = all. It changes no pixel within."""
     good_gsd: tuple[float, float] | None = None
     """Metres a working pixel, from and to, that the model is good at; None where it does not say."""
 

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from segearth_cli.errors import GridError, RasterError
 from segearth_cli.prediction.options import PredictOptions, default_stride
 from segearth_cli.presets import FAR
-from segearth_cli.raster import BLOCK, Blend, Scene, Window, blocks, check_stride, shares, touching, working_size
+from segearth_cli.raster import (
+    BLOCK,
+    Area,
+    Blend,
+    Scene,
+    Window,
+    area_of,
+    blocks,
+    check_stride,
+    shares,
+    touching,
+    working_size,
+)
 
 KEPT_BYTES = 1 << 29  # that windows leave for their neighbours; at 224 px every 112, enough for 7,000 px of width
 MAX_SIDE = 10_000_000  # pixels of a working grid; more is a typing error
 FINER = 4  # times, at most, that --gsd auto makes pixels smaller
 OFF_SCALE = 2  # times outside of what a model is good at that are told
+_LESS = 0.25  # pixels off the edges of a window, with no middle of a pixel between
 SAME_GSD = 2e-3  # a scene this close to --gsd keeps its grid: UTM stretches half a metre by less within a zone
 
 
@@ -52,6 +69,8 @@ class Plan:
     """Rows and columns of the scene that are a tile; None = the scene is not cut into tiles."""
     tile_stride: tuple[int, int] = (0, 0)
     """Rows and columns from one tile to the next."""
+    area: Area | None = None
+    """The part of the scene that is wanted; None = all of it."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -67,7 +86,12 @@ class Plan:
     def of_tile(self) -> Plan:
         """The plan of one tile."""
         height, width = self.tile or (self.height, self.width)
-        return replace(self, height=height, width=width, tile=None, tile_stride=(0, 0))
+        return replace(self, height=height, width=width, tile=None, tile_stride=(0, 0), area=None)
+
+    def within(self, tile: Tile) -> Plan:
+        """The plan of one tile, with the part of it that is wanted."""
+        row, col = tile.window.row, tile.window.col
+        return replace(self.of_tile, area=None if self.area is None else self.area.seen_from(row, col))
 
     def tiles(self, region: Window | None = None) -> list[Tile]:
         """The tiles, row-major; with a region, those of which it takes a share. Without tiles the scene is one."""
@@ -95,19 +119,48 @@ class Plan:
         left, right = _span(region.col, region.right, self.width, self.cols)
         return Window(top, left, bottom - top, right - left)
 
-    def window_count(self, region: Window | None = None) -> int:
-        """How many windows touch a region of the output; all of them without one."""
-        if self.tile is not None:
-            of_tile, tiles = self.of_tile, self.tiles(region)
-            parts = [(tile.window, tile.share.intersection(region or self.whole)) for tile in tiles]
-            return sum(of_tile.window_count(part.seen_from(at.row, at.col)) for at, part in parts if part)
-        work = self.working_region(region or self.whole)
+    def wanted(self, region: Window) -> Window | None:
+        """The part of a region of the output with all its wanted pixels, None where there are none."""
+        return region if self.area is None else self.area.around(region)
+
+    def window_grid(self, region: Window) -> tuple[list[int], list[int]]:
+        """The first rows and first columns, on the working grid, of the windows that touch a region of the output."""
+        work = self.working_region(region)
         down = touching(self.rows, self.window, self.stride, work.row, work.bottom)
-        across = touching(self.cols, self.window, self.stride, work.col, work.right)
-        return len(down) * len(across)
+        return down, touching(self.cols, self.window, self.stride, work.col, work.right)
+
+    def needed(self, rows: Sequence[int], cols: Sequence[int]) -> NDArray[np.bool_]:
+        """Which windows wanted pixels are made of, (rows, cols) for all pairs of first rows and first columns."""
+        found = np.ones((len(rows), len(cols)), bool)
+        if self.area is None:
+            return found
+        left, right = _reach(np.array(cols), min(self.window, self.cols), self.width / self.cols, self.resampled)
+        for number, row in enumerate(rows):
+            top, bottom = _reach(np.array([row]), min(self.window, self.rows), self.height / self.rows, self.resampled)
+            boxes = np.broadcast_arrays(left, top, right, bottom)
+            found[number] = self.area.touches(np.stack(boxes, axis=1))
+        return found
+
+    def window_count(self, region: Window | None = None) -> int:
+        """How many windows the wanted pixels of a region of the output are made of; of all of it without one."""
+        if self.tile is not None:
+            tiles = self.tiles(region)
+            parts = [(tile, tile.share.intersection(region or self.whole)) for tile in tiles]
+            return sum(
+                self.within(tile).window_count(part.seen_from(tile.window.row, tile.window.col))
+                for tile, part in parts
+                if part
+            )
+        wanted = self.wanted(region or self.whole)
+        if wanted is None:
+            return 0
+        down, across = self.window_grid(wanted)
+        return len(down) * len(across) if self.area is None else int(self.needed(down, across).sum())
 
     def block_count(self, side: int) -> int:
-        """Into how many blocks of so many pixels a side the mask is cut."""
+        """Into how many blocks of so many pixels a side the mask is cut, without those that hold no wanted pixel."""
+        if self.area is not None:
+            return sum(self.wanted(block) is not None for block in blocks(self.whole, side, side))
         return -(-self.height // side) * -(-self.width // side)
 
     def windows_in_blocks(self, side: int) -> int:
@@ -115,6 +168,8 @@ class Plan:
 
         The windows of a region are rows times columns, so that strips across and down tell them all.
         """
+        if self.area is not None:
+            return sum(self.window_count(block) for block in blocks(self.whole, side, side))
         across = sum(self.window_count(strip) for strip in blocks(self.whole, side, self.width))
         down = sum(self.window_count(strip) for strip in blocks(self.whole, self.height, side))
         return across * down // self.window_count()
@@ -139,7 +194,8 @@ def make_plan(scene: Scene, options: PredictOptions, native: int, patch: int = 1
     stride = options.stride if options.stride is not None else default_stride(window)
     check_stride(window, stride)
     across, down = options.tile_stride or options.tile or (0, 0)
-    return Plan(scene.height, scene.width, rows, cols, window, stride, options.blend, tile, (down, across))
+    area = None if options.area is None else area_of(scene, scene.path, options.area)
+    return Plan(scene.height, scene.width, rows, cols, window, stride, options.blend, tile, (down, across), area)
 
 
 def far_too_large(scene: Scene, options: PredictOptions) -> str | None:
@@ -193,6 +249,17 @@ def _factor(scene: Scene, options: PredictOptions, side: int) -> float:
     return 1.0
 
 
+def _reach(
+    first: NDArray[np.int64], size: int, step: float, resampled: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """From where to where on an axis of the output the middles of pixels lie that windows of `size` have a part in.
+
+    first: on the working grid. step: output pixels of a working one.
+    """
+    less = -0.5 if resampled else _LESS  # bilinear interpolation reaches half a working pixel on
+    return np.asarray((first + less) * step), np.asarray((first + size - less) * step)
+
+
 def _span(first: int, end: int, output: int, working: int) -> tuple[int, int]:
     """Working positions first..end-1 needed along one axis by bilinear interpolation."""
     step = working / output
@@ -206,7 +273,7 @@ class Estimate:
     """What a run will take."""
 
     windows: int
-    """Windows of the scene."""
+    """Windows that run, but for those without data."""
     rows: int
     """Rows of the working grid."""
     cols: int
@@ -230,5 +297,6 @@ def estimate(plan: Plan, *, queries: int, batch: int, pixel_bytes: int) -> Estim
         rows += plan.tile[0] * plan.width * pixel_bytes
     kept = min(KEPT_BYTES, 1000 * plan.window * plan.cols) if plan.window_count() > 1 else 0
     model = min(batch, plan.window_count()) * plan.window**2 * (queries + 300) * 4 + kept
-    with_overviews = plan.height * plan.width * pixel_bytes * 4 // 3
+    pixels_written = plan.height * plan.width if plan.area is None else plan.area.pixels
+    with_overviews = pixels_written * pixel_bytes * 4 // 3
     return Estimate(plan.window_count(), plan.rows, plan.cols, strips + pixels + rows + model, with_overviews)

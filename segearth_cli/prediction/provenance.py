@@ -49,6 +49,7 @@ def run_facts(
         "antialias": scene.antialias,
         **({"decibels": True} if scene.decibels else {}),
         **_tile_facts(plan),
+        **({"area": options.area.facts()} if options.area else {}),
         **options.read.validity_facts(),
         **_chosen_words(classes, options),
         **model,

@@ -113,6 +113,10 @@ class Prepared:
     assembled: Callable[[], Assembled]
     """The model, calibrated where that is asked for."""
 
+    def without_data(self, region: Window) -> bool:
+        """Whether no pixel of a region can be data of the mask, as the file's index or the area asked for tells."""
+        return self.plan.wanted(region) is None or self.scene.hole(region)
+
 
 @contextmanager
 def prepared(path: str, predictor: Predictor) -> Iterator[Prepared]:
@@ -143,10 +147,7 @@ def prepared(path: str, predictor: Predictor) -> Iterator[Prepared]:
 
 
 def _calibrated(predictor: Predictor) -> tuple[Calibration | None, Described, Callable[[], Assembled]]:
-    """The calibration of a run, what is known of its model with that, and what gives the model.
-
-    Raises CalibrationError where they do not fit.
-    """
+    """A run's calibration, what is known of its model with that, and what gives it. Raises CalibrationError."""
     path = predictor.options.calibration
     if path is None:
         return None, predictor.known(), predictor.model
@@ -201,7 +202,7 @@ def write_region(
     """
     started = time.perf_counter()
     scene, plan, predictor = prepared.scene, prepared.plan, prepared.predictor
-    if part and scene.hole(region):
+    if part and prepared.without_data(region):
         check_unchanged(scene, prepared.seal)
         advance(plan.window_count(region))
         return Measured({NODATA: region.height * region.width}, 0, 0.0, 0.0)
@@ -247,7 +248,7 @@ class SceneSummary:
     width: int
     """Columns of scene and mask, in pixels."""
     windows: int
-    """Windows of the scene."""
+    """Windows that the wanted part of the scene is made of."""
     computed_windows: int
     """Windows with data, which the model ran; 0 if skipped."""
     seconds: float

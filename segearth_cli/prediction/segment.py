@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Generator
 from contextlib import closing
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from segearth_cli.clock import counted
 from segearth_cli.model import Overlap
@@ -16,7 +19,7 @@ from segearth_cli.prediction.pixels import Strips
 from segearth_cli.prediction.plan import KEPT_BYTES, Plan
 from segearth_cli.prediction.schedule import Model, WindowBatch, Work, scheduled
 from segearth_cli.prediction.stitch import Later, Stitcher
-from segearth_cli.raster import Chip, Rows, Scene, Window, touching, window_weights
+from segearth_cli.raster import Chip, Rows, Scene, Window, window_weights
 
 
 def segmented_rows(
@@ -24,16 +27,16 @@ def segmented_rows(
 ) -> Generator[Rows, None, None]:
     """The finished rows of a region of the output grid (all of it without one), from top to bottom.
 
-    Runs every window that touches the region and holds one strip of windows, so that neither the result depends on
-    how a scene is cut into regions nor the memory on its height.
+    Runs every window that wanted pixels of the region are made of and holds one strip of windows, so that neither the
+    result depends on how a scene is cut into regions nor the memory on its height.
     """
     region = region or plan.whole
     part = plan.working_region(region)
-    rows = touching(plan.rows, plan.window, plan.stride, part.row, part.bottom)
-    cols = touching(plan.cols, plan.window, plan.stride, part.col, part.right)
+    rows, cols = plan.window_grid(region)
+    needed = plan.needed(rows, cols)
     height, width = min(plan.window, plan.rows), min(plan.window, plan.cols)
     strips = Strips(
-        read=lambda window: read_cell(scene, plan, window),
+        read=lambda cell: read_cell(scene, plan, cell) if _asked(cell, needed, rows, cols, plan) else _nothing(cell),
         rows=rows,
         height=height,
         left=cols[0],
@@ -46,7 +49,7 @@ def segmented_rows(
     late: deque[Later] = deque()
     overlap = Overlap(plan.stride, KEPT_BYTES if plan.window_count() > 1 else 0)
     with (  # no thread goes on when something fails
-        closing(_batches(strips, cols, height, width, work)) as batches,
+        closing(_batches(strips, needed, cols, height, width, work)) as batches,
         closing(scheduled(model, batches, overlap, work)) as results,
     ):
         for batch, logits in results:
@@ -66,20 +69,20 @@ def segmented_rows(
 
 
 def _batches(
-    strips: Strips, cols: list[int], height: int, width: int, work: Work
+    strips: Strips, needed: NDArray[np.bool_], cols: list[int], height: int, width: int, work: Work
 ) -> Generator[WindowBatch, None, None]:
-    """Windows with data in row-major order, `work.together` at a time."""
+    """Windows with data that are needed, (rows, cols), in row-major order, `work.together` at a time."""
     batch = WindowBatch()
     with closing(iter(strips)) as filled:
-        for row, strip in filled:
-            if not strip.valid.any():  # what is held for the rows above can be let go
+        for (row, strip), run in zip(filled, needed, strict=True):
+            if not run.any() or not strip.valid.any():  # what is held for the rows above can be let go
                 if batch.windows:
                     yield batch
                 batch = WindowBatch()
                 yield WindowBatch(row)
-                work.progress(len(cols))
+                work.progress(int(run.sum()))
                 continue
-            for col in cols:
+            for col in np.array(cols)[run].tolist():
                 inner = slice(col - strips.left, col - strips.left + width)
                 valid = strip.valid[:, inner]
                 if not valid.any():
@@ -92,6 +95,19 @@ def _batches(
                     batch = WindowBatch()
     if batch.windows:
         yield batch
+
+
+def _asked(cell: Window, needed: NDArray[np.bool_], rows: list[int], cols: list[int], plan: Plan) -> bool:
+    """Whether a window that is needed lies over a cell of the working grid."""
+    first = bisect_right(rows, cell.row - plan.window), bisect_right(cols, cell.col - plan.window)
+    end = bisect_left(rows, cell.bottom), bisect_left(cols, cell.right)
+    return bool(needed[first[0] : end[0], first[1] : end[1]].any())
+
+
+def _nothing(cell: Window) -> Chip:
+    """Pixels that nobody looks at, without reading them."""
+    shape = cell.height, cell.width
+    return Chip(np.zeros((3, *shape), np.uint8), np.zeros(shape, bool))
 
 
 @counted("read")

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from segearth_cli.classes import ClassSet, Rest
 from segearth_cli.errors import SegEarthError, UsageError, WeightsError
 from segearth_cli.options import Option, build, options_of, refuse_unknown, taken
+from segearth_cli.prediction.area import asked_area
 from segearth_cli.prediction.calibrated import Calibration, feature_settings, read_calibration, refuse_other
 from segearth_cli.prediction.class_list import listed_classes, rest_line, with_choices
 from segearth_cli.prediction.options import RESOLUTIONS, REST, TILES, ClassOptions, PredictOptions
@@ -77,6 +78,7 @@ def resolve_settings(given: Mapping[str, Any], classes: ClassSet | None = None) 
         settings,
         image_side=preset.image_side if preset and published else None,
         good_gsd=good_gsd(choice.model),
+        area=asked_area(given),
     )
     if options.gsd == "auto" and options.good_gsd is None:
         raise UsageError(f"--gsd auto: {choice.model} does not say what it is good at; name metres, e.g. --gsd 0.3")

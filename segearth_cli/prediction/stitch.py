@@ -70,12 +70,17 @@ class Stitcher:
         return max(1, DECIDE_PIXELS // self.region.width)
 
     def _valid(self, rows: int) -> NDArray[np.bool_]:
-        """Where the next output rows have data."""
-        first = self.region.row + self._done
+        """Where the next output rows have data and are wanted."""
+        window = Window(self.region.row + self._done, self.region.col, rows, self.region.width)
+        wanted = None if self.plan.area is None else self.plan.area.holds(window)
+        if wanted is not None and not wanted.any():
+            return wanted
         if self._regrid is not None:
-            return self.scene.valid(Window(first, self.region.col, rows, self.region.width))
-        left = self.region.col - self.strips.left
-        return self.strips.valid(first, first + rows)[:, left : left + self.region.width]
+            valid = self.scene.valid(window)
+        else:
+            left = self.region.col - self.strips.left
+            valid = self.strips.valid(window.row, window.bottom)[:, left : left + self.region.width]
+        return valid if wanted is None else valid & wanted
 
     def _decided(self, logits: Tensor, valid: NDArray[np.bool_]) -> Later:
         window = self._next(valid.shape[0])

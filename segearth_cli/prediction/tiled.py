@@ -11,11 +11,12 @@ from itertools import groupby
 
 import numpy as np
 
+from segearth_cli.classes import NODATA
 from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.plan import Plan, Tile
 from segearth_cli.prediction.schedule import Model, Work
 from segearth_cli.prediction.segment import segmented_rows
-from segearth_cli.raster import Rows, Scene, Window
+from segearth_cli.raster import BLOCK, Rows, Scene, Window, blocks
 
 
 def finished_rows(
@@ -25,6 +26,40 @@ def finished_rows(
 
     With tiles, memory holds the rows of one row of tiles.
     """
+    wanted = plan.wanted(region)
+    if wanted is not None and wanted != region:  # what lies around it is not read
+        yield from nothing(Window(region.row, region.col, wanted.row - region.row, region.width), decide)
+        with closing(_finished_rows(scene, plan, model, queries, decide, work, wanted)) as finished:
+            for rows in finished:
+                yield _widened(rows, region)
+        yield from nothing(Window(wanted.bottom, region.col, region.bottom - wanted.bottom, region.width), decide)
+    else:
+        yield from (
+            nothing(region, decide)
+            if wanted is None
+            else _finished_rows(scene, plan, model, queries, decide, work, region)
+        )
+
+
+def nothing(region: Window, decide: Decider) -> Iterator[Rows]:
+    """The rows of a region without a pixel of data."""
+    for part in blocks(region, BLOCK, region.width):
+        codes = np.full((part.height, part.width), NODATA, np.uint8)
+        yield Rows(part, codes, codes, decide.no_scores((part.height, part.width)))
+
+
+def _widened(rows: Rows, region: Window) -> Rows:
+    """Rows of a part of a region from its left to its right end."""
+    window = Window(rows.window.row, region.col, rows.window.height, region.width)
+    beside = (0, 0), (rows.window.col - region.col, region.right - rows.window.right)
+    scores = None if rows.scores is None else np.pad(rows.scores, ((0, 0), *beside), constant_values=np.nan)
+    codes, confidence = (np.pad(band, beside, constant_values=NODATA) for band in (rows.codes, rows.confidence))
+    return Rows(window, codes, confidence, scores)
+
+
+def _finished_rows(
+    scene: Scene, plan: Plan, model: Model, queries: int, decide: Decider, work: Work, region: Window
+) -> Generator[Rows, None, None]:
     if plan.tile is None:
         yield from segmented_rows(scene, plan, model, queries, decide, work, region)
         return
@@ -42,10 +77,11 @@ def tile_rows(
 ) -> Iterator[Rows]:
     """The finished rows of a region of the scene's grid, as one tile that holds it gives them."""
     row, col = tile.window.row, tile.window.col
-    within = region.seen_from(row, col)
-    with closing(
-        segmented_rows(scene.part(tile.window), plan.of_tile, model, queries, decide, work, within)
-    ) as finished:
+    within, plan = region.seen_from(row, col), plan.within(tile)
+    if plan.wanted(within) is None:
+        yield from nothing(region, decide)
+        return
+    with closing(segmented_rows(scene.part(tile.window), plan, model, queries, decide, work, within)) as finished:
         for rows in finished:
             yield Rows(rows.window.seen_from(-row, -col), rows.codes, rows.confidence, rows.scores)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
+    from segearth_cli.raster.area import Area, AreaOfInterest, area_in_box, area_of, area_of_interest
     from segearth_cli.raster.areas import ClassAreas, class_areas
     from segearth_cli.raster.array_file import array_as_file, read_array, write_array
     from segearth_cli.raster.datasets import Patient, collecting, environment, open_dataset, quietly, reads_network
@@ -62,6 +63,8 @@ __all__ = [
     "BLOCK",
     "SUFFIXES",
     "UNTRUSTED",
+    "Area",
+    "AreaOfInterest",
     "Blend",
     "Chip",
     "ClassAreas",
@@ -83,6 +86,9 @@ __all__ = [
     "Size",
     "SmallMask",
     "Window",
+    "area_in_box",
+    "area_of",
+    "area_of_interest",
     "array_as_file",
     "blocks",
     "check_still",
@@ -146,6 +152,7 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
+        "area": "Area AreaOfInterest area_in_box area_of area_of_interest",
         "areas": "ClassAreas class_areas",
         "array_file": "array_as_file read_array write_array",
         "datasets": "Patient collecting environment open_dataset quietly reads_network",

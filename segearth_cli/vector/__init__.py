@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
-    from segearth_cli.vector.drawn import Drawn, read_drawn, write_points
+    from segearth_cli.vector.drawn import Drawn, read_drawn, read_shapes, write_points
     from segearth_cli.vector.layers import driver
     from segearth_cli.vector.mask_to_vector import Vectorized, output_path, vectorize
     from segearth_cli.vector.options import VectorizeOptions
@@ -22,6 +22,7 @@ __all__ = [
     "driver",
     "output_path",
     "read_drawn",
+    "read_shapes",
     "vectorize",
     "write_points",
 ]
@@ -29,7 +30,7 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
-        "drawn": "Drawn read_drawn write_points",
+        "drawn": "Drawn read_drawn read_shapes write_points",
         "layers": "driver",
         "options": "VectorizeOptions",
         "mask_to_vector": "Vectorized output_path vectorize",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,25 +31,34 @@ class Drawn:
     """CRS of the geometries as WKT, or None."""
 
 
-def read_drawn(path: Path, field: str, layer: str | None) -> Drawn:
+def read_drawn(path: Path, field: str, layer: str | None, flag: str = "--labels") -> Drawn:
     """The features of a layer with what their field says; layer: None where the file has only one.
 
-    Raises VectorError when the file cannot be read, UsageError when it has no such layer or field.
+    flag: by which errors call the file. Raises VectorError when it cannot be read, UsageError when it has no such layer
+    or field.
     """
+    return _read(path, layer, flag, lambda fields: _field(path, fields, field))
+
+
+def read_shapes(path: Path, layer: str | None, flag: str) -> Drawn:
+    """The features of a layer without what their fields say. Raises as `read_drawn`."""
+    return _read(path, layer, flag, lambda _: None)
+
+
+def _read(path: Path, layer: str | None, flag: str, choose: Callable[[Sequence[str]], str | None]) -> Drawn:
     import fiona
     from fiona.errors import FionaError
 
-    driver = {"driver": _driver(path)} if from_strangers() else {}
+    driver = {"driver": _driver(path, flag)} if from_strangers() else {}
     try:
-        name = _layer(path, fiona.listlayers(path), layer)
+        name = _layer(path, fiona.listlayers(path), layer, flag)
         with fiona.open(path, layer=name, **driver) as source:
-            fields = list(source.schema["properties"])
-            column = _field(path, fields, field)
-            rows = [(row.geometry, row.properties[column]) for row in source]
+            column = choose(list(source.schema["properties"]))
+            rows = [(row.geometry, row.properties[column] if column else None) for row in source]
             crs = source.crs_wkt or None
     except (FionaError, OSError, RuntimeError) as e:
         said = " ".join(str(e).split())
-        raise VectorError(f"--labels {path}: cannot be read as vector data ({said})") from None
+        raise VectorError(f"{flag} {path}: cannot be read as vector data ({said})") from None
     shapes = [None if found is None else shapely.geometry.shape(found) for found, _ in rows]
     geometry = np.empty(len(shapes), object)
     geometry[:] = shapes
@@ -87,19 +96,19 @@ def write_points(
         raise VectorError(f"{path}: cannot be written ({' '.join(str(e).split())})") from None
 
 
-def _driver(path: Path) -> str:
+def _driver(path: Path, flag: str) -> str:
     try:
         return _PLAIN[path.suffix.casefold()]
     except KeyError:
-        raise UsageError(f"--labels {path}: with --untrusted labels are {' '.join(_PLAIN)}") from None
+        raise UsageError(f"{flag} {path}: with --untrusted vector data are {' '.join(_PLAIN)}") from None
 
 
-def _layer(path: Path, layers: Sequence[str], asked: str | None) -> str:
+def _layer(path: Path, layers: Sequence[str], asked: str | None, flag: str) -> str:
     if asked is None and len(layers) == 1:
         return layers[0]
     if asked is None or asked not in layers:
         known = ", ".join(layers) or "none"
-        told = f"--labels {path}: has the layers {known}; name one with --layer"
+        told = f"{flag} {path}: has the layers {known}; name one with --layer"
         raise UsageError(told if asked is None else f"--layer {asked}: {path} has {known}")
     return asked
 

@@ -1,0 +1,217 @@
+"""A part of a scene that is asked for: polygons on the map, and which pixels and windows of a scene they hold."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyproj
+import shapely
+from numpy.typing import NDArray
+
+from segearth_cli.errors import RasterError, UsageError
+from segearth_cli.raster.georeference import Georeferenced
+from segearth_cli.raster.grid import Window
+from segearth_cli.raster.onto import Onto, turn_of
+
+_SMALL = 32  # side of the cells, in pixels, in which each pixel is asked for
+_SAMPLES = 33  # points a side of the scene by which its place in the area's CRS is known
+_MARGIN = 0.05  # of that place, for what lies between the points
+_PIECES = 512  # into which an edge as long as the scene is cut before it goes to another CRS
+_MOST_TURNS = 8  # around the globe; longitudes of more are none
+_SEAM = 1e-6  # pixels; parts cut at the antimeridian join over it
+
+
+@dataclass(frozen=True, slots=True)
+class AreaOfInterest:
+    """Polygons on the map, of any number of scenes; can be pickled."""
+
+    geometry: Any
+    """A polygon or multipolygon of shapely, valid, in order of x and y."""
+    crs: str | None
+    """Its CRS as `EPSG:4326` or WKT; None = that of each scene."""
+    told: str = ""
+    """How the user named it, for error lines."""
+
+    def facts(self) -> dict[str, Any]:
+        """What a mask's provenance says of it, JSON-ready: equal areas say the same, whatever file they came from."""
+        content = shapely.to_wkb(self.geometry, output_dimension=2, byte_order=1) + (self.crs or "").encode()
+        bounds = [float(value) for value in shapely.bounds(self.geometry)]
+        return {"sha256": hashlib.sha256(content).hexdigest(), "bounds": bounds, "crs": self.crs}
+
+
+def area_of_interest(geometries: Any, crs: Any, told: str) -> AreaOfInterest:
+    """The polygons among geometries of shapely as one area; crs: whatever pyproj reads, or None.
+
+    Raises UsageError where none of them is a polygon with an inside, or the CRS is none.
+    """
+    parts = shapely.get_parts(shapely.force_2d(shapely.get_parts(geometries)))
+    parts = parts[np.isin(shapely.get_type_id(parts), (shapely.GeometryType.POLYGON,))] if len(parts) else parts
+    parts = parts[np.isfinite(shapely.bounds(parts)).all(axis=1)] if len(parts) else parts
+    whole = _polygons(shapely.union_all(shapely.make_valid(parts)))
+    if whole is None:
+        raise UsageError(f"{told}: holds no polygon; need one or more, with an inside")
+    return AreaOfInterest(shapely.normalize(whole), _named(crs, told), told)
+
+
+def area_in_box(box: tuple[float, float, float, float], crs: str | None) -> AreaOfInterest:
+    """The area between west, south, east and north; of longitudes, a west above east crosses the antimeridian.
+
+    Raises UsageError where that is no box, or the CRS is none.
+    """
+    west, south, east, north = box
+    told = "--bbox " + ",".join([*(f"{value:.12g}" for value in box), *([crs] if crs else [])])
+    code = _named(crs, told)
+    if west > east and code and (turn := turn_of(pyproj.CRS.from_user_input(code))) is not None:
+        east += turn
+    if not (west < east and south < north):
+        raise UsageError(f"{told}: need W,S,E,N with W below E and S below N")
+    return area_of_interest([shapely.box(west, south, east, north)], code, told)
+
+
+def _named(crs: Any, told: str) -> str | None:
+    """A CRS by its code where it has one, else as WKT."""
+    if crs is None or crs == "":
+        return None
+    try:
+        found = pyproj.CRS.from_user_input(crs)
+    except pyproj.exceptions.CRSError:
+        raise UsageError(f"{told}: {crs} is no CRS; need one such as EPSG:4326") from None
+    code = found.to_authority(min_confidence=100)
+    return ":".join(code) if code else found.to_wkt()
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """The part of a scene that is wanted: the pixels whose middles lie within, in every window."""
+
+    geometry: Any
+    """Polygons of shapely in columns and rows of the scene, within it."""
+    row: int = 0
+    """Of the scene, where the grid begins that windows are of."""
+    col: int = 0
+    """Of the scene, likewise."""
+
+    def seen_from(self, row: int, col: int) -> Area:
+        """The same area for windows counted from another origin."""
+        return replace(self, row=self.row + row, col=self.col + col)
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels it holds, nearly."""
+        return round(float(shapely.area(self.geometry)))
+
+    def around(self, region: Window) -> Window | None:
+        """The part of a region that holds all its wanted pixels, None where there are none."""
+        left, top, right, bottom = shapely.bounds(self.geometry)
+        left, right = int(np.floor(left)) - self.col, int(np.ceil(right)) - self.col
+        top, bottom = int(np.floor(top)) - self.row, int(np.ceil(bottom)) - self.row
+        found = region.intersection(Window(top, left, bottom - top, right - left))
+        return found if found and self.touches(_box(found)[None])[0] else None
+
+    def touches(self, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of some boxes it touches, (n,) of left, top, right and bottom (n, 4)."""
+        left, top, right, bottom = (boxes + np.array([self.col, self.row] * 2)).T
+        shapely.prepare(self.geometry)
+        return np.asarray(shapely.intersects(self.geometry, shapely.box(left, top, right, bottom)))
+
+    def holds(self, window: Window) -> NDArray[np.bool_]:
+        """Which pixels of a window are wanted, (H, W)."""
+        shapely.prepare(self.geometry)
+        found = np.zeros((window.height, window.width), bool)
+        todo = [Window(0, 0, window.height, window.width)]
+        while todo:
+            cell = todo.pop()
+            left, top, right, bottom = _box(cell.seen_from(-window.row - self.row, -window.col - self.col))
+            box = shapely.box(left, top, right, bottom)
+            if not shapely.intersects(self.geometry, box):
+                continue
+            if shapely.contains(self.geometry, box):
+                found[cell.slices] = True
+            elif max(cell.height, cell.width) <= _SMALL:
+                x, y = np.meshgrid(np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5)
+                found[cell.slices] = shapely.contains_xy(self.geometry, x, y)
+            else:
+                todo += _quarters(cell)
+        return found
+
+
+def area_of(scene: Georeferenced, path: str, asked: AreaOfInterest) -> Area:
+    """The pixels of a scene that an area holds. path: of the scene, for messages.
+
+    Straight edges are straight in the CRS of the area. In longitude and latitude whole turns tell nothing apart.
+    Raises RasterError where the scene does not tell where they meet, or the area lies beside it.
+    """
+    onto = Onto(scene, path, asked.crs, asked.told)
+    pixels = shapely.transform(_near(asked.geometry, onto, scene), onto.find)
+    whole = _polygons(shapely.make_valid(_finite(pixels)))
+    inside = None if whole is None else _polygons(
+        shapely.intersection(whole, shapely.box(0, 0, scene.width, scene.height))
+    )  # fmt: skip
+    if inside is None:
+        own = (
+            "" if asked.crs else f" in the scene's own CRS ({onto.name}); name another, as in --bbox W,S,E,N,EPSG:4326"
+        )
+        raise RasterError(f"{path}: {asked.told} lies beside the scene{own}")
+    return Area(inside)
+
+
+def _near(geometry: Any, onto: Onto, scene: Georeferenced) -> Any:
+    """The part of a geometry around a scene, whole turns put right, with points along its edges where they bend."""
+    if onto.straight and onto.turn is None:
+        return geometry
+    x, y = np.meshgrid(np.linspace(0, scene.width, _SAMPLES), np.linspace(0, scene.height, _SAMPLES))
+    places = onto.move(np.stack([x.ravel(), y.ravel()], axis=1))
+    places = places[np.isfinite(places).all(axis=1)]
+    if not len(places):
+        return geometry
+    low, high = places.min(axis=0), places.max(axis=0)
+    margin = (high - low) * _MARGIN
+    turns = [0.0] if onto.turn is None else _turns(geometry, (float(low[0]), float(high[0])), onto.turn)
+    if onto.turn is not None and not onto.straight and high[0] - low[0] > onto.turn / 2:  # a pole may lie within
+        margin, turns = np.array([onto.turn, margin[1]]), [0.0]
+    around = shapely.box(*(low - margin), *(high + margin))
+    found = [
+        shapely.intersection(shapely.transform(geometry, lambda xy, by=by: xy + np.array([by, 0])), around)
+        for by in turns
+    ]
+    parts = _polygons(shapely.union_all(found))
+    if parts is None:
+        return shapely.Polygon()
+    return parts if onto.straight else shapely.segmentize(parts, float(np.hypot(*(high - low))) / _PIECES)
+
+
+def _turns(geometry: Any, span: tuple[float, float], turn: float) -> list[float]:
+    """By how much longitudes are moved, in whole turns, so that some of a geometry may come to lie within a span."""
+    west, _, east, _ = shapely.bounds(geometry)
+    first, last = np.floor((span[0] - east) / turn), np.ceil((span[1] - west) / turn)
+    return [] if last - first > _MOST_TURNS else [float(number) * turn for number in np.arange(first, last + 1)]
+
+
+def _finite(geometry: Any) -> Any:
+    """Polygons whose every point has a place in the scene."""
+    parts = shapely.get_parts(geometry)
+    coordinates, owner = shapely.get_coordinates(parts, return_index=True)
+    lost = np.unique(owner[~np.isfinite(coordinates).all(axis=1)])
+    return shapely.union_all(shapely.make_valid(np.delete(parts, lost)), grid_size=_SEAM)
+
+
+def _polygons(geometry: Any) -> Any:
+    """The polygons of a geometry as one, None where it has none."""
+    parts = shapely.get_parts(shapely.get_parts(geometry))
+    parts = parts[(shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & (shapely.area(parts) > 0)]
+    return None if not len(parts) else parts[0] if len(parts) == 1 else shapely.multipolygons(parts)
+
+
+def _box(window: Window) -> NDArray[np.float64]:
+    return np.array([window.col, window.row, window.right, window.bottom], np.float64)
+
+
+def _quarters(cell: Window) -> list[Window]:
+    rows, cols = (cell.row, cell.height), (cell.col, cell.width)
+    halves = [[(at, size - size // 2), (at + size - size // 2, size // 2)] for at, size in (rows, cols)]
+    return [
+        Window(row, col, height, width) for row, height in halves[0] for col, width in halves[1] if height and width
+    ]

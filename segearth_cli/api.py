@@ -166,9 +166,8 @@ def predict(
     try:
         with _named(scene, transform, crs, nodata) as name:
             extras = {"confidence": confidence, "scores": scores}
-            outputs = Outputs(
-                folder / "mask.tif", **{kind: folder / f"{kind}.tif" for kind, asked in extras.items() if asked}
-            )
+            wanted = {kind: folder / f"{kind}.tif" for kind, asked in extras.items() if asked}
+            outputs = Outputs(folder / "mask.tif", **wanted)  # type: ignore[arg-type]
             model = partial(_model, settings.model, settings.classes, notice)
             summary = predict_scene(name, outputs, Predictor(model, settings.classes, settings.options, run))
         with open_dataset(outputs.mask) as ds:

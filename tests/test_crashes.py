@@ -85,6 +85,7 @@ COMMANDS = {
     "predict --manifest": Command(
         (*LIST, "--overwrite"), ("masks/scene.mask.tif", "masks/second.mask.tif", "t.csv"), lines=False
     ),
+    "predict --format cog": Command((*PREDICT, "--format", "cog", "--overwrite"), ("out.tif",)),
     "predict --work": Command((*PREDICT, "--work", "run", "--resume", "--overwrite"), ("out.tif",)),
     "predict --shard-index": Command((*PREDICT, "--work", "run", "--shard-index", "0", "--shard-count", "1")),
     "merge": Command(("merge", "done"), ("done/mask.vrt",), "run"),

@@ -11,7 +11,7 @@ NAMED = {
     "raster/mask_writer.py Layer.__init__": ({"rasterio.open"}, "GDAL writes to a temporary name"),
     "raster/mask_writer.py label": ({"rasterio.open"}, "tags of a temporary file"),
     "raster/mask_writer.py _build_overviews": ({"rasterio.open"}, "overviews of a temporary file"),
-    "jobs/merge.py write_cog": ({"rasterio.shutil.copy"}, "GDAL writes to a temporary name"),
+    "raster/mask_writer.py write_cog": ({"rasterio.shutil.copy"}, "GDAL writes to a temporary name"),
     "raster/mask_reader.py _categories": ({"rasterio.shutil.copy"}, "a file in memory"),
     "jobs/merge.py _empty_vrt": ({"template.open", "rasterio.shutil.copy"}, "files in memory"),
     "vector/layers.py _fiona": ({"fiona.open"}, "GDAL writes to a temporary name"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -15,8 +15,7 @@ from segearth_cli.console import note
 from segearth_cli.errors import UsageError
 from segearth_cli.gate import Target, admit
 from segearth_cli.options import build, option, validate
-
-Layout = Literal["geotiff", "cog"]
+from segearth_cli.raster import FileOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class MergeOptions:
         None, help="Also write the scores, where the run has them.", panel="Outputs", unit="file"
     )
     """The joined scores."""
-    layout: Layout = option("geotiff", "--format", help="GeoTIFF, or cloud-optimised.", panel="Outputs")
+    form: FileOptions = field(default_factory=FileOptions)
     """How the files are laid out."""
     allow_missing: bool = option(
         False, help="Join what is there; nodata, told where, for parts that are not.", panel="Outputs"
@@ -64,7 +63,7 @@ def merge(
     **given: Any,
 ) -> None:
     """Join the parts of a run; prints the path of the mask, or says what is missing."""
-    from segearth_cli.jobs import complete, open_ledger, write_cog, write_geotiff, write_vrts
+    from segearth_cli.jobs import complete, open_ledger, write_geotiff, write_joined_cog, write_vrts
     from segearth_cli.raster import Outputs
 
     options = build(MergeOptions, given)
@@ -83,8 +82,8 @@ def merge(
         note(line)
     vrts = write_vrts(ledger, found)
     if options.out is not None:
-        write = write_cog if options.layout == "cog" else write_geotiff
-        write(ledger, found, Outputs(**wanted))  # type: ignore[arg-type]
+        write = write_joined_cog if options.form.layout == "cog" else write_geotiff
+        write(ledger, found, Outputs(**wanted, form=options.form))  # type: ignore[arg-type]
     places = {kind: str(path) for kind, path in (wanted or vrts).items()}
     empty = sum(record.state == "empty" for record in found.records.values())
     facts = {"work": str(folder), "shards": len(ledger.shards), "empty_shards": empty, **places}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +40,7 @@ from segearth_cli.prediction import (
     defaults_now,
     resolve_settings,
 )
+from segearth_cli.raster import FileOptions
 from segearth_cli.weights import ModelOptions
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class Places:
         unit="path",
     )
     """A file for one scene, else a folder."""
+    form: FileOptions = field(default_factory=FileOptions)
+    """How the rasters are laid out."""
     preview: Kind | None = option(
         None,
         help="Also draw mask and scene for people, beside the mask: STEM.preview.png or .html.",
@@ -335,6 +338,7 @@ def _outputs(entries: list[SceneEntry], places: Places) -> list[Outputs]:
             entry.scores or located(places.scores, "scores", entry.scene),
             located(places.vector, "vector", entry.scene),
             mask.with_name(name) if places.preview else None,
+            places.form,
         )
 
     found = [of(entry) for entry in entries]

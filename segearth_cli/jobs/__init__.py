@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         summary_lines,
         write_summary,
     )
-    from segearth_cli.jobs.merge import complete, mask_vrt, write_cog, write_geotiff, write_vrts
+    from segearth_cli.jobs.merge import complete, mask_vrt, write_geotiff, write_joined_cog, write_vrts
     from segearth_cli.jobs.pool import Alone, Pool
     from segearth_cli.jobs.processes import devices
     from segearth_cli.jobs.run_folder import Shard, open_ledger
@@ -52,8 +52,8 @@ __all__ = [
     "shard_side",
     "shards_needed",
     "summary_lines",
-    "write_cog",
     "write_geotiff",
+    "write_joined_cog",
     "write_summary",
     "write_vrts",
 ]
@@ -65,7 +65,7 @@ __getattr__ = lazy_face(
         "dask": "cluster",
         "lock": "claim",
         "manifest": "SceneEntry Outcome growing_summary is_summary read_manifest summary_lines write_summary",
-        "merge": "complete mask_vrt write_cog write_geotiff write_vrts",
+        "merge": "complete mask_vrt write_geotiff write_joined_cog write_vrts",
         "pool": "Alone Pool",
         "processes": "devices",
         "run_folder": "Shard open_ledger",

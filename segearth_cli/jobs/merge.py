@@ -34,6 +34,7 @@ from segearth_cli.raster import (
     quietly,
     region_georeference,
     tables,
+    write_cog,
     write_side_files,
     writing,
 )
@@ -107,17 +108,14 @@ def _tags(ledger: Ledger, joinable: Joinable) -> dict[str, str]:
     return run_tags({**ledger.run.facts, **missing})
 
 
-def write_cog(ledger: Ledger, joinable: Joinable, outputs: Outputs) -> None:
+def write_joined_cog(ledger: Ledger, joinable: Joinable, outputs: Outputs) -> None:
     """The joined files as cloud-optimised GeoTIFFs. Raises RasterError when they cannot be written."""
     vrts, places = write_vrts(ledger, joinable), outputs.by_kind()
     with replacing_all(list(places.values())) as temporaries:
         for (kind, path), temporary in zip(places.items(), temporaries, strict=True):
             try:
                 with environment():
-                    rasterio.shutil.copy(
-                        vrts[kind], temporary, driver="COG", compress="deflate", blocksize=BLOCK, sparse_ok=True,
-                        bigtiff="if_safer", overview_resampling="mode" if kind == "mask" else "average", num_threads=2,
-                    )  # fmt: skip
+                    write_cog(kind, vrts[kind], temporary, outputs.form.compress)
             except (RasterioError, OSError) as e:
                 raise RasterError(f"{path}: cannot write: {' '.join(str(e).split())}") from e
             write_side_files(temporary, path, ledger.classes if kind == "mask" else None, _counts(joinable))

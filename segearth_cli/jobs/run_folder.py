@@ -89,7 +89,7 @@ class Ledger:
     def outputs(self, shard: Shard) -> Outputs:
         """The files of a shard."""
         paths = {kind: self.folder / "shards" / f"{shard.name}.{kind}.tif" for kind in self.kinds}
-        return Outputs(**paths)
+        return Outputs(**paths)  # type: ignore[arg-type]
 
     def look(self, shard: Shard) -> Found:
         """What is known of a shard, its files checked against the SHA-256 of its record."""

@@ -45,10 +45,18 @@ if TYPE_CHECKING:
         read_tags,
         size_of,
     )
-    from segearth_cli.raster.mask_writer import Rows, label, layouts, writing
+    from segearth_cli.raster.mask_writer import Rows, label, layouts, write_cog, writing
     from segearth_cli.raster.onto import Onto, without_georeference
     from segearth_cli.raster.open import open_scene
-    from segearth_cli.raster.options import Blend, PixelOptions, ReadOptions, parse_bands, parse_sides, parse_stretch
+    from segearth_cli.raster.options import (
+        Blend,
+        FileOptions,
+        PixelOptions,
+        ReadOptions,
+        parse_bands,
+        parse_sides,
+        parse_stretch,
+    )
     from segearth_cli.raster.outputs import BLOCK, Outputs, made_of
     from segearth_cli.raster.paths import SUFFIXES, UNTRUSTED, exists, local_folder, local_path, rasters_below, stem
     from segearth_cli.raster.remote import is_remote
@@ -68,6 +76,7 @@ __all__ = [
     "Blend",
     "Chip",
     "ClassAreas",
+    "FileOptions",
     "Frame",
     "Georeferenced",
     "Ground",
@@ -145,6 +154,7 @@ __all__ = [
     "without_georeference",
     "working_size",
     "write_array",
+    "write_cog",
     "write_side_files",
     "writing",
 ]
@@ -162,10 +172,10 @@ __getattr__ = lazy_face(
         "ground": "Ground densified",
         "inspection": "Inspection inspect_scene",
         "mask_reader": "MaskFile Recoding is_result mask_strips read_mask read_tags size_of",
-        "mask_writer": "Rows label layouts writing",
+        "mask_writer": "Rows label layouts write_cog writing",
         "onto": "Onto without_georeference",
         "open": "open_scene",
-        "options": "Blend PixelOptions ReadOptions parse_bands parse_sides parse_stretch",
+        "options": "Blend FileOptions PixelOptions ReadOptions parse_bands parse_sides parse_stretch",
         "outputs": "BLOCK Outputs made_of",
         "paths": "SUFFIXES UNTRUSTED exists local_folder local_path rasters_below stem",
         "remote": "is_remote",

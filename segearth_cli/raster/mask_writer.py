@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, Resampling
@@ -18,7 +19,7 @@ from rasterio.errors import RasterioError
 from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, to_tag
 from segearth_cli.clock import counted, stage
 from segearth_cli.errors import RasterError
-from segearth_cli.files import replacing_all
+from segearth_cli.files import remove, replacing_all
 from segearth_cli.raster.datasets import collecting, quietly
 from segearth_cli.raster.georeference import Georeferenced, region_georeference
 from segearth_cli.raster.grid import Window
@@ -45,7 +46,9 @@ class Rows:
 class Layer:
     """One GeoTIFF being written from the top in whole rows of tiles."""
 
-    def __init__(self, path: Path, scene: Georeferenced, region: Window, count: int, dtype: str, nodata: float):
+    def __init__(
+        self, path: Path, scene: Georeferenced, region: Window, compress: str, count: int, dtype: str, nodata: float
+    ):
         self._path = path
         self._region = region
         self._rows: list[NDArray[Any]] = []
@@ -55,7 +58,7 @@ class Layer:
         with quietly():
             self.dataset = rasterio.open(
                 path, "w", driver="GTiff", height=region.height, width=region.width, count=count, dtype=dtype,
-                nodata=nodata, tiled=True, blockxsize=BLOCK, blockysize=BLOCK, compress="deflate", sparse_ok=True,
+                nodata=nodata, tiled=True, blockxsize=BLOCK, blockysize=BLOCK, compress=compress, sparse_ok=True,
                 bigtiff="if_safer", interleave="band", num_threads=2, **region_georeference(scene, region),
             )  # fmt: skip
 
@@ -121,11 +124,14 @@ def writing(
     kinds = layouts(classes)
     failures: list[str] = []
     places = outputs.by_kind()
+    form = outputs.form
     with replacing_all(list(places.values())) as temporaries:
-        names = dict(zip(places, temporaries, strict=True))
+        final = dict(zip(places, temporaries, strict=True))
+        as_cog = whole and form.layout == "cog"
+        names = {kind: name.with_name(f"{name.name}.rows.tif") if as_cog else name for kind, name in final.items()}
         try:
             with collecting(failures):
-                layers = {kind: Layer(name, scene, region, *kinds[kind]) for kind, name in names.items()}
+                layers = {kind: Layer(name, scene, region, form.compress, *kinds[kind]) for kind, name in names.items()}
             writer = MaskWriter(layers, failures)
             try:
                 yield writer
@@ -138,7 +144,11 @@ def writing(
             with collecting(failures), stage("write"):
                 for kind, name in names.items():
                     label(kind, name, classes, tags)
-                    if whole:
+                    if as_cog:
+                        write_cog(kind, name, final[kind], form.compress)
+                        remove(name)
+                        remove(name.with_name(f"{name.name}.aux.xml"))
+                    elif whole:
                         _build_overviews(kind, name)
         except (RasterioError, CPLE_BaseError, TypeError) as e:  # a TypeError: rasterio opens a file that was cut off
             if isinstance(e, TypeError) and not failures and "not recognized" not in str(e):
@@ -146,7 +156,7 @@ def writing(
             raise RasterError(f"{outputs.mask}: cannot write: {failures[0] if failures else e}") from e
         if failures:
             raise RasterError(f"{outputs.mask}: cannot write: {failures[0]}")
-        for kind, name in names.items():
+        for kind, name in final.items():
             if whole:
                 write_side_files(name, places[kind], classes if kind == "mask" else None, writer.counts)
 
@@ -176,6 +186,15 @@ def label(kind: str, path: Path, classes: ClassSet, tags: Mapping[str, str]) -> 
         else:
             ds.descriptions = classes.names
             ds.colorinterp = [ColorInterp.gray] + [ColorInterp.undefined] * (ds.count - 1)
+
+
+def write_cog(kind: str, source: Path, target: Path, compress: str) -> None:
+    """Copies a raster, with its tags and colours, as a cloud-optimised GeoTIFF with overviews."""
+    with quietly():
+        rasterio.shutil.copy(
+            source, target, driver="COG", compress=compress, blocksize=BLOCK, sparse_ok=True, bigtiff="if_safer",
+            overviews="ignore_existing", overview_resampling="mode" if kind == "mask" else "average", num_threads=2,
+        )  # fmt: skip
 
 
 def _build_overviews(kind: str, path: Path) -> None:

@@ -10,6 +10,8 @@ from segearth_cli.errors import UsageError
 from segearth_cli.options import option, validate
 
 Blend = Literal["mean", "taper"]
+Layout = Literal["geotiff", "cog"]
+Compression = Literal["deflate", "zstd", "lzw", "none"]
 
 
 def parse_bands(text: str | None) -> tuple[int, ...] | None:
@@ -160,3 +162,18 @@ class ReadOptions(PixelOptions):
         advised=True,
     )
     """Average what a coarser pixel covers (as GDAL's bilinear does); off: the two nearest an axis, as published."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileOptions:
+    """How the rasters that stay are laid out; the pixels are the same."""
+
+    layout: Layout = option("geotiff", "--format", help="GeoTIFF, or cloud-optimised (COG).", panel="Outputs")
+    """A COG has its overviews and index in front, for readers over the network."""
+    compress: Compression = option(
+        "deflate", help="How rasters are packed; deflate and lzw are read everywhere.", panel="Outputs"
+    )
+    """GDAL's name of a lossless compression, or `none`."""
+
+    def __post_init__(self) -> None:
+        validate(self)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from segearth_cli.errors import UsageError
+from segearth_cli.raster.options import FileOptions
 from segearth_cli.raster.paths import stem
 
 BLOCK = 512  # pixels of a side of the blocks of a file; rows are written in whole blocks, each one once
@@ -25,6 +26,8 @@ class Outputs:
     """Vector layer of the mask's polygons."""
     preview: Path | None = None
     """Picture or page of the mask for people."""
+    form: FileOptions = field(default_factory=FileOptions)
+    """How the rasters are laid out."""
 
     def paths(self) -> list[Path]:
         """The files that will exist."""

@@ -55,6 +55,20 @@ def files(folder="."):
     return sorted(path.name for path in Path(folder).iterdir())
 
 
+# files
+
+
+def test_a_cloud_optimised_mask_is_the_same_in_one_go_and_of_shards(predict, scene):
+    form = ("--format", "cog", "--compress", "zstd")
+    assert predict(scene, "-o", "plain.tif").code == 0
+    assert predict(scene, *form, "-o", "direct.tif").code == 0
+    assert predict(scene, *form, "-o", "shards.tif", "--work", "run").code == 0
+    assert Path("direct.tif").read_bytes() == Path("shards.tif").read_bytes()
+    assert np.array_equal(codes_of("direct.tif"), codes_of("plain.tif"))
+    with rasterio.open("direct.tif") as ds:
+        assert (ds.tags(ns="IMAGE_STRUCTURE")["LAYOUT"], ds.profile["compress"]) == ("COG", "zstd")
+
+
 # words
 
 

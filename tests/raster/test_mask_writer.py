@@ -16,7 +16,7 @@ from rasterio.transform import Affine
 from segearth_cli import classes as class_lists
 from segearth_cli.classes import NODATA
 from segearth_cli.errors import RasterError, SegEarthError
-from segearth_cli.raster import Outputs, Rows, open_scene, writing
+from segearth_cli.raster import FileOptions, Outputs, Rows, open_scene, writing
 from segearth_cli.raster.grid import Window
 
 CLASSES = class_lists.with_background(class_lists.parse("water|river,building & roof,Straße"), "none")
@@ -29,6 +29,9 @@ RPCS = RPC(
 )  # fmt: skip
 
 
+PLAIN = FileOptions()
+
+
 def rows_of(codes, window, step=100):
     """The pixels of a window in pieces of `step` rows."""
     for first in range(0, window.height, step):
@@ -38,8 +41,8 @@ def rows_of(codes, window, step=100):
         yield Rows(Window(window.row + first, window.col, *part.shape), part, confidence, scores)
 
 
-def write(scene, codes, folder, region=None, tags=None):
-    outputs = Outputs(folder / "mask.tif", folder / "confidence.tif", folder / "scores.tif")
+def write(scene, codes, folder, region=None, tags=None, form=PLAIN):
+    outputs = Outputs(folder / "mask.tif", folder / "confidence.tif", folder / "scores.tif", form=form)
     with writing(outputs, scene, CLASSES, tags or {"SEGEARTH_RUN": "{}"}, region) as writer:
         for rows in rows_of(codes, region or Window(0, 0, *codes.shape)):
             writer.write(rows)
@@ -56,6 +59,32 @@ def codes():
 @pytest.fixture
 def scene(write_raster, codes):
     return open_scene(write_raster("scene.tif", np.zeros((3, *codes.shape), np.uint8)))
+
+
+@pytest.mark.parametrize("compress", ["deflate", "zstd", "lzw", "none"])
+@pytest.mark.parametrize("layout", ["geotiff", "cog"])
+def test_layout_and_compression_change_the_file_and_no_pixel(scene, codes, tmp_path, layout, compress):
+    from rio_cogeo import cog_validate
+
+    (tmp_path / "plain").mkdir(), (tmp_path / "other").mkdir()
+    plain = write(scene, codes, tmp_path / "plain").by_kind()
+    other = write(scene, codes, tmp_path / "other", form=FileOptions(layout, compress)).by_kind()
+    for kind, path in other.items():
+        with rasterio.open(plain[kind]) as a, rasterio.open(path) as b:
+            assert np.array_equal(a.read(), b.read(), equal_nan=kind == "scores")
+            assert (a.crs, a.transform, str(a.nodata), a.tags(), a.descriptions) == (
+                *(b.crs, b.transform, str(b.nodata), b.tags(), b.descriptions),
+            )
+            assert (b.profile.get("compress") or "none", b.scales) == (compress, a.scales)
+            assert a.overviews(1) == b.overviews(1)
+            if kind == "mask":
+                assert a.colormap(1) == b.colormap(1)
+        if layout == "cog":
+            valid, errors, warnings = cog_validate(path, strict=True)
+            assert (valid, errors, warnings) == (True, [], [])
+    assert sorted(path.name for path in (tmp_path / "other").iterdir()) == sorted(
+        path.name for path in (tmp_path / "plain").iterdir()
+    )
 
 
 def test_codes_confidence_and_scores_are_written_as_given(scene, codes, tmp_path):

@@ -18,6 +18,19 @@ def digits(value: float) -> str:
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)) - (value < 1))}f}"
 
 
+def area(square_metres: float) -> str:
+    """An area in the unit that suits it.
+
+    >>> area(6_400_000), area(52_300), area(80)
+    ('6.40 km2', '5.23 ha', '80.0 m2')
+    """
+    unit, size = "m2", 1.0
+    for larger, metres in (("ha", 1e4), ("km2", 1e6)):
+        if square_metres >= metres / 10:
+            unit, size = larger, metres
+    return f"{digits(square_metres / size)} {unit}"
+
+
 def percent(share: float) -> str:
     """A share in per cent.
 
@@ -30,9 +43,11 @@ def percent(share: float) -> str:
 def duration(seconds: float) -> str:
     """A time in the two largest units that it has.
 
-    >>> duration(42), duration(750), duration(4000), duration(200000)
-    ('42 s', '12 min 30 s', '1 h 6 min', '2 d 7 h')
+    >>> duration(0.2), duration(42), duration(750), duration(4000), duration(200000)
+    ('< 1 s', '42 s', '12 min 30 s', '1 h 6 min', '2 d 7 h')
     """
+    if seconds < 0.5:
+        return "< 1 s"
     parts = []
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         count, seconds = divmod(round(seconds), size)

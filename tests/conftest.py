@@ -22,6 +22,7 @@ from rasterio.transform import from_origin
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ["OMP_NUM_THREADS"] = "1"  # teams of threads crawl where several tests run at once
+os.environ["SEGEARTH_PROGRESS"] = "3600"  # no line depends on how busy the machine is
 
 settings.register_profile("house", deadline=None)  # no test is timed: another process may need the machine
 settings.load_profile("house")

@@ -19,6 +19,7 @@ from segearth_cli.errors import UsageError
 from segearth_cli.gate import Target, admit
 from segearth_cli.options import build, option
 from segearth_cli.prediction import ClassOptions, PredictOptions, RunOptions, defaults_now, resolve_settings
+from segearth_cli.progress import underway
 from segearth_cli.weights import ModelOptions
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def calibrate(
     )
     for line in settings.notes:
         run.notice(line)
-    from segearth_cli.prediction import predictor_for
+    with underway("starting", quiet=run.quiet):  # torch takes seconds
+        from segearth_cli.prediction import predictor_for
 
     predictor = predictor_for(settings.model, settings.classes, settings.options, run)
     if source.suggest is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import get_args
 
 from segearth_cli.errors import SegEarthError
 from segearth_cli.options import Option
@@ -45,6 +46,12 @@ def _devices(_named: list[str]) -> Iterable[str]:
     return ["auto", "cpu", "cuda", "cuda:0", "mps"]
 
 
+def _formats(_named: list[str]) -> Iterable[str]:
+    from segearth_cli.vector import Format
+
+    return get_args(Format)
+
+
 def _classes_of_masks(named: list[str]) -> Iterable[str]:
     from segearth_cli.raster import read_mask
 
@@ -63,4 +70,5 @@ _KNOWN: dict[tuple[str, str], Values] = {  # by name and unit of the option
     ("device", "device"): _devices,
     ("upsampler", "file"): lambda _named: ["none", "mini"],
     ("classes", "names"): _classes_of_masks,
+    ("vector", "format/path"): _formats,
 }

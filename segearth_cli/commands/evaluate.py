@@ -17,12 +17,13 @@ from segearth_cli.classes import RUN_TAG, ClassSet
 from segearth_cli.commands.arguments import INPUTS, inputs, is_one, mask_raster, masks_in
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import Tried, each, raise_failed
+from segearth_cli.commands.results import note_written
 from segearth_cli.console import answer, note
 from segearth_cli.errors import ClassesError, SomeFailedError, UsageError
 from segearth_cli.files import write_text
 from segearth_cli.gate import Target, admit
 from segearth_cli.options import build, option
-from segearth_cli.progress import progress
+from segearth_cli.progress import Extent, progress, underway
 
 if TYPE_CHECKING:
     from segearth_cli.evaluation import Confusion, EvaluateOptions, Pairing, Tally, Tiling
@@ -157,6 +158,7 @@ def evaluate(
         write_text(report.csv, as_csv(chosen, tally.confusion))
     if report.png:
         write_png(report.png, chosen, tally.confusion)
+    note_written(report.places.values(), quiet=report.quiet)
     told = [_tile_line(name, setting, chosen, counts) for name, counts in by_tile.items() if setting]
     answer(text if report.json_file == "-" else "\n".join([tables(chosen, tally.confusion).rstrip(), *told]))
     if asked.allow_missing:
@@ -217,10 +219,14 @@ def _run(
     pairing: Pairing, classes: ClassSet, options: EvaluateOptions, quiet: bool
 ) -> tuple[Tally, list[Tried[Tally]]]:
     """The tally of all pairs, and what became of each."""
-    from segearth_cli.evaluation import Tally, compare, empty, height
+    from segearth_cli.evaluation import Tally, compare, empty
+    from segearth_cli.raster import size_of
 
     pairs = [(mask_raster(mask), mask_raster(label)) for mask, label in pairing.pairs]
-    with progress("evaluate", sum(height(mask) for mask, _ in pairs), unit="row", quiet=quiet) as advance:
+    with underway("opening masks", quiet=quiet):
+        sizes = [size_of(mask) for mask, _ in pairs]
+    rows, pixels = sum(height for height, _ in sizes), sum(height * width for height, width in sizes)
+    with progress("evaluate", rows, unit="row", extent=Extent(pixels), quiet=quiet) as advance:
         names = [mask for mask, _ in pairing.pairs]
         tried = each(names, pairs, lambda both: compare(*both, classes, options, advance))
     if all(one.error for one in tried):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from segearth_cli.console import note
 from segearth_cli.errors import UsageError
 from segearth_cli.gate import Target, admit
 from segearth_cli.options import build, option, validate
+from segearth_cli.quantities import duration
 from segearth_cli.raster import FileOptions
 
 
@@ -45,6 +47,9 @@ class MergeOptions:
     as_json: bool = option(False, "--json", help="Print a JSON object instead of the mask's path.", panel="Messages")
     """JSON on stdout in place of a path."""
 
+    quiet: bool = option(False, "--quiet", "-q", help="No progress and no notes.", panel="Messages")
+    """Errors, and parts that are missing, only."""
+
     def __post_init__(self) -> None:
         validate(self)
         if self.out is None and (self.confidence or self.scores):
@@ -66,7 +71,7 @@ def merge(
     from segearth_cli.jobs import complete, open_ledger, write_geotiff, write_joined_cog, write_vrts
     from segearth_cli.raster import Outputs
 
-    options = build(MergeOptions, given)
+    options, started = build(MergeOptions, given), time.monotonic()
     ledger = open_ledger(folder)
     asked = {"mask": options.out, "confidence": options.confidence, "scores": options.scores}
     for kind, path in asked.items():
@@ -83,10 +88,13 @@ def merge(
     vrts = write_vrts(ledger, found)
     if options.out is not None:
         write = write_joined_cog if options.form.layout == "cog" else write_geotiff
-        write(ledger, found, Outputs(**wanted, form=options.form))  # type: ignore[arg-type]
+        write(ledger, found, Outputs(**wanted, form=options.form), quiet=options.quiet)  # type: ignore[arg-type]
     places = {kind: str(path) for kind, path in (wanted or vrts).items()}
     empty = sum(record.state == "empty" for record in found.records.values())
     facts = {"work": str(folder), "shards": len(ledger.shards), "empty_shards": empty, **places}
     if options.allow_missing:
         facts["missing_shards"] = [shard.name for shard in found.missing]
     show(places["mask"], facts, as_json=options.as_json)
+    if not options.quiet:
+        joined = f"{len(found.records):,} of {len(ledger.shards):,} parts joined"
+        note(f"{joined}: {', '.join(places.values())}; {duration(time.monotonic() - started)}")

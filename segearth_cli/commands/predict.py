@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,11 +14,12 @@ import typer
 
 from segearth_cli import console
 from segearth_cli.clock import timed
-from segearth_cli.commands.arguments import INPUTS, geotiff
+from segearth_cli.commands.arguments import INPUTS
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.inspect import as_json as reading_as_json
 from segearth_cli.commands.many import LaterError, each, raise_failed
-from segearth_cli.commands.results import show
+from segearth_cli.commands.places import Places, scene_outputs
+from segearth_cli.commands.results import scene_line, show
 from segearth_cli.commands.sharding import (
     Sharded,
     Sharding,
@@ -30,7 +32,6 @@ from segearth_cli.commands.targets import read_files, scene_targets
 from segearth_cli.errors import UsageError
 from segearth_cli.gate import Target, admit
 from segearth_cli.jobs import is_summary
-from segearth_cli.maps import Kind
 from segearth_cli.options import build, option
 from segearth_cli.prediction import (
     AreaOptions,
@@ -40,68 +41,13 @@ from segearth_cli.prediction import (
     defaults_now,
     resolve_settings,
 )
-from segearth_cli.raster import FileOptions
+from segearth_cli.progress import underway
 from segearth_cli.weights import ModelOptions
 
 if TYPE_CHECKING:
     from segearth_cli.jobs import SceneEntry
     from segearth_cli.prediction import Predictor, SceneSummary, Settings
     from segearth_cli.raster import Outputs
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where the files of a run go, as asked for."""
-
-    out: Path | None = option(
-        None,
-        "--out",
-        "-o",
-        help="Mask for one scene, folder for several.",
-        panel="Outputs",
-        unit="path",
-        shown="STEM.mask.tif here",
-    )
-    """A file for one scene, else a folder; None = beside nothing, in the current folder."""
-    confidence: Path | None = option(
-        None,
-        help="Also write the winner's probability: uint8, 0-254, 255 = nodata (folder for several).",
-        panel="Outputs",
-        unit="path",
-    )
-    """A file for one scene, else a folder."""
-    scores: Path | None = option(
-        None,
-        help="Also write every class's probability: float32 bands (folder for several).",
-        panel="Outputs",
-        unit="path",
-    )
-    """A file for one scene, else a folder."""
-    vector: Path | None = option(
-        None,
-        help="Also write polygons: .gpkg, .geojson, .fgb, .shp, .parquet (folder for several: .gpkg).",
-        panel="Outputs",
-        unit="path",
-    )
-    """A file for one scene, else a folder."""
-    form: FileOptions = field(default_factory=FileOptions)
-    """How the rasters are laid out."""
-    preview: Kind | None = option(
-        None,
-        help="Also draw mask and scene for people, beside the mask: STEM.preview.png or .html.",
-        panel="Outputs",
-        bare="png",
-    )
-    """A picture or a page; None = neither."""
-    manifest: Path | None = option(
-        None,
-        help="Many scenes: a CSV (columns scene, out, confidence, scores, calibration) or one path a line.",
-        panel="Outputs",
-        unit="file",
-    )
-    """Names the scenes in place of arguments, where each one's files go, and its calibration."""
-    summary: Path | None = option(None, help="Write what became of each scene as a CSV.", panel="Outputs", unit="file")
-    """A CSV to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +96,7 @@ def predict(
         raise UsageError("--profile with --work: shards may be computed by other processes; leave one of them out")
     skip = sharding.resume or places.manifest is not None  # what is there already may be of the same run
     run = build(RunOptions, given, skip=skip, notice=console.untold if given.get("quiet") else console.note)
-    outputs = _outputs(entries, places)
+    outputs = scene_outputs(entries, places)
     folders = {} if sharding.work is None else shard_folders(names, sharding.work, single=places.manifest is None)
     if not telling.dry_run:
         targets = [] if sharding.partial else [*scene_targets(names, outputs, skip=skip)]
@@ -173,7 +119,8 @@ def predict(
         tell = [_DryRun(one, telling.as_json, run.batch, sharding, len(names), run.notice) for one in settings]
         _each(names, outputs, tell)
         return
-    from segearth_cli.prediction import predictor_for
+    with underway("starting", quiet=run.quiet):  # torch takes seconds
+        from segearth_cli.prediction import predictor_for
 
     predictor = predictor_for(settings[0].model, settings[0].classes, settings[0].options, run)
     acts = [_Predict(replace(predictor, options=one.options), telling) for one in settings]
@@ -199,6 +146,7 @@ class _Predict:
         from segearth_cli.jobs import claim
         from segearth_cli.prediction import as_json, predict_scene
 
+        started = time.perf_counter()
         lock = outputs.mask.with_name(f".{outputs.mask.name}.lock")
         telling = self.telling
         with claim(lock, wait=last) if self.predictor.run.skip else nullcontext(True) as mine:
@@ -208,6 +156,7 @@ class _Predict:
                 summary = predict_scene(scene, outputs, self.predictor, told)
         facts = as_json(summary) | ({"profile": clock.facts()} if telling.profile else {})
         show(summary.mask, facts, as_json=telling.as_json)
+        self.predictor.run.notice(scene_line(summary, time.perf_counter() - started))
         if telling.profile:
             for line in clock.table().splitlines():
                 console.note(line)
@@ -307,42 +256,3 @@ def _settings(entries: Sequence[SceneEntry], given: Mapping[str, Any]) -> list[S
                 f"{first[0]}; give each its own run"
             )
     return [found[place] for place in places]
-
-
-def _outputs(entries: list[SceneEntry], places: Places) -> list[Outputs]:
-    """Where each scene's files go: a name with a suffix is a file for one scene, else a folder.
-
-    Raises UsageError for polygons of an unknown format, and for a name that is none of a GeoTIFF.
-    """
-    from segearth_cli.raster import Outputs, stem
-    from segearth_cli.vector import driver
-
-    for flag, given in {"--out": places.out, "--confidence": places.confidence, "--scores": places.scores}.items():
-        geotiff(given, flag, several=len(entries) > 1)
-
-    def located(given: Path | None, kind: str, name: str) -> Path | None:
-        if given is None:
-            return Path(f"{stem(name)}.mask.tif") if kind == "mask" else None
-        if len(entries) == 1 and given.suffix and not given.is_dir():
-            return given
-        if given.is_file():
-            raise UsageError(f"{given}: is a file, need a folder for {len(entries)} scenes")
-        return given / (f"{stem(name)}.gpkg" if kind == "vector" else f"{stem(name)}.{kind}.tif")
-
-    def of(entry: SceneEntry) -> Outputs:
-        mask = entry.out or located(places.out, "mask", entry.scene) or Path()
-        name = f"{mask.stem.removesuffix('.mask')}.preview.{places.preview}"
-        return Outputs(
-            mask,
-            entry.confidence or located(places.confidence, "confidence", entry.scene),
-            entry.scores or located(places.scores, "scores", entry.scene),
-            located(places.vector, "vector", entry.scene),
-            mask.with_name(name) if places.preview else None,
-            places.form,
-        )
-
-    found = [of(entry) for entry in entries]
-    if places.vector is not None:
-        for output in found:
-            driver(output.vector or places.vector)
-    return found

@@ -12,6 +12,7 @@ import typer
 
 from segearth_cli import presets
 from segearth_cli.commands.flags import flags_of
+from segearth_cli.commands.results import note_written
 from segearth_cli.console import answer, note, untold
 from segearth_cli.errors import SegEarthError, SomeFailedError, UsageError, of_input
 from segearth_cli.files import recover_all, write_text
@@ -128,6 +129,7 @@ def reproduce(
     write_text(sheet, table_csv(results))
     write_text(document, text + "\n")
     _remark(results, run.notice)
+    note_written([out], quiet=run.quiet)
     answer(text if asked.as_json else as_text(results))
     _raise_missing(results, missing, failures, allow=asked.allow_missing)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from segearth_cli import console
 from segearth_cli.commands.arguments import inputs, plain, rasters_in, without_own
 from segearth_cli.commands.many import OF_ONE, Tried, each_twice, raise_failed
-from segearth_cli.commands.results import show
+from segearth_cli.commands.results import note_written, scene_line, show
 from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.jobs import Outcome, SceneEntry, growing_summary, read_manifest, summary_lines, write_summary
 from segearth_cli.options import build, option, validate
@@ -246,6 +246,7 @@ def report(tried: Sequence[Tried[Any]], outputs: Sequence[Outputs], summary: Pat
     outcomes = [outcome for outcome in found if outcome is not None]
     if summary is not None:
         write_summary(summary, outcomes)
+        note_written([summary], quiet=quiet)
     if not quiet or any(one.error for one in tried):
         for line in summary_lines(outcomes):
             console.note(line)
@@ -322,6 +323,7 @@ class Sharded:
 
         if not isinstance(result, list):
             show(result.mask, as_json(result), as_json=self.as_json)
+            self.predictor.run.notice(scene_line(result, result.seconds))
         elif result or len(self.folders) == 1:
             folder = self.folders[name].absolute()
             facts = {"scene": name, "work": str(folder), "shards": [shard.name for shard in result]}

@@ -14,6 +14,7 @@ import typer
 from segearth_cli import console
 from segearth_cli.commands.arguments import INPUTS, inputs, itself
 from segearth_cli.commands.flags import flags_of
+from segearth_cli.commands.results import note_written
 from segearth_cli.gate import Target, admit
 from segearth_cli.options import build, option, validate
 from segearth_cli.training import Recipe, TrainOptions, check_out, combined, from_toml
@@ -86,6 +87,7 @@ def train_upsampler(
         from segearth_cli.training import export_ckpt
 
         export_ckpt(places.out, places.export_ckpt)
+    note_written([places.export_ckpt, f"{_folder(places)}/"], quiet=options.quiet)
     for line in result.unreadable[:_NAMED]:
         console.note(f"not read: {line}")
     if len(result.unreadable) > _NAMED:
@@ -96,7 +98,7 @@ def train_upsampler(
 
 def _targets(places: TrainPlaces, *, resume: bool) -> list[Target]:
     """All files that a run writes. One that is resumed from its checkpoint has written some of them itself."""
-    folder = places.out.with_name(f"{places.out.stem}.train")
+    folder = _folder(places)
     saved = resume and (folder / "checkpoint.pt").is_file()
     inside = [folder / name for name in ("checkpoint.pt", "train.csv", "loss.png")] + sorted(folder.glob("step-*.png"))
     inside = inside if os.path.lexists(folder) else []  # it is made when there is something to write
@@ -105,6 +107,11 @@ def _targets(places: TrainPlaces, *, resume: bool) -> list[Target]:
         *([Target(places.export_ckpt, "--export-ckpt")] if places.export_ckpt else []),
         *(Target(path, "--out", kept=resume) for path in inside),
     ]
+
+
+def _folder(places: TrainPlaces) -> Path:
+    """Where log, pictures and checkpoints of a run lie."""
+    return places.out.with_name(f"{places.out.stem}.train")
 
 
 def _read(names: list[str], config: Path | None, init: str | None) -> Iterator[Path]:

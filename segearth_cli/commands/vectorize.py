@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -16,9 +16,8 @@ from segearth_cli.commands.targets import admit_made
 from segearth_cli.console import answer, note
 from segearth_cli.errors import SegEarthError, UsageError, of_input
 from segearth_cli.options import build, option
-from segearth_cli.vector import VectorizeOptions
-
-Format = Literal["gpkg", "geojson", "fgb", "shp", "parquet"]
+from segearth_cli.quantities import duration
+from segearth_cli.vector import Format, VectorizeOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def vectorize(
         if not options.quiet:
             total, kinds = sum(summary.polygons.values()), len(summary.polygons)
             found = f"{total} polygon{'s'[: total != 1]} of {kinds} class{'es' * (kinds != 1)}"
-            note(f"{name}: {found} in {summary.seconds:.1f} s")
+            note(f"{name}: {found}; {summary.path}; {duration(summary.seconds)}")
 
     raise_failed(each(names, list(zip(names, outs, strict=True)), act, faults=(SegEarthError,)), "masks")
 

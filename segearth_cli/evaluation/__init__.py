@@ -5,7 +5,7 @@ Knows no model; reads masks and labels as rasters and prints nothing.
 """
 
 from segearth_cli.evaluation.codes import LabelCodes, check_label, code_text, codes_of, nodata_code, read_label
-from segearth_cli.evaluation.compare import EvaluateOptions, Tally, Tiling, compare, counted, height
+from segearth_cli.evaluation.compare import EvaluateOptions, Tally, Tiling, compare, counted
 from segearth_cli.evaluation.confusion import Confusion, empty
 from segearth_cli.evaluation.labels import fitting, label_codes
 from segearth_cli.evaluation.pairing import Pairing, pair
@@ -28,7 +28,6 @@ __all__ = [
     "empty",
     "figures",
     "fitting",
-    "height",
     "label_codes",
     "label_figures",
     "nodata_code",

@@ -30,7 +30,7 @@ from segearth_cli.evaluation.codes import (
 )
 from segearth_cli.evaluation.confusion import Confusion, confusion, empty
 from segearth_cli.evaluation.one_grid import to_grid
-from segearth_cli.raster import Patient, Window, check_still, open_dataset, size_of, starts, take_seal
+from segearth_cli.raster import Patient, Window, check_still, open_dataset, starts, take_seal
 
 _CACHE_BYTES = 256 << 20  # a row of tiles of both rasters, so that full-width bands read each tile once
 
@@ -111,11 +111,6 @@ class Tally:
     def ignored(self) -> int:
         """Pixels without a label: left out by their code, or outside."""
         return self.outside + sum(pixels for (_, target), pixels in self.labels.items() if target < 0)
-
-
-def height(path: str) -> int:
-    """Rows of a raster, 0 when it cannot be opened."""
-    return size_of(path)[0]
 
 
 def compare(

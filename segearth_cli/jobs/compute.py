@@ -171,7 +171,7 @@ def finish(work: Session, outputs: Outputs, started: float) -> SceneSummary:
     started: by `time.perf_counter`. Raises RunError when shards are missing, RasterError when a file cannot be written.
     """
     shards = complete(work.ledger)
-    write_geotiff(work.ledger, shards, outputs)
+    write_geotiff(work.ledger, shards, outputs, quiet=work.run.quiet)
     measured = together((record.measured for record in shards.records.values()), time.perf_counter() - started)
     finish_outputs(work.prepared, outputs)
     return summarise(work.prepared, outputs, measured)

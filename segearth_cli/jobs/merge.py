@@ -21,6 +21,7 @@ from segearth_cli.files import growing, recover, replacing, replacing_all
 from segearth_cli.jobs.documents import Record
 from segearth_cli.jobs.run_folder import COMPLETE, Ledger, Shard, open_ledger
 from segearth_cli.prediction import run_tags, together
+from segearth_cli.progress import Extent, progress, underway
 from segearth_cli.raster import (
     BLOCK,
     Outputs,
@@ -95,11 +96,18 @@ def complete(ledger: Ledger, *, allow_missing: bool = False) -> Joinable:
     return Joinable(records, missing)
 
 
-def write_geotiff(ledger: Ledger, joinable: Joinable, outputs: Outputs) -> None:
+def write_geotiff(ledger: Ledger, joinable: Joinable, outputs: Outputs, *, quiet: bool = True) -> None:
     """The joined files, of all shards the same to the byte as those of a run without shards."""
-    with environment(), writing(outputs, ledger.frame, ledger.classes, _tags(ledger, joinable)) as writer:
+    frame = ledger.frame
+    extent = Extent(frame.height * frame.width)
+    with (
+        environment(),
+        progress(f"joining {outputs.mask.name}", frame.height, unit="row", extent=extent, quiet=quiet) as advance,
+        writing(outputs, frame, ledger.classes, _tags(ledger, joinable)) as writer,
+    ):
         for rows in _rows(ledger, joinable, outputs):
             writer.write(rows)
+            advance(rows.window.height)
 
 
 def _tags(ledger: Ledger, joinable: Joinable) -> dict[str, str]:
@@ -108,13 +116,13 @@ def _tags(ledger: Ledger, joinable: Joinable) -> dict[str, str]:
     return run_tags({**ledger.run.facts, **missing})
 
 
-def write_joined_cog(ledger: Ledger, joinable: Joinable, outputs: Outputs) -> None:
+def write_joined_cog(ledger: Ledger, joinable: Joinable, outputs: Outputs, *, quiet: bool = True) -> None:
     """The joined files as cloud-optimised GeoTIFFs. Raises RasterError when they cannot be written."""
     vrts, places = write_vrts(ledger, joinable), outputs.by_kind()
     with replacing_all(list(places.values())) as temporaries:
         for (kind, path), temporary in zip(places.items(), temporaries, strict=True):
             try:
-                with environment():
+                with underway(f"joining {path.name}", quiet=quiet), environment():
                     write_cog(kind, vrts[kind], temporary, outputs.form.compress)
             except (RasterioError, OSError) as e:
                 raise RasterError(f"{path}: cannot write: {' '.join(str(e).split())}") from e

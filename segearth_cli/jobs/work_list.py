@@ -18,7 +18,7 @@ from segearth_cli.jobs.lock import claim
 from segearth_cli.jobs.pool import Alone, Answer, Item, Pool
 from segearth_cli.jobs.run_folder import COMPLETE, Shard
 from segearth_cli.jobs.shard_size import LARGEST
-from segearth_cli.prediction import Predictor, SceneSummary, left_alone
+from segearth_cli.prediction import Predictor, SceneSummary, extent_of, left_alone
 from segearth_cli.progress import Progress, progress
 from segearth_cli.raster import Outputs, Window, blocks, open_dataset
 
@@ -224,7 +224,10 @@ class WorkList:
         by_shard = self.pool.unit == "shard"
         total = len(todo) if by_shard else sum(work.prepared.plan.window_count(shard.window) for shard in todo)
         quiet = run.quiet or (by_shard and len(self.entries) > 1)
-        shown = progress(work.prepared.scene.stem, total, unit=self.pool.unit, quiet=quiet)
+        scene_pixels = work.prepared.scene.height * work.prepared.scene.width
+        share = sum(shard.window.height * shard.window.width for shard in todo) / scene_pixels
+        extent = None if quiet else extent_of(work.prepared.scene, share)
+        shown = progress(work.prepared.scene.stem, total, unit=self.pool.unit, extent=extent, quiet=quiet)
         scene.advance = scene.opened.enter_context(shown)
 
     def _conclude(self, scene: _Scene, *, last: bool) -> None:

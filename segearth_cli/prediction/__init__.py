@@ -20,16 +20,14 @@ if TYPE_CHECKING:
     )
     from segearth_cli.prediction.decision import Decider, Decision
     from segearth_cli.prediction.facts import FACT_OPTIONS, FACT_TYPES
+    from segearth_cli.prediction.measured import Measured, SceneSummary, as_json, extent_of, together
     from segearth_cli.prediction.options import ClassOptions, PredictOptions, RunOptions
     from segearth_cli.prediction.plan import KEPT_BYTES, Plan, Tile, estimate, make_plan, off_scale
     from segearth_cli.prediction.provenance import run_tags
     from segearth_cli.prediction.sample import TilePlaces, by_tile, sampled_logits, windows_at
     from segearth_cli.prediction.scene_to_mask import (
-        Measured,
         Predictor,
         Prepared,
-        SceneSummary,
-        as_json,
         assembled_once,
         finish_outputs,
         left_alone,
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
         predictor_for,
         prepared,
         summarise,
-        together,
         write_region,
     )
     from segearth_cli.prediction.schedule import Model, Work, work_for
@@ -73,6 +70,7 @@ __all__ = [
     "by_tile",
     "defaults_now",
     "estimate",
+    "extent_of",
     "feature_settings",
     "finish_outputs",
     "left_alone",
@@ -102,13 +100,14 @@ __getattr__ = lazy_face(
         "calibrated": "Calibration LabelledScene feature_settings read_calibration write_calibration",
         "decision": "Decider Decision",
         "facts": "FACT_OPTIONS FACT_TYPES",
+        "measured": "Measured SceneSummary as_json extent_of together",
         "options": "ClassOptions PredictOptions RunOptions",
         "plan": "KEPT_BYTES Plan Tile estimate make_plan off_scale",
         "provenance": "run_tags",
         "sample": "TilePlaces by_tile sampled_logits windows_at",
         "scene_to_mask": (
-            "Measured Predictor Prepared SceneSummary as_json assembled_once finish_outputs predict_scene "
-            "predictor_for prepared summarise left_alone together write_region"
+            "Predictor Prepared assembled_once finish_outputs left_alone predict_scene predictor_for prepared "
+            "summarise write_region"
         ),
         "schedule": "Model Work work_for",
         "segment": "segmented_rows",

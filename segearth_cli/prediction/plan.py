@@ -107,6 +107,11 @@ class Plan:
         ]
 
     @property
+    def wanted_share(self) -> float:
+        """The share of the scene's pixels that is wanted."""
+        return 1.0 if self.area is None else self.area.pixels / (self.height * self.width)
+
+    @property
     def whole(self) -> Window:
         """All of the scene's grid."""
         return Window(0, 0, self.height, self.width)

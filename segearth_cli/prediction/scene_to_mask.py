@@ -6,9 +6,9 @@ A direct run is one region, the whole scene; shards, Dask tasks and calls from P
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -23,12 +23,13 @@ from segearth_cli.prediction.calibrated import (
     refuse_other_model,
 )
 from segearth_cli.prediction.decision import Decider
+from segearth_cli.prediction.measured import Measured, SceneSummary, area_with_data, extent_of, together
 from segearth_cli.prediction.options import PredictOptions, RunOptions
 from segearth_cli.prediction.plan import Plan, far_too_large, make_plan, off_scale
 from segearth_cli.prediction.provenance import date_after, done_before, run_facts, run_tags
 from segearth_cli.prediction.schedule import work_for
 from segearth_cli.prediction.tiled import finished_rows
-from segearth_cli.progress import Progress, progress
+from segearth_cli.progress import Progress, progress, underway
 from segearth_cli.raster import (
     Outputs,
     Scene,
@@ -45,20 +46,21 @@ from segearth_cli.weights import Assembled, Described, ModelOptions, assemble, d
 
 
 def assembled_once(
-    options: ModelOptions, classes: ClassSet, notice: Callable[[str], None] = untold
+    options: ModelOptions, classes: ClassSet, notice: Callable[[str], None] = untold, *, quiet: bool = True
 ) -> Callable[[], Assembled]:
     """A function that gives the model: assembled, and its notices told, when it is first called."""
 
     @cache
     def model() -> Assembled:
-        return assemble(options, classes, notice)
+        with underway(f"loading {options.model}", quiet=quiet):
+            return assemble(options, classes, notice)
 
     return model
 
 
 def predictor_for(options: ModelOptions, classes: ClassSet, predict: PredictOptions, run: RunOptions) -> Predictor:
     """What makes masks with a model that is loaded when the first scene needs it; scenes that are done do not."""
-    model = assembled_once(options, classes, run.notice)
+    model = assembled_once(options, classes, run.notice, quiet=run.quiet)
     return Predictor(model, classes, predict, run, cache(lambda: describe_model(options)))
 
 
@@ -124,7 +126,7 @@ def prepared(path: str, predictor: Predictor) -> Iterator[Prepared]:
 
     Raises RasterError when it cannot be read, UsageError for a resolution that cannot be meant, WeightsError.
     """
-    with environment(path):
+    with underway(f"opening {without_secrets(path)}", quiet=predictor.run.quiet), environment(path):
         seal = take_seal(path)
         scene = open_scene(path, predictor.options.read)
     try:
@@ -154,37 +156,6 @@ def _calibrated(predictor: Predictor) -> tuple[Calibration | None, Described, Ca
     calibration, known = read_calibration(path), predictor.known()
     refuse_other_model(path, calibration, known.facts)
     return calibration, known, cache(lambda: corrected_model(calibration, predictor.model()))
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What a region, or several together, took and gave."""
-
-    pixels: Mapping[int, int]
-    """Pixels of each code, 255 = nodata; codes of none are left out."""
-    computed_windows: int
-    """Windows with data, which the model ran."""
-    seconds: float
-    """Time on the clock, to the millisecond."""
-    waited_seconds: float
-    """The part of it without new pixels for the model."""
-
-    @property
-    def empty(self) -> bool:
-        """Whether no pixel is data."""
-        return self.pixels.keys() <= {NODATA}
-
-
-def together(parts: Iterable[Measured], seconds: float) -> Measured:
-    """What several regions gave, computed in `seconds` on the clock."""
-    parts = list(parts)
-    codes = sorted({code for part in parts for code in part.pixels})
-    return Measured(
-        {code: sum(part.pixels.get(code, 0) for part in parts) for code in codes},
-        sum(part.computed_windows for part in parts),
-        round(seconds, 3),
-        round(sum(part.waited_seconds for part in parts), 3),
-    )
 
 
 class _NothingToKeep(Exception):  # noqa: N818
@@ -227,42 +198,6 @@ def write_region(
     return Measured(pixels, work.computed, round(time.perf_counter() - started, 3), round(work.waited, 3))
 
 
-@dataclass(frozen=True, slots=True)
-class SceneSummary:
-    """What one scene took and gave; the fields are those of `--json`."""
-
-    scene: str
-    """The scene as it was named, without secrets of URLs."""
-    mask: str
-    """Path of the mask."""
-    confidence: str | None
-    """Path of the confidence, where it was asked for."""
-    scores: str | None
-    """Path of the scores, where they were asked for."""
-    vector: str | None
-    """Path of the polygons, where they were asked for."""
-    preview: str | None
-    """Path of the picture or page, where it was asked for."""
-    height: int
-    """Rows of scene and mask, in pixels."""
-    width: int
-    """Columns of scene and mask, in pixels."""
-    windows: int
-    """Windows that the wanted part of the scene is made of."""
-    computed_windows: int
-    """Windows with data, which the model ran; 0 if skipped."""
-    seconds: float
-    """Time on the clock."""
-    waited_seconds: float
-    """The part of it without new pixels for the model."""
-    pixels: dict[str, int]
-    """Pixels of each class and of `nodata`; nothing if skipped."""
-    run: dict[str, Any]
-    """Everything that decides a pixel, as in the tag `SEGEARTH_RUN`."""
-    skipped: bool = False
-    """Whether the files were there already, from the same run."""
-
-
 def predict_scene(path: str, outputs: Outputs, predictor: Predictor, told: str = "") -> SceneSummary:
     """Writes the files of a scene, polygons included; each appears when it is complete.
 
@@ -277,7 +212,8 @@ def predict_scene(path: str, outputs: Outputs, predictor: Predictor, told: str =
             return found
         if told:
             predictor.run.notice(told)
-        with progress(ready.scene.stem, ready.plan.window_count(), quiet=predictor.run.quiet) as advance:
+        windows, extent = ready.plan.window_count(), extent_of(ready.scene, ready.plan.wanted_share)
+        with progress(ready.scene.stem, windows, extent=extent, quiet=predictor.run.quiet) as advance:
             measured = write_region(ready, outputs, ready.plan.whole, advance)
     measured = together([measured], time.perf_counter() - started)
     finish_outputs(ready, outputs)
@@ -335,14 +271,10 @@ def summarise(prepared: Prepared, outputs: Outputs, measured: Measured | None) -
         width=prepared.scene.width,
         windows=prepared.plan.window_count(),
         computed_windows=measured.computed_windows if measured else 0,
+        area_m2=area_with_data(prepared.scene, measured) if measured else None,
         seconds=measured.seconds if measured else 0.0,
         waited_seconds=measured.waited_seconds if measured else 0.0,
         pixels={name: measured.pixels.get(code, 0) for code, name in codes} if measured else {},
         run=dict(prepared.facts),
         skipped=measured is None,
     )
-
-
-def as_json(summary: SceneSummary) -> dict[str, Any]:
-    """A summary as the object that `--json` prints."""
-    return asdict(summary)

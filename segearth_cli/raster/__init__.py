@@ -11,7 +11,7 @@ from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
     from segearth_cli.raster.area import Area, AreaOfInterest, area_in_box, area_of, area_of_interest
-    from segearth_cli.raster.areas import ClassAreas, class_areas
+    from segearth_cli.raster.areas import ClassAreas, class_areas, ground_area
     from segearth_cli.raster.array_file import array_as_file, read_array, write_array
     from segearth_cli.raster.datasets import Patient, collecting, environment, open_dataset, quietly, reads_network
     from segearth_cli.raster.fingerprint import files_of, identity, local_files
@@ -112,6 +112,7 @@ __all__ = [
     "frame_from_json",
     "frame_to_json",
     "from_strangers",
+    "ground_area",
     "identity",
     "inspect_scene",
     "is_remote",
@@ -163,7 +164,7 @@ __getattr__ = lazy_face(
     __name__,
     {
         "area": "Area AreaOfInterest area_in_box area_of area_of_interest",
-        "areas": "ClassAreas class_areas",
+        "areas": "ClassAreas class_areas ground_area",
         "array_file": "array_as_file read_array write_array",
         "datasets": "Patient collecting environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segearth_cli.errors import RasterError
+from segearth_cli.raster.georeference import Georeferenced
 from segearth_cli.raster.ground import Ground
 from segearth_cli.raster.mask_reader import MaskFile, mask_strips
 from segearth_cli.raster.side_file import table_counts
@@ -49,6 +51,16 @@ def class_areas(mask: MaskFile, small: SmallMask, most: int = COUNTED) -> ClassA
     return ClassAreas({code: n for code, n in exact.items() if n}, _known(metres, ground), counted=told is not None)
 
 
+def ground_area(scene: Georeferenced) -> float | None:
+    """Square metres of the ground under a whole scene or mask; None where nothing tells the size of a pixel."""
+    try:
+        ground = Ground(scene)
+    except RasterError:
+        return None
+    area = float(_cell_areas(ground, scene).mean()) * scene.width * scene.height
+    return area if ground.crs is not None and np.isfinite(area) else None
+
+
 def _known(areas: dict[int, float], ground: Ground) -> dict[int, float] | None:
     """The areas, None where they would not be those on the ground."""
     measured = ground.crs is not None and all(np.isfinite(area) for area in areas.values())
@@ -87,7 +99,7 @@ def _in_cells(codes: NDArray[Any], data: NDArray[np.bool_] | None, cells: int = 
     return {int(code): table[..., i].astype(np.int64) for i, code in enumerate(known) if table[..., i].any()}
 
 
-def _cell_areas(ground: Ground, mask: MaskFile) -> NDArray[np.float64]:
+def _cell_areas(ground: Ground, mask: MaskFile | Georeferenced) -> NDArray[np.float64]:
     """Square metres of a pixel in the middle of each cell, (_CELLS, _CELLS)."""
     middle = (np.arange(_CELLS) + 0.5) / _CELLS
     at = np.stack(np.meshgrid(middle * mask.width, middle * mask.height), axis=-1)

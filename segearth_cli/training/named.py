@@ -7,6 +7,7 @@ from pathlib import Path
 
 from segearth_cli.console import untold
 from segearth_cli.model import pick_device, pick_precision, slow_precision
+from segearth_cli.progress import underway
 from segearth_cli.training.collection import collect
 from segearth_cli.training.loop import TrainingJob, Upsampled, train
 from segearth_cli.training.recipe import Recipe, TrainOptions
@@ -37,11 +38,14 @@ def train_on(
     choice = choose(options.model, "none")
     if choice.note:
         notice(choice.note)
-    collection = collect(names, tars, recipe.read)
+    with underway("opening images", quiet=options.quiet or peers.rank > 0):
+        collection = collect(names, tars, recipe.read)
     for line in collection.left_out:
         notice(line)
     unreadable = f", {len(collection.unreadable)} unreadable" if collection.unreadable else ""
     notice(f"{len(collection.pictures)} images{unreadable}")
     folder = out.with_name(f"{out.stem}.train")
     job = TrainingJob(out, folder, on, precision, peers, options.resume, notice, options.quiet)
-    return train(load_clip(choice.model), collection, recipe, job)
+    with underway(f"loading {choice.model}", quiet=options.quiet or peers.rank > 0):
+        clip = load_clip(choice.model)
+    return train(clip, collection, recipe, job)

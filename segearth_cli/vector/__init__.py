@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from segearth_cli.vector.drawn import Drawn, read_drawn, read_shapes, write_points
     from segearth_cli.vector.layers import driver
     from segearth_cli.vector.mask_to_vector import Vectorized, output_path, vectorize
-    from segearth_cli.vector.options import VectorizeOptions
+    from segearth_cli.vector.options import Format, VectorizeOptions
 
 __all__ = [
     "Drawn",
+    "Format",
     "VectorizeOptions",
     "Vectorized",
     "driver",
@@ -32,7 +33,7 @@ __getattr__ = lazy_face(
     {
         "drawn": "Drawn read_drawn read_shapes write_points",
         "layers": "driver",
-        "options": "VectorizeOptions",
+        "options": "Format VectorizeOptions",
         "mask_to_vector": "Vectorized output_path vectorize",
     },
 )

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from segearth_cli.console import note
 from segearth_cli.errors import UsageError
-from segearth_cli.progress import progress
+from segearth_cli.progress import Extent, progress
 from segearth_cli.raster import (
     Ground,
     MaskFile,
     Recoding,
     Window,
     check_still,
+    ground_area,
     made_of,
     mask_strips,
     open_dataset,
@@ -118,7 +119,8 @@ def _drawn(
     """Shapes in map coordinates, in batches."""
     recode = Recoding(mask, kept)
     rows = options.rows or mask.rows
-    with progress(label, mask.height, unit="row", quiet=options.quiet) as done:
+    extent = Extent(mask.height * mask.width, ground_area(mask.frame))
+    with progress(label, mask.height, unit="row", extent=extent, quiet=options.quiet) as done:
 
         def strips() -> Iterator[Strip]:
             above = 0

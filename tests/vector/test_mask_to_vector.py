@@ -328,9 +328,9 @@ def test_a_bad_value_is_one_line_that_shows_what_is_accepted(vectorize_here, tmp
 
 def test_one_polygon_of_one_class_is_said_so(vectorize_here, tmp_path):
     save(tmp_path / "m.tif", np.ones((4, 5), np.uint8))
-    assert "1 polygon of 1 class in" in vectorize_here("m.tif").err
+    assert "m.tif: 1 polygon of 1 class; m.gpkg; " in vectorize_here("m.tif").err
     save(tmp_path / "n.tif", np.array([[1, 2]], np.uint8))
-    assert "2 polygons of 2 classes in" in vectorize_here("n.tif").err
+    assert "n.tif: 2 polygons of 2 classes; n.gpkg; " in vectorize_here("n.tif").err
 
 
 def test_a_class_that_no_mask_has_is_met_before_any_is_drawn(vectorize_here, tmp_path):

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import rasterio
+import slurm_node
 from hypothesis import settings
 from rasterio.transform import from_origin
 
@@ -42,7 +43,7 @@ def _has_card():
 MACHINES = {  # what a marked test needs -> whether this machine has it
     "cuda": _has_card,
     "qgis": lambda: shutil.which("qgis_process") is not None,
-    "slurm": lambda: shutil.which("sbatch") is not None,
+    "slurm": slurm_node.here,
     "browser": lambda: find_spec("playwright") and (shutil.which("chromium") or shutil.which("google-chrome")),
 }
 

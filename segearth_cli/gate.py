@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from segearth_cli.errors import SegEarthError, UsageError
@@ -145,11 +146,11 @@ def _identity(path: Path) -> object:
         seen = path.stat()
         return seen.st_dev, seen.st_ino
     except OSError:
-        folder = Path(os.path.realpath(path)).parent
-        name = Path(os.path.realpath(path)).name
-        return str(folder), name.casefold() if _blind(folder) else name
+        folder, name = os.path.split(os.path.realpath(path))
+        return folder, name.casefold() if _blind(Path(folder)) else name
 
 
+@lru_cache(maxsize=1024)
 def _blind(folder: Path) -> bool:
     """Whether names in a folder differ by more than capitals, as far as the folder's own name tells."""
     other = folder.with_name(folder.name.swapcase()) if folder.name else folder

@@ -108,7 +108,7 @@ def predict(
         weights = [given.get("model"), given.get("upsampler"), given.get("templates")]
         admit(
             targets,
-            lambda: read_files(names, weights, files, list(folders.values())),
+            lambda: read_files(names, weights, files, list(folders.values()), targets),
             overwrite=run.overwrite,
             folders={target.path.parent for target in targets if target.path.parent in own},
             work=folders.values(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,12 +48,20 @@ def admit_made(
 
 
 def read_files(
-    names: Sequence[str], weights: Sequence[str | None], others: Sequence[Path | None], runs: Sequence[Path]
+    names: Sequence[str],
+    weights: Sequence[str | None],
+    others: Sequence[Path | None],
+    runs: Sequence[Path],
+    targets: Sequence[Target] | None = None,
 ) -> Iterator[Path]:
-    """All files that are read: scenes with their sources, weights by the names given, other files, run folders."""
+    """All files that are read: scenes with their sources, weights by the names given, other files, run folders.
+
+    targets: what is asked of is these alone; scenes far from all of them are not opened.
+    """
     from segearth_cli.raster import files_of
 
-    yield from files_of(*names)
+    near = None if targets is None else {Path(os.path.realpath(target.path)).parent for target in targets}
+    yield from files_of(*names, near=near)
     for weight in weights:
         for text in (weight or "", (weight or "").partition(":")[2]):
             if text and (path := Path(text).expanduser()).exists():

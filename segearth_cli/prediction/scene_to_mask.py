@@ -38,8 +38,7 @@ from segearth_cli.raster import (
     check_unchanged,
     environment,
     identity,
-    open_scene,
-    take_seal,
+    open_sealed,
     writing,
 )
 from segearth_cli.weights import Assembled, Described, ModelOptions, assemble, describe_model
@@ -127,8 +126,7 @@ def prepared(path: str, predictor: Predictor) -> Iterator[Prepared]:
     Raises RasterError when it cannot be read, UsageError for a resolution that cannot be meant, WeightsError.
     """
     with underway(f"opening {without_secrets(path)}", quiet=predictor.run.quiet), environment(path):
-        seal = take_seal(path)
-        scene = open_scene(path, predictor.options.read)
+        scene, seal = open_sealed(path, predictor.options.read)
     try:
         for line in [*scene.notices, *filter(None, [far_too_large(scene, predictor.options)])]:
             predictor.run.notice(line)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     )
     from segearth_cli.raster.mask_writer import Rows, label, layouts, write_cog, writing
     from segearth_cli.raster.onto import Onto, without_georeference
-    from segearth_cli.raster.open import open_scene
+    from segearth_cli.raster.open import open_scene, open_sealed
     from segearth_cli.raster.options import (
         Blend,
         FileOptions,
@@ -128,6 +128,7 @@ __all__ = [
     "mask_strips",
     "open_dataset",
     "open_scene",
+    "open_sealed",
     "parse_area",
     "parse_bands",
     "parse_length",
@@ -175,7 +176,7 @@ __getattr__ = lazy_face(
         "mask_reader": "MaskFile Recoding is_result mask_strips read_mask read_tags size_of",
         "mask_writer": "Rows label layouts write_cog writing",
         "onto": "Onto without_georeference",
-        "open": "open_scene",
+        "open": "open_scene open_sealed",
         "options": "Blend FileOptions PixelOptions ReadOptions parse_bands parse_sides parse_stretch",
         "outputs": "BLOCK Outputs made_of",
         "paths": "SUFFIXES UNTRUSTED exists local_folder local_path rasters_below stem",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from segearth_cli.raster.remote import UNREADABLE, is_remote, network_settings, 
 T = TypeVar("T")
 
 CACHE_MB = 256  # of decoded blocks, for all threads together
+LISTING = "GDAL_DISABLE_READDIR_ON_OPEN"  # TRUE: side files are asked for by name; no folder of 10,000 scenes is listed
 
 
 def environment(path: str = "", *, remote: bool = False) -> rasterio.Env:
@@ -31,7 +33,7 @@ def environment(path: str = "", *, remote: bool = False) -> rasterio.Env:
     Where the path, or what it refers to (`remote`), lies on the network also those that cloud-optimised GeoTIFFs want.
     """
     far = remote or is_remote(path)
-    settings = network_settings() if far else {}
+    settings = network_settings() if far else {} if LISTING in os.environ else {LISTING: "TRUE"}
     if untrusted.from_strangers():
         settings |= untrusted.SETTINGS | ({} if far else untrusted.OFFLINE)
     return rasterio.Env(GDAL_CACHEMAX=CACHE_MB, COMPRESS_OVERVIEW="DEFLATE", SPARSE_OK_OVERVIEW="TRUE", **settings)

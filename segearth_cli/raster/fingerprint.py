@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from segearth_cli.raster.scene import Scene
 
 PIECE = 1 << 16  # bytes of each sample of a file
 PIECES = 32  # samples of a scene, over all its files
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # what TIFFs and BigTIFFs begin with
 SIDE = 64  # pixels of each sample of a scene that is no local file
 
 
@@ -54,7 +56,12 @@ def sources(path: str) -> list[str]:
     Raises RasterError when the raster cannot be opened; a source that cannot is but a name.
     """
     with open_dataset(path) as ds:
-        found = dict.fromkeys(named_files(ds))
+        return sources_of(path, ds)
+
+
+def sources_of(path: str, dataset: Any) -> list[str]:
+    """`sources` of a raster that is open."""
+    found = dict.fromkeys(named_files(dataset))
     todo = [name for name in found if name != path and name.casefold().endswith(".vrt")]
     while todo:
         with suppress(RasterError), open_dataset(todo.pop()) as ds:
@@ -64,13 +71,27 @@ def sources(path: str) -> list[str]:
     return list(found)
 
 
-def files_of(*paths: str) -> Iterator[Path]:
-    """The files of this machine that rasters are read from; one that cannot be opened is a file of its own."""
+def files_of(*paths: str, near: Collection[Path] | None = None) -> Iterator[Path]:
+    """The files of this machine that rasters are read from; one that cannot be opened is a file of its own.
+
+    near: the only folders of interest, links resolved; TIFFs elsewhere, whose side files all lie beside them, need not
+    be opened then.
+    """
+    real = cache(lambda folder: Path(os.path.realpath(folder)))
     for path in paths:
         names = [path]
-        with suppress(RasterError):
-            names += sources(path)
+        if near is None or real(Path(path).parent) in near or not _is_tiff(path):
+            with suppress(RasterError):
+                names += sources(path)
         yield from (Path(name) for name in dict.fromkeys(names) if exists(name))
+
+
+def _is_tiff(path: str) -> bool:
+    try:
+        with Path(path).open("rb", buffering=0) as f:
+            return f.read(4) in TIFF
+    except OSError:
+        return False
 
 
 def _samples(files: list[Path]) -> str:

@@ -17,6 +17,7 @@ from segearth_cli.raster.options import ReadOptions
 from segearth_cli.raster.orientation import orientation
 from segearth_cli.raster.remote import UNREADABLE, is_remote
 from segearth_cli.raster.scene import Scene
+from segearth_cli.raster.seal import Seal, seal_of, states_before
 from segearth_cli.raster.stretch import Unit, with_stretch
 from segearth_cli.raster.validity import Validity, validity
 
@@ -30,44 +31,56 @@ def open_scene(path: str, options: ReadOptions | None = None) -> Scene:
 
     Raises RasterError when the raster is absent, unreadable, empty, complex, cut short, or its bands cannot be told.
     """
-    options = options or ReadOptions()
     with open_dataset(path) as ds:
-        if ds.count == 0:
-            hint = f"; name a subdataset: {ds.subdatasets[0]}" if ds.subdatasets else ""
-            raise RasterError(f"{path}: no bands{hint}")
-        bands = _chosen_bands(ds, path, options.bands)
-        dtype = ds.dtypes[bands[0] - 1]
-        if "complex" in dtype:
-            raise RasterError(f"{path}: complex values ({dtype}); need real ones, e.g. gdal_calc.py --calc 'abs(A)'")
-        rule, palette = validity(ds, bands, options), _palette(ds, bands)
-        grey = len(bands) == 1 and palette is None
-        scene = Scene(
-            path=path,
-            height=ds.height,
-            width=ds.width,
-            crs=ds.crs,
-            transform=ds.transform,
-            gcps=ds.gcps,
-            rpcs=ds.rpcs,
-            bands=bands,
-            validity=rule,
-            palette=palette,
-            stretch=None,
-            decibels=False,
-            inverted=grey and ds.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES",
-            dtype=dtype,
-            overviews=_overviews(ds, bands, rule),
-            block=ds.block_shapes[bands[0] - 1],
-            sparse=_may_be_sparse(ds, bands, rule),
-            antialias=options.antialias,
-            remote=reads_network(ds),
-            notices=(),
-            files=tuple(named_files(ds)),
-        )
-        with environment(path, remote=scene.remote):
-            notices = tuple(_notices(ds, scene, options))
-        units = [Unit(ds.scales[band - 1], ds.offsets[band - 1]) for band in bands]
-        bits = min(int(ds.tags(band, ns="IMAGE_STRUCTURE").get("NBITS", 8)) for band in bands)
+        return _scene(path, ds, options or ReadOptions())
+
+
+def open_sealed(path: str, options: ReadOptions) -> tuple[Scene, Seal]:
+    """`open_scene`, and how its files looked before it was read (`take_seal`), opened once."""
+    before = states_before(path)
+    with open_dataset(path) as ds:
+        seal = seal_of(path, ds, before)
+        return _scene(path, ds, options), seal
+
+
+def _scene(path: str, ds: Any, options: ReadOptions) -> Scene:
+    """An open dataset as a scene."""
+    if ds.count == 0:
+        hint = f"; name a subdataset: {ds.subdatasets[0]}" if ds.subdatasets else ""
+        raise RasterError(f"{path}: no bands{hint}")
+    bands = _chosen_bands(ds, path, options.bands)
+    dtype = ds.dtypes[bands[0] - 1]
+    if "complex" in dtype:
+        raise RasterError(f"{path}: complex values ({dtype}); need real ones, e.g. gdal_calc.py --calc 'abs(A)'")
+    rule, palette = validity(ds, bands, options), _palette(ds, bands)
+    grey = len(bands) == 1 and palette is None
+    scene = Scene(
+        path=path,
+        height=ds.height,
+        width=ds.width,
+        crs=ds.crs,
+        transform=ds.transform,
+        gcps=ds.gcps,
+        rpcs=ds.rpcs,
+        bands=bands,
+        validity=rule,
+        palette=palette,
+        stretch=None,
+        decibels=False,
+        inverted=grey and ds.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES",
+        dtype=dtype,
+        overviews=_overviews(ds, bands, rule),
+        block=ds.block_shapes[bands[0] - 1],
+        sparse=_may_be_sparse(ds, bands, rule),
+        antialias=options.antialias,
+        remote=reads_network(ds),
+        notices=(),
+        files=tuple(named_files(ds)),
+    )
+    with environment(path, remote=scene.remote):
+        notices = tuple(_notices(ds, scene, options))
+    units = [Unit(ds.scales[band - 1], ds.offsets[band - 1]) for band in bands]
+    bits = min(int(ds.tags(band, ns="IMAGE_STRUCTURE").get("NBITS", 8)) for band in bands)
     return with_stretch(replace(scene, notices=notices), options.stretch, units, bits)
 
 

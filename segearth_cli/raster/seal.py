@@ -8,10 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path, PurePath
+from typing import Any
 
 from segearth_cli.console import without_secrets
 from segearth_cli.errors import SceneChangedError
-from segearth_cli.raster.fingerprint import pixel_fingerprint, sources
+from segearth_cli.raster.datasets import open_dataset
+from segearth_cli.raster.fingerprint import pixel_fingerprint, sources_of
 from segearth_cli.raster.paths import ARCHIVES
 from segearth_cli.raster.remote import forget, is_remote
 from segearth_cli.raster.scene import Scene
@@ -69,8 +71,22 @@ def take_seal(path: str) -> Seal:
 
     Raises RasterError when the scene cannot be opened.
     """
-    places = {name: _on_disk(name) for name in sources(path) if not name.endswith(".aux.xml")}
-    files = {place: _state(place) for place in places.values() if place is not None}
+    before = states_before(path)
+    with open_dataset(path) as ds:
+        return seal_of(path, ds, before)
+
+
+def states_before(path: str) -> dict[Path, FileState | None]:
+    """How the file of a scene looks that is about to be opened."""
+    place = _on_disk(path)
+    return {} if place is None else {place: _state(place)}
+
+
+def seal_of(path: str, dataset: Any, before: Mapping[Path, FileState | None]) -> Seal:
+    """The seal of a scene that is open and not read yet; before: `states_before` it was opened."""
+    places = {name: _on_disk(name) for name in sources_of(path, dataset) if not name.endswith(".aux.xml")}
+    files = {place: _state(place) for place in places.values() if place is not None and place not in before}
+    files |= {place: state for place, state in before.items() if place in places.values()}
     far = [name for name, place in places.items() if place is None and is_remote(name)]
     return Seal(files, None in places.values() or not places, _asked(far[:MOST_ASKED]))
 

@@ -7,11 +7,9 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
-import rasterio
 
 from segearth_cli.errors import SegEarthError, TrainingError
 from segearth_cli.raster import SUFFIXES, ReadOptions, Scene, is_result, local_folder, open_scene, rasters_below, stem
@@ -71,8 +69,7 @@ def collect(names: Sequence[str], tars: Sequence[str], read: ReadOptions) -> Col
     unreadable: list[str] = []
     for name, path, inner in _candidates(names, tars, unreadable):
         try:
-            with quick_opening():
-                scene = open_scene(path, read)
+            scene = open_scene(path, read)
             scene.close()
             found.append(_look(Picture(name, path, scene.height, scene.width), inner, scene))
         except SegEarthError as e:
@@ -83,11 +80,6 @@ def collect(names: Sequence[str], tars: Sequence[str], read: ReadOptions) -> Col
         where = ", ".join([*names, *tars])
         raise TrainingError(f"{where}: no readable images ({len(unreadable)} unreadable{first and '; ' + first})")
     return Collection(tuple(images), tuple(unreadable), tuple(left_out))
-
-
-def quick_opening() -> Any:
-    """GDAL without a listing of the whole folder for every file that is opened."""
-    return rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE")
 
 
 def _look(picture: Picture, inner: str, scene: Scene) -> _Found:

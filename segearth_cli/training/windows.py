@@ -16,7 +16,7 @@ from torch import Tensor
 
 from segearth_cli.errors import SegEarthError
 from segearth_cli.raster import Chip, ReadOptions, Scene, Window, open_scene
-from segearth_cli.training.collection import Picture, quick_opening
+from segearth_cli.training.collection import Picture
 
 TRIES = 20  # windows read before one with much nodata is taken
 DRAWS = 400  # windows drawn to find as many outside of what is held out
@@ -108,8 +108,7 @@ class Windows:
 
     def read_place(self, place: Crop) -> Chip:
         """The pixels of a place, reflected to crop x crop. Raises RasterError."""
-        with quick_opening():
-            return _filled(self._scene(self.pictures[place.picture]).read(place.window), self.crop)
+        return _filled(self._scene(self.pictures[place.picture]).read(place.window), self.crop)
 
     def _place(self, number: int, attempt: int, rng: np.random.Generator) -> Crop:
         """Where the next try looks: first at the number's turn in the shuffled order, then anywhere."""

@@ -3,8 +3,10 @@
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import rasterio
@@ -49,3 +51,23 @@ def test_threads_that_open_at_once_leave_the_filters_as_they_found_them(nowhere)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(opens, range(8)))
     assert warnings.filters == before
+
+
+def read_since(folder):
+    """Makes the folder's time of change newer than that of its last listing; whether it was listed since."""
+    (folder / f"made{time.monotonic_ns()}").touch()
+    before = folder.stat().st_atime_ns
+    return lambda: folder.stat().st_atime_ns != before
+
+
+def test_opening_a_raster_lists_no_folder_and_finds_its_side_files(tmp_path, write_raster, noise):
+    path = Path(write_raster("scene.tif", noise(3, 8, 8), transform=None, crs=None))
+    path.with_suffix(".tfw").write_text("2\n0\n0\n-2\n100\n200\n")
+    listed = read_since(tmp_path)
+    list(tmp_path.iterdir())
+    if not listed():
+        pytest.skip("this file system does not tell when a folder was listed")
+    listed = read_since(tmp_path)
+    with open_dataset(path) as ds:
+        assert [Path(name).name for name in ds.files] == ["scene.tif", "scene.tfw"]
+    assert not listed()

@@ -18,42 +18,12 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
+from segearth_cli.beside import SQLITE, side_files
 from segearth_cli.disk import FULL, Lines, sync, sync_folder, telling
 from segearth_cli.errors import SegEarthError
 
-# What belongs to a file beside it: after its whole name, and in place of its suffix. GDAL, SQLite and QGIS read these
-# whoever wrote them, so a file that is replaced alone would be read with the side files of its forerunner.
-_SQLITE = ("-wal", "-shm", "-journal")
-_RASTER = (".aux.xml", ".msk", ".ovr", ".msk.ovr", ".vat.dbf")
-_WORLD = (".tfw", ".tifw", ".wld")
-STYLE = ".qml"  # of QGIS
-_SHAPEFILE = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx", STYLE)
-_ALONE = frozenset({".json", ".csv", ".png", ".html", ".txt", ".xml", ".safetensors", ".ckpt", ".pt"}) | {
-    ".calibration"
-}
-_STYLED = frozenset({".geojson", ".fgb", ".parquet"})
-_STYLED_RASTERS = frozenset({".tif", ".tiff", ".vrt"})
 _KEPT = 40  # characters of a name that its temporary ones begin with; file systems allow 255 bytes
 _OURS = re.compile(r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{6}\.(part|old|commit)", re.DOTALL)
-
-
-def side_files(path: Path) -> list[Path]:
-    """The names beside `path` that make one data set with it, whether they are there or not.
-
-    >>> [side.name for side in side_files(Path("a.gpkg"))]
-    ['a.gpkg-wal', 'a.gpkg-shm', 'a.gpkg-journal']
-    """
-    suffix = path.suffix.casefold()
-    if suffix in _ALONE:
-        return []
-    if suffix == ".gpkg":
-        return [path.with_name(path.name + end) for end in _SQLITE]
-    stem = path.name.removesuffix(path.suffix)
-    ends = _SHAPEFILE if suffix == ".shp" else (STYLE,) * (suffix in _STYLED)
-    if ends:
-        return [path.with_name(stem + end) for end in ends]
-    ends = (*_WORLD, STYLE) if suffix in _STYLED_RASTERS else _WORLD
-    return [path.with_name(path.name + end) for end in _RASTER] + [path.with_name(stem + end) for end in ends]
 
 
 @contextmanager
@@ -257,7 +227,7 @@ class _DataSet:
     def made(self) -> list[tuple[Path, Path]]:
         """Side files that were left beside the temporary name, and where they go."""
         pairs = zip(side_files(self.temporary), side_files(self.target), strict=True)
-        return [(new, place) for new, place in pairs if new.exists() and not place.name.endswith(_SQLITE)]
+        return [(new, place) for new, place in pairs if new.exists() and not place.name.endswith(SQLITE)]
 
     def recover(self) -> None:
         """Ends what was begun: forward when the file itself was replaced, else back."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from segearth_cli.beside import STYLE, side_files
 from segearth_cli.errors import SegEarthError, UsageError
-from segearth_cli.files import STYLE, make_folders, recover, side_files
+from segearth_cli.files import make_folders, recover
 from segearth_cli.styles import is_own
 
 _OWN_TEXTS = ("--summary", "--json", "--csv")  # written without GDAL

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from segearth_cli.beside import STYLE, side_files
 from segearth_cli.classes import Color
-from segearth_cli.files import STYLE, growing, side_files
+from segearth_cli.files import growing
 
 OPACITY = 0.7  # of a layer, so that what lies under it can be seen; the same for masks and polygons
 _OURS = "<!-- written by segearth -->"  # gone when QGIS or somebody else saves a style of their own

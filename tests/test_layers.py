@@ -24,7 +24,7 @@ ORDER = (
     "presets faces gate cache keywords",
     "styles progress",
     "classes console files options",
-    "disk land_cover clock",
+    "beside disk land_cover clock",
     "errors texts quantities __init__",
     "version",
 )

@@ -1,0 +1,37 @@
+"""What makes one data set with a file: the names beside it that drivers read and write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# What belongs to a file beside it: after its whole name, and in place of its suffix. GDAL, SQLite and QGIS read these
+# whoever wrote them, so a file that is replaced alone would be read with the side files of its forerunner.
+SQLITE = ("-wal", "-shm", "-journal")
+_RASTER = (".aux.xml", ".msk", ".ovr", ".msk.ovr", ".vat.dbf")
+_WORLD = (".tfw", ".tifw", ".wld")
+STYLE = ".qml"  # of QGIS
+_SHAPEFILE = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx", STYLE)
+_ALONE = frozenset({".json", ".csv", ".png", ".html", ".txt", ".xml", ".safetensors", ".ckpt", ".pt"}) | {
+    ".calibration"
+}
+_STYLED = frozenset({".geojson", ".fgb", ".parquet"})
+_STYLED_RASTERS = frozenset({".tif", ".tiff", ".vrt"})
+
+
+def side_files(path: Path) -> list[Path]:
+    """The names beside `path` that make one data set with it, whether they are there or not.
+
+    >>> [side.name for side in side_files(Path("a.gpkg"))]
+    ['a.gpkg-wal', 'a.gpkg-shm', 'a.gpkg-journal']
+    """
+    suffix = path.suffix.casefold()
+    if suffix in _ALONE:
+        return []
+    if suffix == ".gpkg":
+        return [path.with_name(path.name + end) for end in SQLITE]
+    stem = path.name.removesuffix(path.suffix)
+    ends = _SHAPEFILE if suffix == ".shp" else (STYLE,) * (suffix in _STYLED)
+    if ends:
+        return [path.with_name(stem + end) for end in ends]
+    ends = (*_WORLD, STYLE) if suffix in _STYLED_RASTERS else _WORLD
+    return [path.with_name(path.name + end) for end in _RASTER] + [path.with_name(stem + end) for end in ends]

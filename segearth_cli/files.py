@@ -27,21 +27,23 @@ _OURS = re.compile(r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; it takes the place of `path` on success, and is removed on failure.
+def replacing(path: Path, within: Path | None = None) -> Iterator[Path]:
+    """A temporary name beside `path`, or in `within`, to write to; it takes the place of `path` on success, and is
+    removed on failure.
 
     What is replaced is a data set: the side files of the old one go, those that a driver left beside the temporary
     name come along. The name keeps the suffix of `path`, which drivers go by. A symbolic link stays, its target is
-    replaced. Raises SegEarthError when the folder cannot be written or the disk is full.
+    replaced. within: a folder on the same disk, for many files that appear in one folder. Raises SegEarthError when
+    the folder cannot be written or the disk is full.
     """
-    with replacing_all([path]) as (temporary,):
+    with replacing_all([path], within) as (temporary,):
         yield temporary
 
 
 @contextmanager
-def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
+def replacing_all(paths: Sequence[Path], within: Path | None = None) -> Iterator[list[Path]]:
     """`replacing` for several files that appear together: after an error all of them are the old ones."""
-    sets = [_DataSet.at(path) for path in paths]
+    sets = [_DataSet.at(path, within) for path in paths]
     try:
         for one in sets:
             one.check()
@@ -57,9 +59,9 @@ def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
 
 
 @contextmanager
-def created(path: Path) -> Iterator[BinaryIO]:
+def created(path: Path, within: Path | None = None) -> Iterator[BinaryIO]:
     """A file open for writing bytes that takes the place of `path`, whole, when the block succeeds."""
-    with replacing(path) as temporary, temporary.open("wb") as f:
+    with replacing(path, within) as temporary, temporary.open("wb") as f:
         yield f
 
 
@@ -69,9 +71,10 @@ def write_bytes(path: Path, data: bytes) -> None:
         f.write(data)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replaces a file by one that holds `text` in UTF-8."""
-    write_bytes(path, text.encode())
+def write_text(path: Path, text: str, within: Path | None = None) -> None:
+    """Replaces a file by one that holds `text` in UTF-8. within: as for `replacing`."""
+    with created(path, within) as f:
+        f.write(text.encode())
 
 
 def create_text(path: Path, text: str) -> bool:
@@ -146,6 +149,14 @@ def recover_all(folder: Path) -> None:
         recover([folder / match["name"] for name in os.listdir(folder) if (match := _OURS.match(name))])
 
 
+def clear(folder: Path) -> None:
+    """Removes what killed processes of this machine left in a folder that holds temporary names alone."""
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            if (match := _OURS.match(name)) and _is_dead(match):
+                remove(folder / name)
+
+
 def _is_dead(ours: re.Match[str]) -> bool:
     """Whether the process that gave a temporary name ran on this machine and is gone."""
     if ours["host"] != _host():
@@ -177,32 +188,37 @@ class _DataSet:
     """The file itself: where a symbolic link leads."""
     start: str
     """What its temporary names begin with; it tells whose they are, so that those of a killed process can go."""
+    within: Path | None = None
+    """The folder of its temporary names; None = that of the file."""
 
     @classmethod
-    def at(cls, path: Path) -> _DataSet:
+    def at(cls, path: Path, within: Path | None = None) -> _DataSet:
         target = Path(os.path.realpath(path)) if path.is_symlink() else path
         own = f"{_host()}-{os.getpid()}-{secrets.token_hex(3)}"
-        return cls(path, target, f".{target.name[:_KEPT]}.{own}")
+        return cls(path, target, f".{target.name[:_KEPT]}.{own}", within)
+
+    def _temporary(self, end: str) -> Path:
+        return (self.within or self.target.parent) / f"{self.start}{end}"
 
     @property
     def temporary(self) -> Path:
         """What is written to."""
         suffix = self.target.suffix
-        return self.target.with_name(f"{self.start}.part{suffix if len(suffix) < _KEPT else ''}")
+        return self._temporary(f".part{suffix if len(suffix) < _KEPT else ''}")
 
     @property
     def marker(self) -> Path:
         """There from when all is written until all is in its place."""
-        return self.target.with_name(f"{self.start}.commit")
+        return self._temporary(".commit")
 
     def aside(self, number: int) -> Path:
         """Where an old side file waits for the end; its number is its place in `side_files`."""
-        return self.target.with_name(f"{self.start}.old.{number}")
+        return self._temporary(f".old.{number}")
 
     @property
     def former(self) -> Path:
         """A second name of the old file."""
-        return self.target.with_name(f"{self.start}.old")
+        return self._temporary(".old")
 
     def check(self) -> None:
         """Raises SegEarthError when the file cannot be made here."""
@@ -247,7 +263,7 @@ class _DataSet:
 
     def clean(self) -> None:
         """Removes what was written and has not found its place."""
-        for left in self.target.parent.glob(".*.part*"):
+        for left in self.temporary.parent.glob(".*.part*"):
             if left.name.startswith(f"{self.start}.part"):
                 with suppress(OSError):
                     remove(left)

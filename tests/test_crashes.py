@@ -207,7 +207,7 @@ def hidden():
 
 def own_files_are_whole():
     """What a command keeps for itself: records of shards, checkpoints, weights that were fetched."""
-    for path in [*Path().glob("*/shards/*.json"), *Path().glob("*/run.json"), *Path().glob("*.train/*.pt")]:
+    for path in [*Path().glob("*/shards/*/*.json"), *Path().glob("*/run.json"), *Path().glob("*.train/*.pt")]:
         if not path.name.startswith("."):
             read(path)
     fetched = [path for path in Path("cache/models").rglob("weights.*") if path.suffix == ".ckpt"]
@@ -302,7 +302,7 @@ def test_after_a_death_files_are_whole_and_the_next_run_clears_up(begin, segeart
         done = segearth(*command.words)
         assert done.code == 0, f"{told}: {done.err}"
         assert all(is_new(output) for output in command.outputs), told
-        assert [left for left in hidden() if "shards" not in left] == [], told
+        assert [left for left in hidden() if "temporary" not in left] == [], told
 
 
 @pytest.fixture

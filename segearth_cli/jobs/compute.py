@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from segearth_cli.cache import sha256
 from segearth_cli.classes import ClassSet
 from segearth_cli.errors import RunError, SegEarthError, of_input
 from segearth_cli.jobs.merge import complete, write_geotiff
@@ -116,7 +117,7 @@ class Session:
         With `wait`, the other process is waited for. advance: called with numbers of windows. Raises what kept the
         shard from being computed, after it is recorded.
         """
-        with self.ledger.claim(shard, wait=wait) as mine:
+        with self.ledger.store.claim(shard.name, wait=wait) as mine:
             if not mine:
                 return None
             found = self.ledger.look(shard)
@@ -125,26 +126,28 @@ class Session:
                 return found.state
             try:
                 with of_input(self.job.scene):
-                    measured = self._write(shard, advance)
+                    measured, files = self._write(shard, advance)
             except SegEarthError as e:
                 self.ledger.write_failure(shard, str(e))
                 raise
-            return self.ledger.write(shard, measured)
+            return self.ledger.write(shard, measured, files)
 
-    def _write(self, shard: Shard, advance: Callable[[int], None]) -> Measured:
-        with environment(self.job.scene):
+    def _write(self, shard: Shard, advance: Callable[[int], None]) -> tuple[Measured, dict[str, str]]:
+        """What a shard gave, and the SHA-256 of its files by name."""
+        with environment(self.job.scene), self.ledger.receiving(shard) as outputs:
             if not self.prepared.without_data(shard.window):
                 self._check_space(shard)
-            return write_region(self.prepared, self.ledger.outputs(shard), shard.window, advance, part=True)
+            measured = write_region(self.prepared, outputs, shard.window, advance, part=True)
+            return measured, {} if measured.empty else {path.name: sha256(path) for path in outputs.paths()}
 
     def _check_space(self, shard: Shard) -> None:
         """Raises RunError when the disk might not hold a shard: better than half a file and what GDAL says of it."""
         kinds = [layouts(self.job.classes)[kind] for kind in self.job.kinds]
         needed = shard.window.height * shard.window.width * sum(n * np.dtype(dtype).itemsize for n, dtype, _ in kinds)
-        free = shutil.disk_usage(self.ledger.folder).free
+        free = shutil.disk_usage(self.ledger.store.disk).free
         if free < needed:
             raise RunError(
-                f"{self.ledger.folder}: cannot write: {free / 1e6:.1f} MB left on the disk, "
+                f"{self.ledger.store.disk}: cannot write: {free / 1e6:.1f} MB left on the disk, "
                 f"a shard takes up to {needed / 1e6:.1f} MB"
             )
 

@@ -12,7 +12,7 @@ from segearth_cli.jobs import typed
 from segearth_cli.prediction import FACT_OPTIONS, FACT_TYPES, Measured
 from segearth_cli.raster import BLOCK, Window
 
-FORMAT = 2
+FORMAT = 3
 Kind = Literal["mask", "confidence", "scores"]
 _NOT_SEALED = ("run", "scene.path")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -20,6 +21,7 @@ from segearth_cli.errors import RasterError, RunError
 from segearth_cli.files import growing, recover, replacing, replacing_all
 from segearth_cli.jobs.documents import Record
 from segearth_cli.jobs.run_folder import COMPLETE, Ledger, Shard, open_ledger
+from segearth_cli.jobs.store import Folder
 from segearth_cli.prediction import run_tags, together
 from segearth_cli.progress import Extent, progress, underway
 from segearth_cli.raster import (
@@ -58,6 +60,11 @@ class Joinable:
         """Whether a shard holds data that can be joined."""
         return shard in self.records and bool(self.records[shard].files)
 
+    def hashes(self, ledger: Ledger, kind: str, shards: Iterable[Shard]) -> dict[str, str]:
+        """The SHA-256 of the files of shards that have some, by their names in the store."""
+        names = {shard: ledger.files(shard)[kind] for shard in shards}
+        return {name: self.records[shard].files[name.rpartition("/")[2]] for shard, name in names.items()}
+
     def missing_lines(self) -> list[str]:
         """Where the joined files have no data because shards are missing: a line for each of the first ones."""
         lines = [
@@ -90,8 +97,8 @@ def complete(ledger: Ledger, *, allow_missing: bool = False) -> Joinable:
         lacking = [f"{shard.name} ({reason})" for shard, reason in missing.items()]
         more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
         raise RunError(
-            f"{ledger.folder}: {len(lacking)} of {len(found)} shards are missing: {', '.join(lacking[:NAMED])}{more}; "
-            "compute them with the same `segearth predict` and --resume"
+            f"{ledger.store.name}: {len(lacking)} of {len(found)} shards are missing: "
+            f"{', '.join(lacking[:NAMED])}{more}; compute them with the same `segearth predict` and --resume"
         )
     return Joinable(records, missing)
 
@@ -130,22 +137,56 @@ def write_joined_cog(ledger: Ledger, joinable: Joinable, outputs: Outputs, *, qu
 
 
 def write_vrts(ledger: Ledger, joinable: Joinable) -> dict[str, Path]:
-    """One VRT a kind over the shards that hold data, in the run's folder, with paths relative to it."""
-    present = [shard for shard in ledger.shards if joinable.has_files(shard)]
-    paths = {}
-    recover(ledger.folder / f"{kind}.vrt" for kind in ledger.kinds)
+    """One VRT a kind in the run's folder, over one a row, over the shards that hold data; their paths are relative.
+
+    Raises RunError for a run that lies in no folder.
+    """
+    if not isinstance(ledger.store, Folder):
+        raise RunError(f"{ledger.store.name}: a VRT lies in a folder; name --out, a mask to write")
+    folder = ledger.store.path
+    recover(folder / f"{kind}.vrt" for kind in ledger.kinds)
+    whole, paths = ledger.frame, {}
     for kind in ledger.kinds:
         root = ET.fromstring(_empty_vrt(ledger, joinable, kind))
-        for number, band in enumerate(root.iter("VRTRasterBand"), start=1):
-            for source in [*band.findall("SimpleSource"), *band.findall("ComplexSource")]:
-                band.remove(source)
+        rows = [_write_row(ledger, joinable, kind, shards, root) for shards in across(ledger.shards)]
+        for number, band in enumerate(_bands(root), start=1):
             if kind == "mask":
                 band.extend(tables(ledger.classes, _counts(joinable)))
-            for shard in present:
-                band.append(_source(ledger.outputs(shard).by_kind()[kind], shard.window, number, band.get("dataType")))
-        paths[kind] = ledger.folder / f"{kind}.vrt"
+            for name, top, height in filter(None, rows):
+                band.append(_source(name, Window(top, 0, height, whole.width), number, band.get("dataType")))
+        paths[kind] = folder / f"{kind}.vrt"
         _write_vrt(paths[kind], ET.tostring(root, encoding="unicode") + "\n", ledger if kind == "mask" else None)
     return paths
+
+
+def _write_row(
+    ledger: Ledger, joinable: Joinable, kind: str, shards: Sequence[Shard], whole: ET.Element
+) -> tuple[str, int, int] | None:
+    """Writes the VRT of a row of shards: its name, first row and height; None where no shard of it holds data."""
+    if not any(joinable.has_files(shard) for shard in shards):
+        return None
+    top, height = shards[0].window.row, shards[0].window.height
+    root = ET.Element("VRTDataset", {"rasterXSize": whole.get("rasterXSize", ""), "rasterYSize": str(height)})
+    for number, described in enumerate(_bands(whole), start=1):
+        dtype = described.get("dataType")
+        band = ET.SubElement(root, "VRTRasterBand", {"dataType": dtype or "Byte", "band": str(number)})
+        band.extend(described.findall("NoDataValue"))
+        for shard in filter(joinable.has_files, shards):
+            name, window = ledger.files(shard)[kind].rpartition("/")[2], shard.window
+            band.append(_source(name, Window(0, window.col, window.height, window.width), number, dtype))
+    folder, _, first = ledger.files(shards[0])[kind].rpartition("/")
+    name = f"{folder}/{first.partition('c')[0]}.{kind}.vrt"
+    ledger.store.write(name, ET.tostring(root, encoding="unicode") + "\n")
+    return name, top, height
+
+
+def _bands(root: ET.Element) -> list[ET.Element]:
+    """The bands of a VRT, without sources."""
+    bands = [*root.iter("VRTRasterBand")]
+    for band in bands:
+        for source in [*band.findall("SimpleSource"), *band.findall("ComplexSource")]:
+            band.remove(source)
+    return bands
 
 
 def _write_vrt(path: Path, text: str, ledger: Ledger | None) -> None:
@@ -183,10 +224,11 @@ def _empty_vrt(ledger: Ledger, joinable: Joinable, kind: str) -> str:
         return bytes(copied.getbuffer()).decode()
 
 
-def _source(path: Path, window: Window, band: int, dtype: str | None) -> ET.Element:
+def _source(path: str, window: Window, band: int, dtype: str | None) -> ET.Element:
+    """A source that fills a window. path: relative to the VRT."""
     source = ET.Element("SimpleSource")
     name = ET.SubElement(source, "SourceFilename", {"relativeToVRT": "1"})
-    name.text = f"{path.parent.name}/{path.name}"
+    name.text = path
     ET.SubElement(source, "SourceBand").text = str(band)
     size = {"RasterXSize": str(window.width), "RasterYSize": str(window.height)}
     block = {"BlockXSize": str(BLOCK), "BlockYSize": str(BLOCK)}
@@ -197,21 +239,24 @@ def _source(path: Path, window: Window, band: int, dtype: str | None) -> ET.Elem
     return source
 
 
+def across(shards: Sequence[Shard]) -> list[list[Shard]]:
+    """The shards of each row, top to bottom."""
+    return [list(row) for _, row in groupby(shards, key=lambda shard: shard.window.row)]
+
+
 def _rows(ledger: Ledger, joinable: Joinable, outputs: Outputs) -> Iterator[Rows]:
     """The rows of the whole output, one row of tiles at a time."""
     width = ledger.frame.width
-    across: dict[int, list[Shard]] = {}
-    for shard in ledger.shards:
-        across.setdefault(shard.window.row, []).append(shard)
     kinds = layouts(ledger.classes)
-    for shards in across.values():
+    for shards in across(ledger.shards):
         first = shards[0].window
         present = [shard for shard in shards if joinable.has_files(shard)]
         with ExitStack() as stack:
-            files = {
-                kind: [(s, _open(stack, ledger.outputs(s).by_kind()[kind])) for s in present]
-                for kind in outputs.by_kind()
-            }
+            files: dict[str, list[tuple[Shard, Any]]] = {}
+            for kind in outputs.by_kind():
+                paths = stack.enter_context(ledger.store.fetching(joinable.hashes(ledger, kind, present)))
+                opened = [stack.enter_context(open_dataset(path)) for path in paths]
+                files[kind] = list(zip(present, opened, strict=True))
             for row in range(0, first.height, BLOCK):
                 height = min(BLOCK, first.height - row)
                 found: dict[str, NDArray[Any]] = {}
@@ -224,7 +269,3 @@ def _rows(ledger: Ledger, joinable: Joinable, outputs: Outputs) -> Iterator[Rows
                 mask = found["mask"][0]
                 confidence = found["confidence"][0] if "confidence" in found else mask
                 yield Rows(Window(first.row + row, 0, height, width), mask, confidence, found.get("scores"))
-
-
-def _open(stack: ExitStack, path: Path) -> Any:
-    return stack.enter_context(open_dataset(path))

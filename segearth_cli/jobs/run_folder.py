@@ -1,9 +1,9 @@
 """What a sharded run is, and which of its shards are done: a folder that many processes may work in at once.
 
-`run.json` says what is computed; `shards/` holds for each shard its GeoTIFFs and then a JSON record that vouches for
-them by their SHA-256. Both are sealed by a hash of their own content. All of it appears under its name when it is
-complete. A lock of the kernel on a small file keeps two processes from computing one shard; it goes with the process
-that holds it.
+`run.json` says what is computed; `shards/` holds for each row a folder, and there for each shard its GeoTIFFs and then
+a JSON record that vouches for them by their SHA-256. Both are sealed by a hash of their own content. All of it appears
+under its name when it is complete; `temporary/` has the names of what is not, and the locks that keep two processes
+from computing one shard.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from segearth_cli.cache import sha256
 from segearth_cli.classes import ClassSet, from_tag, to_tag
 from segearth_cli.console import without_secrets
 from segearth_cli.errors import RunError, SegEarthError
-from segearth_cli.files import create_text, make_folders, recover, recover_all, write_text
 from segearth_cli.jobs import typed
 from segearth_cli.jobs.documents import FORMAT, Record, Run, SceneFile, differences
-from segearth_cli.jobs.lock import claim
+from segearth_cli.jobs.store import Store, open_store
 from segearth_cli.prediction import Measured
 from segearth_cli.raster import Frame, Georeferenced, Outputs, Window, blocks, frame_from_json, frame_to_json
 
+RUN = "run.json"
 State = Literal["done", "empty", "failed", "missing", "damaged"]
 COMPLETE: tuple[State, ...] = ("done", "empty")
 
@@ -55,7 +54,7 @@ class Found:
 class Ledger:
     """A run's folder."""
 
-    folder: Path
+    store: Store
     """Where it is."""
     run: Run
     """The content of its run.json."""
@@ -86,10 +85,16 @@ class Ledger:
         size, whole = self.run.shard_size, Window(0, 0, self.run.frame["height"], self.run.frame["width"])
         return [Shard(f"r{w.row // size:05d}c{w.col // size:05d}", w) for w in blocks(whole, size, size)]
 
-    def outputs(self, shard: Shard) -> Outputs:
-        """The files of a shard."""
-        paths = {kind: self.folder / "shards" / f"{shard.name}.{kind}.tif" for kind in self.kinds}
-        return Outputs(**paths)  # type: ignore[arg-type]
+    def files(self, shard: Shard) -> dict[str, str]:
+        """The names of a shard's files in the store, by what they hold."""
+        return {kind: f"{_row(shard.name)}/{shard.name}.{kind}.tif" for kind in self.kinds}
+
+    @contextmanager
+    def receiving(self, shard: Shard) -> Iterator[Outputs]:
+        """Where the files of a shard are written to; kept when the block succeeds."""
+        with self.store.receiving([*self.files(shard).values()]) as paths:
+            places = dict(zip(self.kinds, paths, strict=True))
+            yield Outputs(**places, temporary=self.store.temporary)  # type: ignore[arg-type]
 
     def look(self, shard: Shard) -> Found:
         """What is known of a shard, its files checked against the SHA-256 of its record."""
@@ -97,35 +102,31 @@ class Ledger:
         if found.record is None or found.state != "done":
             return found
         for name, digest in found.record.files.items():
-            tiff = self._record(shard).with_name(name)
-            if not tiff.is_file():
-                return Found("damaged", f"{name} is gone")
-            if sha256(tiff) != digest:
-                return Found("damaged", f"{name} has changed since it was written")
+            if wrong := self.store.wrong(f"{_row(shard.name)}/{name}", digest):
+                return Found("damaged", f"{name} {wrong}")
         return found
 
     def told(self, shard: Shard) -> Found:
         """What the record of a shard says, checked against itself; its files are not looked at."""
-        path = self._record(shard)
+        name = f"{shard.name}.json"
         try:
-            record = typed.parse(Record, path.read_text(encoding="utf-8"))
+            record = typed.parse(Record, self.store.read(f"{_row(shard.name)}/{name}"))
         except FileNotFoundError:
             return Found("missing", "not computed yet")
         except (OSError, ValueError) as e:
-            return Found("damaged", f"{path.name} cannot be read ({e})")
+            return Found("damaged", f"{name} cannot be read ({e})")
         if record.run != self.hash:
-            return Found("damaged", f"{path.name} belongs to another run")
+            return Found("damaged", f"{name} belongs to another run")
         if record != record.sealed() or (record.shard, record.window) != (shard.name, shard.window):
-            return Found("damaged", f"{path.name} has changed since it was written")
-        files = [place.name for place in self.outputs(shard).paths()] if record.state == "done" else []
+            return Found("damaged", f"{name} has changed since it was written")
+        files = [place.rpartition("/")[2] for place in self.files(shard).values()] if record.state == "done" else []
         if sorted(record.files) != sorted(files):
-            return Found("damaged", f"{path.name} vouches for other files than a shard has")
+            return Found("damaged", f"{name} vouches for other files than a shard has")
         return Found(record.state, record.error or "", record)
 
-    def write(self, shard: Shard, measured: Measured) -> State:
-        """Records a shard as done or empty, which it returns; the files of a done one must be there."""
+    def write(self, shard: Shard, measured: Measured, files: Mapping[str, str]) -> State:
+        """Records a shard as done or empty, which it returns. files: SHA-256 by name of those of a done one."""
         state: Literal["done", "empty"] = "empty" if measured.empty else "done"
-        files = {} if measured.empty else {path.name: sha256(path) for path in self.outputs(shard).paths()}
         self._write(Record(
             shard.name, self.hash, state, shard.window, files, {str(code): n for code, n in measured.pixels.items()},
             measured.computed_windows, measured.seconds, measured.waited_seconds,
@@ -138,22 +139,16 @@ class Ledger:
         self._write(Record(shard.name, self.hash, "failed", shard.window, {}, {}, 0, 0.0, 0.0, error))
 
     def _write(self, record: Record) -> None:
-        write_text(self.folder / "shards" / f"{record.shard}.json", typed.write(record.sealed()))
+        self.store.write(f"{_row(record.shard)}/{record.shard}.json", typed.write(record.sealed()))
 
-    @contextmanager
-    def claim(self, shard: Shard, *, wait: bool = False) -> Iterator[bool]:
-        """Whether this process may compute the shard now; with `wait`, when whoever has it is through.
 
-        What a killed process of this machine left of the shard half written is removed; what others write stays,
-        because on a file system without locks two processes may be at one shard.
-        """
-        with claim(self.folder / "shards" / f".{shard.name}.lock", wait=wait) as mine:
-            if mine:
-                recover([self._record(shard), *self.outputs(shard).paths()])
-            yield mine
+def _row(shard: str) -> str:
+    """The folder, in the store, of the row of a shard.
 
-    def _record(self, shard: Shard) -> Path:
-        return self.folder / "shards" / f"{shard.name}.json"
+    >>> _row("r00002c00000")
+    'shards/r00002'
+    """
+    return f"shards/{shard.partition('c')[0]}"
 
 
 def describe(
@@ -174,41 +169,43 @@ def describe(
     return typed.parse(Run, typed.write(values)).sealed()
 
 
-def start(folder: Path, run: Run, *, join: bool, any_size: bool = False) -> Ledger:
-    """The folder of a run, made, or joined where it holds the same run; any_size: with shards of whatever side.
+def start(place: str | Path, run: Run, *, join: bool, any_size: bool = False) -> Ledger:
+    """The store of a run, made, or joined where it holds the same run; any_size: with shards of whatever side.
 
     Raises RunError when it holds a run and `join` is off, or another run, with every difference.
     """
+    store = open_store(place)
     try:
-        make_folders([folder / "shards"])
-        recover_all(folder)
-        created = create_text(folder / "run.json", typed.write(run))
+        store.prepare()
+        created = store.create(RUN, typed.write(run))
     except SegEarthError as e:
-        raise RunError(f"--work {folder}: cannot be written ({e}); choose another folder") from e
-    ledger = open_ledger(folder)  # without hard links another run may have been quicker
+        raise RunError(f"--work {store.name}: cannot be written ({e}); choose another folder") from e
+    ledger = open_ledger(place)  # without hard links another run may have been quicker
     if any_size:
         run = replace(run, shard_size=ledger.run.shard_size)
     if found := differences(ledger.run, run):
         raise RunError(
-            f"--work {folder}: holds another run; take its options or another folder. What differs: {'; '.join(found)}"
+            f"--work {store.name}: holds another run; take its options or another folder. "
+            f"What differs: {'; '.join(found)}"
         )
     if not created and not join:
-        raise RunError(f"--work {folder}: holds this run already; go on with --resume, or choose another folder")
+        raise RunError(f"--work {store.name}: holds this run already; go on with --resume, or choose another folder")
     return ledger
 
 
-def open_ledger(folder: Path) -> Ledger:
-    """The run that a folder holds. Raises RunError when it holds none, or one that cannot be read or was changed."""
-    path = folder / "run.json"
+def open_ledger(place: str | Path) -> Ledger:
+    """The run that a store holds. Raises RunError when it holds none, or one that cannot be read or was changed."""
+    store = open_store(place)
+    path = f"{store.name.rstrip('/')}/{RUN}"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = store.read(RUN)
         if (values := json.loads(text)) and isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
             raise RunError(f"{path}: written by another version of segearth; start anew in another --work folder")
         run = typed.parse(Run, text)
     except FileNotFoundError:
-        raise RunError(f"{folder}: holds no run.json; name the --work folder of a `segearth predict`") from None
+        raise RunError(f"{store.name}: holds no run.json; name the --work folder of a `segearth predict`") from None
     except (OSError, ValueError, RecursionError) as e:
         raise RunError(f"{path}: cannot be read ({e}); start anew in another --work folder") from None
     if run != run.sealed():
         raise RunError(f"{path}: was changed since it was written (its hash says so); start anew in another folder")
-    return Ledger(folder, run)
+    return Ledger(store, run)

@@ -7,6 +7,7 @@ import json
 import math
 import types
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from segearth_cli.errors import UsageError
@@ -86,10 +87,13 @@ def fitted(kind: Any, value: Any, key: str) -> Any:
     raise Unfit(key, _shown(value), _accepted(kind))
 
 
+_hints = cache(get_type_hints)
+
+
 def _object(kind: Any, value: Any, key: str) -> Any:
     if not isinstance(value, dict):
         raise Unfit(key or "document", _shown(value), "an object")
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     names = [field.name for field in dataclasses.fields(kind)]
     place = f"{key}." if key else ""
     for name in names:
@@ -102,7 +106,7 @@ def _object(kind: Any, value: Any, key: str) -> Any:
 
 def _sequence(kind: Any, value: Any, key: str) -> Any:
     names = getattr(kind, "_fields", None)
-    items = [get_type_hints(kind)[name] for name in names] if names else list(get_args(kind))
+    items = [_hints(kind)[name] for name in names] if names else list(get_args(kind))
     if isinstance(value, list):
         if not names and len(items) == 2 and items[1] is Ellipsis:
             items = [items[0]] * len(value)

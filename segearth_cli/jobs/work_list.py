@@ -14,7 +14,6 @@ from typing import cast
 
 from segearth_cli.errors import RasterError, RunError, SceneChangedError, SegEarthError, of_input
 from segearth_cli.jobs.compute import Job, Session, Share, finish, session
-from segearth_cli.jobs.lock import claim
 from segearth_cli.jobs.pool import Alone, Answer, Item, Pool
 from segearth_cli.jobs.run_folder import COMPLETE, Shard
 from segearth_cli.jobs.shard_size import LARGEST
@@ -248,7 +247,7 @@ class WorkList:
 
     def _join(self, scene: _Scene, *, last: bool) -> None:
         """Joins the shards of a scene; of several runs in a folder one does."""
-        with claim(scene.work.job.folder / ".join.lock", wait=last or len(self.entries) == 1) as mine:
+        with scene.work.ledger.store.claim("join", wait=last or len(self.entries) == 1) as mine:
             if not mine:
                 self._leave(scene)
                 return

@@ -125,7 +125,7 @@ def writing(
     failures: list[str] = []
     places = outputs.by_kind()
     form = outputs.form
-    with replacing_all(list(places.values())) as temporaries:
+    with replacing_all(list(places.values()), outputs.temporary) as temporaries:
         final = dict(zip(places, temporaries, strict=True))
         as_cog = whole and form.layout == "cog"
         names = {kind: name.with_name(f"{name.name}.rows.tif") if as_cog else name for kind, name in final.items()}

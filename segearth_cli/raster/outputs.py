@@ -28,6 +28,8 @@ class Outputs:
     """Picture or page of the mask for people."""
     form: FileOptions = field(default_factory=FileOptions)
     """How the rasters are laid out."""
+    temporary: Path | None = None
+    """Folder, on the same disk, of the names that rasters have until they are complete; None = beside them."""
 
     def paths(self) -> list[Path]:
         """The files that will exist."""

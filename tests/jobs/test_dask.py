@@ -96,7 +96,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_its_shard(tmp_path, made, ass
             import signal
             import time
 
-            while not list((tmp_path / "work" / "shards").glob("*.json")):
+            while not list((tmp_path / "work" / "shards").glob("*/*.json")):
                 time.sleep(0.01)
             os.kill(pid, signal.SIGKILL)
 

@@ -73,7 +73,7 @@ CHANGES = {
 def test_a_record_that_was_changed_by_hand_is_no_record(predict, segearth, scene, tmp_path, change):
     assert predict(scene).code == 0
     whole = (tmp_path / "mask.tif").read_bytes()
-    changed(tmp_path / "work" / "shards" / "r00000c00001.json", change)
+    changed(tmp_path / "work" / "shards" / "r00000" / "r00000c00001.json", change)
     done = segearth("merge", tmp_path / "work")
     assert (done.code, len(done.lines)) == (1, 1)
     assert "1 of 3 shards are missing: r00000c00001 (r00000c00001.json " in done.err
@@ -98,7 +98,7 @@ def broken(tmp_path, noise):
 
 def test_shards_that_cannot_be_read_keep_none_of_the_others_from_being_computed(predict, segearth, broken, tmp_path):
     done = predict(broken[0])
-    records = {p.stem: json.loads(p.read_text())["state"] for p in (tmp_path / "work" / "shards").glob("[!.]*.json")}
+    records = {p.stem: json.loads(p.read_text())["state"] for p in (tmp_path / "work" / "shards").glob("*/*.json")}
     failed = [name for name, state in records.items() if state == "failed"]
     assert (done.code, len(done.lines), len(records)) == (1, 1, 5)
     assert 3 <= len(failed) < 5
@@ -117,13 +117,13 @@ def test_shards_that_cannot_be_read_keep_none_of_the_others_from_being_computed(
 def test_what_failed_before_is_tried_last(predict, scene, tmp_path):
     assert predict(scene).code == 0
     shards = tmp_path / "work" / "shards"
-    order = sorted(shards.glob("[!.]*.json"))
+    order = sorted(shards.glob("*/*.json"))
     for path in order[1:]:
         path.unlink()
     (tmp_path / "mask.tif").unlink()
     ledger = open_ledger(tmp_path / "work")
     ledger.write_failure(ledger.shards[1], "no luck with https://me:secret@host/a.tif?sig=secret")
-    assert "secret" not in (shards / "r00000c00001.json").read_text()
+    assert "secret" not in (shards / "r00000" / "r00000c00001.json").read_text()
     assert predict(scene, "--resume").code == 0
     times = [path.stat().st_mtime_ns for path in order]
     assert times[0] < times[2] < times[1]
@@ -149,8 +149,8 @@ def test_the_hash_of_a_large_file_is_kept_until_the_file_is_touched(tmp_path, mo
 def test_only_what_dead_processes_of_this_machine_left_is_removed(predict, scene, tmp_path):
     assert predict(scene).code == 0
     (tmp_path / "mask.tif").unlink()
-    shards = tmp_path / "work" / "shards"
-    with replacing(shards / "r00000c00001.mask.tif") as temporary:
+    shards, held = tmp_path / "work" / "shards" / "r00000", tmp_path / "work" / "temporary"
+    with replacing(shards / "r00000c00001.mask.tif", held) as temporary:
         temporary.touch()
         mine = temporary.name  # .NAME.HOST-PROCESS-TOKEN.part.tif
     host, process, token = mine.removesuffix(".part.tif").rpartition(".")[2].split("-")
@@ -160,8 +160,19 @@ def test_only_what_dead_processes_of_this_machine_left_is_removed(predict, scene
         "elsewhere": mine.replace(host, "0" * 6),
     }
     for name in names.values():
-        (shards / name).touch()
+        (held / name).touch()
     for path in shards.glob("r00000c00001*"):
         path.unlink()
     assert predict(scene, "--resume").code == 0
-    assert sorted(path.name for path in shards.glob(".*.part*")) == sorted([names["alive"], names["elsewhere"]])
+    assert sorted(path.name for path in held.iterdir()) == sorted([names["alive"], names["elsewhere"]])
+
+
+def test_a_run_of_a_former_layout_is_refused_in_one_line(predict, scene, tmp_path):
+    assert predict(scene).code == 0
+    document = tmp_path / "work" / "run.json"
+    document.write_text(document.read_text().replace('"format": 3', '"format": 2'))
+    again = predict(scene, "--resume")
+    assert again.code == 1
+    assert again.lines == [
+        f"segearth: {document}: written by another version of segearth; start anew in another --work folder"
+    ]

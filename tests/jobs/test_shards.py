@@ -179,7 +179,7 @@ def wait_for(condition, seconds=60):
 
 
 def records(folder):
-    return sorted((folder / "shards").glob("[!.]*.json"))  # not one that is being written
+    return sorted((folder / "shards").glob("*/*.json"))
 
 
 def leftovers(folder):
@@ -307,7 +307,7 @@ def test_two_runs_in_one_folder_share_the_work(tmp_path, model, scene, expected,
     assert [exit_code(process) for process in both] == [0, 0]
     masks = {(tmp_path / f"joined{i}" / "mask.tif").read_bytes() for i in range(2)}
     assert masks == {expected["mask"]}
-    assert list((tmp_path / "work" / "shards").glob(".*")) == []
+    assert list((tmp_path / "work" / "temporary").iterdir()) == []
 
 
 def test_another_run_is_refused_with_every_difference(tmp_path, model, assembled, scene):
@@ -359,7 +359,7 @@ def test_a_damaged_shard_is_told_by_merge_and_computed_again_by_resume(
 ):
     made = job(scene, shutil.copytree(finished, tmp_path / "work"), model)
     kept = {path: path.stat().st_ino for path in records(tmp_path / "work") if path.stem != "r00001c00001"}
-    harm(tmp_path / "work" / "shards" / "r00001c00001.mask.tif")
+    harm(tmp_path / "work" / "shards" / "r00001" / "r00001c00001.mask.tif")
     code, errors = command(tmp_path, model, "merge", tmp_path / "work")
     assert code == 1
     assert "1 of 20 shards are missing: r00001c00001 (r00001c00001." in errors

@@ -111,7 +111,7 @@ def test_a_scene_that_changes_ends_a_sharded_run_at_once(tmp_path, write_raster,
     job = Job(str(scene), tmp_path / "work", ("mask",), 512, ModelOptions("x"), PredictOptions(), CLASSES)
     with pytest.raises(SceneChangedError, match=r"scene.tif: changed while it was read"):
         only_one(Entry(job, Outputs(tmp_path / "mask.tif")), predictor(lambda: touched(scene)), join=False)
-    records = [json.loads(path.read_text()) for path in (tmp_path / "work" / "shards").glob("*.json")]
+    records = [json.loads(path.read_text()) for path in (tmp_path / "work" / "shards").glob("*/*.json")]
     assert [record["state"] for record in records] == ["failed"]
     assert not list(tmp_path.rglob("*mask.tif"))
 

@@ -209,7 +209,7 @@ def test_the_mosaic_of_a_run_has_a_style_its_parts_have_none(write_raster, noise
     model = ("-m", f"local-dir:{model_dir}", "--upsampler", "none", "-d", "cpu", "-q", "-c", "a & b,roof")
     arguments = ("predict", scene, *model, "--work", work, "--shard-size", 512, "-o", tmp_path / "m.tif")
     assert segearth(*arguments).code == 0
-    assert not list((work / "shards").glob("*.qml"))
+    assert not list((work / "shards").rglob("*.qml"))
     for out in ([], ["-o", tmp_path / "j.tif"], ["-o", tmp_path / "cog.tif", "--format", "cog"]):
         assert segearth("merge", work, *out).code == 0
     rows = mask_rows(tmp_path / "m.qml")

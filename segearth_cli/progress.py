@@ -100,6 +100,7 @@ class _Moving:
         self._ended.set()
         self._thread.join()
         if self._bar is not None:
+            self._bar.n = self._done  # a notebook's bar that is not full says that its work failed
             self._bar.close()
 
     def _tick(self) -> None:

@@ -74,7 +74,7 @@ class RootOptions:
 
 
 @app.callback(invoke_without_command=True)
-@flags.flags_of(RootOptions)
+@flags.flags_of(RootOptions, config=False)
 def _root(context: typer.Context, **given: Any) -> None:
     if build(RootOptions, given).version:
         print(f"segearth {__version__}")

@@ -93,6 +93,8 @@ class Option:
     """Value of the flag alone, without a value behind it; empty = it needs one."""
     variable: str
     """Environment variable that gives it where nothing else does, for jobs; empty = none."""
+    alternative: str
+    """What it and others are ways to say, of which one counts, e.g. `resolution`; empty = it stands alone."""
 
     @property
     def flag(self) -> str:
@@ -120,6 +122,7 @@ def option(
     advised: bool = False,
     bare: str = "",
     variable: str = "",
+    alternative: str = "",
     above: float | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
@@ -131,6 +134,7 @@ def option(
     """
     told: dict[str, Any] = {"flags": flags, "help": help, "panel": panel, "unit": unit, "shown": shown}
     told |= {"parse": parse, "advised": advised, "bare": bare, "variable": variable}
+    told["alternative"] = alternative
     told["bounds"] = Bounds(above, at_least, at_most) if finite else None
     return dataclasses.field(default=default, metadata={_KEY: told})
 

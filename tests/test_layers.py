@@ -22,7 +22,7 @@ ORDER = (
     "model",
     "raster",
     "presets faces gate cache keywords",
-    "styles progress",
+    "styles progress config",
     "classes console files options",
     "beside disk land_cover clock",
     "errors texts quantities __init__",

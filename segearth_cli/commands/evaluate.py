@@ -42,11 +42,16 @@ class LabelOptions:
         help="Classes in the order of the label codes: a,b|synonym",
         panel="Classes",
         unit="words",
+        alternative="classes",
     )
     """Classes separated by commas, their synonyms by bars."""
-    classes_file: Path | None = option(None, help="Class file: one class a line.", panel="Classes", unit="file")
+    classes_file: Path | None = option(
+        None, help="Class file: one class a line.", panel="Classes", unit="file", alternative="classes"
+    )
     """A class file."""
-    preset: str | None = option(None, help="Classes and label codes of a published set.", panel="Classes", unit="name")
+    preset: str | None = option(
+        None, help="Classes and label codes of a published set.", panel="Classes", unit="name", alternative="classes"
+    )
     """Id or name of a published setting."""
     ignore: tuple[str, ...] | None = option(
         None, help="Label code to leave out, beside 255; repeatable.", panel="Labels", unit="code"

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from segearth_cli.commands.completion import completer
-from segearth_cli.options import Option, default_text, options_of, value_text
+from segearth_cli.commands.results import note_written
+from segearth_cli.config import ConfigOptions, config_text, is_config, read_config, settled
+from segearth_cli.errors import SomeFailedError, UsageError
+from segearth_cli.files import write_text
+from segearth_cli.gate import Target, admit
+from segearth_cli.options import Option, build, default_text, options_of, value_text
+from segearth_cli.version import __version__
 
 Command = Callable[..., Any]
 Values = Mapping[str, Any]
@@ -21,19 +29,22 @@ _METAVARS = {int: "number", float: "number", str: "text"}
 
 
 def flags_of(
-    *owners: type, defaults: Callable[[], Values] = dict, examples: Sequence[str] = ()
+    *owners: type, defaults: Callable[[], Values] = dict, examples: Sequence[str] = (), config: bool = True
 ) -> Callable[[Command], Command]:
     """For a command `f(argument, ..., **given)`: its flags are the options of the dataclasses, those given in `given`.
 
     defaults: values that stand in for the options' own, by keyword; called when somebody asks for help. examples: lines
-    that end the help page.
+    that end the help page. config: whether it takes config files.
     """
-    told = all_options(*owners)
+    known = all_options(*owners)
+    told = all_options(*owners, ConfigOptions) if config else known
 
     def decorate(command: Command) -> Command:
         @wraps(command)
         def called(**values: Any) -> Any:
-            return command(**{name: value for name, value in values.items() if value is not None or name in own})
+            typed = {name: value for name, value in values.items() if value is not None and name not in own}
+            with configured(command.__name__, typed, known) as given:
+                return command(**{name: values[name] for name in own}, **given)
 
         signature = inspect.signature(command, eval_str=True)
         own = {name: p for name, p in signature.parameters.items() if p.kind is not p.VAR_KEYWORD}
@@ -47,6 +58,42 @@ def flags_of(
         return called
 
     return decorate
+
+
+@contextmanager
+def configured(command: str, typed: dict[str, Any], known: Sequence[Option]) -> Iterator[dict[str, Any]]:
+    """What is given of a command's options, by config file and command line; saved, where asked for, once it is done.
+
+    Raises UsageError for a config file that is none, or that may not be written.
+    """
+    files = build(ConfigOptions, typed)
+    given = settled({} if files.config is None else read_config(files.config, known), typed, known)
+    if files.save_config is None:
+        yield given
+        return
+    text = config_text(given, known, f"{command.replace('_', '-')}, version {__version__}")
+    overwrite, done = bool(given.get("overwrite")), False
+    _admit_config(files.save_config, overwrite=overwrite)
+    try:
+        yield given
+        done = True
+    except SomeFailedError:
+        done = True
+        raise
+    finally:
+        if done:
+            _admit_config(files.save_config, overwrite=overwrite)  # the command may have written a file of that name
+            write_text(files.save_config, text)
+            note_written([files.save_config], quiet=bool(given.get("quiet")))
+
+
+def _admit_config(path: Path, *, overwrite: bool) -> None:
+    """Raises UsageError where a config file may not be written: it replaces none but one of ours, and when asked."""
+    if path.suffix != ".toml":
+        raise UsageError(f"--save-config {path}: need a name that ends in .toml")
+    if path.is_file() and not is_config(path):
+        raise UsageError(f"--save-config {path}: exists already, and segearth did not write it; choose another name")
+    admit([Target(path, "--save-config")], list, overwrite=overwrite)
 
 
 def all_options(*owners: type) -> tuple[Option, ...]:

@@ -103,7 +103,12 @@ def predict(
         if places.summary is not None:
             targets.append(Target(places.summary, "--summary", kept=skip and is_summary(places.summary)))
         own = {places.out, places.confidence, places.scores, places.vector, *(e.out and e.out.parent for e in entries)}
-        files = [given.get("classes_file"), places.manifest, *(one.options.calibration for one in settings)]
+        files = [
+            given.get("config"),
+            given.get("classes_file"),
+            places.manifest,
+            *(one.options.calibration for one in settings),
+        ]
         files.append(build(AreaOptions, given).file)
         weights = [given.get("model"), given.get("upsampler"), given.get("templates")]
         admit(

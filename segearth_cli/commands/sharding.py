@@ -117,7 +117,12 @@ class Sharding:
     )
     """Seconds after which a run ends that nobody computes for."""
     devices: tuple[str, ...] = option(
-        (), help="One process a device, e.g. cuda:0,cuda:1.", panel="Long jobs", unit="names", parse=parse_devices
+        (),
+        help="One process a device, e.g. cuda:0,cuda:1.",
+        panel="Long jobs",
+        unit="names",
+        parse=parse_devices,
+        alternative="device",
     )
     """A process for each; empty = this one."""
 

@@ -17,7 +17,7 @@ from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.results import note_written
 from segearth_cli.gate import Target, admit
 from segearth_cli.options import build, option, validate
-from segearth_cli.training import Recipe, TrainOptions, check_out, combined, from_toml
+from segearth_cli.training import Recipe, TrainOptions, check_out
 
 if TYPE_CHECKING:
     from segearth_cli.training import Peers, Upsampled
@@ -33,10 +33,6 @@ class TrainPlaces:
         (), help="Tar archive of images, read in place; repeatable.", panel="Inputs", unit="file"
     )
     """Tar archives of images."""
-    config: Path | None = option(
-        None, help="TOML file of settings named as these options, which win.", panel="Inputs", unit="file"
-    )
-    """Settings of the recipe."""
     out: Path = option(
         Path("upsampler.safetensors"),
         "--out",
@@ -72,12 +68,12 @@ def train_upsampler(
     Several GPUs: torchrun --nproc-per-node N -m segearth_cli train-upsampler ...
     """
     places, options = build(TrainPlaces, given), build(TrainOptions, given)
-    recipe = combined(from_toml(places.config) if places.config else {}, given)
+    recipe = build(Recipe, given)
     names = inputs(images or [], itself) if images or not places.tar else []
     if _world(os.environ) == 1 or os.environ["RANK"] == "0":  # of several devices the first one writes
         admit(
             _targets(places, resume=options.resume),
-            lambda: _read([*names, *places.tar], places.config, recipe.init),
+            lambda: _read([*names, *places.tar], given.get("config"), recipe.init),
             overwrite=options.overwrite,
         )
     result = _run(names, places, recipe, options)

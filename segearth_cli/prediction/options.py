@@ -53,6 +53,7 @@ class ClassOptions:
         help="Classes by comma, synonyms by bar: 'water|river|lake,building|roof'.",
         panel="Classes",
         unit="words",
+        alternative="classes",
     )
     """Classes separated by commas, their synonyms by bars."""
     classes_file: Path | None = option(
@@ -60,6 +61,7 @@ class ClassOptions:
         help="One class a line: phrases by comma, the first its name; #RRGGBB colour; # comment.",
         panel="Classes",
         unit="file",
+        alternative="classes",
     )
     """A class file."""
     preset: str | None = option(
@@ -67,6 +69,7 @@ class ClassOptions:
         help="A published setting, e.g. loveda: classes, background, threshold, resolution, lambda.",
         panel="Classes",
         unit="name",
+        alternative="classes",
     )
     """Id or name of a published setting."""
     background: str | None = option(
@@ -134,6 +137,7 @@ class PredictOptions:
         unit="factor",
         advised=True,
         above=0,
+        alternative="resolution",
     )
     """Working pixels for each of the scene's, along a side; above 0."""
     gsd: float | Literal["auto"] | None = option(
@@ -144,6 +148,7 @@ class PredictOptions:
         advised=True,
         above=0,
         parse=parse_gsd,
+        alternative="resolution",
     )
     """Metres a working pixel, above 0; `auto` = the scene's own, or the nearest of `good_gsd`."""
     long_side: int | None = option(
@@ -153,6 +158,7 @@ class PredictOptions:
         unit="px",
         advised=True,
         at_least=1,
+        alternative="resolution",
     )
     """Pixels of the working grid's longer side, above 0."""
     tile: tuple[int, ...] | None = option(

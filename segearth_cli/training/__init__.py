@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from segearth_cli.training.loop import TrainingJob, Upsampled, export_ckpt, train
     from segearth_cli.training.named import train_on
     from segearth_cli.training.pictures import save_looks
-    from segearth_cli.training.recipe import Recipe, TrainOptions, check_out, combined, from_toml
+    from segearth_cli.training.recipe import Recipe, TrainOptions, check_out
     from segearth_cli.training.step import Learner, Peers
 
 __all__ = [
@@ -25,9 +25,7 @@ __all__ = [
     "Upsampled",
     "check_out",
     "collect",
-    "combined",
     "export_ckpt",
-    "from_toml",
     "save_looks",
     "train",
     "train_on",
@@ -40,7 +38,7 @@ __getattr__ = lazy_face(
         "loop": "TrainingJob Upsampled export_ckpt train",
         "named": "train_on",
         "pictures": "save_looks",
-        "recipe": "Recipe TrainOptions check_out combined from_toml",
+        "recipe": "Recipe TrainOptions check_out",
         "step": "Learner Peers",
     },
 )

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from segearth_cli.errors import UsageError
-from segearth_cli.options import build, like, option, options_of, refuse_unknown, taken, validate, value_text
+from segearth_cli.options import like, option, validate, value_text
 from segearth_cli.raster import PixelOptions, ReadOptions
 from segearth_cli.weights import ModelOptions, Precision
 
 if sys.version_info >= (3, 11):
-    import tomllib
+    pass
 else:
-    import tomli as tomllib
+    pass
 
 Colours = Literal["model", "imagenet"]
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and std of R, G and B, each 0 to 1
@@ -45,10 +44,17 @@ class TrainOptions:
 class Recipe:
     """How an upsampler is trained; the defaults are the published ones."""
 
-    steps: int = option(2000, help="Optimiser steps.", panel="Training", unit="number", at_least=1)
+    steps: int = option(
+        2000, help="Optimiser steps.", panel="Training", unit="number", at_least=1, alternative="length"
+    )
     """Optimiser steps, from 1."""
     epochs: float | None = option(
-        None, help="In place of --steps: times through the images.", panel="Training", unit="number", above=0
+        None,
+        help="In place of --steps: times through the images.",
+        panel="Training",
+        unit="number",
+        above=0,
+        alternative="length",
     )
     """Times through the images, above 0; None = `steps` count."""
     batch_size: int = option(8, help="Windows a step, over all devices.", panel="Training", unit="number", at_least=1)
@@ -112,31 +118,7 @@ class Recipe:
         return self.steps if self.epochs is None else max(1, round(self.epochs * windows / self.batch_size))
 
 
-def from_toml(path: Path) -> dict[str, Any]:
-    """Settings of a TOML file under the names of the options, with - or _. Raises UsageError for anything else."""
-    try:
-        with path.open("rb") as f:
-            read = tomllib.load(f)
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise UsageError(f"--config {path}: {getattr(e, 'strerror', None) or e}") from None
-    known = {told.name: told for told in options_of(Recipe)}
-    named = {key.replace("-", "_"): value for key, value in read.items()}
-    try:
-        refuse_unknown(named, known.values(), "setting")
-        return {name: taken(known[name], value) for name, value in named.items()}
-    except UsageError as e:
-        raise UsageError(f"--config {path}: {e}") from None
-
-
 def check_out(out: Path) -> None:
     """Raises UsageError for a name that an upsampler's file cannot have."""
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out}: need a name that ends in .safetensors")
-
-
-def combined(settings: Mapping[str, Any], given: Mapping[str, Any]) -> Recipe:
-    """The recipe of a settings file and of the options given on the command line, which win."""
-    merged = {**settings, **given}
-    if "steps" in given and "epochs" not in given:
-        merged["epochs"] = None
-    return build(Recipe, merged)

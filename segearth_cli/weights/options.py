@@ -67,7 +67,9 @@ class ModelOptions:
         parse=read_templates,
     )
     """`("80",)`, `("7",)`, or sentences with `{}` where the phrase goes."""
-    device: str = option("auto", "--device", "-d", help="auto, cpu, cuda:N or mps.", panel="Machine", unit="device")
+    device: str = option(
+        "auto", "--device", "-d", help="auto, cpu, cuda:N or mps.", panel="Machine", unit="device", alternative="device"
+    )
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
     precision: Precision = option("auto", help="Of the model's products; auto goes by the device.", panel="Machine")
     """Of the products of the tower and SimFeatUp; `auto` goes by the device."""

@@ -75,12 +75,14 @@ OUTPUTS = {
 # what other options of files and folders are for; an option that writes belongs above, and into `gate.admit`
 READ = {
     *("evaluate --classes-file", "predict --classes-file", "predict --manifest", "predict --upsampler"),
-    *("train-upsampler --config", "train-upsampler --init", "train-upsampler --tar", "vectorize --confidence"),
+    *("train-upsampler --init", "train-upsampler --tar", "vectorize --confidence"),
     "preview --scene",
     "predict --work",  # a folder of runs, checked by the gate on its own: test_what_is_no_folder_of_runs_is_refused
 }
 READ |= {f"calibrate --{name}" for name in ("calibration", "classes-file", "labels", "upsampler")}
 READ |= {"predict --calibration", "reproduce --all", "reproduce --list", "reproduce --upsampler"}
+READ |= {f"{command.name} --config" for command in app.registered_commands}
+SAVED = {f"{command.name} --save-config" for command in app.registered_commands}  # one rule: tests/test_config.py
 FOLDERS = {"reproduce --out"}  # of many files that the command names to the gate, tried in tests/reproduction
 FOR_PLACES = {"file", "folder", "path"}  # units of options
 
@@ -97,7 +99,7 @@ def options_for_places():
 
 def test_every_option_that_takes_a_file_is_known_here():
     tried = {" ".join(output.split()[:2]) for output in OUTPUTS}
-    unknown = set(options_for_places()) - tried - READ - FOLDERS
+    unknown = set(options_for_places()) - tried - READ - SAVED - FOLDERS
     assert unknown == set(), (
         f"{sorted(unknown)}: new here. What writes is named to gate.admit and gets a row in OUTPUTS, by which all "
         "that may lie at its place is tried; what only reads goes into READ"

@@ -22,11 +22,12 @@ from safetensors.torch import load_file
 import segearth_cli as segearth
 from segearth_cli.errors import TrainingError, UsageError
 from segearth_cli.model.encoder import Encoder
+from segearth_cli.options import build
 from segearth_cli.raster import ReadOptions
 from segearth_cli.training.collection import collect
 from segearth_cli.training.loop import verdict
 from segearth_cli.training.objective import Jitter, projections
-from segearth_cli.training.recipe import Recipe, combined, from_toml
+from segearth_cli.training.recipe import Recipe
 from segearth_cli.training.step import Figures, Learner, Peers
 from segearth_cli.training.time_left import TimeLeft
 from segearth_cli.training.windows import Windows
@@ -207,7 +208,7 @@ def test_one_geotiff_its_bands_and_a_settings_file_are_enough(here, model_dir, t
 
 
 def test_images_are_read_with_the_options_of_scenes(tmp_path):
-    recipe = combined({"bands": "2", "nodata": 0}, {"alpha": False, "stretch": "0,9"})
+    recipe = build(Recipe, {"bands": "2", "nodata": 0, "alpha": False, "stretch": "0,9"})
     assert recipe.read == ReadOptions((2,), "0,9", nodata=0, alpha=False)
     values = np.zeros((2, 30, 30), np.uint8)
     values[1, :15] = 9
@@ -232,20 +233,12 @@ def test_published_settings_are_the_defaults():
     assert (recipe.lr, recipe.image_loss) == (1e-3, 0.1)
 
 
-def test_the_command_line_wins_over_the_settings_file(tmp_path):
-    path = tmp_path / "run.toml"
-    path.write_text("batch-size = 4\nlr = 0.01\nepochs = 2.5\n")
-    recipe = combined(from_toml(path), {"lr": 0.1, "steps": 7})
-    assert (recipe.batch_size, recipe.lr, recipe.steps, recipe.epochs) == (4, 0.1, 7, None)
-    assert combined(from_toml(path), {}).planned_steps(160) == 100
-
-
-@pytest.mark.parametrize("line", ["bach-size = 4", "lr = 'fast'", "steps = 1.5", "steps = true", "seed = ", "lr = -1"])
-def test_a_settings_file_with_a_slip_is_refused(tmp_path, line):
-    path = tmp_path / "run.toml"
-    path.write_text(line)
-    with pytest.raises(UsageError):
-        combined(from_toml(path), {})
+def test_a_number_of_steps_on_the_command_line_puts_the_epochs_of_a_config_aside(here, images, model_dir, tmp_path):
+    (tmp_path / "run.toml").write_text("batch-size = 1\ncrop = 32\nradius = 2\njitters = 1\nepochs = 2.5\n")
+    out = tmp_path / "up.safetensors"
+    here(images, "-m", model_dir, "--out", out, "--config", tmp_path / "run.toml", "--steps", 1)
+    with safe_open(out, "pt") as f:
+        assert f.metadata()["steps"] == "1"
 
 
 # ---- one step ----------------------------------------------------------------------------------------------------

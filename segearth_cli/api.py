@@ -10,7 +10,8 @@ import shutil
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as field_of
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
@@ -67,7 +68,7 @@ class Mask:
     """As rasterio gives it, or None."""
     run: Mapping[str, Any]
     """Everything that decided a pixel, as in the tag `SEGEARTH_RUN`."""
-    _outputs: Outputs = field(repr=False)
+    _outputs: Outputs = field_of(repr=False)
 
     def __post_init__(self) -> None:
         weakref.finalize(self, shutil.rmtree, self.path.parent, ignore_errors=True)
@@ -244,12 +245,14 @@ def evaluate(
     label_map: Mapping[int, int] | str | None = None,
     label_offset: int | None = None,
     count_nodata: bool = False,
+    field: str = "class",
+    layer: str | None = None,
 ) -> dict[str, Any]:
     """The figures of masks against their labels, one each, in order, as `segearth evaluate --json` has them.
 
     classes: as of `predict`, in the order of the label codes; None = those of `preset`, or of the one Mask. ignore:
     label codes left out. label_map: label codes as class codes. label_offset: added to label codes. count_nodata:
-    labelled pixels without data in the mask count as missed. Raises ClassesError, RasterError, UsageError.
+    labelled pixels without data in the mask count as missed. field, layer: of labels that are vector files.
     """
     from segearth_cli.evaluation import EvaluateOptions, Tally, compare, empty, fitting
     from segearth_cli.evaluation import figures, label_codes, label_figures  # isort: skip
@@ -262,22 +265,18 @@ def evaluate(
     setting = get(preset) if preset is not None else None
     chosen = _listed(classes, setting)
     words = ",".join(f"{a}={b}" for a, b in label_map.items()) if isinstance(label_map, Mapping) else label_map
-    codes = label_codes(setting, map(str, ignore), words, label_offset, len(chosen))
-    codes = fitting(codes, map(str, theirs))
+    codes = fitting(label_codes(setting, map(str, ignore), words, label_offset, len(chosen)), map(str, theirs))
+    options = EvaluateOptions(codes, count_nodata, field=field, layer=layer)
     tally = Tally(empty(len(chosen)))
     for mask, label in zip(ours, theirs, strict=True):
         place = mask.path if isinstance(mask, Mask) else mask
-        tally += compare(str(place), str(label), chosen, EvaluateOptions(codes, count_nodata))
+        tally += compare(str(place), str(label), chosen, options)
     left = {"pixels_ignored": tally.ignored, "pixels_nodata": tally.nodata, "labels": label_figures(chosen, tally)}
     return figures(chosen, tally.confusion) | {"pairs": len(ours), "unscored": 0} | left
 
 
 @with_keywords(_KEYWORDS)
-def train_upsampler(
-    images: str | Path | Iterable[str | Path],
-    out: str | Path,
-    **options: Any,
-) -> Path:
+def train_upsampler(images: str | Path | Iterable[str | Path], out: str | Path, **options: Any) -> Path:
     """Trains SimFeatUp for a model on unlabelled images or folders of them; writes it to `out`, which it returns.
 
     options: the flags of `segearth train-upsampler`, e.g. model="vit-b16", steps=500, crop=224, overwrite=True.

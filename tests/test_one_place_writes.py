@@ -19,6 +19,11 @@ NAMED = {
     "vector/layers.py _geojson": ({"path.open"}, "a temporary name"),
     "vector/layers.py _parquet": ({"pq.ParquetWriter"}, "a temporary name"),
     "vector/geopackage.py fill": ({"sqlite3.connect"}, "a temporary name"),
+    "evaluation/drawn_labels.py as_raster": (
+        {"tempfile.TemporaryDirectory"},
+        "features as pixels, gone when scored",
+    ),
+    "evaluation/drawn_labels.py _burn": ({"rasterio.open"}, "a raster in that folder"),
     "evaluation/report.py write_png": ({"figure.savefig"}, "bytes in memory"),
     "training/pictures.py save_looks": ({"figure.savefig"}, "bytes in memory"),
     "training/pictures.py save_curves": ({"figure.savefig"}, "bytes in memory"),

@@ -17,7 +17,7 @@ from segearth_cli.calibration.fit import Floats
 from segearth_cli.calibration.holdout import Ints
 from segearth_cli.classes import ClassSet
 from segearth_cli.errors import CalibrationError, RasterError
-from segearth_cli.evaluation import LabelCodes, check_label, code_text, codes_of, nodata_code
+from segearth_cli.evaluation import LabelCodes, check_label, class_code, code_text, codes_of, nodata_code
 from segearth_cli.raster import (
     SUFFIXES,
     Frame,
@@ -104,16 +104,6 @@ def _with_phrases(labels: Labels, classes: ClassSet) -> Labels:
     for code in labels.codes[~there].tolist():
         told[f"of {classes.names[code]}, which has no phrases"] += 1
     return replace(labels, geometry=labels.geometry[there], codes=labels.codes[there], told=told)
-
-
-def class_code(value: Any, classes: ClassSet) -> int | None:
-    """The code of a class by its name, one of its phrases, or its code as a number or text; None when there is none."""
-    text = " ".join(str(value).split()).casefold()
-    for code, (name, phrases) in enumerate(zip(classes.names, classes.phrases, strict=True)):
-        if text in (name.casefold(), *(phrase.casefold() for phrase in phrases)):
-            return code
-    text = text.removesuffix(".0")
-    return int(text) if text.isdecimal() and int(text) < len(classes) else None
 
 
 def placed(labels: Labels, scene: Scene) -> Placed:

@@ -13,6 +13,7 @@ import typer
 
 from segearth_cli import classes as class_lists
 from segearth_cli import presets
+from segearth_cli.calibration import LabelSource
 from segearth_cli.classes import RUN_TAG, ClassSet
 from segearth_cli.commands.arguments import INPUTS, inputs, is_one, mask_raster, masks_in
 from segearth_cli.commands.flags import flags_of
@@ -22,11 +23,11 @@ from segearth_cli.console import answer, note
 from segearth_cli.errors import ClassesError, SomeFailedError, UsageError
 from segearth_cli.files import write_text
 from segearth_cli.gate import Target, admit
-from segearth_cli.options import build, option
+from segearth_cli.options import build, like, option
 from segearth_cli.progress import Extent, progress, underway
 
 if TYPE_CHECKING:
-    from segearth_cli.evaluation import Confusion, EvaluateOptions, Pairing, Tally, Tiling
+    from segearth_cli.evaluation import Confusion, EvaluateOptions, LabelCodes, Pairing, Tally, Tiling
 
 _SHOWN = 3  # unpaired files named one by one
 
@@ -69,6 +70,10 @@ class LabelOptions:
     """Dropped from the stems of labels."""
     prediction_suffix: str = option("", help="End of mask names to drop before pairing.", panel="Labels")
     """Dropped from the stems of masks."""
+    field: str = like(LabelSource, "field", "class")
+    """Of labels that are features: name of the field, whatever its case."""
+    layer: str | None = like(LabelSource, "layer", None)
+    """Of labels that are features: name of the layer; None = the only one."""
     count_nodata: bool = option(False, help="Count labelled pixels without data in the mask as missed.", panel="Labels")
     """Else they are left out."""
     allow_missing: bool = option(False, help="Exit with 0 though some files could not be scored.", panel="Labels")
@@ -108,7 +113,9 @@ EXAMPLES = (
 @flags_of(LabelOptions, ReportOptions, examples=EXAMPLES)
 def evaluate(
     predictions: Annotated[str, typer.Argument(help=f"A mask, or several: {INPUTS}.")],
-    labels: Annotated[str, typer.Argument(help="Its label, or several, which are paired with the masks by stem.")],
+    labels: Annotated[
+        str, typer.Argument(help="Its label, a raster or features; several are paired with the masks by stem.")
+    ],
     **given: Any,
 ) -> None:
     """Score masks against labels: IoU, precision and recall of each class, mIoU, confusion matrix.
@@ -117,7 +124,6 @@ def evaluate(
     to the mask's. Pixels where the mask has no data are left out unless --count-nodata.
     """
     from segearth_cli.evaluation import (
-        EvaluateOptions,
         as_csv,
         figures,
         fitting,
@@ -134,7 +140,7 @@ def evaluate(
     targets = [Target(path, flag) for flag, path in report.places.items()]
     admit(targets, lambda: _inputs(pairing, asked.classes_file), overwrite=report.overwrite)
     codes = fitting(codes, (label for _, label in pairing.pairs))
-    options = EvaluateOptions(codes, asked.count_nodata, tilings=tuple(_tilings(setting).values()))
+    options = _options(asked, codes, setting)
     try:
         tally, tried = _run(pairing, chosen, options, report.quiet)
     except ClassesError as e:
@@ -175,14 +181,26 @@ def evaluate(
 
 def _pairing(predictions: str, labels: str, prediction_suffix: str, label_suffix: str) -> Pairing:
     """Two files as one pair whatever their names; folders, patterns and lists by stem."""
-    from segearth_cli.evaluation import Pairing, pair
+    from segearth_cli.evaluation import Pairing, is_drawn, pair
 
     if predictions == labels == "-":
         raise UsageError("masks and labels: only one of them can come from stdin")
-    masks, truths = inputs([predictions], masks_in), inputs([labels], masks_in)
+    masks, truths = inputs([predictions], masks_in), inputs([labels], _labels_in)
     if is_one(predictions) and is_one(labels):
         return Pairing(((masks[0], truths[0]),))
+    if is_one(labels) and is_drawn(truths[0]):  # a layer of features may be of many masks
+        return Pairing(tuple((mask, truths[0]) for mask in masks))
     return pair(masks, truths, prediction_suffix=prediction_suffix, label_suffix=label_suffix)
+
+
+def _labels_in(folder: Path) -> list[str]:
+    """The labels of a folder: its rasters, or vector files where it has no raster."""
+    from segearth_cli.evaluation import ENDINGS, is_drawn
+    from segearth_cli.raster import rasters_below
+
+    drawn = sorted(str(path) for path in folder.iterdir() if path.suffix.casefold() in ENDINGS)
+    rasters = masks_in(folder) if not drawn or rasters_below(folder) else []
+    return rasters or [path for path in drawn if is_drawn(path)]
 
 
 def _classes(text: str | None, file: Path | None, preset: str | None) -> tuple[ClassSet, presets.Preset | None]:
@@ -200,6 +218,13 @@ def _tilings(setting: presets.Preset | None) -> dict[str, Tiling]:
 
     sides = {} if setting is None else setting.tilings()
     return {name: Tiling(tile[::-1], step[::-1]) for name, (tile, step) in sides.items()}
+
+
+def _options(asked: LabelOptions, codes: LabelCodes, setting: presets.Preset | None) -> EvaluateOptions:
+    from segearth_cli.evaluation import EvaluateOptions
+
+    tilings = tuple(_tilings(setting).values())
+    return EvaluateOptions(codes, asked.count_nodata, tilings=tilings, field=asked.field, layer=asked.layer)
 
 
 def _tile_line(name: str, setting: presets.Preset, classes: ClassSet, confusion: Confusion) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,7 @@ from segearth_cli.evaluation.codes import (
     wanted_classes,
 )
 from segearth_cli.evaluation.confusion import Confusion, confusion, empty
+from segearth_cli.evaluation.drawn_labels import as_raster, is_drawn
 from segearth_cli.evaluation.one_grid import to_grid
 from segearth_cli.raster import Patient, Window, check_still, open_dataset, starts, take_seal
 
@@ -64,7 +66,7 @@ def _covered(length: int, tile: int, stride: int) -> NDArray[np.int64]:
 class EvaluateOptions:
     """Settings of an evaluation."""
 
-    codes: LabelCodes = field(default_factory=LabelCodes)
+    codes: LabelCodes = dataclasses.field(default_factory=LabelCodes)
     """What label codes mean."""
     count_nodata: bool = False
     """Whether labelled pixels without data in the mask count as missed; else they are left out."""
@@ -72,6 +74,10 @@ class EvaluateOptions:
     """Pixels held at a time."""
     tilings: tuple[Tiling, ...] = ()
     """Tiles that everything is scored by too."""
+    field: str = "class"
+    """Which field of labels that are features names the class, or holds its code."""
+    layer: str | None = None
+    """Which layer of theirs; None = the only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ class Tally:
     """Of all pixels that count."""
     nodata: int = 0
     """Labelled pixels without data in the mask."""
-    labels: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    labels: Mapping[tuple[int, int], int] = dataclasses.field(default_factory=dict)
     """Pixels by label code and what it means: a class, IGNORED or UNFILLED."""
     outside: int = 0
     """Pixels of the mask that no pixel of the label lies on, or one that is masked or transparent."""
@@ -122,9 +128,19 @@ def compare(
 ) -> Tally:
     """The tally of one mask against its label, on the mask's grid; `advance` is called with rows just done.
 
-    A label on another grid or CRS is warped to the mask's, nearest neighbour; without georeferencing sizes must be
-    equal. Raises RasterError for files that cannot be compared, ClassesError for codes that are no class.
+    A label of features is drawn on the mask's pixels; one on another grid or CRS is warped to them, nearest neighbour;
+    without georeferencing sizes must be equal. Raises RasterError for files that cannot be compared, ClassesError for
+    codes that are no class.
     """
+    if is_drawn(label):
+        with as_raster(label, prediction, classes, options.codes, options.field, options.layer) as raster:
+            return _compare(prediction, raster, classes, replace(options, codes=LabelCodes()), advance)
+    return _compare(prediction, label, classes, options, advance)
+
+
+def _compare(
+    prediction: str, label: str, classes: ClassSet, options: EvaluateOptions, advance: Callable[[int], None]
+) -> Tally:
     total = Tally(empty(len(classes)))
     sealed = {path: take_seal(path) for path in (prediction, label)}
     grey = options.codes.threshold is not None

@@ -9,6 +9,7 @@ from dataclasses import replace
 from segearth_cli.classes import NODATA
 from segearth_cli.errors import UsageError
 from segearth_cli.evaluation.codes import LabelCodes, grey_values
+from segearth_cli.evaluation.drawn_labels import is_drawn
 from segearth_cli.presets import COLOUR, Preset
 
 _LOOKED_AT = 32  # labels of black and white, after which no 1 is waited for
@@ -44,6 +45,8 @@ def fitting(codes: LabelCodes, labels: Iterable[str]) -> LabelCodes:
         return codes
     white = 0
     for label in labels:
+        if is_drawn(label):
+            continue
         values = grey_values(label)
         white += NODATA in values
         if values - {0, 1, NODATA} or (white > _LOOKED_AT and 1 not in values):

@@ -17,10 +17,6 @@ from segearth_cli.raster.grid import Window
 from segearth_cli.raster.onto import Onto, turn_of
 
 _SMALL = 32  # side of the cells, in pixels, in which each pixel is asked for
-_SAMPLES = 33  # points a side of the scene by which its place in the area's CRS is known
-_MARGIN = 0.05  # of that place, for what lies between the points
-_PIECES = 512  # into which an edge as long as the scene is cut before it goes to another CRS
-_MOST_TURNS = 8  # around the globe; longitudes of more are none
 _SEAM = 1e-6  # pixels; parts cut at the antimeridian join over it
 
 
@@ -145,57 +141,14 @@ def area_of(scene: Georeferenced, path: str, asked: AreaOfInterest) -> Area:
     Raises RasterError where the scene does not tell where they meet, or the area lies beside it.
     """
     onto = Onto(scene, path, asked.crs, asked.told)
-    pixels = shapely.transform(_near(asked.geometry, onto, scene), onto.find)
-    whole = _polygons(shapely.make_valid(_finite(pixels)))
-    inside = None if whole is None else _polygons(
-        shapely.intersection(whole, shapely.box(0, 0, scene.width, scene.height))
-    )  # fmt: skip
+    placed = shapely.union_all(shapely.make_valid(onto.place(np.array([asked.geometry], object))), grid_size=_SEAM)
+    inside = _polygons(shapely.intersection(placed, shapely.box(0, 0, scene.width, scene.height)))
     if inside is None:
         own = (
             "" if asked.crs else f" in the scene's own CRS ({onto.name}); name another, as in --bbox W,S,E,N,EPSG:4326"
         )
         raise RasterError(f"{path}: {asked.told} lies beside the scene{own}")
     return Area(inside)
-
-
-def _near(geometry: Any, onto: Onto, scene: Georeferenced) -> Any:
-    """The part of a geometry around a scene, whole turns put right, with points along its edges where they bend."""
-    if onto.straight and onto.turn is None:
-        return geometry
-    x, y = np.meshgrid(np.linspace(0, scene.width, _SAMPLES), np.linspace(0, scene.height, _SAMPLES))
-    places = onto.move(np.stack([x.ravel(), y.ravel()], axis=1))
-    places = places[np.isfinite(places).all(axis=1)]
-    if not len(places):
-        return geometry
-    low, high = places.min(axis=0), places.max(axis=0)
-    margin = (high - low) * _MARGIN
-    turns = [0.0] if onto.turn is None else _turns(geometry, (float(low[0]), float(high[0])), onto.turn)
-    if onto.turn is not None and not onto.straight and high[0] - low[0] > onto.turn / 2:  # a pole may lie within
-        margin, turns = np.array([onto.turn, margin[1]]), [0.0]
-    around = shapely.box(*(low - margin), *(high + margin))
-    found = [
-        shapely.intersection(shapely.transform(geometry, lambda xy, by=by: xy + np.array([by, 0])), around)
-        for by in turns
-    ]
-    parts = _polygons(shapely.union_all(found))
-    if parts is None:
-        return shapely.Polygon()
-    return parts if onto.straight else shapely.segmentize(parts, float(np.hypot(*(high - low))) / _PIECES)
-
-
-def _turns(geometry: Any, span: tuple[float, float], turn: float) -> list[float]:
-    """By how much longitudes are moved, in whole turns, so that some of a geometry may come to lie within a span."""
-    west, _, east, _ = shapely.bounds(geometry)
-    first, last = np.floor((span[0] - east) / turn), np.ceil((span[1] - west) / turn)
-    return [] if last - first > _MOST_TURNS else [float(number) * turn for number in np.arange(first, last + 1)]
-
-
-def _finite(geometry: Any) -> Any:
-    """Polygons whose every point has a place in the scene."""
-    parts = shapely.get_parts(geometry)
-    coordinates, owner = shapely.get_coordinates(parts, return_index=True)
-    lost = np.unique(owner[~np.isfinite(coordinates).all(axis=1)])
-    return shapely.union_all(shapely.make_valid(np.delete(parts, lost)), grid_size=_SEAM)
 
 
 def _polygons(geometry: Any) -> Any:

@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 import pyproj
+import shapely
 from numpy.typing import NDArray
 
 from segearth_cli.errors import RasterError
 from segearth_cli.raster.georeference import Georeferenced, Placement
 
+_SAMPLES = 33  # points a side of the scene by which its place in the CRS of a drawing is known
+_MARGIN = 0.05  # of that place, for what lies between the points
+_PIECES = 512  # into which an edge as long as the scene is cut before it goes to another CRS
+_MOST_TURNS = 8  # around the globe; longitudes of more are none
 _BEYOND = 1e-9  # degrees of rounding behind which a longitude lies a turn away
 
 
@@ -25,6 +30,7 @@ class Onto:
         self._placement = Placement(scene, path)
         self._there: Any = None
         self._back: Any = None
+        self._width, self._height = scene.width, scene.height
         self._nowhere = without_georeference(scene, self._placement)
         self._height = scene.height
         if self._nowhere and crs is not None:
@@ -64,6 +70,39 @@ class Onto:
                 xy[:, 0] = _unrolled(xy[:, 0], middle if np.isfinite(middle) else 0.0, self.turn)
         return xy
 
+    def place(self, geometry: NDArray[Any]) -> NDArray[Any]:
+        """Geometries of shapely (n,) in columns and rows, without what lies far from the scene; empty where all does.
+
+        Straight edges are straight in the CRS of the drawing; in longitude and latitude whole turns tell nothing apart.
+        """
+        placed = np.asarray(shapely.transform(self._near(geometry), self.find), object)
+        coordinates, owner = shapely.get_coordinates(placed, return_index=True)
+        placed[np.unique(owner[~np.isfinite(coordinates).all(axis=1)])] = shapely.Polygon()
+        return placed
+
+    def _near(self, geometry: NDArray[Any]) -> NDArray[Any]:
+        """The parts of geometries around the scene, whole turns put right, with points on edges where they bend."""
+        if self.straight and self.turn is None:
+            return geometry
+        x, y = np.meshgrid(np.linspace(0, self._width, _SAMPLES), np.linspace(0, self._height, _SAMPLES))
+        places = self.move(np.stack([x.ravel(), y.ravel()], axis=1))
+        places = places[np.isfinite(places).all(axis=1)]
+        if not len(places):
+            return geometry
+        low, high = places.min(axis=0), places.max(axis=0)
+        margin = (high - low) * _MARGIN
+        turns = [0.0] if self.turn is None else _turns(geometry, (float(low[0]), float(high[0])), self.turn)
+        if self.turn is not None and not self.straight and high[0] - low[0] > self.turn / 2:  # a pole may lie within
+            margin, turns = np.array([self.turn, margin[1]]), [0.0]
+        around = shapely.box(*(low - margin), *(high + margin))
+        whole = shapely.make_valid(geometry)
+        moved = [shapely.transform(whole, lambda xy, by=by: xy + np.array([by, 0])) for by in turns]
+        parts = [shapely.intersection(one, around) for one in moved]
+        if not parts:
+            return np.full(len(geometry), shapely.Polygon(), object)
+        found = np.asarray(parts[0] if len(parts) == 1 else shapely.union_all(np.stack(parts), axis=0), object)
+        return found if self.straight else shapely.segmentize(found, float(np.hypot(*(high - low))) / _PIECES)
+
 
 def without_georeference(frame: Any, placement: Placement) -> bool:
     """Whether a raster lies nowhere, so that its own pixels are what is drawn on."""
@@ -73,6 +112,13 @@ def without_georeference(frame: Any, placement: Placement) -> bool:
 def turn_of(crs: pyproj.CRS | None) -> float | None:
     """Units of longitude of a whole turn, None where x is no longitude."""
     return 2 * np.pi / crs.axis_info[0].unit_conversion_factor if crs is not None and crs.is_geographic else None
+
+
+def _turns(geometry: NDArray[Any], span: tuple[float, float], turn: float) -> list[float]:
+    """By how much longitudes are moved, in whole turns, so that geometries may come to lie within a span."""
+    west, _, east, _ = shapely.total_bounds(geometry)
+    first, last = np.floor((span[0] - east) / turn), np.ceil((span[1] - west) / turn)
+    return [float(number) * turn for number in np.arange(first, last + 1)] if last - first <= _MOST_TURNS else []
 
 
 def _unrolled(x: NDArray[np.float64], middle: float, turn: float) -> NDArray[np.float64]:

@@ -1,0 +1,113 @@
+"""Labels that people drew, features with a name or a code, brought to the pixels of a mask."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import shapely
+from numpy.typing import NDArray
+from rasterio.features import rasterize
+
+from segearth_cli.classes import NODATA, ClassSet
+from segearth_cli.errors import ClassesError, RasterError
+from segearth_cli.evaluation.codes import UNKNOWN, LabelCodes
+from segearth_cli.raster import BLOCK, Frame, Onto, Window, blocks, open_dataset, quietly, region_georeference, size_of
+from segearth_cli.vector import Drawn, read_drawn
+
+ENDINGS = frozenset({".gpkg", ".geojson", ".json", ".fgb", ".shp", ".kml", ".gml"})
+
+
+def is_drawn(path: str) -> bool:
+    """Whether labels are features: by their suffix, unless they can be opened as a raster."""
+    return Path(path).suffix.casefold() in ENDINGS and not any(size_of(path))
+
+
+def class_code(value: Any, classes: ClassSet) -> int | None:
+    """The code of a class by its name, one of its phrases, or its code as a number or text; None when there is none."""
+    text = " ".join(str(value).split()).casefold()
+    for code, (name, phrases) in enumerate(zip(classes.names, classes.phrases, strict=True)):
+        if text in (name.casefold(), *(phrase.casefold() for phrase in phrases)):
+            return code
+    text = text.removesuffix(".0")
+    return int(text) if text.isdecimal() and int(text) < len(classes) else None
+
+
+@contextmanager
+def as_raster(
+    label: str, mask: str, classes: ClassSet, meaning: LabelCodes, field: str, layer: str | None
+) -> Iterator[str]:
+    """The path of class codes on the pixels of a mask, while the block runs; 255 where no feature lies, or two classes.
+
+    A pixel is of the polygons that hold its middle, and of the points and lines on it. meaning: of numbers in the
+    field. Raises RasterError where no feature lies on the mask, ClassesError, VectorError, UsageError.
+    """
+    file = Path(label)
+    drawn = _drawn(file, field, layer, file.stat().st_mtime_ns if file.exists() else 0)
+    targets = {value: _target(value, classes, meaning, label, field) for value in set(drawn.values) - {None}}
+    codes = np.array([targets.get(value, -1) for value in drawn.values], np.int64)
+    with open_dataset(mask) as ds:
+        frame = Frame(ds.height, ds.width, ds.crs, ds.transform, ds.gcps, ds.rpcs)
+    kept = np.flatnonzero((codes >= 0) & np.array([one is not None for one in drawn.geometry], bool))
+    placed = Onto(frame, mask, drawn.crs, label).place(drawn.geometry[kept])
+    with tempfile.TemporaryDirectory(prefix="segearth-") as folder:
+        path = Path(folder) / f"{file.stem}.tif"
+        if not _burn(path, frame, placed, codes[kept]):
+            raise RasterError(f"{mask}: does not overlap its label {label}, or no feature there names a class")
+        yield str(path)
+
+
+@lru_cache(maxsize=1)
+def _drawn(path: Path, field: str, layer: str | None, modified: int) -> Drawn:  # noqa: ARG001 - read anew if changed
+    return read_drawn(path, field, layer, "labels")
+
+
+def _target(value: Any, classes: ClassSet, meaning: LabelCodes, label: str, field: str) -> int:
+    """The class of a value of the field, or below 0 where it is left out: a number as in a raster, else by its name."""
+    text = str(value).strip().removesuffix(".0")
+    number = text.removeprefix("-").isdecimal()
+    target = meaning.target(int(text), len(classes)) if number else UNKNOWN
+    found = class_code(value, classes) if target == UNKNOWN and not number else target
+    if found is None or found == UNKNOWN:
+        hint = f"--ignore {text}, --map {text}=0 or --label-offset" if number else f"one of {', '.join(classes.names)}"
+        raise ClassesError(f"{label}: '{value}' in the field {field} is none of the classes; need {hint}")
+    return found
+
+
+def _burn(path: Path, frame: Frame, geometry: NDArray[Any], codes: NDArray[np.int64]) -> bool:
+    """Writes codes as a raster in a temporary folder; whether any pixel has one."""
+    order = np.argsort(codes, kind="stable")
+    geometry, codes = geometry[order], codes[order]
+    tree, whole, some = shapely.STRtree(geometry), Window(0, 0, frame.height, frame.width), False
+    form = {"height": frame.height, "width": frame.width, "count": 1, "dtype": "uint8", "nodata": NODATA}
+    with (
+        quietly(),
+        rasterio.open(
+            path, "w", driver="GTiff", tiled=True, blockxsize=BLOCK, blockysize=BLOCK, compress="deflate",
+            **form, **region_georeference(frame, whole),
+        ) as ds,
+    ):  # fmt: skip
+        for window in blocks(whole, BLOCK, frame.width):
+            box = shapely.box(window.col, window.row, window.right, window.bottom)
+            there = np.sort(tree.query(box))
+            low, high = (_rasterized(geometry[which], codes[which], window) for which in (there[::-1], there))
+            burned = np.where(low == high, high, NODATA).astype(np.uint8)
+            some |= bool((burned != NODATA).any())
+            ds.write(burned, 1, window=window.to_rasterio())
+    return some
+
+
+def _rasterized(geometry: NDArray[Any], codes: NDArray[np.int64], window: Window) -> NDArray[np.uint8]:
+    """The code of the last geometry on each pixel, (H, W)."""
+    shapes = [(one, code) for one, code in zip(geometry, codes.tolist(), strict=True) if not one.is_empty]
+    shape = window.height, window.width
+    if not shapes:
+        return np.full(shape, NODATA, np.uint8)
+    to_pixels = rasterio.Affine.translation(window.col, window.row)
+    return np.asarray(rasterize(shapes, shape, fill=NODATA, transform=to_pixels, dtype="uint8"))

@@ -1,0 +1,151 @@
+"""Labels that people drew: `segearth evaluate` against features with a name or a code."""
+
+import json
+
+import fiona
+import numpy as np
+import pyproj
+import pytest
+import rasterio
+import shapely
+from rasterio.features import shapes as outlines
+from rasterio.transform import from_origin
+
+import segearth_cli
+
+CRS, PLACE = "EPSG:32633", from_origin(400_000, 5_000_000, 2, 2)
+NAMES = ("ground", "water", "roof")
+LIST = ("--classes", "ground,water|river,roof")
+
+
+def blocky(seed, rows=600, cols=80):
+    return np.kron(np.random.default_rng(seed).integers(0, 3, (rows // 20, cols // 20)), np.ones((20, 20))).astype("u1")
+
+
+def write(path, codes):
+    form = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": 255, "crs": CRS, "transform": PLACE}
+    with rasterio.open(path, "w", height=codes.shape[0], width=codes.shape[1], **form) as ds:
+        ds.write(codes, 1)
+    return path
+
+
+def drawn(codes):
+    """Outlines of codes on the map, and the code of each."""
+    found = [(shapely.geometry.shape(one), int(code)) for one, code in outlines(codes, transform=PLACE)]
+    return [one for one, _ in found], [code for _, code in found]
+
+
+def save(path, geometries, values, crs=CRS, field="class", kind="str", driver="GPKG", **more):
+    move = pyproj.Transformer.from_crs(CRS, crs, always_xy=True).transform
+    schema = {"geometry": "Unknown", "properties": {field: kind}}
+    with fiona.open(path, "w", driver=driver, schema=schema, crs=crs, **more) as sink:
+        for one, value in zip(geometries, values, strict=True):
+            moved = one if crs == CRS else shapely.transform(one, lambda xy: np.stack(move(*xy.T), axis=1))
+            sink.write({"geometry": shapely.geometry.mapping(moved), "properties": {field: value}})
+    return path
+
+
+@pytest.fixture
+def mask(tmp_path):
+    return write(tmp_path / "scene.mask.tif", blocky(0))
+
+
+@pytest.fixture
+def figures(segearth):
+    def run(*arguments):
+        done = segearth("evaluate", *arguments, "--json", "-")
+        assert done.code == 0, done.err
+        return json.loads(done.out)
+
+    return run
+
+
+@pytest.mark.parametrize("named", ["names", "phrases", "codes", "codes as text"])
+@pytest.mark.parametrize(("driver", "suffix"), [("GPKG", "gpkg"), ("GeoJSON", "geojson"), ("ESRI Shapefile", "shp")])
+def test_features_score_as_the_raster_they_outline(tmp_path, mask, figures, named, driver, suffix):
+    truth = blocky(1)
+    wanted = figures(mask, write(tmp_path / "truth.tif", truth), *LIST)
+    geometries, codes = drawn(truth)
+    words = {"names": NAMES, "phrases": ("Ground", "river", "ROOF"), "codes": (0, 1, 2), "codes as text": "012"}[named]
+    kind = "int" if named == "codes" else "str"
+    label = save(tmp_path / f"label.{suffix}", geometries, [words[code] for code in codes], kind=kind, driver=driver)
+    found = figures(mask, label, *LIST)
+    assert (found["classes"], found["confusion"]) == (wanted["classes"], wanted["confusion"])
+
+
+def test_features_of_another_crs_and_field_are_brought_to_the_mask(tmp_path, mask, figures):
+    truth = blocky(1)
+    geometries, codes = drawn(truth)
+    fine = [shapely.segmentize(one, 5) for one in geometries]
+    label = save(tmp_path / "l.gpkg", fine, [NAMES[code] for code in codes], "EPSG:4326", "Kind", layer="a")
+    save(label, [], [], layer="b")
+    found = figures(mask, label, *LIST, "--field", "kind", "--layer", "a")
+    wanted = figures(mask, write(tmp_path / "truth.tif", truth), *LIST)
+    assert found["accuracy"] == pytest.approx(wanted["accuracy"], abs=1e-3)
+
+
+def test_codes_are_mapped_ignored_and_shifted_as_those_of_rasters(tmp_path, mask, figures):
+    truth = blocky(1)
+    geometries, codes = drawn(truth)
+    label = save(tmp_path / "l.gpkg", geometries, [code + 1 for code in codes], kind="int")
+    wanted = figures(mask, write(tmp_path / "truth.tif", truth), *LIST)["confusion"]
+    assert figures(mask, label, *LIST, "--label-offset", "-1")["confusion"] == wanted
+    assert figures(mask, label, *LIST, "--map", "1=0,2=1,3=2")["confusion"] == wanted
+    left_out = figures(mask, label, *LIST, "--label-offset", "-1", "--ignore", "3")
+    assert [row["support"] for row in left_out["classes"]] == [*map(int, np.bincount(truth.ravel())[:2]), 0]
+
+
+def test_points_count_as_their_pixels_and_what_two_classes_claim_is_left_out(tmp_path, mask, figures):
+    with rasterio.open(mask) as ds:
+        codes = ds.read(1)
+    places = [(5, 5), (100, 30), (555, 70)]
+    points = [shapely.Point(PLACE @ (col + 0.5, row + 0.5)) for row, col in places]
+    names = [NAMES[codes[place]] for place in places]
+    assert figures(mask, save(tmp_path / "p.gpkg", points, names), *LIST)["pixels"] == 3
+    box = shapely.box(*(PLACE @ (10, 20)), *(PLACE @ (20, 10)))
+    both = save(tmp_path / "b.gpkg", [box, shapely.box(*(PLACE @ (15, 20)), *(PLACE @ (30, 10)))], ["water", "roof"])
+    assert figures(mask, both, *LIST)["pixels"] == 200 - 50
+    same = save(tmp_path / "s.gpkg", [box, box], ["water", "river"])
+    assert figures(mask, same, *LIST)["pixels"] == 100
+
+
+def test_one_file_is_of_all_masks_and_folders_are_paired_by_stem(tmp_path, figures, segearth):
+    truth, (masks, labels) = blocky(1), (tmp_path / "masks", tmp_path / "labels")
+    masks.mkdir(), labels.mkdir()
+    geometries, codes = drawn(truth)
+    for name in "ab":
+        write(masks / f"{name}.mask.tif", blocky(0))
+        save(labels / f"{name}.gpkg", geometries, codes, kind="int")
+    one, many = figures(masks, labels / "a.gpkg", *LIST), figures(masks, labels, *LIST)
+    assert one["pairs"] == many["pairs"] == 2
+    assert one["confusion"] == many["confusion"]
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "told"),
+    [
+        (["lake"], (), "'lake' in the field class is none of the classes; need one of ground, water, roof"),
+        ([7], (), "'7' in the field class is none of the classes; need --ignore 7, --map 7=0 or --label-offset"),
+        (["water"], ("--field", "clas"), "--field clas: "),
+        (["water"], ("--layer", "x"), "--layer x: "),
+    ],
+)
+def test_features_that_name_no_class_are_told(tmp_path, mask, segearth, values, options, told):
+    kind = "int" if values == [7] else "str"
+    box = shapely.box(*(PLACE @ (10, 20)), *(PLACE @ (20, 10)))
+    done = segearth("evaluate", mask, save(tmp_path / "l.gpkg", [box], values, kind=kind), *LIST, *options)
+    assert done.code in (1, 2)
+    assert told in done.err
+
+
+def test_features_beside_the_mask_are_told(tmp_path, mask, segearth):
+    label = save(tmp_path / "l.gpkg", [shapely.box(0, 0, 9, 9)], ["water"])
+    done = segearth("evaluate", mask, label, *LIST)
+    assert (done.code, "does not overlap its label" in done.err) == (1, True)
+
+
+def test_python_scores_against_features_too(tmp_path, mask, figures):
+    geometries, codes = drawn(blocky(1))
+    label = save(tmp_path / "l.gpkg", geometries, [NAMES[code] for code in codes], field="kind")
+    found = segearth_cli.evaluate(mask, label, "ground,water,roof", field="kind")
+    assert found["confusion"] == figures(mask, label, *LIST, "--field", "kind")["confusion"]

@@ -7,6 +7,7 @@ the reader of stdout left; 143 terminated. Nothing is left half written in any c
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -143,7 +144,9 @@ def _told(error: BaseException) -> tuple[str, int]:
     if "can't start new thread" in said:
         return "the system allows no more threads; set OMP_NUM_THREADS=1 or raise the limit (ulimit -u)", 1
     if isinstance(error, OSError) and error.errno is not None:
-        place = error.filename if error.filename is not None else "stdout or a temporary file"
+        if error.filename is None and error.errno == errno.ENOENT:  # of Python's tempfile
+            return f"{said}; set TMPDIR to a folder that may be written", 1
+        place = error.filename if error.filename is not None else "stdout or a temporary file (TMPDIR)"
         return f"{place}: {error.strerror}", 1
     if is_of_gdal(error):
         return f"GDAL: {said}", 1
@@ -189,12 +192,12 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
 def _raised_in_vain(ignored: sys.UnraisableHookArgs) -> None:
     """Sends a signal again whose exception fell where Python ignores it: in a finaliser or a callback of GDAL's.
 
-    What GDAL says in no UTF-8 text cannot be logged by rasterio, which raises it as an error all the same.
+    What GDAL's libraries raise there is told already: an error while a file is closed, once more when it is forgotten.
     """
     if isinstance(ignored.exc_value, (_Terminated, KeyboardInterrupt)):
         number = ignored.exc_value.args[0] if isinstance(ignored.exc_value, _Terminated) else signal.SIGINT
         threading.Timer(AGAIN, os.kill, (os.getpid(), number)).start()
-    elif not isinstance(ignored.exc_value, UnicodeDecodeError):
+    elif ignored.exc_value is None or not is_of_gdal(ignored.exc_value):
         sys.__unraisablehook__(ignored)
 
 

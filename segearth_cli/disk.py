@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from segearth_cli.errors import SegEarthError
 
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})  # no room, or none that may be taken
 _NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM})  # said of folders
 
@@ -33,6 +34,9 @@ def sync_folder(folder: Path) -> None:
             raise
 
 
+_MORE = 1 << 20  # bytes; more than the libraries hold back
+
+
 @contextmanager
 def telling(path: Path, only: Container[int] | None = None) -> Iterator[None]:
     """Turns what the system says when `path` cannot be written into an error line.
@@ -44,7 +48,44 @@ def telling(path: Path, only: Container[int] | None = None) -> Iterator[None]:
     except OSError as e:
         if isinstance(e, SegEarthError) or (only is not None and e.errno not in only):
             raise
-        raise SegEarthError(f"{path}: cannot write: {e.strerror or e}") from e
+        raise SegEarthError(cannot_write(path, e)) from e
+
+
+def cannot_write(path: Path, cause: BaseException | str) -> str:
+    """The error line of a file that cannot be written; the cause as `cause_of` found it."""
+    mend = "; make room there or choose another folder" if getattr(cause, "errno", None) in _NO_ROOM else ""
+    return f"{path}: cannot write: {said(cause)}{mend}"
+
+
+def said(cause: BaseException | str) -> str:
+    """A cause in words, without the name of a file."""
+    return " ".join(str(getattr(cause, "strerror", None) or cause).split())
+
+
+def cause_of(given_up: Iterable[Path], found: BaseException | str) -> BaseException | str:
+    """Why files that are given up could not be written: what the system says when it is to take more of one.
+
+    found: what a library said, which tells less and often of something else; where the system takes more, that is it.
+    """
+    return next((refused for path in given_up if (refused := refusal(path, _MORE)) is not None), found)
+
+
+def refusal(path: Path, more: int = 1 << 16) -> OSError | None:
+    """What the system says when it is to take `more` bytes of a file, None where it takes them.
+
+    Libraries that close a file do not always tell that its last bytes found no room.
+    """
+    try:
+        with path.open("ab", buffering=0) as file:
+            end = file.tell()
+            try:
+                for _ in range(2):  # of what finds no room a part may be taken first
+                    file.write(bytes(more))
+            finally:
+                file.truncate(end)
+    except OSError as e:
+        return e
+    return None
 
 
 class Lines:

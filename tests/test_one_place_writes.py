@@ -34,6 +34,7 @@ NAMED = {
     "raster/array_file.py write_array": ({"rasterio.open"}, "an array as a scene, in a temporary folder"),
     "api.py Mask.save": ({"shutil.copyfile"}, "to a temporary name"),
     "api.py predict": ({"shutil.rmtree"}, "the temporary folder of a mask"),
+    "disk.py refusal": ({"path.open"}, "more of a temporary file, to hear whether there is room"),
     "disk.py sync": ({"os.open"}, "a handle to wait for the disk with, opened to read"),
     "jobs/lock.py _lock": ({"os.open"}, "a lock is an empty file"),
     "texts.py read_text": ({"os.open"}, "a pipe is opened for reading, without waiting for its writer"),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
+from segearth_cli.disk import cannot_write, cause_of
 from segearth_cli.errors import RasterError, RunError
 from segearth_cli.files import growing, recover, replacing, replacing_all
 from segearth_cli.jobs.documents import Record
@@ -30,6 +31,7 @@ from segearth_cli.raster import (
     Rows,
     Window,
     environment,
+    holds_its_blocks,
     label,
     layouts,
     legend,
@@ -131,8 +133,10 @@ def write_joined_cog(ledger: Ledger, joinable: Joinable, outputs: Outputs, *, qu
             try:
                 with underway(f"joining {path.name}", quiet=quiet), environment():
                     write_cog(kind, vrts[kind], temporary, outputs.form.compress)
+                if not holds_its_blocks(temporary):
+                    raise OSError(f"{temporary.name} ends before its pixels do")
             except (RasterioError, OSError) as e:
-                raise RasterError(f"{path}: cannot write: {' '.join(str(e).split())}") from e
+                raise RasterError(cannot_write(path, cause_of([temporary], e))) from e
             write_side_files(temporary, path, ledger.classes if kind == "mask" else None, _counts(joinable))
 
 

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.sizes import Size, parse_area, parse_length
     from segearth_cli.raster.small import SmallMask, small_mask, small_scene, small_size
     from segearth_cli.raster.untrusted import from_strangers
+    from segearth_cli.raster.written import holds_its_blocks
 
 __all__ = [
     "BLOCK",
@@ -113,6 +114,7 @@ __all__ = [
     "frame_to_json",
     "from_strangers",
     "ground_area",
+    "holds_its_blocks",
     "identity",
     "inspect_scene",
     "is_remote",
@@ -187,5 +189,6 @@ __getattr__ = lazy_face(
         "small": "SmallMask small_mask small_scene small_size",
         "side_file": "legend tables write_side_files",
         "untrusted": "from_strangers limit_memory",
+        "written": "holds_its_blocks",
     },
 )

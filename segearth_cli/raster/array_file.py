@@ -14,8 +14,10 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
-from segearth_cli.errors import UsageError
+from segearth_cli.disk import cannot_write, cause_of
+from segearth_cli.errors import RasterError, UsageError
 from segearth_cli.raster.datasets import environment, open_dataset, quietly
+from segearth_cli.raster.written import holds_its_blocks
 
 
 def write_array(path: Path, array: NDArray[Any], *, transform: Any = None, crs: Any = None, nodata: Any = None) -> None:
@@ -38,8 +40,13 @@ def write_array(path: Path, array: NDArray[Any], *, transform: Any = None, crs: 
             ) as ds,
         ):
             ds.write(array)
+        whole = holds_its_blocks(path)
     except (RasterioError, TypeError, ValueError) as e:
+        if isinstance(cause := cause_of([path], e), OSError) and cause is not e:
+            raise RasterError(cannot_write(path, cause)) from e
         raise UsageError(f"an array of {array.dtype} {array.shape}: cannot be read as a scene ({e})") from e
+    if not whole:
+        raise RasterError(cannot_write(path, cause_of([path], "the file ends before its pixels do")))
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from rasterio.errors import RasterioError
 
 from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, to_tag
 from segearth_cli.clock import counted, stage
+from segearth_cli.disk import cannot_write, cause_of
 from segearth_cli.errors import RasterError
 from segearth_cli.files import remove, replacing_all
 from segearth_cli.raster.datasets import collecting, quietly
@@ -25,6 +26,7 @@ from segearth_cli.raster.georeference import Georeferenced, region_georeference
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.outputs import BLOCK, Outputs
 from segearth_cli.raster.side_file import write_side_files
+from segearth_cli.raster.written import holds_its_blocks
 
 OVERVIEW_BELOW = 512  # overviews are added until the smallest is below this
 
@@ -139,23 +141,26 @@ def writing(
                 with collecting(failures), stage("write"):
                     for layer in layers.values():
                         layer.dataset.close()
-            if failures:
-                raise RasterError(f"{outputs.mask}: cannot write: {failures[0]}")
-            with collecting(failures), stage("write"):
-                for kind, name in names.items():
-                    label(kind, name, classes, tags)
-                    if as_cog:
-                        write_cog(kind, name, final[kind], form.compress)
-                        remove(name)
-                        remove(name.with_name(f"{name.name}.aux.xml"))
-                    elif whole:
-                        _build_overviews(kind, name)
+            if not failures:
+                with collecting(failures), stage("write"):
+                    for kind, name in names.items():
+                        label(kind, name, classes, tags)
+                        if as_cog:
+                            write_cog(kind, name, final[kind], form.compress)
+                            remove(name)
+                            remove(name.with_name(f"{name.name}.aux.xml"))
+                        elif whole:
+                            _build_overviews(kind, name)
+                failures += [
+                    f"{name.name} ends before its pixels do" for name in temporaries if not holds_its_blocks(name)
+                ]
         except (RasterioError, CPLE_BaseError, TypeError) as e:  # a TypeError: rasterio opens a file that was cut off
             if isinstance(e, TypeError) and not failures and "not recognized" not in str(e):
                 raise
-            raise RasterError(f"{outputs.mask}: cannot write: {failures[0] if failures else e}") from e
+            cause = cause_of(temporaries, failures[0] if failures else e)
+            raise RasterError(cannot_write(outputs.mask, cause)) from e
         if failures:
-            raise RasterError(f"{outputs.mask}: cannot write: {failures[0]}")
+            raise RasterError(cannot_write(outputs.mask, cause_of(temporaries, failures[0])))
         for kind, name in final.items():
             if whole:
                 write_side_files(name, places[kind], classes if kind == "mask" else None, writer.counts)

@@ -16,8 +16,18 @@ from numpy.typing import NDArray
 from rasterio import features
 from rasterio.errors import RasterioError
 
+from segearth_cli.disk import cause_of, said
 from segearth_cli.errors import RasterError
-from segearth_cli.raster import MaskFile, Recoding, Window, collecting, mask_strips, open_dataset, quietly
+from segearth_cli.raster import (
+    MaskFile,
+    Recoding,
+    Window,
+    collecting,
+    holds_its_blocks,
+    mask_strips,
+    open_dataset,
+    quietly,
+)
 from segearth_cli.vector import polygons as shapes
 
 _SIEVED_TYPES = ("uint8", "uint16", "int16", "int32")
@@ -118,12 +128,15 @@ def _raster(path: Path, mask: MaskFile, dtype: np.dtype[Any]) -> Iterator[Any]:
     try:
         with collecting(failures), _rows(path, mask, dtype) as write:
             yield write
-    except RasterioError as e:
-        failures.append(" ".join(str(e).split()))
+        if not failures and not holds_its_blocks(path):
+            failures.append(f"{path.name} ends before its pixels do")
+    except (RasterioError, TypeError) as e:  # a TypeError: rasterio opens a file that was cut off
+        if isinstance(e, TypeError) and "not recognized" not in str(e):
+            raise
+        failures.append(str(e))
     if failures:
-        raise RasterError(
-            f"{path.parent}: the temporary folder cannot be written ({failures[0]}); set TMPDIR to another"
-        )
+        folder, cause = path.parent.parent, said(cause_of([path], failures[0]))
+        raise RasterError(f"{folder}: cannot write to this folder for temporary files: {cause}; set TMPDIR to another")
 
 
 @contextmanager

@@ -11,7 +11,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from segearth_cli.errors import UsageError, VectorError, nearest
+from segearth_cli.disk import cannot_write, cause_of, refusal
+from segearth_cli.errors import UsageError, VectorError, is_of_gdal, nearest
 from segearth_cli.files import replacing
 from segearth_cli.raster import from_strangers
 
@@ -85,15 +86,17 @@ def write_points(
         for (x, y), row in zip(points, rows, strict=True)
     ]
     form = {"driver": "GPKG", "schema": schema, "crs_wkt": crs or "", "layer": "suggestions"}
-    try:
-        with (
-            fiona.Env(OGR_CURRENT_DATE="1970-01-01T00:00:00.000Z"),  # else the file would tell when it was written
-            replacing(path) as temporary,
-            fiona.open(temporary, "w", **form) as sink,
-        ):
-            sink.writerecords(records)
-    except (FionaError, RuntimeError) as e:
-        raise VectorError(f"{path}: cannot be written ({' '.join(str(e).split())})") from None
+    # The date is set, else the file would tell when it was written.
+    with fiona.Env(OGR_CURRENT_DATE="1970-01-01T00:00:00.000Z"), replacing(path) as temporary:
+        try:
+            with fiona.open(temporary, "w", **form) as sink:
+                sink.writerecords(records)
+            if refused := refusal(temporary):
+                raise refused
+        except Exception as e:
+            if not is_of_gdal(e) and not isinstance(e, (FionaError, RuntimeError, OSError)):
+                raise
+            raise VectorError(cannot_write(path, cause_of([temporary], e))) from None
 
 
 def _driver(path: Path, flag: str) -> str:

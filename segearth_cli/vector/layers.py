@@ -16,7 +16,8 @@ import shapely
 from numpy.typing import NDArray
 
 from segearth_cli.classes import Color
-from segearth_cli.errors import UsageError, VectorError
+from segearth_cli.disk import cannot_write, cause_of, refusal
+from segearth_cli.errors import SegEarthError, UsageError, VectorError
 from segearth_cli.files import replacing
 from segearth_cli.styles import write_style
 from segearth_cli.vector.antimeridian import cut
@@ -71,14 +72,19 @@ def writing(path: Path, layer: VectorLayer) -> Iterator[Write]:
     opened = driver(path)
     try:
         with replacing(path) as temporary:
-            with opened(temporary, layer) as write:
-                write(_none(layer))
-                yield write
-            write_style(temporary, path, colors=layer.colors)
-    except (OSError, sqlite3.Error) as e:
-        if isinstance(e, VectorError) or hasattr(e, "exit_code"):
+            try:
+                with opened(temporary, layer) as write:
+                    write(_none(layer))
+                    yield write
+                write_style(temporary, path, colors=layer.colors)
+            except (OSError, sqlite3.Error) as e:
+                if isinstance(e, SegEarthError):
+                    raise
+                raise VectorError(cannot_write(path, cause_of([temporary], e))) from e
+    except OSError as e:
+        if isinstance(e, SegEarthError):
             raise
-        raise VectorError(f"{path}: cannot be written ({e})") from e
+        raise VectorError(cannot_write(path, e)) from e
 
 
 def driver(path: Path) -> Callable[[Path, VectorLayer], AbstractContextManager[Write]]:
@@ -121,6 +127,8 @@ def _fiona(path: Path, layer: VectorLayer, driver: str, names: Mapping[str, str]
     try:
         with fiona.open(path, "w", **form) as collection:
             yield collection
+        if refused := refusal(path):
+            raise refused
     except Exception as e:
         if isinstance(e, (FionaError, RuntimeError)) or type(e).__module__.startswith("fiona"):
             raise OSError(str(e).splitlines()[0].partition(" Failed to write record")[0]) from e
@@ -136,10 +144,12 @@ def _wide_enough(names: Iterable[str]) -> str:
 @contextmanager
 def _records(path: Path, layer: VectorLayer, driver: str, names: Mapping[str, str]) -> Iterator[Write]:
     """FeatureBatch through fiona, one by one."""
-    fields = [names.get(name, name) for name in layer.fields]
+    fields, written = [names.get(name, name) for name in layer.fields], 0
     with _fiona(path, layer, driver, names) as collection:
 
         def write(features: FeatureBatch) -> None:
+            nonlocal written
+            written += len(features.geometry)
             collection.writerecords(
                 {
                     "geometry": shapely.geometry.mapping(geometry),
@@ -149,6 +159,19 @@ def _records(path: Path, layer: VectorLayer, driver: str, names: Mapping[str, st
             )
 
         yield write
+    if written and not _has(path, driver, written - 1):
+        raise OSError("the file ends before its features do")
+
+
+def _has(path: Path, driver: str, number: int) -> bool:
+    """Whether a file just written holds a feature: drivers do not always tell what found no room when they ended."""
+    import fiona
+
+    try:
+        with fiona.open(path, driver=driver) as collection:
+            return collection.get(number) is not None
+    except (KeyError, OSError, RuntimeError, fiona.errors.FionaError):
+        return False
 
 
 def _flatgeobuf(path: Path, layer: VectorLayer) -> AbstractContextManager[Write]:

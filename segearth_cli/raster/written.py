@@ -1,0 +1,39 @@
+"""Whether a GeoTIFF that was just written is whole: libtiff tells stderr alone of what found no room at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import rasterio
+from rasterio.enums import Interleaving
+
+from segearth_cli.raster.datasets import quietly
+
+
+def holds_its_blocks(path: Path) -> bool:
+    """Whether a GeoTIFF holds every block that it lists, those of its overviews too."""
+    size = path.stat().st_size
+    with quietly(), rasterio.open(path) as ds:
+        levels = range(len(ds.overviews(1)))
+        if _end(ds) > size:
+            return False
+    for level in levels:
+        with quietly(), rasterio.open(path, overview_level=level) as ds:
+            if _end(ds) > size:
+                return False
+    return True
+
+
+def _end(dataset: Any) -> int:
+    """Where the last block of a picture ends in its file; 0 where all are holes."""
+    height, width = dataset.block_shapes[0]
+    places = [
+        f"{col}_{row}" for row in range(-(-dataset.height // height)) for col in range(-(-dataset.width // width))
+    ]
+    bands = dataset.indexes if dataset.interleaving == Interleaving.band else (1,)
+
+    def number(what: str, place: str, band: int) -> int:
+        return int(dataset.get_tag_item(f"BLOCK_{what}_{place}", "TIFF", band) or 0)
+
+    return max(number("OFFSET", place, band) + number("SIZE", place, band) for band in bands for place in places)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,9 +15,13 @@ from segearth_cli.commands.results import show
 from segearth_cli.console import note
 from segearth_cli.errors import UsageError
 from segearth_cli.gate import Target, admit
-from segearth_cli.options import build, option, validate
-from segearth_cli.quantities import duration
-from segearth_cli.raster import FileOptions
+from segearth_cli.options import build, like, option, validate
+from segearth_cli.raster import Compression, FileOptions
+
+if TYPE_CHECKING:
+    from segearth_cli.jobs import Joinable, Ledger
+
+Layout = Literal["geotiff", "cog", "stac"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,13 @@ class MergeOptions:
     """What the parts of a run are joined to."""
 
     out: Path | None = option(
-        None, "--out", "-o", help="Mask to write.", panel="Outputs", unit="file", shown="DIR/mask.vrt"
+        None,
+        "--out",
+        "-o",
+        help="Mask to write, or folder of --format stac.",
+        panel="Outputs",
+        unit="path",
+        shown="DIR/mask.vrt",
     )
     """The joined mask; None = a VRT in the run's folder."""
     confidence: Path | None = option(
@@ -36,8 +46,15 @@ class MergeOptions:
         None, help="Also write the scores, where the run has them.", panel="Outputs", unit="file"
     )
     """The joined scores."""
-    form: FileOptions = field(default_factory=FileOptions)
-    """How the files are laid out."""
+    layout: Layout = like(
+        FileOptions,
+        "layout",
+        "geotiff",
+        help="GeoTIFF, cloud-optimised (COG), or a folder with a COG a part and a STAC collection.",
+    )
+    """One file, or one a part."""
+    compress: Compression = like(FileOptions, "compress", "deflate")
+    """How files are packed."""
     allow_missing: bool = option(
         False, help="Join what is there; nodata, told where, for parts that are not.", panel="Outputs"
     )
@@ -54,11 +71,16 @@ class MergeOptions:
         validate(self)
         if self.out is None and (self.confidence or self.scores):
             raise UsageError("--confidence and --scores: need --out for the mask beside them")
+        if self.layout == "stac" and self.out is None:
+            raise UsageError("--format stac: needs --out, the folder of the collection")
+        if self.layout == "stac" and (self.confidence or self.scores):
+            raise UsageError("--format stac: has all that the run has; leave --confidence and --scores out")
 
 
 EXAMPLES = (
     "segearth merge run",
     "segearth merge run -o scene.mask.tif --format cog",
+    "segearth merge run -o collection/ --format stac",
 )
 
 
@@ -68,33 +90,53 @@ def merge(
     **given: Any,
 ) -> None:
     """Join the parts of a run; prints the path of the mask, or says what is missing."""
-    from segearth_cli.jobs import complete, open_ledger, write_geotiff, write_joined_cog, write_vrts
-    from segearth_cli.raster import Outputs
+    from segearth_cli.jobs import complete, open_ledger, write_stac, write_vrts
 
-    options, started = build(MergeOptions, given), time.monotonic()
+    options = build(MergeOptions, given)
     ledger = open_ledger(folder)
+    wanted = _admitted(options, folder, ledger.kinds)
+    found = complete(ledger, allow_missing=options.allow_missing)
+    for line in found.missing_lines():
+        note(line)
+    if options.out is not None and options.layout == "stac":
+        places = {"mask": write_stac(ledger, found, options.out, options.compress)}
+    elif wanted:
+        places = _joined(options, ledger, found, wanted)
+    else:
+        places = write_vrts(ledger, found)
+    empty = sum(record.state == "empty" for record in found.records.values())
+    told = {"collection" if options.layout == "stac" else kind: str(path) for kind, path in places.items()}
+    facts = {"work": str(folder), "shards": len(ledger.shards), "empty_shards": empty, **told}
+    if options.allow_missing:
+        facts["missing_shards"] = [shard.name for shard in found.missing]
+    show(places["mask"], facts, as_json=options.as_json)
+
+
+def _admitted(options: MergeOptions, folder: Path, kinds: Collection[str]) -> dict[str, Path]:
+    """The files to write by kind, once the gate has let them in; none where a VRT is enough."""
     asked = {"mask": options.out, "confidence": options.confidence, "scores": options.scores}
     for kind, path in asked.items():
-        if path is not None and kind not in ledger.kinds:
+        if path is not None and kind not in kinds:
             raise UsageError(f"--{kind}: the run in {folder} was computed without it")
     wanted = {kind: path for kind, path in asked.items() if path is not None}
+    if options.out is not None and options.layout == "stac":
+        target = Target(options.out / "collection.json", "--out", kept=True)
+        admit([target], lambda: [folder], overwrite=options.overwrite, folders=[options.out])
+        return {}
     targets = [Target(path, "--out" if kind == "mask" else f"--{kind}") for kind, path in wanted.items()]
     admit(targets, lambda: [folder], overwrite=options.overwrite)
     for target in targets:
         geotiff(target.path, target.flag, several=False)
-    found = complete(ledger, allow_missing=options.allow_missing)
-    for line in found.missing_lines():
-        note(line)
-    vrts = write_vrts(ledger, found)
-    if options.out is not None:
-        write = write_joined_cog if options.form.layout == "cog" else write_geotiff
-        write(ledger, found, Outputs(**wanted, form=options.form), quiet=options.quiet)  # type: ignore[arg-type]
-    places = {kind: str(path) for kind, path in (wanted or vrts).items()}
-    empty = sum(record.state == "empty" for record in found.records.values())
-    facts = {"work": str(folder), "shards": len(ledger.shards), "empty_shards": empty, **places}
-    if options.allow_missing:
-        facts["missing_shards"] = [shard.name for shard in found.missing]
-    show(places["mask"], facts, as_json=options.as_json)
-    if not options.quiet:
-        joined = f"{len(found.records):,} of {len(ledger.shards):,} parts joined"
-        note(f"{joined}: {', '.join(places.values())}; {duration(time.monotonic() - started)}")
+    return wanted
+
+
+def _joined(options: MergeOptions, ledger: Ledger, found: Joinable, wanted: dict[str, Path]) -> dict[str, Path]:
+    """Writes the files of `wanted`, and returns them."""
+    from segearth_cli.jobs import write_geotiff, write_joined_cog, write_vrts
+    from segearth_cli.raster import Outputs
+
+    write_vrts(ledger, found)
+    cog = options.layout == "cog"
+    form = FileOptions("cog" if cog else "geotiff", options.compress)
+    (write_joined_cog if cog else write_geotiff)(ledger, found, Outputs(**wanted, form=form))  # type: ignore[arg-type]
+    return wanted

@@ -22,17 +22,20 @@ if TYPE_CHECKING:
         summary_lines,
         write_summary,
     )
-    from segearth_cli.jobs.merge import complete, mask_vrt, write_geotiff, write_joined_cog, write_vrts
+    from segearth_cli.jobs.merge import Joinable, complete, mask_vrt, write_geotiff, write_joined_cog, write_vrts
     from segearth_cli.jobs.pool import Alone, Pool
     from segearth_cli.jobs.processes import devices
-    from segearth_cli.jobs.run_folder import Shard, open_ledger
+    from segearth_cli.jobs.run_folder import Ledger, Shard, open_ledger
     from segearth_cli.jobs.shard_size import shard_side, shards_needed
+    from segearth_cli.jobs.stac import write_stac
     from segearth_cli.jobs.work_list import Entry, WorkList
 
 __all__ = [
     "Alone",
     "Entry",
     "Job",
+    "Joinable",
+    "Ledger",
     "Outcome",
     "Pool",
     "SceneEntry",
@@ -54,6 +57,7 @@ __all__ = [
     "summary_lines",
     "write_geotiff",
     "write_joined_cog",
+    "write_stac",
     "write_summary",
     "write_vrts",
 ]
@@ -65,10 +69,11 @@ __getattr__ = lazy_face(
         "dask": "cluster",
         "lock": "claim",
         "manifest": "SceneEntry Outcome growing_summary is_summary read_manifest summary_lines write_summary",
-        "merge": "complete mask_vrt write_geotiff write_joined_cog write_vrts",
+        "merge": "Joinable complete mask_vrt write_geotiff write_joined_cog write_vrts",
         "pool": "Alone Pool",
         "processes": "devices",
-        "run_folder": "Shard open_ledger",
+        "run_folder": "Ledger Shard open_ledger",
+        "stac": "write_stac",
         "shard_size": "shard_side shards_needed",
         "work_list": "Entry WorkList",
     },

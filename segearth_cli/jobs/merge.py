@@ -19,7 +19,7 @@ from rasterio.io import MemoryFile
 
 from segearth_cli.disk import cannot_write, cause_of
 from segearth_cli.errors import RasterError, RunError
-from segearth_cli.files import growing, recover, replacing, replacing_all
+from segearth_cli.files import growing, recover, replacing, replacing_all, write_text
 from segearth_cli.jobs.documents import Record
 from segearth_cli.jobs.run_folder import COMPLETE, Ledger, Shard, open_ledger
 from segearth_cli.jobs.store import Folder
@@ -112,14 +112,14 @@ def write_geotiff(ledger: Ledger, joinable: Joinable, outputs: Outputs, *, quiet
     with (
         environment(),
         progress(f"joining {outputs.mask.name}", frame.height, unit="row", extent=extent, quiet=quiet) as advance,
-        writing(outputs, frame, ledger.classes, _tags(ledger, joinable)) as writer,
+        writing(outputs, frame, ledger.classes, joined_tags(ledger, joinable)) as writer,
     ):
         for rows in _rows(ledger, joinable, outputs):
             writer.write(rows)
             advance(rows.window.height)
 
 
-def _tags(ledger: Ledger, joinable: Joinable) -> dict[str, str]:
+def joined_tags(ledger: Ledger, joinable: Joinable) -> dict[str, str]:
     """The tags of the joined files; without some of the shards they are not those of the run, whose mask it is not."""
     missing = {"missing_shards": [shard.name for shard in joinable.missing]} if joinable.missing else {}
     return run_tags({**ledger.run.facts, **missing})
@@ -147,41 +147,46 @@ def write_vrts(ledger: Ledger, joinable: Joinable) -> dict[str, Path]:
     """
     if not isinstance(ledger.store, Folder):
         raise RunError(f"{ledger.store.name}: a VRT lies in a folder; name --out, a mask to write")
-    folder = ledger.store.path
+    return write_mosaics(ledger, joinable, ledger.store.path, "shards/", ledger.store.temporary)
+
+
+def write_mosaics(
+    ledger: Ledger, joinable: Joinable, folder: Path, below: str, temporary: Path | None
+) -> dict[str, Path]:
+    """`write_vrts` into a folder that has files named as those of shards in folders a row; below: where these lie."""
     recover(folder / f"{kind}.vrt" for kind in ledger.kinds)
     whole, paths = ledger.frame, {}
     for kind in ledger.kinds:
         root = ET.fromstring(_empty_vrt(ledger, joinable, kind))
-        rows = [_write_row(ledger, joinable, kind, shards, root) for shards in across(ledger.shards)]
+        rows = []
+        for shards in across(ledger.shards):
+            if present := [shard for shard in shards if joinable.has_files(shard)]:
+                name, text = _row_vrt(ledger, kind, present, root)
+                write_text(folder / below / name, text, within=temporary)
+                rows.append((below + name, shards[0].window.row, shards[0].window.height))
         for number, band in enumerate(_bands(root), start=1):
             if kind == "mask":
                 band.extend(tables(ledger.classes, _counts(joinable)))
-            for name, top, height in filter(None, rows):
+            for name, top, height in rows:
                 band.append(_source(name, Window(top, 0, height, whole.width), number, band.get("dataType")))
         paths[kind] = folder / f"{kind}.vrt"
         _write_vrt(paths[kind], ET.tostring(root, encoding="unicode") + "\n", ledger if kind == "mask" else None)
     return paths
 
 
-def _write_row(
-    ledger: Ledger, joinable: Joinable, kind: str, shards: Sequence[Shard], whole: ET.Element
-) -> tuple[str, int, int] | None:
-    """Writes the VRT of a row of shards: its name, first row and height; None where no shard of it holds data."""
-    if not any(joinable.has_files(shard) for shard in shards):
-        return None
-    top, height = shards[0].window.row, shards[0].window.height
-    root = ET.Element("VRTDataset", {"rasterXSize": whole.get("rasterXSize", ""), "rasterYSize": str(height)})
+def _row_vrt(ledger: Ledger, kind: str, present: Sequence[Shard], whole: ET.Element) -> tuple[str, str]:
+    """The name, below the folder of rows, and the text of a VRT over the shards of a row that hold data."""
+    height = str(present[0].window.height)
+    root = ET.Element("VRTDataset", {"rasterXSize": whole.get("rasterXSize", ""), "rasterYSize": height})
+    names = {shard: ledger.files(shard)[kind].rpartition("/")[2] for shard in present}
     for number, described in enumerate(_bands(whole), start=1):
         dtype = described.get("dataType")
         band = ET.SubElement(root, "VRTRasterBand", {"dataType": dtype or "Byte", "band": str(number)})
         band.extend(described.findall("NoDataValue"))
-        for shard in filter(joinable.has_files, shards):
-            name, window = ledger.files(shard)[kind].rpartition("/")[2], shard.window
-            band.append(_source(name, Window(0, window.col, window.height, window.width), number, dtype))
-    folder, _, first = ledger.files(shards[0])[kind].rpartition("/")
-    name = f"{folder}/{first.partition('c')[0]}.{kind}.vrt"
-    ledger.store.write(name, ET.tostring(root, encoding="unicode") + "\n")
-    return name, top, height
+        for shard, name in names.items():
+            band.append(_source(name, shard.window._replace(row=0), number, dtype))
+    row = present[0].name.partition("c")[0]
+    return f"{row}/{row}.{kind}.vrt", ET.tostring(root, encoding="unicode") + "\n"
 
 
 def _bands(root: ET.Element) -> list[ET.Element]:
@@ -223,7 +228,7 @@ def _empty_vrt(ledger: Ledger, joinable: Joinable, kind: str) -> str:
             **region_georeference(whole, Window(0, 0, whole.height, whole.width)),
         ):  # fmt: skip
             pass
-        label(kind, Path(template.name), ledger.classes, _tags(ledger, joinable))
+        label(kind, Path(template.name), ledger.classes, joined_tags(ledger, joinable))
         rasterio.shutil.copy(template.name, copied.name, driver="VRT")
         return bytes(copied.getbuffer()).decode()
 

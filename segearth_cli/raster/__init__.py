@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.open import open_scene, open_sealed
     from segearth_cli.raster.options import (
         Blend,
+        Compression,
         FileOptions,
         PixelOptions,
         ReadOptions,
@@ -77,6 +78,7 @@ __all__ = [
     "Blend",
     "Chip",
     "ClassAreas",
+    "Compression",
     "FileOptions",
     "Frame",
     "Georeferenced",
@@ -179,7 +181,7 @@ __getattr__ = lazy_face(
         "mask_writer": "Rows label layouts write_cog writing",
         "onto": "Onto without_georeference",
         "open": "open_scene open_sealed",
-        "options": "Blend FileOptions PixelOptions ReadOptions parse_bands parse_sides parse_stretch",
+        "options": "Blend Compression FileOptions PixelOptions ReadOptions parse_bands parse_sides parse_stretch",
         "outputs": "BLOCK Outputs made_of",
         "paths": "SUFFIXES UNTRUSTED exists local_folder local_path rasters_below stem",
         "remote": "is_remote",

@@ -11,7 +11,7 @@ from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
     from segearth_cli.vector.drawn import Drawn, read_drawn, read_shapes, write_points
-    from segearth_cli.vector.layers import driver
+    from segearth_cli.vector.layers import driver, moves_to_wgs84
     from segearth_cli.vector.mask_to_vector import Vectorized, output_path, vectorize
     from segearth_cli.vector.options import Format, VectorizeOptions
 
@@ -21,6 +21,7 @@ __all__ = [
     "VectorizeOptions",
     "Vectorized",
     "driver",
+    "moves_to_wgs84",
     "output_path",
     "read_drawn",
     "read_shapes",
@@ -32,7 +33,7 @@ __getattr__ = lazy_face(
     __name__,
     {
         "drawn": "Drawn read_drawn read_shapes write_points",
-        "layers": "driver",
+        "layers": "driver moves_to_wgs84",
         "options": "Format VectorizeOptions",
         "mask_to_vector": "Vectorized output_path vectorize",
     },

@@ -203,7 +203,7 @@ def _geopackage(path: Path, layer: VectorLayer) -> Iterator[Write]:
 @contextmanager
 def _geojson(path: Path, layer: VectorLayer) -> Iterator[Write]:
     """RFC 7946: WGS 84, outer rings counter-clockwise, digits down to a hundredth of a pixel, at least 7."""
-    to_wgs84 = _to_wgs84(layer)
+    to_wgs84 = (lambda geometry: geometry) if layer.crs is None else moves_to_wgs84(layer.crs, layer.pixel)
     with path.open("w", encoding="utf-8") as f:
         f.write(f'{{"type": "FeatureCollection", "name": {json.dumps(layer.name, ensure_ascii=False)}, "features": [')
         between = "\n"
@@ -220,18 +220,19 @@ def _geojson(path: Path, layer: VectorLayer) -> Iterator[Write]:
         f.write("\n]}\n")
 
 
-def _to_wgs84(layer: VectorLayer) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Geometries moved to rounded longitude and latitude, cut at the antimeridian; left alone without a CRS."""
-    if layer.crs is None:
-        return lambda geometry: geometry
-    crs = pyproj.CRS.from_wkt(layer.crs)
+def moves_to_wgs84(wkt: str, pixel: float) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """What moves geometries of a CRS to rounded longitude and latitude, cut at the antimeridian.
+
+    pixel: side of a pixel in units of the CRS. Raises VectorError, at once or when it moves, for what has no place.
+    """
+    crs = pyproj.CRS.from_wkt(wkt)
     try:
         transformer = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
     except pyproj.exceptions.ProjError as e:
         raise VectorError(f"GeoJSON is in WGS 84, which {crs.name} cannot be converted to; write .gpkg instead") from e
     unit = crs.axis_info[0].unit_conversion_factor
     degrees = np.degrees(unit) if crs.is_geographic else unit / 111_000
-    digits = int(np.clip(np.ceil(-np.log10(layer.pixel * degrees)) + 2, 7, 12))
+    digits = int(np.clip(np.ceil(-np.log10(pixel * degrees)) + 2, 7, 12))
 
     def move(xy: NDArray[np.float64]) -> NDArray[np.float64]:
         moved = np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +15,9 @@ from segearth_cli import console
 from segearth_cli.clock import timed
 from segearth_cli.commands.arguments import INPUTS
 from segearth_cli.commands.flags import flags_of
-from segearth_cli.commands.inspect import as_json as reading_as_json
 from segearth_cli.commands.many import LaterError, each, raise_failed
 from segearth_cli.commands.places import Places, scene_outputs
+from segearth_cli.commands.planning import DryRun
 from segearth_cli.commands.results import scene_line, show
 from segearth_cli.commands.sharding import (
     Sharded,
@@ -121,7 +120,7 @@ def predict(
     for line in dict.fromkeys(line for one in settings for line in one.notes):
         run.notice(line)
     if telling.dry_run:
-        tell = [_DryRun(one, telling.as_json, run.batch, sharding, len(names), run.notice) for one in settings]
+        tell = [DryRun(one, telling.as_json, run.batch, sharding, len(names), run.notice) for one in settings]
         _each(names, outputs, tell)
         return
     with underway("starting", quiet=run.quiet):  # torch takes seconds
@@ -173,65 +172,6 @@ class _Predict:
                 f"{run['window']} px in {summary.seconds:.1f} s, {share:.0%} of it waiting for pixels"
             )
         return summary
-
-
-@dataclass
-class _DryRun:
-    """Tells what a scene would take."""
-
-    settings: Settings
-    as_json: bool
-    batch: int | None
-    sharding: Sharding
-    scenes: int
-    notice: Callable[[str], None]
-
-    def __call__(self, scene: str, outputs: Outputs) -> None:
-        from dataclasses import asdict
-
-        from segearth_cli.jobs import shard_side, shards_needed
-        from segearth_cli.prediction import estimate, make_plan, off_scale
-        from segearth_cli.raster import inspect_scene, open_scene
-        from segearth_cli.weights import image_facts
-
-        options, classes = self.settings.options, self.settings.classes
-        opened = open_scene(scene, options.read)
-        model = image_facts(self.settings.model.model)
-        plan = make_plan(opened, options, model.native, model.patch)
-        if line := off_scale(opened, plan, options):
-            self.notice(line)
-        opened.close()
-        reading = inspect_scene(scene, options.read)
-        pixel_bytes = 1 + (outputs.confidence is not None) + 4 * len(classes) * (outputs.scores is not None)
-        facts: dict[str, Any] = {
-            "scene": scene,
-            "mask": str(outputs.mask),
-            "window": plan.window,
-            "stride": plan.stride,
-        }
-        facts |= asdict(
-            estimate(
-                plan,
-                queries=len(classes.query_class),
-                batch=self.batch or os.cpu_count() or 1,
-                pixel_bytes=pixel_bytes,
-            )
-        )
-        if self.sharding.work is not None:
-            size = self.sharding.size
-            side = shard_side(plan, shards_needed(self.sharding.tasks, self.scenes)) if size == "auto" else size
-            facts |= {"shard_size": side, "shards": plan.block_count(side)}
-        shards = f"{facts['shards']} shards, " if "shards" in facts else ""
-        if plan.tile is not None:
-            facts |= {"tile": [*plan.tile[::-1]], "tiles": len(plan.tiles())}
-            shards = f"{facts['tiles']} tiles of {plan.tile[1]} x {plan.tile[0]} px, {shards}"
-        line = (
-            f"{scene}: {opened.width} x {opened.height} px, working size {plan.cols} x {plan.rows} px, "
-            f"{facts['windows']} windows of {plan.window} px every {plan.stride} px, {shards}"
-            f"memory about {facts['memory'] / 1e9:.2f} GB beside the model, disk up to {facts['disk'] / 1e9:.2f} GB"
-        )
-        facts["reading"] = reading_as_json(reading)
-        show("\n".join([line, *list(reading.lines())[1:]]), facts, as_json=self.as_json)
 
 
 def _each(names: list[str], outputs: list[Outputs], acts: Sequence[Any]) -> None:

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
         read_calibration,
         write_calibration,
     )
+    from segearth_cli.prediction.cost import estimate
     from segearth_cli.prediction.decision import Decider, Decision
     from segearth_cli.prediction.facts import FACT_OPTIONS, FACT_TYPES
     from segearth_cli.prediction.measured import Measured, SceneSummary, as_json, extent_of, together
     from segearth_cli.prediction.options import ClassOptions, PredictOptions, RunOptions
-    from segearth_cli.prediction.plan import KEPT_BYTES, Plan, Tile, estimate, make_plan, off_scale
+    from segearth_cli.prediction.plan import KEPT_BYTES, Plan, Tile, make_plan, off_scale
     from segearth_cli.prediction.provenance import run_tags
     from segearth_cli.prediction.sample import TilePlaces, by_tile, sampled_logits, windows_at
     from segearth_cli.prediction.scene_to_mask import (
@@ -102,7 +103,8 @@ __getattr__ = lazy_face(
         "facts": "FACT_OPTIONS FACT_TYPES",
         "measured": "Measured SceneSummary as_json extent_of together",
         "options": "ClassOptions PredictOptions RunOptions",
-        "plan": "KEPT_BYTES Plan Tile estimate make_plan off_scale",
+        "cost": "estimate",
+        "plan": "KEPT_BYTES Plan Tile make_plan off_scale",
         "provenance": "run_tags",
         "sample": "TilePlaces by_tile sampled_logits windows_at",
         "scene_to_mask": (

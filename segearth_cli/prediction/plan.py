@@ -13,7 +13,6 @@ from segearth_cli.errors import GridError, RasterError
 from segearth_cli.prediction.options import PredictOptions, default_stride
 from segearth_cli.presets import FAR
 from segearth_cli.raster import (
-    BLOCK,
     Area,
     Blend,
     Scene,
@@ -271,37 +270,3 @@ def _span(first: int, end: int, output: int, working: int) -> tuple[int, int]:
     low = math.floor(max((first + 0.5) * step - 0.5, 0))
     high = math.floor(max((end - 0.5) * step - 0.5, 0)) + 2
     return min(low, working - 1), min(high, working)
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a run will take."""
-
-    windows: int
-    """Windows that run, but for those without data."""
-    rows: int
-    """Rows of the working grid."""
-    cols: int
-    """Columns of the working grid."""
-    memory: int
-    """Bytes beside the model, at most."""
-    disk: int
-    """Bytes of all outputs, overviews included, uncompressed."""
-
-
-def estimate(plan: Plan, *, queries: int, batch: int, pixel_bytes: int) -> Estimate:
-    """Memory and disk of a plan. pixel_bytes: written for each pixel, all outputs together.
-
-    Memory bounds the arrays held: strips of logits, pixels read ahead, rows to write, a batch in the model, what the
-    upsampler keeps for neighbouring windows, at most a kilobyte a pixel.
-    """
-    strips = (2 * queries + 2) * 4 * plan.window * plan.cols
-    pixels = (plan.window + 4 * BLOCK) * plan.cols * 4
-    rows = BLOCK * plan.width * pixel_bytes * 2 + (64 << 20)
-    if plan.tile is not None:  # a row of tiles is held until it is whole
-        rows += plan.tile[0] * plan.width * pixel_bytes
-    kept = min(KEPT_BYTES, 1000 * plan.window * plan.cols) if plan.window_count() > 1 else 0
-    model = min(batch, plan.window_count()) * plan.window**2 * (queries + 300) * 4 + kept
-    pixels_written = plan.height * plan.width if plan.area is None else plan.area.pixels
-    with_overviews = pixels_written * pixel_bytes * 4 // 3
-    return Estimate(plan.window_count(), plan.rows, plan.cols, strips + pixels + rows + model, with_overviews)

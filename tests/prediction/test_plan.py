@@ -13,7 +13,8 @@ from rasterio.transform import Affine
 from segearth_cli.errors import GridError, RasterError, UsageError
 from segearth_cli.model import Attention
 from segearth_cli.prediction import PredictOptions
-from segearth_cli.prediction.plan import Plan, estimate, make_plan, off_scale
+from segearth_cli.prediction.cost import estimate
+from segearth_cli.prediction.plan import Plan, make_plan, off_scale
 from segearth_cli.raster import grid, open_scene
 from segearth_cli.raster.grid import Window
 from segearth_cli.weights import ModelOptions

@@ -11,6 +11,7 @@ from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -88,6 +89,15 @@ def model_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def wide_model_dir(tmp_path_factory):
+    """The tiny model with patches of 32 px in windows of 224, which takes few windows for a published setting."""
+    import tiny
+
+    vision = tiny.CONFIG["model_cfg"]["vision_cfg"] | {"image_size": 224, "patch_size": 32}
+    return tiny.model(tmp_path_factory.mktemp("model") / "wide", vision_cfg=vision)
+
+
+@pytest.fixture(scope="session")
 def upsampler_file(tmp_path_factory):
     """SimFeatUp weights for `model_dir`, all random."""
     import torch
@@ -100,6 +110,19 @@ def upsampler_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("upsampler") / "upsampler.safetensors"
     save_file({name: value.contiguous() for name, value in made.state_dict().items()}, path)
     return path
+
+
+@pytest.fixture
+def plain_pictures(monkeypatch):
+    """Pictures are one pixel: matplotlib, which draws them, takes most of the time of a short run."""
+    from PIL import Image
+
+    def figure(**options):
+        made = MagicMock()
+        made.savefig = lambda file, **_: Image.new("L", (1, 1)).save(file, "png")
+        return made
+
+    monkeypatch.setattr("matplotlib.figure.Figure", figure)
 
 
 @functools.cache

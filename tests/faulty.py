@@ -10,6 +10,9 @@ import errno
 import fcntl
 import io
 import os
+import sys
+
+from sources import PACKAGE
 
 CALLS = ("replace", "link", "unlink", "fsync", "mkdir")
 DEAD = 4194303  # a process number that no process has
@@ -24,6 +27,7 @@ class Faults:
 
     def __init__(self, patch, folder, number=None, *, dies=False):
         self.folder, self.number, self.dies, self.count, self.what = str(folder), number, dies, 0, ""
+        self.ways = {}  # what is done, by which lines of the package -> the numbers of those changes
         self.real = {name: getattr(os, name) for name in CALLS}
         for name in CALLS:
             patch.setattr(os, name, self.counted(name))
@@ -60,13 +64,19 @@ class Faults:
 
         return call
 
-    def due(self):
+    def telling(self):
+        """The numbers of the first and the last change of every way in which the package comes to one."""
+        return sorted({numbers[at] for numbers in self.ways.values() for at in (0, -1)})
+
+    def due(self, what):
         """Whether the call that comes now fails; counts it."""
         self.count += 1
+        if self.number is None:
+            self.ways.setdefault((what, *lines_of_the_package()), []).append(self.count)
         return self.count == self.number or (self.dies and self.number is not None and self.count > self.number)
 
     def step(self, what, code=errno.ENOSPC):
-        if self.due():
+        if self.due(what):
             self.fail(what, code)
 
     def fail(self, what, code=errno.ENOSPC):
@@ -76,6 +86,14 @@ class Faults:
         raise OSError(code, os.strerror(code))
 
 
+def lines_of_the_package():
+    """The lines of the package that are being run, the innermost first."""
+    frame = sys._getframe()
+    while frame := frame.f_back:
+        if frame.f_code.co_filename.startswith(str(PACKAGE)):
+            yield frame.f_code, frame.f_lineno
+
+
 class Written:
     """A file that is written to; of a `write` that fails half arrives."""
 
@@ -83,14 +101,14 @@ class Written:
         self.file, self.faults = file, faults
 
     def write(self, data):
-        if self.faults.due():
+        if self.faults.due("write"):
             self.file.write(data[: len(data) // 2])
             self.file.flush()
             self.faults.fail("write")
         return self.file.write(data)
 
     def truncate(self, size):
-        if self.faults.dies and self.faults.due():  # the dead clear nothing up
+        if self.faults.dies and self.faults.due("truncate"):  # the dead clear nothing up
             self.faults.fail("truncate")
         return self.file.truncate(size)
 

@@ -23,8 +23,8 @@ layouts = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def model(model_dir):
-    return "-m", f"local-dir:{model_dir}", "-d", "cpu"
+def model(wide_model_dir):
+    return "-m", f"local-dir:{wide_model_dir}", "-d", "cpu"
 
 
 @pytest.fixture

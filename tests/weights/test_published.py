@@ -1,6 +1,7 @@
 """Published files, imitated (container, names and shapes), fetched from a hub on this machine and loaded strictly."""
 
 import hashlib
+import json
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,7 @@ from segearth_cli.errors import WeightsError
 from segearth_cli.weights.catalogue import CATALOGUE
 from segearth_cli.weights.downloads import download, git_blob
 from segearth_cli.weights.load import load_clip, load_upsampler
+from segearth_cli.weights.openclip import architecture_config
 
 
 @pytest.fixture(autouse=True)
@@ -52,8 +54,8 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub(tmp_path):
-    """A hub's files by REPO/FILE, and the environment of a process that asks it."""
+def hub(tmp_path, monkeypatch):
+    """A hub's files by REPO/FILE, and the environment of a process that asks it, which this one does too."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
         server.files = {}
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -63,16 +65,51 @@ def hub(tmp_path):
             "HF_HUB_DISABLE_XET": "1",
             "NO_PROXY": "127.0.0.1",
         }
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", environment["HF_ENDPOINT"])
+        places = f"{environment['HF_ENDPOINT']}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", places)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         yield server.files, environment
         server.shutdown()
+
+
+LARGE_ONES = ("ViT-L-14", "ViT-L-14-quickgelu", "ViT-H-14")
+
+
+def config(architecture):
+    """The published shapes of an architecture; of a large one two layers a tower, gigabytes less to build."""
+    document = json.loads(architecture_config(architecture).read_text())
+    if architecture in LARGE_ONES:
+        document["vision_cfg"]["layers"] = document["text_cfg"]["layers"] = 2
+    return document
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory):
+    """A folder with the `config` of large architectures, which open_clip builds."""
+    cut, whole = tmp_path_factory.mktemp("cut"), tmp_path_factory.mktemp("whole")
+    for name in LARGE_ONES:
+        (cut / f"{name}.json").write_text(json.dumps(config(name)))
+        (whole / f"{name}.json").write_text(architecture_config(name).read_text())
+    open_clip.add_model_config(cut)
+    yield cut
+    open_clip.add_model_config(whole)
+
+
+@pytest.fixture(autouse=True)
+def two_layers(cut, monkeypatch):
+    """The loader reads large architectures from `cut` too."""
+    monkeypatch.setattr(
+        "segearth_cli.weights.load.architecture_config",
+        lambda name: cut / f"{name}.json" if name in LARGE_ONES else architecture_config(name),
+    )
 
 
 def tensors(architecture, seed=3):
     """Tensors of the names and shapes of an architecture, a value for each; on disk one number a tensor."""
     with torch.device("meta"):
-        shapes = {
-            n: v.shape for n, v in open_clip.CLIP(**open_clip.get_model_config(architecture)).state_dict().items()
-        }
+        shapes = {name: v.shape for name, v in open_clip.CLIP(**config(architecture)).state_dict().items()}
     draw = torch.Generator().manual_seed(seed)
     return {name: torch.randn((), generator=draw).half().expand(shape) for name, shape in shapes.items()}
 
@@ -129,7 +166,7 @@ ON_THE_HUB = [  # name, architecture, container, REPO/FILE, activation
     ("name", "architecture", "container", "place", "activation"), ON_THE_HUB, ids=[case[0] for case in ON_THE_HUB]
 )
 def test_one_command_fetches_a_published_model_from_the_hub_and_it_loads_strictly(
-    hub, tmp_path, name, architecture, container, place, activation
+    segearth, hub, tmp_path, name, architecture, container, place, activation
 ):
     files, environment = hub
     state, published = tensors(architecture), tmp_path / "published"
@@ -138,14 +175,25 @@ def test_one_command_fetches_a_published_model_from_the_hub_and_it_loads_strictl
     else:
         torch.save(container(state), published)
     files[place] = published
-    done = shell.segearth("download", name, "--no-upsampler", **environment)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(environment["HF_HOME"])
-    assert sha256(published) in done.stderr
-    assert ("(GELU), as this name does" in done.stderr) == name.startswith(("remoteclip", "alignearth"))
+    done = segearth("download", name, "--no-upsampler")
+    assert done.code == 0, done.err
+    assert done.out.startswith(environment["HF_HOME"])
+    assert sha256(published) in done.err
+    assert ("(GELU), as this name does" in done.err) == name.startswith(("remoteclip", "alignearth"))
     clip = load_clip(name)
     assert held(clip, state)
     assert kind(clip) == activation
+
+
+@pytest.mark.slow
+def test_a_process_asks_the_hub_that_its_environment_names(hub, tmp_path):
+    files, environment = hub
+    published = tmp_path / "published"
+    torch.save(tensors("ViT-B-32"), published)
+    files["chendelong/RemoteCLIP/RemoteCLIP-ViT-B-32.pt"] = published
+    done = shell.segearth("download", "remoteclip-vit-b32", "--no-upsampler", **environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(environment["HF_HOME"])
 
 
 @pytest.mark.slow

@@ -53,13 +53,13 @@ def test_shares_follow_one_another_and_lie_within_their_tiles(length, size, data
 
 @pytest.mark.parametrize("how", [("--scale", "0.5"), ("--long-side", "64"), ()])
 def test_every_pixel_is_that_of_the_nearest_tile_segmented_as_a_scene_of_its_own(tmp_path, predict, how):
-    scene = save_scene(tmp_path / "scene.tif", 200, 250)
+    scene = save_scene(tmp_path / "scene.tif", 140, 190)
     mask, run, _ = predict(scene, "--tile", "96x80", "--tile-stride", "60x50", *how)
     assert (run["tile"], run["tile_stride"]) == ([96, 80], [60, 50])
     seen = np.full(mask.shape, 99)
     # written out: offsets every stride, the last moved back to the border; borders in the middle of overlaps
-    rows, cols = [0, 50, 100, 120], [0, 60, 120, 154]
-    tops, lefts = [0, 65, 115, 150, 200], [0, 78, 138, 185, 250]
+    rows, cols = [0, 50, 60], [0, 60, 94]
+    tops, lefts = [0, 65, 95, 140], [0, 78, 125, 190]
     for i, row in enumerate(rows):
         for j, col in enumerate(cols):
             one, _, _ = predict(crop(scene, tmp_path / "one.tif", row, col, 80, 96), *how, "--overwrite", name="t.tif")
@@ -127,9 +127,11 @@ def test_a_resolution_of_ones_own_replaces_the_tiles_of_a_preset_and_a_tile_its_
     ("preset", "option", "told"),
     [("loveda", (), True), ("potsdam", (), False), ("potsdam", ("--tile", "none"), True), ("udd5", (), False)],
 )
-def test_a_scene_far_larger_than_the_images_of_a_setting_is_told(tmp_path, predict, preset, option, told):
+def test_a_scene_far_larger_than_the_images_of_a_setting_is_told(
+    tmp_path, predict, wide_model_dir, preset, option, told
+):
     scene = save_scene(tmp_path / "scene.tif", 520, 2100)
-    _, _, said = predict(scene, "--preset", preset, *option)
+    _, _, said = predict(scene, "--preset", preset, *option, "-m", f"local-dir:{wide_model_dir}")
     assert ("--tile" in said) is told, said
 
 

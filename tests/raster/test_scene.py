@@ -429,7 +429,12 @@ def gdal_valid(path, bands):
         return valid
 
 
-@pytest.mark.parametrize("path", SCENES, ids=lambda path: path.name)
+def of_size(path):
+    large = path.stat().st_size > 500_000
+    return pytest.param(path, id=path.name, marks=pytest.mark.slow if large else ())
+
+
+@pytest.mark.parametrize("path", [of_size(path) for path in SCENES])
 def test_a_real_scene_gives_its_pixels_or_one_line(path):
     if path.name in COMPLEX | NO_RGB:
         line = one_line(path)

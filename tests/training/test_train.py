@@ -33,6 +33,8 @@ from segearth_cli.training.time_left import TimeLeft
 from segearth_cli.training.windows import Windows
 from segearth_cli.weights.load import load_upsampler
 
+pytestmark = pytest.mark.usefixtures("plain_pictures")  # but in processes of their own, as that of `whole`
+
 QUICK = ["--crop", "48", "--batch-size", "2", "--jitters", "2", "--workers", "0", "--held-out", "2"]
 
 

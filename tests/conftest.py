@@ -26,8 +26,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["OMP_NUM_THREADS"] = "1"  # teams of threads crawl where several tests run at once
 os.environ["SEGEARTH_PROGRESS"] = "3600"  # no line depends on how busy the machine is
 
-settings.register_profile("house", deadline=None)  # no test is timed: another process may need the machine
-settings.load_profile("house")
+# No test is timed: another process may need the machine. The quick suite draws a quarter of the examples.
+settings.register_profile("whole", deadline=None)
+settings.register_profile("fast", deadline=None, max_examples=25)
+settings.load_profile("whole")
 
 ROOT = Path(__file__).parents[1]
 # Public data that is not ours to redistribute: tests that need it are skipped where it is not.
@@ -50,6 +52,11 @@ MACHINES = {  # what a marked test needs -> whether this machine has it
 
 
 SLOW_FIXTURES = {"whole", "finished", "expected"}  # a whole training run, all shards of a scene: seconds to make
+
+
+def pytest_configure(config):
+    if config.getoption("markexpr") == "not slow":
+        settings.load_profile("fast")
 
 
 def pytest_collection_modifyitems(items):

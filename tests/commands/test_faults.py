@@ -74,7 +74,7 @@ COMMANDS = {
     "evaluate --json": ("evaluate mask.tif label.tif -q --classes water,roof", "--json out.json"),
     "evaluate --csv": ("evaluate mask.tif label.tif -q --classes water,roof", "--csv out.csv"),
     "evaluate --png": ("evaluate mask.tif label.tif -q --classes water,roof", "--png out.png"),
-    **{f"vectorize .{kind}": ("vectorize mask.tif -q", f"-o out.{kind}") for kind in ("gpkg", "geojson", "fgb", "shp")},
+    **{f"vectorize .{kind}": ("vectorize mask.tif -q", f"-o out.{kind}") for kind in ("gpkg", "shp")},
     "vectorize, temporary folder": ("vectorize mask.tif -q --min-area 9px", "-o out.gpkg"),
 }
 

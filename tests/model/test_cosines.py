@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from segearth_cli.model.cosines import Cosines
@@ -11,7 +11,6 @@ from segearth_cli.model.cosines import Cosines
 CLOSE = {"rtol": 1e-3, "atol": 1e-4}  # float32; a length is made from squares that may cancel
 
 
-@settings(deadline=None)
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 9), st.integers(1, 5), st.integers(0, 99))
 def test_cosines_are_those_of_pixels_and_phrases(windows, pixels, channels, queries, seed):
     torch.manual_seed(seed)

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from segearth_cli.model.resizing import pullback, resizing
@@ -18,7 +18,6 @@ def resized(x, target, radius):
     return F.pad(made, (0, 0, radius, radius), mode="reflect")[0, :, :, 0].T
 
 
-@settings(deadline=None)
 @given(sizes)
 def test_the_matrix_resizes_as_pytorch_does(size):
     source, target, radius = size
@@ -26,7 +25,6 @@ def test_the_matrix_resizes_as_pytorch_does(size):
     torch.testing.assert_close(resizing(*size) @ x, resized(x, target, radius), **EXACT)
 
 
-@settings(deadline=None)
 @given(sizes)
 def test_each_tile_gets_its_part_with_its_margins(size):
     source, target, radius = size
@@ -38,7 +36,6 @@ def test_each_tile_gets_its_part_with_its_margins(size):
         torch.testing.assert_close(part, whole[tile * TILE : tile * TILE + TILE + 2 * radius], **EXACT)
 
 
-@settings(deadline=None)
 @given(sizes)
 def test_tiles_of_one_kind_have_one_operator(size):
     made = pullback(*size, torch.device("cpu"), torch.float64)

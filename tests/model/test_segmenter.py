@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from segearth_cli.model.encoder import Encoder
@@ -144,7 +144,6 @@ def test_padding_is_cut_off_again(height, width, patch, minimum):
         assert after - inner.start in (0, 1)  # split evenly, the odd pixel right and bottom
 
 
-@settings(deadline=None)
 @given(st.integers(20, 80), st.integers(20, 80), st.integers(1, 12), st.integers(0, 99))
 def test_coordinates_of_vectors_that_are_alike_are_few(n, channels, rank, seed):
     torch.manual_seed(seed)
@@ -162,7 +161,6 @@ def test_vectors_that_differ_in_more_ways_than_allowed_have_no_coordinates():
     assert coordinates(rows, at_most=64).shape[-1] <= 64
 
 
-@settings(deadline=None)
 @given(st.integers(1, 12), st.integers(1, 40), st.integers(0, 99))
 def test_coordinates_keep_lengths_and_angles(n, channels, seed):
     rows = torch.randn(1, n, channels, generator=torch.manual_seed(seed))

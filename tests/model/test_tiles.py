@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from segearth_cli.model.tiles import TILE, banded, extend, spread, tiles, untiled
@@ -26,7 +26,6 @@ def test_an_extended_image_is_reflected_and_filled_up_to_whole_tiles(height, wid
     assert made.abs().sum().isclose(reflected.abs().sum())
 
 
-@settings(deadline=None)
 @given(radii)
 def test_the_taps_of_a_pixel_are_the_neighbours_around_it(radius):
     side, taps = TILE + 2 * radius, 2 * radius + 1
@@ -38,7 +37,6 @@ def test_the_taps_of_a_pixel_are_the_neighbours_around_it(radius):
             assert torch.equal(found[y, x], whole[y : y + taps, x : x + taps])
 
 
-@settings(deadline=None)
 @given(radii, st.booleans())
 def test_spreading_kernels_puts_every_tap_where_it_is_read_again(radius, reuse):
     side = TILE + 2 * radius

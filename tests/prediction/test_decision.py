@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from segearth_cli.prediction.decision import Decider
@@ -24,7 +24,6 @@ def queries(draw):
 
 
 @given(queries(), st.floats(0, 1), st.data(), st.integers(0, 10_000))
-@settings(max_examples=80, deadline=None)
 def test_a_decision_is_its_formula(query_class, threshold, data, seed):
     background = data.draw(st.none() | st.integers(0, query_class[-1]))
     logits = np.random.default_rng(seed).normal(0, 0.05, (len(query_class), 5, 7))

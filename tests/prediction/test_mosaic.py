@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from segearth_cli.prediction.mosaic import Mosaic, Regrid
@@ -37,7 +37,6 @@ def scenes(draw):
 
 
 @given(scenes(), st.sampled_from(["mean", "taper"]))
-@settings(max_examples=60, deadline=None)
 def test_stitching_a_pixelwise_function_changes_nothing(scene, blend):
     height, width, size, stride, region = scene
     values = torch.randn(2, height, width, generator=torch.manual_seed(0))
@@ -46,7 +45,6 @@ def test_stitching_a_pixelwise_function_changes_nothing(scene, blend):
 
 
 @given(scenes(), st.sampled_from(["mean", "taper"]))
-@settings(max_examples=60, deadline=None)
 def test_a_region_is_bit_for_bit_what_the_whole_holds_there(scene, blend):
     height, width, size, stride, region = scene
 
@@ -74,7 +72,6 @@ def test_a_window_above_released_rows_is_a_bug_not_a_wrong_mask():
 
 
 @given(SIDES, SIDES, st.integers(1, 70), st.integers(1, 70), st.integers(1, 9), st.integers(1, 9), st.data())
-@settings(max_examples=80, deadline=None)
 def test_regridding_in_pieces_is_interpolating_the_whole(rows, cols, height, width, piece, limit, data):
     row, col = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
     bottom, right = data.draw(st.integers(row + 1, height)), data.draw(st.integers(col + 1, width))

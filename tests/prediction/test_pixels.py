@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from segearth_cli.prediction.pixels import Strips
@@ -38,7 +38,6 @@ class Source:
     st.integers(1, 4),
     st.integers(0, 4),
 )
-@settings(max_examples=60, deadline=None)
 def test_strips_hold_their_pixels_and_each_pixel_is_read_once(size, data, block, threads, ahead):
     stride = data.draw(st.integers(1, size))
     left = data.draw(st.integers(0, WIDTH - 1))

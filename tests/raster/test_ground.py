@@ -4,7 +4,7 @@ import numpy as np
 import pyproj
 import pytest
 import shapely
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
@@ -48,7 +48,6 @@ def by_geod(crs, polygon):
     return abs(area), length
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from(GRIDS), st.floats(-179, 179), st.floats(-89.5, 89.5), st.floats(1, 6),
     st.lists(st.floats(0.2, 1), min_size=3, max_size=9),

@@ -246,7 +246,6 @@ def test_bands_that_are_no_numbers_are_told(text):
 
 
 @given(st.integers(1, 80), st.integers(1, 80), st.booleans(), st.data())
-@settings(deadline=None)
 def test_part_of_a_resampling_is_a_part_of_the_whole(source, target, antialias, data):
     first = data.draw(st.integers(0, target - 1))
     end = data.draw(st.integers(first + 1, target))
@@ -272,7 +271,7 @@ def test_resampling_is_bilinear_as_torch_does_it(write_raster, noise, size, anti
 
 
 @given(st.integers(1, 160), st.integers(1, 160), st.booleans(), st.booleans(), st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_pixel_depends_on_its_place_not_on_its_window(write_raster, rows, cols, antialias, overviews, data):
     rng = np.random.default_rng(3)
     values = rng.integers(0, 60, (3, 96, 80)).astype(np.uint8)  # many zeros, many ties

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rasterio import features
 
@@ -76,7 +76,6 @@ def test_adversarial_masks_come_back_from_their_valid_polygons(mask):
     assert len(found) == sum(1 for _ in features.shapes(mask, mask=mask > 0))
 
 
-@settings(max_examples=150, deadline=None)
 @given(masks())
 def test_any_mask_comes_back_from_its_valid_polygons(mask):
     found = trace(mask)
@@ -92,7 +91,6 @@ def test_strips_give_the_polygons_of_the_whole_for_adversarial_masks(mask, rows)
     assert canonical(trace(mask, rows)) == canonical(trace(mask))
 
 
-@settings(max_examples=150, deadline=None)
 @given(masks(), st.integers(1, 6))
 def test_strips_of_any_height_give_the_polygons_of_the_whole(mask, rows):
     assert canonical(trace(mask, rows)) == canonical(trace(mask))
@@ -103,7 +101,6 @@ def test_no_vertex_stands_on_a_straight_line():
     assert shapely.get_num_coordinates(polygon) == 5
 
 
-@settings(max_examples=60, deadline=None)
 @given(masks(), st.integers(1, 6))
 def test_weights_are_summed_over_the_pixels_of_each_polygon(mask, rows):
     weight = np.arange(mask.size, dtype=float).reshape(1, *mask.shape)
@@ -118,7 +115,6 @@ def test_weights_are_summed_over_the_pixels_of_each_polygon(mask, rows):
         assert total == weight[0][inside].sum()
 
 
-@settings(max_examples=80, deadline=None)
 @given(masks())
 def test_eight_connected_shapes_are_valid_and_as_many_as_the_components(mask):
     found = shapes.gathered(shapes.joined_diagonally([trace(mask)])) if mask.any() else trace(mask)
@@ -139,7 +135,6 @@ def overlaps(geometry):
     return shapely.area(geometry).sum() - shapely.area(shapely.union_all(geometry))
 
 
-@settings(max_examples=80, deadline=None)
 @given(masks(), st.integers(1, 6))
 def test_smooth_borders_are_valid_shared_and_the_same_for_any_strips(mask, rows):
     mask = np.kron(mask, np.ones((2, 2), np.uint8))
@@ -149,7 +144,6 @@ def test_smooth_borders_are_valid_shared_and_the_same_for_any_strips(mask, rows)
     assert canonical(trace(mask, rows, smoother=borders.smoothed)) == canonical(found)
 
 
-@settings(max_examples=60, deadline=None)
 @given(masks(), st.sampled_from([0.5, 1.0, 2.0, 5.0]), st.sampled_from([borders.kept, borders.smoothed]))
 def test_simple_borders_leave_no_overlap_and_no_gap(mask, tolerance, smoother):
     mask = np.kron(mask + 1, np.ones((3, 3), np.uint8))  # every pixel has a class
@@ -182,7 +176,6 @@ def test_a_slanted_building_gets_right_angles(degrees):
     assert building.intersection(placed).area / building.union(placed).area > 0.93  # of 1800 pixels, 1 px all around
 
 
-@settings(max_examples=100, deadline=None)
 @given(masks())
 def test_wkb_is_that_of_shapely(mask):
     polygons = trace(mask).geometry
@@ -191,7 +184,6 @@ def test_wkb_is_that_of_shapely(mask):
         assert wkb(geometry) == list(shapely.to_wkb(geometry, byte_order=1))
 
 
-@settings(max_examples=100, deadline=None)
 @given(masks(), st.booleans())
 def test_leaps_visit_the_same_items_as_a_walk(mask, nodes):
     for strip in linked([(mask, None)], mask.shape[1], mask.dtype, nodes=nodes):

@@ -8,9 +8,9 @@ call too, so that nothing can be cleared up.
 import builtins
 import errno
 import fcntl
+import inspect
 import io
 import os
-import sys
 
 from sources import PACKAGE
 
@@ -88,7 +88,7 @@ class Faults:
 
 def lines_of_the_package():
     """The lines of the package that are being run, the innermost first."""
-    frame = sys._getframe()
+    frame = inspect.currentframe()
     while frame := frame.f_back:
         if frame.f_code.co_filename.startswith(str(PACKAGE)):
             yield frame.f_code, frame.f_lineno

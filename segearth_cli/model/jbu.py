@@ -8,9 +8,9 @@ matrices.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from segearth_cli.clock import counted
 from segearth_cli.errors import WeightsError
 from segearth_cli.model.cosines import Cosines
 from segearth_cli.model.resizing import Pullback, pullback
+from segearth_cli.model.rows import RowBand, RowOf, Rowwise, stacked
 from segearth_cli.model.tiles import TILE, banded, extend, spread, tiles, untiled
 from segearth_cli.model.window_cache import Overlap, TileRun, digest
 
@@ -63,9 +64,9 @@ class JBU(nn.Module):
             return self._blockwise(guidance, source, axes, finish, common, shared)[:, :height, :width]
         row_of, bands = self._rows(guidance, source, axes, finish)
         if finish is None and torch.is_grad_enabled() and not guidance.requires_grad:
-            rows = cast(Tensor, _Rowwise.apply(row_of, bands, *(band.whole for band in bands), *shared))
+            rows = cast(Tensor, Rowwise.apply(row_of, bands, *(band.whole for band in bands), *shared))
         else:
-            rows = _stacked(row_of, bands, shared)
+            rows = stacked(row_of, bands, shared)
         return rows[:, :height, :width]
 
     def check(self, size: tuple[int, int]) -> None:
@@ -247,62 +248,6 @@ def _channels_first(like: Tensor, size: tuple[int, int, int, int]) -> Tensor:
     return like.new_empty(b, k, height, width).permute(0, 2, 3, 1)
 
 
-class _Rowwise(torch.autograd.Function):
-    """Rows of tiles, computed again one at a time in the backward pass: the kernels of one row are held, not all.
-
-    torch.utils.checkpoint would do, but each of its slices costs a gradient of the whole tensor; here the gradients of
-    bands are added in place.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, row_of: RowOf, bands: list[RowBand], *tensors: Tensor) -> Tensor:
-        ctx.row_of, ctx.bands = row_of, bands
-        ctx.save_for_backward(*tensors)
-        return _stacked(row_of, bands, tensors[len(bands) :])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        bands, tensors, wanted = ctx.bands, ctx.saved_tensors, ctx.needs_input_grad[2:]
-        asked = [i for i, want in enumerate(wanted) if want]
-        sums = {i: torch.zeros_like(tensors[i]) for i in asked}
-        for row in range(len(bands[0].starts)):
-            parts = [*(band.at(row) for band in bands), *tensors[len(bands) :]]
-            parts = [part.detach().requires_grad_(want) for part, want in zip(parts, wanted, strict=True)]
-            with torch.enable_grad():
-                out = ctx.row_of(row, *parts)
-            above = gradient[:, row * TILE : (row + 1) * TILE]
-            for i, grad in zip(asked, torch.autograd.grad(out, [parts[i] for i in asked], above), strict=True):
-                (bands[i].cut(sums[i], row) if i < len(bands) else sums[i]).add_(grad)
-        return None, None, *(sums.get(i) for i in range(len(tensors)))
-
-
-def _stacked(row_of: RowOf, bands: list[RowBand], shared: Sequence[Tensor]) -> Tensor:
-    """All rows of tiles, one after the other: (B, H rounded up, W rounded up, K)."""
-    count = len(bands[0].starts)
-    return torch.cat([row_of(row, *(band.at(row) for band in bands), *shared) for row in range(count)], dim=1)
-
-
-@dataclass(frozen=True, slots=True)
-class RowBand:
-    """A tensor of which each row of tiles takes some rows."""
-
-    whole: Tensor
-    """(B, H, ...)."""
-    starts: list[int]
-    """For each row of tiles, its first row of `whole`."""
-    height: int
-    """How many rows of `whole` a row of tiles takes."""
-
-    def at(self, row: int) -> Tensor:
-        """The band of one row of tiles, (B, height, ...)."""
-        return self.cut(self.whole, row)
-
-    def cut(self, tensor: Tensor, row: int) -> Tensor:
-        """The same band of another tensor."""
-        return tensor[:, self.starts[row] : self.starts[row] + self.height]
-
-
-RowOf = Callable[..., Tensor]  # (row, neighbours, extended, source, spatial, *fixup) -> (B, 8, W rounded up, K)
 Axes = tuple[Pullback, Pullback]  # down, across
 
 

@@ -15,7 +15,7 @@ from segearth_cli.prediction import Plan, Prepared, by_tile, sampled_logits, win
 from segearth_cli.progress import Progress
 from segearth_cli.raster import Window, environment
 
-AREA = 1500  # pixels that stand for the ground around the labels
+AREA = 800  # pixels that stand for the ground around the labels
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -14,6 +15,7 @@ from segearth_cli.model.cosines import Cosines
 from segearth_cli.model.device import finer
 from segearth_cli.model.encoder import Encoder
 from segearth_cli.model.gpu_stages import Fused
+from segearth_cli.model.tiles import TILE
 from segearth_cli.model.upsampler import Upsampler
 from segearth_cli.model.window_cache import Overlap
 
@@ -71,11 +73,14 @@ class Segmenter(nn.Module):
         return made.to(self.phrases.device)
 
     @torch.inference_mode()
-    def forward(self, chips: Tensor, valid: Tensor | None = None, overlap: Overlap | None = None) -> Tensor:
+    def forward(
+        self, chips: Tensor, valid: Tensor | None = None, overlap: Overlap | None = None, pixels: Tensor | None = None
+    ) -> Tensor:
         """Chips (B, 3, H, W) RGB 0-255, valid (B, H, W) or None for all -> logits (B, Q, H, W) float32.
 
         The logits are those of method 4: <f, t> - global_bias * <g, t> + offset, f and g of unit length. overlap: what
-        earlier windows of the same scene left for these, used on a CPU.
+        earlier windows of the same scene left for these, used on a CPU. pixels: row and column (n, 2) of those that are
+        wanted, of one chip on a CPU, which gives (1, Q, n) in a fraction of the time; None = all.
         """
         if chips.device.type == "cpu" and len(chips) > 1:  # one at a time, so that no batch changes their numbers
             parts = zip(chips, [None] * len(chips) if valid is None else valid, strict=True)
@@ -85,10 +90,14 @@ class Segmenter(nn.Module):
             x, crop = pad(self.encoder.normalise(chips, valid), self.encoder.patch, minimum)
             with stage("ViT"):
                 token, tokens = self.encoder(x)
-            logits = self.cosines(tokens, x, overlap if x.device.type == "cpu" else None)
+            if pixels is not None:
+                pixels = pixels + torch.tensor([crop[0].start, crop[1].start])
+            logits = self.cosines(tokens, x, overlap if x.device.type == "cpu" else None, pixels)
             bias = self.global_bias * (F.normalize(token, dim=-1) @ self.phrases.T)
             if self.offsets is not None:
                 bias = bias - self.offsets
+            if pixels is not None:
+                return logits[:, :, pixels[:, 0], pixels[:, 1]] - bias[:, :, None]
             return logits[:, :, crop[0], crop[1]] - bias[:, :, None, None]
 
     @torch.inference_mode()
@@ -98,17 +107,26 @@ class Segmenter(nn.Module):
         token: Tensor = self.encoder(pad(self.encoder.normalise(chips, valid), self.encoder.patch, minimum)[0])[0]
         return token
 
-    def cosines(self, tokens: Tensor, x: Tensor, overlap: Overlap | None = None) -> Tensor:
-        """Cosines (B, Q, H, W) of pixels with phrases, from tokens (B, C, h, w) and their normalised chips x."""
+    def cosines(
+        self, tokens: Tensor, x: Tensor, overlap: Overlap | None = None, pixels: Tensor | None = None
+    ) -> Tensor:
+        """Cosines (B, Q, H, W) of pixels with phrases, from tokens (B, C, h, w) and their normalised chips x.
+
+        pixels: (n, 2), those that must be right; None = all.
+        """
         if self.upsampler is None:
             return self._bilinear(tokens, x)
-        return self._upsampled(self.upsampler, tokens, x, overlap)
+        only = None if pixels is None else sorted({(row, col) for row, col in (pixels // TILE).tolist()})
+        return self._upsampled(self.upsampler, tokens, x, overlap, only)
 
     def _bilinear(self, tokens: Tensor, x: Tensor) -> Tensor:
         cosines = torch.einsum("bchw,qc->bqhw", F.normalize(tokens, dim=1), self.phrases)
         return F.interpolate(cosines, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
-    def _upsampled(self, upsampler: Upsampler, tokens: Tensor, x: Tensor, overlap: Overlap | None) -> Tensor:
+    def _upsampled(
+        self, upsampler: Upsampler, tokens: Tensor, x: Tensor, overlap: Overlap | None,
+        only: Sequence[tuple[int, int]] | None = None,
+    ) -> Tensor:  # fmt: skip
         """Cosines of upsampled features, (B, Q, H, W), without upsampling C channels where fewer do.
 
         The upsampler is linear in the tokens, so the products with the phrases are taken on the tokens, and the length
@@ -128,7 +146,7 @@ class Segmenter(nn.Module):
         if x.is_cuda and dtype != self.precision:
             dtype = torch.float16  # as near to float32, and what the fused kernels take
         grid = maps[:, :-1].reshape(b, h, w, -1).to(dtype)
-        return upsampler.lift(grid, x, cosines, overlap, self.fused).permute(0, 3, 1, 2)
+        return upsampler.lift(grid, x, cosines, overlap, self.fused, only).permute(0, 3, 1, 2)
 
 
 def coordinates(rows: Tensor, at_most: int) -> Tensor | None:

@@ -7,6 +7,7 @@ the features pass through linearly, so any linear map of the features may be tak
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -103,12 +104,13 @@ class Upsampler(nn.Module):
 
     def lift(
         self, maps: Tensor, guidance: Tensor, finish: Cosines | None = None, overlap: Overlap | None = None,
-        fused: Fused | None = None,
+        fused: Fused | None = None, only: Sequence[tuple[int, int]] | None = None,
     ) -> Tensor:  # fmt: skip
         """Maps (B, h, w, R) on the grid of the guidance (B, 3, H, W), without the head: (B, H, W, R).
 
         finish: see `JBU.forward`; applied to the last stage. overlap: what other windows of the scene left, for single
-        windows at inference. fused: the GPU kernels, tried at inference on CUDA; None = PyTorch alone.
+        windows at inference. fused: the GPU kernels, tried at inference on CUDA; None = PyTorch alone. only: see
+        `JBU.forward`; of the last stage.
         """
         height, width = guidance.shape[-2:]
         h, w = maps.shape[1:3]
@@ -123,16 +125,18 @@ class Upsampler(nn.Module):
             lifted = fused.attempt(steps, maps, guidance, finish, stepwise)
             if lifted is not None:
                 return lifted
-        return stepwise(steps, maps, guidance, finish, overlap)
+        return stepwise(steps, maps, guidance, finish, overlap, only)
 
 
 def stepwise(
-    steps: Steps, maps: Tensor, guidance: Tensor, finish: Cosines | None, overlap: Overlap | None = None
-) -> Tensor:
-    """Maps through one JBU after the other; `finish` is applied to the last one's."""
+    steps: Steps, maps: Tensor, guidance: Tensor, finish: Cosines | None, overlap: Overlap | None = None,
+    only: Sequence[tuple[int, int]] | None = None,
+) -> Tensor:  # fmt: skip
+    """Maps through one JBU after the other; `finish` is applied to the last one's, of which `only` is wanted."""
     whole = guidance.shape[-2], guidance.shape[-1]
     for i, (jbu, size) in enumerate(steps, 1):
         pooled = guidance if size == whole else F.adaptive_avg_pool2d(guidance, size)
         common = overlap and common_blocks(overlap, size, whole)
-        maps = jbu(maps, pooled, finish if i == len(steps) else None, common)
+        last = i == len(steps)
+        maps = jbu(maps, pooled, finish if last else None, common, only if last else None)
     return maps

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segearth_cli.model import Overlap
+from segearth_cli.model import Overlap, Segmenter
 from segearth_cli.prediction.mosaic import taps
 from segearth_cli.prediction.pixels import Strips
 from segearth_cli.prediction.plan import KEPT_BYTES, Plan
@@ -43,15 +43,27 @@ def sampled_logits(
     counts = weights.new_zeros(len(corners.pixels))
     overlap = Overlap(plan.stride, KEPT_BYTES if plan.window_count() > 1 else 0)
     pixels = torch.from_numpy(corners.pixels)
-    with closing(scheduled(model, _batches(scene, plan, chosen, work), overlap, work)) as results:
+    few = isinstance(model, Segmenter) and work.beside > 0
+
+    def held(window: Window) -> tuple[Tensor, Tensor]:
+        """Which of the pixels a window holds, and where it has them."""
+        within = pixels - torch.tensor([window.row, window.col])
+        inside = ((within >= 0) & (within < torch.tensor([height, width]))).all(dim=1).nonzero()[:, 0]
+        return inside, within[inside]
+
+    def asked() -> Iterator[WindowBatch]:
+        for batch in _batches(scene, plan, chosen, work):
+            yield replace(batch, pixels=[held(window)[1] for window in batch.windows]) if few else batch
+
+    with closing(scheduled(model, asked(), overlap, work)) as results:
         for batch, logits in results:
             work.computed += len(batch.windows)
             for window, values in zip(batch.windows, logits, strict=True):
-                row, col = pixels[:, 0] - window.row, pixels[:, 1] - window.col
-                inside = ((row >= 0) & (row < height) & (col >= 0) & (col < width)).nonzero()[:, 0].to(work.device)
-                row, col = row.to(work.device)[inside], col.to(work.device)[inside]
+                inside, within = (part.to(work.device) for part in held(window))
+                row, col = within.unbind(dim=1)
                 weight = weights[row, col]
-                sums[:, inside] = torch.addcmul(sums[:, inside], values[:, row, col], weight)
+                own = values if few else values[:, row, col]
+                sums[:, inside] = torch.addcmul(sums[:, inside], own, weight)
                 counts[inside] += weight
             work.progress(len(batch.windows))
     mean = torch.where(counts > 0, sums / counts, torch.nan).cpu()

@@ -23,8 +23,9 @@ from segearth_cli.model import Overlap
 from segearth_cli.prediction.plan import Plan
 from segearth_cli.raster import Chip, Window
 
-# chips (B, 3, S, S), valid (B, S, S) or None, what windows before them left -> logits (B, Q, S, S)
-Model = Callable[[Tensor, "Tensor | None", Overlap], Tensor]
+# chips (B, 3, S, S), valid (B, S, S) or None, what windows before them left -> logits (B, Q, S, S); of some, where
+# pixels (n, 2) come fourth, logits (1, Q, n) of these alone
+Model = Callable[..., Tensor]
 
 
 @dataclass(slots=True)
@@ -81,6 +82,8 @@ class WindowBatch:
     """Where they lie on the working grid, row-major."""
     chips: list[Chip] = field(default_factory=list)
     """Their pixels, one for each window."""
+    pixels: list[Tensor] = field(default_factory=list)
+    """Of a window computed beside others, the only pixels (n, 2) that are wanted, for a model that can be asked so."""
 
 
 Results = Generator[tuple[WindowBatch, Iterable[Tensor]], None, None]  # logits (Q, S, S) for each window
@@ -228,7 +231,7 @@ class SideBySide:
             raise
 
     def _first(self, batch: WindowBatch) -> Tensor:
-        return self._model(*tensors(batch.chips[:1], self._work), self._overlap)[0]
+        return self._model(*tensors(batch.chips[:1], self._work), self._overlap, *batch.pixels)[0]
 
 
 def _halved(windows: int, batch: WindowBatch, error: BaseException | None, work: Work) -> int:

@@ -91,6 +91,15 @@ def test_without_an_upsampler_token_logits_are_resized(size):
     torch.testing.assert_close(net(chips(*size)), plain_logits(net, chips(*size)), **CLOSE)
 
 
+@pytest.mark.parametrize("options", [{}, {"patch": 14}, {"upsampler": False}, {"phrases": 40}], ids=str)
+@pytest.mark.parametrize("size", [(64, 64), (61, 35)], ids=str)
+def test_pixels_asked_for_alone_are_those_of_the_whole_window(options, size):
+    net, images = segmenter(**options), chips(*size)
+    pixels = torch.tensor([[0, 0], [size[0] - 1, size[1] - 1], [30, 7], [30, 8], [31, 7]])
+    whole = net(images)[:, :, pixels[:, 0], pixels[:, 1]]
+    torch.testing.assert_close(net(images, pixels=pixels), whole, rtol=0, atol=1e-6)  # of float32, in other groups
+
+
 @pytest.mark.parametrize("image", [0, 255])
 def test_an_image_of_one_colour_has_finite_logits(image):
     net = segmenter()

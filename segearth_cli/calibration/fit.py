@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 ITERATIONS = 400
 TOLERANCE = 1e-5  # of a step, in units of logits
-WEAKEST = 0.02  # of the strongest axis of a scene's features; what varies less is noise
 
 Floats = NDArray[np.float64]
 
@@ -29,21 +28,19 @@ class Axes:
     """(C,) mean feature of the labels."""
 
     @classmethod
-    def of(cls, features: Floats, area: Floats) -> Axes:
-        """The axes of labelled features (n, C), in the light of features (m, C) from all over the scenes.
+    def of(cls, features: Floats) -> Axes:
+        """The principal axes of labelled features (n, C), whose coordinates have a mean square length of one.
 
-        Directions in which a scene varies a lot are shrunk by the root of their standard deviation: half way between
-        the features as they are, where light and season drown the classes, and whitened ones, where noise does. The
-        labels' coordinates have a mean square length of one.
+        Features are taken as they are. Whitened ones, by halves too, fit the ground that is labelled better and the
+        rest of the scene worse.
         """
-        whitening = _half_whitening(area)
         origin = features.mean(axis=0)
-        apart = (features - origin) @ whitening
+        apart = features - origin
         scale = np.sqrt(np.square(apart).sum(axis=1).mean())
         if not scale > 0:
             return cls(np.zeros((1, features.shape[1])), origin)
         _, lengths, axes = np.linalg.svd(apart, full_matrices=False)
-        return cls(_signed(axes[lengths > 1e-6 * lengths[0]]) @ whitening.T / scale, origin)
+        return cls(_signed(axes[lengths > 1e-6 * lengths[0]]) / scale, origin)
 
     def coordinates(self, features: Floats) -> Floats:
         """Features (n, C) along the axes, (n, R)."""
@@ -65,6 +62,8 @@ class Problems:
     """(P,) of the directions; inf = none but biases."""
     bias_ridge: Floats
     """(P,) of the biases."""
+    moved: NDArray[np.bool_]
+    """(K,) the classes that a correction may change; the others compete as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +92,8 @@ def solve(problems: Problems, coordinates: Floats) -> Corrections:
     free = np.isfinite(problems.ridge)[:, None, None]
     ridge = np.where(free, problems.ridge[:, None, None], 0)
     most = seen.max(axis=0)
-    step = free / (0.5 * (most @ np.square(coordinates)) + ridge)
-    bias_step = 1 / (0.5 * most.sum() + problems.bias_ridge)[:, None]
+    step = free * problems.moved[:, None] / (0.5 * (most @ np.square(coordinates)) + ridge)
+    bias_step = problems.moved / (0.5 * most.sum() + problems.bias_ridge)[:, None]
     u, c = np.zeros((p, k, r)), np.zeros((p, k))
     v, d, age = u, c, np.ones(p)
     for _ in range(ITERATIONS):
@@ -119,16 +118,6 @@ def softmax(scores: Floats) -> Floats:
     raised = np.exp(scores - scores.max(axis=-1, keepdims=True))
     share: Floats = raised / raised.sum(axis=-1, keepdims=True)
     return share
-
-
-def _half_whitening(area: Floats) -> Floats:
-    """(C, R): principal axes of features (m, C), each divided by the root of its standard deviation."""
-    _, lengths, axes = np.linalg.svd((area - area.mean(axis=0)) / np.sqrt(max(1, len(area))), full_matrices=False)
-    if not lengths.size or not lengths[0] > 0:
-        return np.eye(area.shape[1])
-    kept = lengths > WEAKEST * lengths[0]
-    shrunk: Floats = _signed(axes[kept]).T / np.sqrt(lengths[kept])
-    return shrunk
 
 
 def _signed(axes: Floats) -> Floats:

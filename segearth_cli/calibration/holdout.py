@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from segearth_cli.calibration.fit import Floats
 
-BLOCKS = 8
-SHARED, SPREAD, BELIEVED = 3.0, 1.0, 1.0  # labels' worth of what stands in for labels that are not there
+BLOCKS = 4
+SHARED, SPREAD, BELIEVED = 3.0, 0.8, 0.5  # labels' worth of what stands in for labels that are not there
 ROUNDS = 100
 DOUBT = 3.0  # labels' worth of the first guess of what a class covers, lest few labels make one vanish
+AS_PUT = 5.0  # labels' worth of taking for covered by a class what is put into it, which few labels correct too much
+RARE = 0.05  # share of the scene that is added to what is put into a class
 
 Ints = NDArray[np.int64]
 
@@ -85,7 +87,7 @@ def scores(variants: Sequence[Seen], columns: Ints) -> list[Score]:
     """What each of several variants is expected to reach. columns: (L,) codes of the classes that have labels."""
     rows = [_put(variants, seen) for seen in variants]
     spread = [_put(variants, seen, SPREAD) for seen in variants]
-    cover = _cover(variants, spread)
+    cover = _cover(variants, spread, columns)
     found = []
     for plain, shares in zip(rows, spread, strict=True):
         right = float(cover @ plain[np.arange(len(columns)), columns])
@@ -105,7 +107,7 @@ def _put(variants: Sequence[Seen], seen: Seen, spread: float = 0.0) -> Floats:
     return _rows(seen.counts + SHARED * common + BELIEVED * believed + spread * _share(seen))
 
 
-def _cover(variants: Sequence[Seen], rows: Sequence[Floats]) -> Floats:
+def _cover(variants: Sequence[Seen], rows: Sequence[Floats], columns: Ints) -> Floats:
     """How much of the scene each class with labels covers, (L,), by what all variants predict."""
     even = np.full(len(rows[0]), 1 / len(rows[0]))
 
@@ -119,13 +121,20 @@ def _cover(variants: Sequence[Seen], rows: Sequence[Floats]) -> Floats:
     for _ in range(ROUNDS):
         cover = told(cover) + doubt * guess
         cover = cover / cover.sum()
-    found: Floats = cover
+    put = np.mean([_among(_share(seen)[columns]) for seen in variants], axis=0) + RARE
+    trust = AS_PUT / (AS_PUT + variants[0].counts.sum())
+    found: Floats = (1 - trust) * cover + trust * put / put.sum()
     return found
 
 
+def _among(shares: Floats) -> Floats:
+    """Shares of some classes as parts of one."""
+    parts: Floats = shares / max(shares.sum(), 1e-12)
+    return parts
+
+
 def _share(seen: Seen) -> Floats:
-    share: Floats = seen.predicted / max(seen.predicted.sum(), 1e-12)
-    return share
+    return _among(seen.predicted)
 
 
 def _shares(cover: Floats, rows: Floats, predicted: Floats) -> Floats:

@@ -77,6 +77,22 @@ def test_a_class_without_labels_keeps_its_text(seed, silent):
     assert NAMES[silent] not in learned.report["labels"]
 
 
+def test_labels_win_their_class_from_one_that_is_not_labelled():
+    """A background that nobody listed competes where masks are made, so it must where labels are learned."""
+    samples, words, features = ground(2)
+    greedy = words.phrases.copy()
+    greedy[3] = (words.phrases[0] + words.phrases[1] + words.phrases[2]) * 0.7  # wins what it should not
+    greedy = text(greedy)
+    there = samples.codes != 2
+    fewer = replace(
+        samples, **{name: getattr(samples, name)[there] for name in ("features", "codes", "units", "places")}
+    )
+    codes = np.repeat(np.arange(2), 50)
+    rest = features(codes)
+    before = (greedy.decide(greedy.logits(rest)) == codes).mean()
+    assert share_right(learn(fewer, greedy, NAMES), greedy, rest, codes) > max(0.9, before)
+
+
 @settings(max_examples=5)
 @given(st.integers(0, 1000), st.permutations(range(3)))
 @example(87, [0, 2, 1])  # two variants are level up to rounding

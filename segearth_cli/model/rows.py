@@ -23,12 +23,14 @@ class Rowwise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, row_of: RowOf, bands: list[RowBand], *tensors: Tensor) -> Tensor:
+        """All rows, (B, H rounded up, W rounded up, K), of the bands' tensors and those that all rows share."""
         ctx.row_of, ctx.bands = row_of, bands
         ctx.save_for_backward(*tensors)
         return stacked(row_of, bands, tensors[len(bands) :])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of the tensors that want one, from that of all rows."""
         bands, tensors, wanted = ctx.bands, ctx.saved_tensors, ctx.needs_input_grad[2:]
         asked = [i for i, want in enumerate(wanted) if want]
         sums = {i: torch.zeros_like(tensors[i]) for i in asked}

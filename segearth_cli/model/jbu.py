@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from segearth_cli.clock import counted
 from segearth_cli.errors import WeightsError
 from segearth_cli.model.cosines import Cosines
+from segearth_cli.model.products import linear
 from segearth_cli.model.resizing import Pullback, pullback
 from segearth_cli.model.rows import RowBand, RowOf, Rowwise, stacked
 from segearth_cli.model.tiles import TILE, banded, extend, spread, tiles, untiled
@@ -216,7 +217,7 @@ class JBU(nn.Module):
         if dropout is not None:
             hidden = hidden * dropout.unsqueeze(1)
         scale = self.range_temp.exp().clamp(1e-4, 1e4).sqrt()
-        return F.linear(hidden, scale * second.weight.flatten(1), scale * cast(Tensor, second.bias))
+        return linear(hidden, scale * second.weight.flatten(1), scale * cast(Tensor, second.bias))
 
     def log_spatial(self) -> Tensor:
         """Log of the spatial kernel, (taps,): -(y^2 + x^2) / (2 sigma^2) with y, x on linspace(-1, 1)."""
@@ -250,12 +251,10 @@ class JBU(nn.Module):
     def _fixed_up(self, kernel: Tensor, colours: Tensor, fixup: Sequence[Tensor], dropout: Tensor | None) -> Tensor:
         """kernel + 0.1 fixup([kernel, colours]); (n, 64, taps). colours: and a one. fixup: of `_corrections`."""
         first, change, bias = fixup
-        hidden = F.gelu(F.linear(torch.cat([kernel.to(first.dtype), colours], dim=-1), first))
+        hidden = linear(torch.cat([kernel.to(first.dtype), colours], dim=-1), first, act="gelu")
         if dropout is not None:
             hidden = hidden * dropout.repeat_interleave(hidden.shape[0] // dropout.shape[0], dim=0)
-        if hidden.dtype == kernel.dtype:
-            return _plus(_plus(kernel, bias), hidden, change)
-        return _plus(kernel, F.linear(hidden, change, bias))
+        return _plus(kernel, linear(hidden, change, bias))
 
     def _blank(self, like: Tensor, count: int) -> Tensor:
         """Zeros for the kernels of `count` tiles to be spread into, the same places in every tile."""
@@ -315,11 +314,6 @@ def _dropout2d_gain(net: nn.Sequential, guidance: Tensor) -> Tensor | None:
     return cast(Tensor, net[2](ones)).flatten(1).unsqueeze(1)
 
 
-def _plus(x: Tensor, more: Tensor, weight: Tensor | None = None) -> Tensor:
-    """x + more, or x + more @ weight.T; in the place of x where no gradient is asked for."""
-    if torch.is_grad_enabled():
-        return x + (more if weight is None else F.linear(more, weight))
-    if weight is None:
-        return x.add_(more)
-    x.flatten(0, 1).addmm_(more.flatten(0, 1), weight.T)
-    return x
+def _plus(x: Tensor, more: Tensor) -> Tensor:
+    """x + more; in the place of x where no gradient is asked for."""
+    return x + more if torch.is_grad_enabled() else x.add_(more)

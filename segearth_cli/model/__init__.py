@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
-    from segearth_cli.model.choices import LOGIT_SCALE, Attention, Kernels
+    from segearth_cli.model.choices import LOGIT_SCALE, Attention, Kernels, Refine
     from segearth_cli.model.device import pick_device, pick_precision, slow_precision
     from segearth_cli.model.encoder import Encoder
     from segearth_cli.model.gpu_stages import Fused
@@ -30,6 +30,7 @@ __all__ = [
     "Fused",
     "Kernels",
     "Overlap",
+    "Refine",
     "Segmenter",
     "Shortened",
     "Tower",
@@ -44,7 +45,7 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
-        "choices": "LOGIT_SCALE Attention Kernels",
+        "choices": "LOGIT_SCALE Attention Kernels Refine",
         "device": "pick_device pick_precision slow_precision",
         "encoder": "Encoder",
         "gpu_stages": "Fused",

@@ -20,7 +20,7 @@ from segearth_cli.clock import counted
 from segearth_cli.errors import WeightsError
 from segearth_cli.model.cosines import Cosines
 from segearth_cli.model.products import linear
-from segearth_cli.model.resizing import Pullback, pullback
+from segearth_cli.model.resizing import Pullback, pullback, pulled_back
 from segearth_cli.model.rows import RowBand, RowOf, Rowwise, stacked
 from segearth_cli.model.tiles import TILE, banded, extend, spread, tiles, untiled
 from segearth_cli.model.window_cache import Overlap, TileRun, digest
@@ -198,17 +198,61 @@ class JBU(nn.Module):
         shared: log of the spatial kernel, and what `_corrections` gives.
         """
         radius, (down, across) = self.radius, axes
-        spatial, *fixup = shared
         centre, colours = (x[:, radius : -radius or None, radius : -radius or None] for x in (neighbours, extended))
         colours = F.pad(colours, (0, 1), value=1.0).to(self._correcting_for(maps))
-        scores = torch.bmm(tiles(centre, 0).to(maps), tiles(neighbours, radius).to(maps).transpose(1, 2))
-        kernel = self._normalised(banded(scores, radius).to(extended.dtype), spatial)
-        kernel = self._fixed_up(kernel, tiles(colours, 0), fixup, dropout).to(maps)
-        b, k, m, side = len(extended), len(down.starts), len(across.starts), TILE + 2 * radius
-        dense = spread(kernel, radius, blank).view(b, k, m, side * TILE**2, side)
-        by_column = torch.matmul(dense, across.operators).view(b, k, m, side, TILE**2 * across.length)
-        weights = torch.matmul(by_column.transpose(-1, -2), down.operators.unsqueeze(1))
-        return weights.view(b * k * m, TILE**2, -1)
+        kernel = self._kernels(tiles(centre, 0), tiles(neighbours, radius), tiles(colours, 0), maps, shared, dropout)
+        shape = len(extended), len(down.starts), len(across.starts)
+        return pulled_back(spread(kernel, radius, blank), (down.operators.unsqueeze(1), across.operators), shape)
+
+    def _kernels(
+        self, centre: Tensor, around: Tensor, colours: Tensor, maps: torch.dtype, shared: Sequence[Tensor],
+        dropout: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        """The kernels of tiles, (n, 64, taps), from their keys (n, 64, 32), those around them, and their colours."""
+        spatial, *fixup = shared
+        scores = torch.bmm(centre.to(maps), around.to(maps).transpose(1, 2))
+        kernel = self._normalised(banded(scores, self.radius).to(centre.dtype), spatial)
+        return self._fixed_up(kernel, colours, fixup, dropout).to(maps)
+
+    def at_tiles(self, source: Tensor, guidance: Tensor, rows: Tensor, cols: Tensor, finish: Cosines) -> Tensor:
+        """What `finish` makes of some tiles of one window at inference, (n, 64, K): those at rows and cols, (n,).
+
+        Maps (1, h, w, R), guidance (1, 3, H, W). Always as many tiles at once, the last ones filled up, so that a
+        tile's numbers depend on no other.
+        """
+        place = self.radius, source.device, source.dtype
+        down, across = (pullback(n, m, *place) for n, m in zip(source.shape[1:3], guidance.shape[-2:], strict=True))
+        source = F.pad(source, (0, 0, *across.margins, *down.margins))[0]
+        shared = [self.log_spatial(), *self._corrections(source.dtype)]
+        extended, side = extend(guidance, self.radius), TILE + 2 * self.radius
+        patches = [
+            x[0].unfold(0, side, TILE).unfold(1, side, TILE) for x in (self._neighbours(extended, None), extended)
+        ]  # (k, m, C, side, side)
+        starts = [torch.tensor(axis.starts) for axis in (down, across)]
+        blank, found = self._blank(source, CHUNK), []
+        for first in range(0, len(rows), CHUNK):
+            row, col = (F.pad(x[first : first + CHUNK], (0, max(0, first + CHUNK - len(x)))) for x in (rows, cols))
+            weights = self._weights_at(patches, (down, across), (row, col), source.dtype, shared, blank)
+            tall, wide = (
+                start[at][:, None] + torch.arange(axis.length)
+                for start, at, axis in zip(starts, (row, col), (down, across), strict=True)
+            )
+            found.append(_mixed(weights, source[tall[:, None, :], wide[:, :, None]], finish).view(CHUNK, TILE**2, -1))
+        return torch.cat(found)[: len(rows)]
+
+    @counted("kernels")
+    def _weights_at(
+        self, patches: Sequence[Tensor], axes: Axes, at: tuple[Tensor, Tensor], maps: torch.dtype,
+        shared: Sequence[Tensor], blank: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """The weights of tiles, (n, 64, L), whose keys and guidance are patches[...][at]."""
+        around, colours = (patch[at].permute(0, 2, 3, 1) for patch in patches)  # (n, side, side, C)
+        inner = slice(self.radius, self.radius + TILE)
+        centre, own = (x[:, inner, inner].reshape(len(x), TILE**2, -1) for x in (around, colours))
+        own = F.pad(own, (0, 1), value=1.0).to(self._correcting_for(maps))
+        kernel = self._kernels(centre, around.reshape(len(around), -1, around.shape[-1]), own, maps, shared, None)
+        operators = axes[0].operators[at[0]], axes[1].operators[at[1]]
+        return pulled_back(spread(kernel, self.radius, blank), operators, (1, 1, len(kernel)))
 
     def _keys(self, guidance: Tensor, dropout: Tensor | None) -> Tensor:
         """Guidance (B, H, W, 3) -> keys (B, H, W, 32), scaled so that their products carry the range temperature."""
@@ -262,11 +306,16 @@ class JBU(nn.Module):
         return like.new_zeros(count, side, TILE**2, side)
 
 
-@counted("taps")
 def _applied(weights: Tensor, strips: Sequence[Tensor], across: Pullback, finish: Cosines | None) -> Tensor:
     """Upsampled pixels of rows of tiles, (tiles, 64, K), from their weights and from a strip of the source each."""
     near = [across.windows(strip.transpose(1, 2)) for strip in strips]  # (B, m, across, down, R)
     sources = near[0] if len(near) == 1 else torch.stack(near, dim=1)
+    return _mixed(weights, sources, finish)
+
+
+@counted("taps")
+def _mixed(weights: Tensor, sources: Tensor, finish: Cosines | None) -> Tensor:
+    """Upsampled pixels from their weights (n, 64, L) and the source positions of their tiles, L of each."""
     out = torch.bmm(weights, sources.reshape(len(weights), weights.shape[2], -1))
     return out if finish is None else finish(out)
 

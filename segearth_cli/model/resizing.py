@@ -74,3 +74,16 @@ def pullback(source: int, target: int, radius: int, device: torch.device, dtype:
         cut = torch.stack([tile[:, at : at + length] for tile, at in zip(extended, starts, strict=True)])
         seen = [operator.numpy().tobytes() for operator in cut]
         return Pullback((before, after), starts, cut.to(device, dtype), [seen.index(operator) for operator in seen])
+
+
+def pulled_back(kernels: Tensor, operators: tuple[Tensor, Tensor], shape: tuple[int, int, int]) -> Tensor:
+    """Kernels over the neighbourhoods of tiles as weights of source positions: (n, side, 64, side) -> (n, 64, L).
+
+    operators: down and across, of each tile or of its row and column, shape = (B, k, m) of the n tiles. L goes across
+    first.
+    """
+    down, across = operators
+    side, pixels = kernels.shape[1:3]
+    by_column = torch.matmul(kernels.view(*shape, side * pixels, side), across)
+    weights = torch.matmul(by_column.view(*shape, side, pixels * across.shape[-1]).transpose(-1, -2), down)
+    return weights.view(len(kernels), pixels, -1)

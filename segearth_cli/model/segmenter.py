@@ -15,6 +15,7 @@ from segearth_cli.model.cosines import Cosines
 from segearth_cli.model.device import finer
 from segearth_cli.model.encoder import Encoder
 from segearth_cli.model.gpu_stages import Fused
+from segearth_cli.model.refine import undecided
 from segearth_cli.model.tiles import TILE
 from segearth_cli.model.upsampler import Upsampler
 from segearth_cli.model.window_cache import Overlap
@@ -32,7 +33,8 @@ class Segmenter(nn.Module):
     global_bias: how much of the global token's own cosine is taken away (lambda = -global_bias).
     precision: dtype of the image tower's products and, but for bfloat16, of the upsampler's; sums, norms and logits
     are float32. fused: the upsampler's GPU kernels, used on CUDA; None = PyTorch alone. offsets: (Q,), added to the
-    logits; None = none.
+    logits; None = none. adaptive: the class of each phrase, to run the upsampler's last stage on a CPU only where two
+    classes come close; None = everywhere.
     Encoder and upsampler are left as they are.
     """
 
@@ -49,6 +51,7 @@ class Segmenter(nn.Module):
         precision: torch.dtype = torch.float32,
         fused: Fused | None = None,
         offsets: Tensor | None = None,
+        adaptive: Sequence[int] | None = None,
     ):
         super().__init__()
         self.encoder = encoder.in_precision(precision)
@@ -59,6 +62,7 @@ class Segmenter(nn.Module):
         self.register_buffer("phrases", phrases.float(), persistent=False)
         self._axes = len(phrases) == phrases.shape[1] and torch.equal(phrases, torch.eye(len(phrases)).to(phrases))
         self.register_buffer("offsets", None if offsets is None else offsets.float(), persistent=False)
+        self._classes = None if adaptive is None else torch.tensor(adaptive)
         self.eval()
 
     def asking(self, phrases: Tensor, offsets: Tensor | None = None) -> Segmenter:
@@ -90,12 +94,12 @@ class Segmenter(nn.Module):
             x, crop = pad(self.encoder.normalise(chips, valid), self.encoder.patch, minimum)
             with stage("ViT"):
                 token, tokens = self.encoder(x)
-            if pixels is not None:
-                pixels = pixels + torch.tensor([crop[0].start, crop[1].start])
-            logits = self.cosines(tokens, x, overlap if x.device.type == "cpu" else None, pixels)
             bias = self.global_bias * (F.normalize(token, dim=-1) @ self.phrases.T)
             if self.offsets is not None:
                 bias = bias - self.offsets
+            if pixels is not None:
+                pixels = pixels + torch.tensor([crop[0].start, crop[1].start])
+            logits = self.cosines(tokens, x, overlap if x.device.type == "cpu" else None, bias, pixels)
             if pixels is not None:
                 return logits[:, :, pixels[:, 0], pixels[:, 1]] - bias[:, :, None]
             return logits[:, :, crop[0], crop[1]] - bias[:, :, None, None]
@@ -108,23 +112,25 @@ class Segmenter(nn.Module):
         return token
 
     def cosines(
-        self, tokens: Tensor, x: Tensor, overlap: Overlap | None = None, pixels: Tensor | None = None
-    ) -> Tensor:
+        self, tokens: Tensor, x: Tensor, overlap: Overlap | None = None, bias: Tensor | None = None,
+        pixels: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Cosines (B, Q, H, W) of pixels with phrases, from tokens (B, C, h, w) and their normalised chips x.
 
-        pixels: (n, 2), those that must be right; None = all.
+        bias: what will be taken from them, (B, Q), where the last stage may be left out. pixels: (n, 2), those that
+        must be right, all of them exact; None = all.
         """
         if self.upsampler is None:
             return self._bilinear(tokens, x)
         only = None if pixels is None else sorted({(row, col) for row, col in (pixels // TILE).tolist()})
-        return self._upsampled(self.upsampler, tokens, x, overlap, only)
+        return self._upsampled(self.upsampler, tokens, x, overlap, bias, only)
 
     def _bilinear(self, tokens: Tensor, x: Tensor) -> Tensor:
         cosines = torch.einsum("bchw,qc->bqhw", F.normalize(tokens, dim=1), self.phrases)
         return F.interpolate(cosines, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
     def _upsampled(
-        self, upsampler: Upsampler, tokens: Tensor, x: Tensor, overlap: Overlap | None,
+        self, upsampler: Upsampler, tokens: Tensor, x: Tensor, overlap: Overlap | None, bias: Tensor | None,
         only: Sequence[tuple[int, int]] | None = None,
     ) -> Tensor:  # fmt: skip
         """Cosines of upsampled features, (B, Q, H, W), without upsampling C channels where fewer do.
@@ -146,6 +152,9 @@ class Segmenter(nn.Module):
         if x.is_cuda and dtype != self.precision:
             dtype = torch.float16  # as near to float32, and what the fused kernels take
         grid = maps[:, :-1].reshape(b, h, w, -1).to(dtype)
+        if self._classes is not None and bias is not None and only is None and not x.is_cuda and b == 1:
+            classes, less = self._classes, bias[0, :, None, None]
+            return upsampler.adaptive(grid, x, cosines, lambda coarse: undecided(coarse - less, classes), overlap)
         return upsampler.lift(grid, x, cosines, overlap, self.fused, only).permute(0, 3, 1, 2)
 
 

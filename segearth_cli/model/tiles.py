@@ -52,3 +52,12 @@ def spread(kernels: Tensor, radius: int, blank: Tensor | None) -> Tensor:
         return torch.as_strided_scatter(zeros, source, size, strides)
     zeros.as_strided(size, strides).copy_(source)
     return zeros
+
+
+def replaced(image: Tensor, pixels: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+    """An image (1, K, H, W) with other pixels (n, 64, K) in the tiles at rows and cols, (n,)."""
+    k, height, width = image.shape[1:]
+    whole = F.pad(image[0], (0, -width % TILE, 0, -height % TILE))
+    cut = whole.view(k, whole.shape[1] // TILE, TILE, whole.shape[2] // TILE, TILE).permute(1, 3, 2, 4, 0)
+    cut[rows, cols] = pixels.view(-1, TILE, TILE, k)
+    return whole[None, :, :height, :width]

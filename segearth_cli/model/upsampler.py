@@ -7,7 +7,7 @@ the features pass through linearly, so any linear map of the features may be tak
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -20,6 +20,7 @@ from segearth_cli.model.copies import own
 from segearth_cli.model.cosines import Cosines
 from segearth_cli.model.gpu_stages import Fused, Steps
 from segearth_cli.model.jbu import JBU, common_blocks
+from segearth_cli.model.tiles import replaced
 from segearth_cli.model.window_cache import Overlap
 
 HEAD_GAIN = 0.1
@@ -112,6 +113,15 @@ class Upsampler(nn.Module):
         windows at inference. fused: the GPU kernels, tried at inference on CUDA; None = PyTorch alone. only: see
         `JBU.forward`; of the last stage.
         """
+        steps = self._steps(maps, guidance)
+        if fused is not None and steps and maps.is_cuda and not torch.is_grad_enabled() and not self.training:
+            lifted = fused.attempt(steps, maps, guidance, finish, stepwise)
+            if lifted is not None:
+                return lifted
+        return stepwise(steps, maps, guidance, finish, overlap, only)
+
+    def _steps(self, maps: Tensor, guidance: Tensor) -> list[tuple[JBU, tuple[int, int]]]:
+        """The stages and the grid that each ends at. Raises WeightsError for a guidance that does not fit the maps."""
         height, width = guidance.shape[-2:]
         h, w = maps.shape[1:3]
         if (height, width) != (h * self.patch, w * self.patch):
@@ -121,11 +131,26 @@ class Upsampler(nn.Module):
         steps = list(zip(jbus, [*grown, (height, width)][: self.stages], strict=True))
         for jbu, size in steps:
             jbu.check(size)
-        if fused is not None and steps and maps.is_cuda and not torch.is_grad_enabled() and not self.training:
-            lifted = fused.attempt(steps, maps, guidance, finish, stepwise)
-            if lifted is not None:
-                return lifted
-        return stepwise(steps, maps, guidance, finish, overlap, only)
+        return steps
+
+    def adaptive(
+        self, maps: Tensor, guidance: Tensor, finish: Cosines, undecided: Callable[[Tensor], Tensor],
+        overlap: Overlap | None = None,
+    ) -> Tensor:  # fmt: skip
+        """What `finish` makes of one window at inference, (1, K, H, W): the last stage only where it matters.
+
+        maps: (1, h, w, R). Elsewhere `finish` is resized bilinearly from the grid before the last stage. undecided:
+        from that, (K, H, W), to the tiles (k, m) that the last stage is run in.
+        """
+        *before, (last, size) = self._steps(maps, guidance)
+        maps = stepwise(before, maps, guidance, None, overlap)
+        coarse = finish(maps.flatten(1, 2)).view(1, *maps.shape[1:3], -1).permute(0, 3, 1, 2)
+        found = F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
+        rows, cols = undecided(found[0]).nonzero(as_tuple=True)
+        if len(rows) == 0:
+            return found
+        pixels = last.at_tiles(maps, guidance, rows, cols, finish)
+        return replaced(found, pixels, rows, cols)
 
 
 def stepwise(

@@ -37,6 +37,7 @@ FREE = {
     "device",
     "precision",
     "kernels",
+    "refine",  # what is learned from is exact
     "threshold",
     "nodata",
     "alpha",

@@ -14,7 +14,7 @@ from segearth_cli.weights import ModelOptions
 _OPTIONS = {told.field: told for owner in (PredictOptions, ModelOptions) for told in options_of(owner)}
 _ASKED = (
     *("threshold", "window", "stride", "blend", "antialias", "nodata", "alpha", "mask"),
-    *("model", "upsampler", "attention", "keep_residual", "last_blocks", "global_bias", "kernels"),
+    *("model", "upsampler", "refine", "attention", "keep_residual", "last_blocks", "global_bias", "kernels"),
     *("logit_scale", "templates"),
 )
 

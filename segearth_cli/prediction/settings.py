@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -88,6 +88,8 @@ def resolve_settings(given: Mapping[str, Any], classes: ClassSet | None = None) 
     unknown = never_seen(choice.model, (*added, *listed.queries, *listed.descriptions))
     notes = (choice.note, lacking, unknown, rest_line(listed, made, rest, options.threshold))
     chosen = build(ModelOptions, settings)
+    if options.threshold > 0 or calibration is not None:  # decided by, or learned from, exact numbers
+        chosen = replace(chosen, refine="exact")
     if place and calibration:
         now = feature_settings(options, chosen, image_facts(choice.model).native)
         refuse_other(place, calibration, made, now)

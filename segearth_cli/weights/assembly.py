@@ -23,7 +23,7 @@ from segearth_cli.weights.queries import query_vectors
 from segearth_cli.weights.templates import AS_IT_IS
 
 # Said in the provenance only where they are not the default, so that masks of former versions are the same run.
-NAMED_WHERE_CHOSEN = ("keep_residual", "last_blocks", "kernels", "templates")
+NAMED_WHERE_CHOSEN = ("keep_residual", "last_blocks", "kernels", "templates", "refine")
 FIELDS = {field.name: field for field in fields(ModelOptions)}
 
 
@@ -109,9 +109,14 @@ def _facts(options: ModelOptions, name: str, sha: str, upsampler_sha: str | None
         "precision": str(pick_precision(options.precision, pick_device(options.device))).removeprefix("torch."),
     }
     for field in NAMED_WHERE_CHOSEN:
-        if (value := getattr(options, field)) != FIELDS[field].default:
+        if (value := getattr(options, field)) != FIELDS[field].default and (field != "refine" or _adaptive(options)):
             facts[field] = list(value) if isinstance(value, tuple) else value
     return facts
+
+
+def _adaptive(options: ModelOptions) -> bool:
+    """Whether the last stage of an upsampler is left out where it matters little."""
+    return options.refine == "adaptive" and options.upsampler != "none" and pick_device(options.device).type == "cpu"
 
 
 def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], None] = untold) -> Assembled:
@@ -140,6 +145,7 @@ def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], N
     facts = _facts(options, clip.name, clip.sha256, upsampler_sha)
     fused = Fused(notice) if options.kernels == "triton" else None
     segmenter = Segmenter(
-        encoder, upsampler, phrases, global_bias=options.global_bias, precision=precision, fused=fused
-    )
+        encoder, upsampler, phrases, global_bias=options.global_bias, precision=precision, fused=fused,
+        adaptive=classes.query_class if _adaptive(options) else None,
+    )  # fmt: skip
     return Assembled(segmenter.to(device), device, encoder.native, encoder.patch, facts)

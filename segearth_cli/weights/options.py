@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass
 from typing import Literal
 
-from segearth_cli.model import Attention, Kernels
+from segearth_cli.model import Attention, Kernels, Refine
 from segearth_cli.options import option, validate
 from segearth_cli.weights.templates import PUBLISHED, check_templates, read_templates
 
@@ -35,6 +35,14 @@ class ModelOptions:
         shown="the model's own",
     )
     """File of SimFeatUp weights, `mini` for the embedded ones, or `none`."""
+    refine: Refine = option(
+        "exact",
+        help="SimFeatUp's last stage everywhere, or on a CPU only where two classes come close (adaptive): faster. "
+        "With --threshold or --calibration always exact.",
+        panel="Model",
+        advised=True,
+    )
+    """`adaptive` leaves probabilities, and so --confidence and --scores, bilinear where a class is far ahead."""
     attention: Attention = option("segearth", help="What the last block attends to.", panel="Model", advised=True)
     """Of the last block of the tower, or the last ones."""
     keep_residual: bool = option(

@@ -232,6 +232,25 @@ def test_profile_of_shards_is_refused_before_work_starts(predict, scene):
     assert not Path("run").exists()
 
 
+def test_refine_adaptive_is_the_same_mask_in_one_piece_and_in_shards_and_says_so(
+    predict, write_raster, noise, upsampler_file
+):
+    large = Path(write_raster("large.tif", noise(3, 560, 530)))
+    both = {"upsampler": upsampler_file}
+    predict(large, "-o", "whole.tif", "--refine", "adaptive", **both)
+    work = ("--work", "run", "--shard-size", "512", "--workers", "1", "--batch-size", "1")
+    assert predict(large, "-o", "shards.tif", "--refine", "adaptive", *work, **both).code == 0
+    assert (codes_of("whole.tif") == codes_of("shards.tif")).all()
+    with rasterio.open("whole.tif") as ds:
+        assert json.loads(ds.tags()["SEGEARTH_RUN"])["refine"] == "adaptive"
+
+
+def test_refine_adaptive_gives_way_where_probabilities_decide(predict, scene, upsampler_file):
+    for arguments, upsampler in ((["--threshold", "0.3"], upsampler_file), ([], "none")):
+        done = predict(scene, "--refine", "adaptive", "--json", "--overwrite", *arguments, upsampler=upsampler)
+        assert "refine" not in json.loads(done.out)["run"]
+
+
 def test_the_mask_says_how_it_was_made(predict, scene, model_dir, upsampler_file):
     predict(
         scene,

@@ -49,17 +49,11 @@ class JBU(nn.Module):
         )
 
     def forward(
-        self,
-        source: Tensor,
-        guidance: Tensor,
-        finish: Cosines | None = None,
-        common: Common | None = None,
-        only: Sequence[tuple[int, int]] | None = None,
+        self, source: Tensor, guidance: Tensor, finish: Cosines | None = None, common: Common | None = None
     ) -> Tensor:
         """Maps (B, h, w, R) on the grid of the guidance (B, 3, H, W): (B, H, W, R), or what `finish` makes of them.
 
         finish: applied to chunks of upsampled pixels while they are in the cache. common: see `Common`; where B = 1.
-        only: row and column of the tiles that are wanted, at inference; the others are left as zeros. None = all.
         """
         height, width = guidance.shape[-2:]
         self.check((height, width))
@@ -67,8 +61,6 @@ class JBU(nn.Module):
         axes = pullback(source.shape[1], height, *place), pullback(source.shape[2], width, *place)
         source = F.pad(source, (0, 0, *axes[1].margins, *axes[0].margins))
         shared = [self.log_spatial(), *self._corrections(source.dtype)]
-        if only is not None:
-            return self._tilewise(guidance, source, axes, finish, only, shared)[:, :height, :width]
         if common is not None:
             return self._blockwise(guidance, source, axes, finish, common, shared)[:, :height, :width]
         row_of, bands = self._rows(guidance, source, axes, finish)
@@ -139,28 +131,6 @@ class JBU(nn.Module):
                     size = (1, height, width, pixels.shape[-1])
                     out = pixels.new_empty(size) if finish is None else _channels_first(pixels, size)
                 out[:, inside[0], inside[1]] = untiled(pixels, (1, len(strips), len(part[1].starts)))
-        return cast(Tensor, out)
-
-    def _tilewise(
-        self, guidance: Tensor, source: Tensor, axes: Axes, finish: Cosines | None, only: Sequence[tuple[int, int]],
-        shared: Sequence[Tensor],
-    ) -> Tensor:  # fmt: skip
-        """The same, (B, H rounded up, W rounded up, K), at some tiles alone, zeros elsewhere."""
-        extended, (down, across) = extend(guidance, self.radius), axes
-        side, out = TILE + 2 * self.radius, None
-        for row, col in only:
-            top, left = row * TILE, col * TILE
-            part = down.part(row, row + 1), across.part(col, col + 1)
-            weights = self._block(
-                extended[:, top : top + side, left : left + side].contiguous(), part, source.dtype, shared
-            )
-            strip = source[:, part[0].starts[0] : part[0].starts[0] + down.length]
-            pixels = untiled(_applied(weights, [strip], part[1], finish), (len(source), 1, 1))
-            if out is None:
-                out = pixels.new_zeros(
-                    len(source), len(down.starts) * TILE, len(across.starts) * TILE, pixels.shape[-1]
-                )
-            out[:, top : top + TILE, left : left + TILE] = pixels
         return cast(Tensor, out)
 
     def _block(self, extended: Tensor, axes: Axes, maps: torch.dtype, shared: Sequence[Tensor]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -122,16 +122,26 @@ class Segmenter(nn.Module):
         """
         if self.upsampler is None:
             return self._bilinear(tokens, x)
-        only = None if pixels is None else sorted({(row, col) for row, col in (pixels // TILE).tolist()})
-        return self._upsampled(self.upsampler, tokens, x, overlap, bias, only)
+        return self._upsampled(self.upsampler, tokens, x, overlap, self._chosen(x, bias, pixels))
+
+    def _chosen(self, x: Tensor, bias: Tensor | None, pixels: Tensor | None) -> Callable[[Tensor], Tensor] | None:
+        """From the cosines without the last stage, (Q, H, W), to the tiles that need it; None = all do."""
+        if pixels is not None:
+            holding = torch.zeros([-(-side // TILE) for side in x.shape[-2:]], dtype=torch.bool)
+            holding[pixels[:, 0] // TILE, pixels[:, 1] // TILE] = True
+            return lambda _: holding
+        if self._classes is None or bias is None or x.is_cuda or len(x) > 1:
+            return None
+        classes, less = self._classes, bias[0, :, None, None]
+        return lambda coarse: undecided(coarse - less, classes)
 
     def _bilinear(self, tokens: Tensor, x: Tensor) -> Tensor:
         cosines = torch.einsum("bchw,qc->bqhw", F.normalize(tokens, dim=1), self.phrases)
         return F.interpolate(cosines, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
     def _upsampled(
-        self, upsampler: Upsampler, tokens: Tensor, x: Tensor, overlap: Overlap | None, bias: Tensor | None,
-        only: Sequence[tuple[int, int]] | None = None,
+        self, upsampler: Upsampler, tokens: Tensor, x: Tensor, overlap: Overlap | None,
+        chosen: Callable[[Tensor], Tensor] | None,
     ) -> Tensor:  # fmt: skip
         """Cosines of upsampled features, (B, Q, H, W), without upsampling C channels where fewer do.
 
@@ -152,10 +162,9 @@ class Segmenter(nn.Module):
         if x.is_cuda and dtype != self.precision:
             dtype = torch.float16  # as near to float32, and what the fused kernels take
         grid = maps[:, :-1].reshape(b, h, w, -1).to(dtype)
-        if self._classes is not None and bias is not None and only is None and not x.is_cuda and b == 1:
-            classes, less = self._classes, bias[0, :, None, None]
-            return upsampler.adaptive(grid, x, cosines, lambda coarse: undecided(coarse - less, classes), overlap)
-        return upsampler.lift(grid, x, cosines, overlap, self.fused, only).permute(0, 3, 1, 2)
+        if chosen is not None:
+            return upsampler.adaptive(grid, x, cosines, chosen, overlap)
+        return upsampler.lift(grid, x, cosines, overlap, self.fused).permute(0, 3, 1, 2)
 
 
 def coordinates(rows: Tensor, at_most: int) -> Tensor | None:

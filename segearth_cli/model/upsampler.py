@@ -7,7 +7,7 @@ the features pass through linearly, so any linear map of the features may be tak
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -105,20 +105,19 @@ class Upsampler(nn.Module):
 
     def lift(
         self, maps: Tensor, guidance: Tensor, finish: Cosines | None = None, overlap: Overlap | None = None,
-        fused: Fused | None = None, only: Sequence[tuple[int, int]] | None = None,
+        fused: Fused | None = None,
     ) -> Tensor:  # fmt: skip
         """Maps (B, h, w, R) on the grid of the guidance (B, 3, H, W), without the head: (B, H, W, R).
 
         finish: see `JBU.forward`; applied to the last stage. overlap: what other windows of the scene left, for single
-        windows at inference. fused: the GPU kernels, tried at inference on CUDA; None = PyTorch alone. only: see
-        `JBU.forward`; of the last stage.
+        windows at inference. fused: the GPU kernels, tried at inference on CUDA; None = PyTorch alone.
         """
         steps = self._steps(maps, guidance)
         if fused is not None and steps and maps.is_cuda and not torch.is_grad_enabled() and not self.training:
             lifted = fused.attempt(steps, maps, guidance, finish, stepwise)
             if lifted is not None:
                 return lifted
-        return stepwise(steps, maps, guidance, finish, overlap, only)
+        return stepwise(steps, maps, guidance, finish, overlap)
 
     def _steps(self, maps: Tensor, guidance: Tensor) -> list[tuple[JBU, tuple[int, int]]]:
         """The stages and the grid that each ends at. Raises WeightsError for a guidance that does not fit the maps."""
@@ -134,19 +133,19 @@ class Upsampler(nn.Module):
         return steps
 
     def adaptive(
-        self, maps: Tensor, guidance: Tensor, finish: Cosines, undecided: Callable[[Tensor], Tensor],
+        self, maps: Tensor, guidance: Tensor, finish: Cosines, chosen: Callable[[Tensor], Tensor],
         overlap: Overlap | None = None,
     ) -> Tensor:  # fmt: skip
         """What `finish` makes of one window at inference, (1, K, H, W): the last stage only where it matters.
 
-        maps: (1, h, w, R). Elsewhere `finish` is resized bilinearly from the grid before the last stage. undecided:
+        maps: (1, h, w, R). Elsewhere `finish` is resized bilinearly from the grid before the last stage. chosen:
         from that, (K, H, W), to the tiles (k, m) that the last stage is run in.
         """
         *before, (last, size) = self._steps(maps, guidance)
         maps = stepwise(before, maps, guidance, None, overlap)
         coarse = finish(maps.flatten(1, 2)).view(1, *maps.shape[1:3], -1).permute(0, 3, 1, 2)
         found = F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
-        rows, cols = undecided(found[0]).nonzero(as_tuple=True)
+        rows, cols = chosen(found[0]).nonzero(as_tuple=True)
         if len(rows) == 0:
             return found
         pixels = last.at_tiles(maps, guidance, rows, cols, finish)
@@ -154,14 +153,12 @@ class Upsampler(nn.Module):
 
 
 def stepwise(
-    steps: Steps, maps: Tensor, guidance: Tensor, finish: Cosines | None, overlap: Overlap | None = None,
-    only: Sequence[tuple[int, int]] | None = None,
-) -> Tensor:  # fmt: skip
-    """Maps through one JBU after the other; `finish` is applied to the last one's, of which `only` is wanted."""
+    steps: Steps, maps: Tensor, guidance: Tensor, finish: Cosines | None, overlap: Overlap | None = None
+) -> Tensor:
+    """Maps through one JBU after the other; `finish` is applied to the last one's."""
     whole = guidance.shape[-2], guidance.shape[-1]
     for i, (jbu, size) in enumerate(steps, 1):
         pooled = guidance if size == whole else F.adaptive_avg_pool2d(guidance, size)
         common = overlap and common_blocks(overlap, size, whole)
-        last = i == len(steps)
-        maps = jbu(maps, pooled, finish if last else None, common, only if last else None)
+        maps = jbu(maps, pooled, finish if i == len(steps) else None, common)
     return maps

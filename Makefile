@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/python -m scripts.demo
+	$(BIN)/segearth demo --out demo --overwrite
 
 # The QGIS plugin as a zip in dist/.
 plugin: $(STAMP)

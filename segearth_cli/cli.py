@@ -23,8 +23,10 @@ import typer
 
 from segearth_cli.commands import (
     calibrate,
+    demo,
     evaluate,
     flags,
+    info,
     inspect,
     merge,
     models,
@@ -50,7 +52,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("calibrate", cls=flags.PanelCommand)(calibrate.calibrate)
+app.command("demo", cls=flags.PanelCommand)(demo.demo)
 app.command("evaluate", cls=flags.PanelCommand)(evaluate.evaluate)
+app.command("info", cls=flags.PanelCommand)(info.info)
 app.command("inspect", cls=flags.PanelCommand)(inspect.inspect)
 app.command("merge", cls=flags.PanelCommand)(merge.merge)
 app.command("predict", cls=flags.PanelCommand)(predict.predict)

@@ -120,7 +120,7 @@ class _Moving:
         if self._doing or self._total is None:
             seconds = now - (self._doing_since if self._doing else self._started)
             return self._doing + (f", {duration(seconds)}" if seconds >= 1 else "")
-        told = [f"{self._done}/{self._total} {self._unit}s"]
+        told = [f"{self._done}/{self._total} {self._unit}{'s' if self._unit.islower() else ''}"]  # windows, MB
         if self._behind:
             return f"{told[0]}, {self._behind}"
         steps, seconds = self._done - self._first, self._stepped - self._started

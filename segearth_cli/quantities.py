@@ -58,3 +58,16 @@ def duration(seconds: float) -> str:
         if len(parts) == 2:
             break
     return " ".join(parts)
+
+
+def data_size(count: int | None) -> str:
+    """Bytes in the unit that suits them.
+
+    >>> data_size(54_700_000), data_size(25_000_000_000), data_size(70), data_size(None)
+    ('55 MB', '25 GB', '< 1 MB', '?')
+    """
+    if count is None:
+        return "?"
+    if 0 < count < 5e5:
+        return "< 1 MB"
+    return f"{count / 1e9:.0f} GB" if count >= 1e10 else f"{count / 1e6:.0f} MB"

@@ -16,6 +16,7 @@ from segearth_cli.console import answer, note
 from segearth_cli.errors import UsageError, WeightsError
 from segearth_cli.options import build, option
 from segearth_cli.progress import Progress, progress
+from segearth_cli.quantities import data_size
 from segearth_cli.weights import AUTHORS, CATALOGUE, PUBLISHED
 
 
@@ -50,7 +51,7 @@ class DownloadOptions:
 @flags_of(ListOptions, examples=("segearth models", "segearth models --json"))
 def models(**given: Any) -> None:
     """List models and upsamplers by name; tells which of them are on this machine."""
-    rows = _rows()
+    rows = known_models()
     if build(ListOptions, given).as_json:
         from segearth_cli.cache import sha256
 
@@ -58,7 +59,7 @@ def models(**given: Any) -> None:
         answer(json.dumps([row | {"sha256": digest} for row, digest in zip(rows, hashes, strict=True)], indent=1))
         return
     table = [("NAME", "HERE", "SIZE", "LICENCE", "WHAT")]
-    table += [(r["name"], "yes" if r["here"] else "no", _size(r["bytes"]), r["licence"], r["what"]) for r in rows]
+    table += [(r["name"], "yes" if r["here"] else "no", data_size(r["bytes"]), r["licence"], r["what"]) for r in rows]
     widths = [max(len(row[column]) for row in table) for column in range(4)]
     for *cells, last in table:
         answer("  ".join([*(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)), last]))
@@ -120,7 +121,8 @@ class _Bytes(ExitStack):
             self.update(steps)
 
 
-def _rows() -> list[dict[str, Any]]:
+def known_models() -> list[dict[str, Any]]:
+    """Models and upsamplers with a name, and what is known of each."""
     from segearth_cli.cache import cache_dir
     from segearth_cli.weights import CONFIG, MINI, here, kept, weight_file
 
@@ -150,7 +152,3 @@ def _row(
         "what": what,
         "origin": origin,
     }
-
-
-def _size(size: int | None) -> str:
-    return "?" if size is None else f"{size / 1e6:.0f} MB"

@@ -11,7 +11,7 @@ from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
     from segearth_cli.model.choices import LOGIT_SCALE, Attention, Kernels, Refine
-    from segearth_cli.model.device import pick_device, pick_precision, slow_precision
+    from segearth_cli.model.device import devices, pick_device, pick_precision, slow_precision
     from segearth_cli.model.encoder import Encoder
     from segearth_cli.model.gpu_stages import Fused
     from segearth_cli.model.jbu import JBU
@@ -36,6 +36,7 @@ __all__ = [
     "Tower",
     "Upsampler",
     "coordinates",
+    "devices",
     "embed_phrases",
     "pick_device",
     "pick_precision",
@@ -46,7 +47,7 @@ __getattr__ = lazy_face(
     __name__,
     {
         "choices": "LOGIT_SCALE Attention Kernels Refine",
-        "device": "pick_device pick_precision slow_precision",
+        "device": "devices pick_device pick_precision slow_precision",
         "encoder": "Encoder",
         "gpu_stages": "Fused",
         "jbu": "JBU",

@@ -13,6 +13,18 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 SLOW = 1.2  # times as long as in float32 is worth a line
 
 
+def devices() -> dict[str, str]:
+    """The devices of this machine by the names of --device, and what each is."""
+    threads = torch.get_num_threads()
+    found = {"cpu": f"{threads} thread{'s'[: threads != 1]}"}
+    for index in range(torch.cuda.device_count()):
+        card = torch.cuda.get_device_properties(index)
+        found[f"cuda:{index}"] = f"{card.name}, {card.total_memory / 2**30:.0f} GiB, sm_{card.major}{card.minor}"
+    if torch.backends.mps.is_available():
+        found["mps"] = "Apple"
+    return found
+
+
 def pick_device(name: str) -> torch.device:
     """The device of a --device. Raises UsageError for an unknown name, SegEarthError when it is not on this machine."""
     if name == "auto":

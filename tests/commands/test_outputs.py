@@ -83,7 +83,8 @@ READ |= {f"calibrate --{name}" for name in ("calibration", "classes-file", "labe
 READ |= {"predict --calibration", "reproduce --all", "reproduce --list", "reproduce --upsampler"}
 READ |= {f"{command.name} --config" for command in app.registered_commands}
 SAVED = {f"{command.name} --save-config" for command in app.registered_commands}  # one rule: tests/test_config.py
-FOLDERS = {"reproduce --out"}  # of many files that the command names to the gate, tried in tests/reproduction
+# of many files that the command names to the gate, tried in tests/reproduction and tests/commands/test_info.py
+FOLDERS = {"reproduce --out", "demo --out"}
 FOR_PLACES = {"file", "folder", "path"}  # units of options
 
 

@@ -1,0 +1,54 @@
+"""`segearth info` tells what is here, and what is broken; `segearth demo` makes a map in an empty folder."""
+
+import json
+
+import pytest
+import rasterio
+
+from segearth_cli.raster import read_mask
+from segearth_cli.version import __version__
+
+
+def test_info_tells_versions_devices_models_cache_and_what_auto_runs(segearth, monkeypatch, tmp_path):
+    monkeypatch.setenv("SEGEARTH_CACHE", str(tmp_path))
+    (tmp_path / "kept").write_bytes(bytes(2_000_000))
+    monkeypatch.setenv("SEGEARTH_MODEL", "mini")
+    told = json.loads(segearth("info", "--json").out)
+    assert told["segearth"]["version"] == __version__
+    assert told["gdal"]["gdal"] == rasterio.__gdal_version__
+    assert told["libraries"]["rasterio"] == rasterio.__version__
+    assert told["devices"][0]["name"] == "cpu"
+    assert "mini" in {model["name"] for model in told["models"]}
+    assert (told["auto"]["model"], told["auto"]["window"]) == ("mini", 224)
+    assert told["cache"] == {"folder": str(tmp_path), "files": 1, "bytes": 2_000_000}
+    assert told["environment"]["SEGEARTH_MODEL"] == "mini"
+
+
+def test_info_is_lines_for_people_that_tell_the_same(segearth, monkeypatch):
+    monkeypatch.setenv("SEGEARTH_MODEL", "mini")
+    lines = dict(line.split(":", 1) for line in segearth("info").out.splitlines())
+    assert lines["auto"].split()[:5] == ["mini", "with", "upsampler", "mini", "on"]
+    assert f"{__version__}, in " in lines["segearth"]
+
+
+def test_a_part_that_is_broken_is_told_and_the_others_too(segearth, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SEGEARTH_CACHE", str(tmp_path / "file" / "in"))
+    monkeypatch.setenv("SEGEARTH_MODEL", "no-such-model")
+    done = segearth("info", "--json")
+    assert done.code == 0
+    assert json.loads(done.out)["auto"]["model"] == "none"
+
+
+@pytest.mark.slow
+def test_the_demo_makes_a_map_and_tells_each_command(segearth, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    done = segearth("demo")
+    assert done.code == 0, done.err
+    assert [name for name in done.out.split() if not (tmp_path / name).is_file()] == []
+    mask = read_mask("segearth-demo/bahamas.mask.tif")
+    assert list(mask.names.values())[:4] == ["water", "forest", "sand", "bare soil"]
+    assert sum("$ segearth " in line for line in done.lines) == 3
+    again = segearth("demo")
+    assert (again.code, len(again.lines)) == (2, 1)
+    assert "--overwrite" in again.err

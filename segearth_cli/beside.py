@@ -16,6 +16,8 @@ _ALONE = frozenset({".json", ".csv", ".png", ".html", ".txt", ".xml", ".safetens
 }
 _STYLED = frozenset({".geojson", ".fgb", ".parquet"})
 _STYLED_RASTERS = frozenset({".tif", ".tiff", ".vrt"})
+_TIFF = (".tif", ".tiff")
+_OF_WORLD = {".tfw": _TIFF, ".tifw": _TIFF, ".wld": (*_TIFF, ".jpg", ".jpeg", ".png", ".gif", ".bmp", ".jp2", ".webp")}
 
 
 def side_files(path: Path) -> list[Path]:
@@ -35,3 +37,10 @@ def side_files(path: Path) -> list[Path]:
         return [path.with_name(stem + end) for end in ends]
     ends = (*_WORLD, STYLE) if suffix in _STYLED_RASTERS else _WORLD
     return [path.with_name(path.name + end) for end in _RASTER] + [path.with_name(stem + end) for end in ends]
+
+
+def other_user(side: Path, path: Path) -> Path | None:
+    """Another raster that is read with a world file of `path`, None when there is none: these go by stems."""
+    ends = _OF_WORLD.get(side.suffix.casefold(), ())
+    others = (side.with_suffix(end) for lower in ends for end in (lower, lower.upper()))
+    return next((other for other in others if other.name != path.name and other.is_file()), None)

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from segearth_cli.beside import SQLITE, side_files
+from segearth_cli.beside import SQLITE, other_user, side_files
 from segearth_cli.disk import FULL, Lines, sync, sync_folder, telling
 from segearth_cli.errors import SegEarthError
 
@@ -231,9 +231,13 @@ class _DataSet:
             raise SegEarthError(f"{self.path}: is no regular file, which cannot be replaced; choose another name")
 
     def stale(self) -> list[tuple[Path, Path]]:
-        """Old side files and where they wait, also those beside a link that leads to the file."""
+        """Old side files and where they wait, also those beside a link that leads to the file.
+
+        World files that another raster of the stem has need of stay.
+        """
         own = side_files(self.target)
-        found = [(side, self.aside(number)) for number, side in enumerate(own) if os.path.lexists(side)]
+        there = [number for number, side in enumerate(own) if os.path.lexists(side)]
+        found = [(own[number], self.aside(number)) for number in there if not other_user(own[number], self.target)]
         if self.path != self.target:
             beside = [side for side in side_files(self.path) if os.path.lexists(side)]
             others = [side for side in beside if Path(os.path.realpath(side)) not in own]

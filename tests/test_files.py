@@ -102,6 +102,20 @@ def test_a_data_set_is_replaced_with_its_side_files(tmp_path, name, sides, made)
     }
 
 
+@pytest.mark.parametrize(
+    ("other", "side", "kept"),
+    [("a.jpg", "a.wld", True), ("a.PNG", "a.wld", True), ("a.tiff", "a.tfw", True), ("a.jpg", "a.tfw", False),
+     ("a.txt", "a.wld", False), ("b.jpg", "a.wld", False), ("a.jpg", "a.tif.msk", False)],
+)  # fmt: skip
+def test_a_world_file_that_another_raster_is_read_with_stays(tmp_path, other, side, kept):
+    for name in ("a.tif", other, side):
+        (tmp_path / name).write_text("old")
+    write_set(tmp_path, "a.tif", [])
+    assert (tmp_path / side).exists() == kept
+    assert (tmp_path / "a.tif").read_text() == "new"
+    assert {path.name for path in tmp_path.iterdir()} == {"a.tif", other, *([side] if kept else [])}
+
+
 @pytest.mark.parametrize("length", [100, 200, 251])
 @pytest.mark.parametrize("letter", ["a", "水", "\udcff"])
 def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path, length, letter):

@@ -35,7 +35,7 @@ class DryRun:
 
     def __call__(self, scene: str, outputs: Outputs) -> None:
         from segearth_cli.jobs import shard_side, shards_needed
-        from segearth_cli.prediction import estimate, make_plan, off_scale
+        from segearth_cli.prediction import estimate, make_plan, remarks
         from segearth_cli.raster import inspect_scene, open_scene
         from segearth_cli.weights import image_facts
 
@@ -43,7 +43,7 @@ class DryRun:
         opened = open_scene(scene, options.read)
         model = image_facts(self.settings.model.model)
         plan = make_plan(opened, options, model.native, model.patch)
-        if line := off_scale(opened, plan, options):
+        for line in remarks(opened, plan, options):
             self.notice(line)
         opened.close()
         reading = inspect_scene(scene, options.read)

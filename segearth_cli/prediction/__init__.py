@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from segearth_cli.prediction.facts import FACT_OPTIONS, FACT_TYPES
     from segearth_cli.prediction.measured import Measured, SceneSummary, as_json, extent_of, together
     from segearth_cli.prediction.options import ClassOptions, PredictOptions, RunOptions
-    from segearth_cli.prediction.plan import KEPT_BYTES, Plan, Tile, make_plan, off_scale
+    from segearth_cli.prediction.plan import KEPT_BYTES, Plan, Tile, make_plan, remarks
     from segearth_cli.prediction.provenance import run_tags
     from segearth_cli.prediction.sample import TilePlaces, by_tile, sampled_logits, windows_at
     from segearth_cli.prediction.scene_to_mask import (
@@ -76,11 +76,11 @@ __all__ = [
     "finish_outputs",
     "left_alone",
     "make_plan",
-    "off_scale",
     "predict_scene",
     "predictor_for",
     "prepared",
     "read_calibration",
+    "remarks",
     "resolve_settings",
     "run_tags",
     "sampled_logits",
@@ -104,7 +104,7 @@ __getattr__ = lazy_face(
         "measured": "Measured SceneSummary as_json extent_of together",
         "options": "ClassOptions PredictOptions RunOptions",
         "cost": "estimate",
-        "plan": "KEPT_BYTES Plan Tile make_plan off_scale",
+        "plan": "KEPT_BYTES Plan Tile make_plan remarks",
         "provenance": "run_tags",
         "sample": "TilePlaces by_tile sampled_logits windows_at",
         "scene_to_mask": (

@@ -202,6 +202,11 @@ def make_plan(scene: Scene, options: PredictOptions, native: int, patch: int = 1
     return Plan(scene.height, scene.width, rows, cols, window, stride, options.blend, tile, (down, across), area)
 
 
+def remarks(scene: Scene, plan: Plan, options: PredictOptions) -> list[str]:
+    """What a user is told of a scene with these options, before anything is computed: a line each."""
+    return [line for line in (far_too_large(scene, options), off_scale(scene, plan, options)) if line]
+
+
 def far_too_large(scene: Scene, options: PredictOptions) -> str | None:
     """One line for the user where a scene is shrunk to a size that is meant for much smaller images, else None."""
     side, meant = max(scene.height, scene.width), options.image_side

@@ -25,7 +25,7 @@ from segearth_cli.prediction.calibrated import (
 from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.measured import Measured, SceneSummary, area_with_data, extent_of, together
 from segearth_cli.prediction.options import PredictOptions, RunOptions
-from segearth_cli.prediction.plan import Plan, far_too_large, make_plan, off_scale
+from segearth_cli.prediction.plan import Plan, make_plan, remarks
 from segearth_cli.prediction.provenance import date_after, done_before, run_facts, run_tags
 from segearth_cli.prediction.schedule import work_for
 from segearth_cli.prediction.tiled import finished_rows
@@ -128,13 +128,13 @@ def prepared(path: str, predictor: Predictor) -> Iterator[Prepared]:
     with underway(f"opening {without_secrets(path)}", quiet=predictor.run.quiet), environment(path):
         scene, seal = open_sealed(path, predictor.options.read)
     try:
-        for line in [*scene.notices, *filter(None, [far_too_large(scene, predictor.options)])]:
+        for line in scene.notices:
             predictor.run.notice(line)
         calibration, model, assembled = _calibrated(predictor)
         with environment(path):
             plan = make_plan(scene, predictor.options, model.native, model.patch)
-            if told := off_scale(scene, plan, predictor.options):
-                predictor.run.notice(told)
+            for line in remarks(scene, plan, predictor.options):
+                predictor.run.notice(line)
             known, seal = identity(scene), seal.with_pixels(scene)
         if calibration is not None and (other := other_scene(calibration, scene, known["fingerprint"])):
             predictor.run.notice(other)

@@ -1,6 +1,7 @@
 """`segearth predict` as a shell pipeline meets it: streams, files, exit codes."""
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -453,6 +454,30 @@ def test_no_scene_and_no_classes_are_bad_usage(predict, scene):
 
 
 # real processes
+
+
+@pytest.mark.parametrize("case", ["far too large", "off scale", "alpha of many values", "no CRS"])
+def test_a_dry_run_tells_all_that_the_run_tells_of_a_scene(segearth, model_dir, tmp_path, noise, write_raster, case):
+    shutil.copytree(model_dir, tmp_path / "model")
+    flags = ["-m", "local-dir:model", "--upsampler", "none", "-d", "cpu"]
+    words = ["--preset", "loveda"] if case == "far too large" else ["-c", "water,roof"]
+    size = (16, 2100) if case == "far too large" else (40, 60)
+    made = {"crs": None, "transform": None} if case == "no CRS" else {}
+    bands = 4 if case == "alpha of many values" else 3
+    if bands == 4:
+        made["colorinterp"] = [rasterio.enums.ColorInterp(i) for i in (3, 4, 5, 6)]
+    scene = write_raster("scene.tif", noise(bands, *size), **made)
+    if case == "off scale":
+        (tmp_path / "model" / "segearth.json").write_text(json.dumps({"good_gsd": [0.05, 0.1]}))
+    told = segearth("predict", scene, *flags, *words, "--dry-run")
+    assert told.code == 0, told.err
+    done = segearth("predict", scene, *flags, *words)
+    assert done.code == 0, done.err
+    lines = [line.partition("scene.tif: ")[2] for line in done.lines]
+    said = {"far too large": "shrunk to", "off scale": "is good at", "no CRS": "no CRS"}.get(case, "flagged as alpha")
+    told_of = [line for line in lines if said in line]
+    assert len(told_of) == 1, done.err
+    assert told_of[0] in told.out + told.err
 
 
 def test_a_dry_run_needs_no_model_library_and_writes_nothing(scene, model_dir):

@@ -52,8 +52,11 @@ def rasters_in(folder: Path) -> list[str]:
 
 
 def masks_in(folder: Path) -> list[str]:
-    """The masks in a folder: those named `*.mask.*` where there are any, else all rasters; a run's folder is one."""
-    if (folder / "run.json").is_file():
+    """The masks in a folder: those named `*.mask.*` where there are any, else all rasters.
+
+    The folder of a run is one, and so is that of the collection which a run was merged to.
+    """
+    if (folder / "run.json").is_file() or (folder / "collection.json").is_file():
         return [str(folder)]
     from segearth_cli.raster import SUFFIXES, rasters_below
 
@@ -76,12 +79,14 @@ def itself(folder: Path) -> list[str]:
 
 
 def mask_raster(name: str) -> str:
-    """The raster of a mask; for the folder of a finished run, the mosaic of its parts."""
+    """The raster of a mask; for the folder of a finished run or of its collection, the mosaic of its parts."""
     from segearth_cli.raster import local_folder
 
     folder = local_folder(name)
     if folder is None:
         return name
+    if (folder / "collection.json").is_file() and (mosaic := folder / "mask.vrt").is_file():
+        return str(mosaic)
     from segearth_cli.jobs import mask_vrt
 
     return str(mask_vrt(folder))

@@ -15,9 +15,10 @@ from segearth_cli.commands.many import each, raise_failed
 from segearth_cli.commands.targets import admit_made
 from segearth_cli.console import answer, note
 from segearth_cli.errors import SegEarthError, UsageError, of_input
+from segearth_cli.gate import Target, admit
 from segearth_cli.options import build, option
 from segearth_cli.quantities import duration
-from segearth_cli.vector import Format, VectorizeOptions
+from segearth_cli.vector import Format, Vectorized, VectorizeOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,10 @@ class VectorPlaces:
         None, "--format", "-f", help="Format of the file.", panel="Outputs", shown="the suffix of --out, else gpkg"
     )
     """Suffix of the files; None = that of `out`, else gpkg."""
+    partitioned: bool = option(
+        False, help="A folder of GeoParquet files, made a block at a time, for masks of any size.", panel="Outputs"
+    )
+    """A folder in place of a file."""
     overwrite: bool = option(False, help="Replace existing files.", panel="Outputs")
     """Replace files that exist."""
 
@@ -46,6 +51,7 @@ EXAMPLES = (
     "segearth vectorize scene.mask.tif",
     "segearth vectorize scene.mask.tif -c building --min-area 50m2 --simplify 1px",
     "segearth vectorize masks/ -o polygons/ -f geojson",
+    "segearth vectorize run/ -o polygons/ --partitioned",
 )
 
 
@@ -62,6 +68,9 @@ def vectorize(
     names = inputs(mask, masks_in)
     if options.classes is not None:
         _refuse_unknown(names, options.classes)
+    if places.partitioned:
+        _partitioned(names, places, options)
+        return
     outs = [output_path(name, places.out, places.format, several=len(names) > 1) for name in names]
     confidence = None if options.confidence is None else str(options.confidence)
     admit_made(names, outs, places.out, [confidence], overwrite=places.overwrite)
@@ -69,13 +78,41 @@ def vectorize(
     def act(job: tuple[str, Path]) -> None:
         name, target = job
         summary = run(mask_raster(name), target, options)
-        answer(str(summary.path))
-        if not options.quiet:
-            total, kinds = sum(summary.polygons.values()), len(summary.polygons)
-            found = f"{total} polygon{'s'[: total != 1]} of {kinds} class{'es' * (kinds != 1)}"
-            note(f"{name}: {found}; {summary.path}; {duration(summary.seconds)}")
+        _told(name, summary, options)
 
     raise_failed(each(names, list(zip(names, outs, strict=True)), act, faults=(SegEarthError,)), "masks")
+
+
+def _told(name: str, summary: Vectorized, options: VectorizeOptions) -> None:
+    """Prints the path of what was written, and tells what it holds."""
+    answer(str(summary.path))
+    if not options.quiet:
+        total, kinds = sum(summary.polygons.values()), len(summary.polygons)
+        found = f"{total} polygon{'s'[: total != 1]} of {kinds} class{'es' * (kinds != 1)}"
+        note(f"{name}: {found}; {summary.path}; {duration(summary.seconds)}")
+
+
+def _partitioned(names: Sequence[str], places: VectorPlaces, options: VectorizeOptions) -> None:
+    """Draws one mask into a folder. Raises UsageError where that cannot be meant."""
+    from segearth_cli.raster import files_of, stem
+    from segearth_cli.vector import partitions, refuse_beyond, vectorize_partitioned
+
+    if len(names) != 1 or places.format not in (None, "parquet"):
+        raise UsageError("--partitioned: takes one mask and writes GeoParquet")
+    refuse_beyond(options)
+    folder = places.out or Path(f"{stem(names[0]).removesuffix('.mask')}.parquet")
+    raster = mask_raster(names[0])
+    files = partitions(raster, folder)
+    if others := sorted(path.name for path in folder.glob("*") if path not in files):
+        raise UsageError(f"--out {folder}: holds {others[0]}, which would be taken for a part; name another folder")
+    confidence = [] if options.confidence is None else [str(options.confidence)]
+    admit(
+        [Target(path, "--out") for path in files],
+        lambda: files_of(raster, *confidence),
+        overwrite=places.overwrite,
+        folders=[folder],
+    )
+    _told(names[0], vectorize_partitioned(raster, folder, options), options)
 
 
 def _refuse_unknown(masks: Sequence[str], classes: tuple[str, ...]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,27 @@ def mask_strips(mask: MaskFile, rows: int) -> Iterator[tuple[NDArray[Any], NDArr
                 yield codes[part], None if data is None else data[part]
     except UNREADABLE as e:
         raise RasterError(f"{mask.path}: damaged or cut short ({reason(e)})") from e
+    finally:
+        for file in files:
+            file.close()
+
+
+@contextmanager
+def mask_windows(mask: MaskFile) -> Iterator[Callable[[Window], tuple[NDArray[Any], NDArray[np.bool_] | None]]]:
+    """A function that reads the codes (h, W) of a window, with the pixels that have data (None = all).
+
+    It raises RasterError when the file cannot be read.
+    """
+    files = [Patient(path) for path in (mask.path, mask.valid) if path]
+
+    def read(window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        try:
+            return _window(mask, files, window)
+        except UNREADABLE as e:
+            raise RasterError(f"{mask.path}: damaged or cut short ({reason(e)})") from e
+
+    try:
+        yield read
     finally:
         for file in files:
             file.close()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from segearth_cli.vector.layers import driver, moves_to_wgs84
     from segearth_cli.vector.mask_to_vector import Vectorized, output_path, vectorize
     from segearth_cli.vector.options import Format, VectorizeOptions
+    from segearth_cli.vector.partitioned import partitions, refuse_beyond, vectorize_partitioned
 
 __all__ = [
     "Drawn",
@@ -23,9 +24,12 @@ __all__ = [
     "driver",
     "moves_to_wgs84",
     "output_path",
+    "partitions",
     "read_drawn",
     "read_shapes",
+    "refuse_beyond",
     "vectorize",
+    "vectorize_partitioned",
     "write_points",
 ]
 
@@ -36,5 +40,6 @@ __getattr__ = lazy_face(
         "layers": "driver moves_to_wgs84",
         "options": "Format VectorizeOptions",
         "mask_to_vector": "Vectorized output_path vectorize",
+        "partitioned": "partitions refuse_beyond vectorize_partitioned",
     },
 )

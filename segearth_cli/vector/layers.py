@@ -25,7 +25,14 @@ from segearth_cli.vector.geopackage import fill, table_name
 from segearth_cli.vector.style import style
 from segearth_cli.vector.wkb import wkb
 
-FIELDS = {"class_id": "int", "class": "str", "area_m2": "float", "perimeter_m": "float", "confidence": "float"}
+FIELDS = {
+    "class_id": "int",
+    "class": "str",
+    "area_m2": "float",
+    "perimeter_m": "float",
+    "confidence": "float",
+    "part_of": "int",
+}
 SHAPEFILE_NAMES = {"perimeter_m": "perim_m"}  # at most ten characters
 
 
@@ -69,22 +76,35 @@ def writing(path: Path, layer: VectorLayer) -> Iterator[Write]:
     The file appears, or replaces a former one, when the block ends without an error. Raises UsageError for an unknown
     suffix, VectorError when the file cannot be written.
     """
-    opened = driver(path)
+    driver(path)
     try:
         with replacing(path) as temporary:
-            try:
-                with opened(temporary, layer) as write:
-                    write(_none(layer))
-                    yield write
+            with opened(path, temporary, layer) as write:
+                yield write
+            with _telling(path, temporary):
                 write_style(temporary, path, colors=layer.colors)
-            except (OSError, sqlite3.Error) as e:
-                if isinstance(e, SegEarthError):
-                    raise
-                raise VectorError(cannot_write(path, cause_of([temporary], e))) from e
     except OSError as e:
         if isinstance(e, SegEarthError):
             raise
         raise VectorError(cannot_write(path, e)) from e
+
+
+@contextmanager
+def opened(path: Path, temporary: Path, layer: VectorLayer) -> Iterator[Write]:
+    """A function that appends features to `temporary`, which is to become `path`. Raises VectorError."""
+    with _telling(path, temporary), driver(path)(temporary, layer) as write:
+        write(_none(layer))
+        yield write
+
+
+@contextmanager
+def _telling(path: Path, temporary: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error) as e:
+        if isinstance(e, SegEarthError):
+            raise
+        raise VectorError(cannot_write(path, cause_of([temporary], e))) from e
 
 
 def driver(path: Path) -> Callable[[Path, VectorLayer], AbstractContextManager[Write]]:

@@ -68,21 +68,21 @@ def vectorize(path: str | Path, out: Path, options: VectorizeOptions | None = No
     mask = read_mask(str(path))
     kept = None if options.classes is None else mask.codes(options.classes)
     if options.confidence:
-        _check_confidence(options.confidence, mask)
+        check_confidence(options.confidence, mask)
     ground = Ground(mask.frame, mask.path)
     _notes(mask, ground, out, options)
     counts: dict[str, int] = {}
     with tempfile.TemporaryDirectory(prefix="segearth-") as folder:
         mask = _cleaned(mask, kept, ground, options, Path(folder))
         drawn = ahead(_drawn(mask, kept, ground, options, label=stem(str(path))))
-        layer = _layer(mask, kept, ground, out, options)
+        layer = layer_of(mask, kept, ground, out, options)
         with vectors.writing(out, layer) as write, closing(drawn):
             for batch in drawn:
                 if len(batch):
-                    features = _features(batch, mask, ground, options)
+                    features = features_of(batch, mask, ground, options)
                     layer.colors.update((mask.name(code), mask.color(code)) for code in np.unique(batch.code).tolist())
                     write(features)
-                    _count(counts, features.columns["class"])
+                    count(counts, features.columns["class"])
             for name, seal in sealed:
                 check_still(str(name), seal)
     return Vectorized(out, counts, time.monotonic() - started)
@@ -125,7 +125,8 @@ def _drawn(
         def strips() -> Iterator[Strip]:
             above = 0
             for codes, data in mask_strips(mask, rows):
-                weights = _weights(options.confidence, above, len(codes)) if options.confidence else None
+                strip = Window(above, 0, len(codes), mask.width)
+                weights = read_weights(options.confidence, strip) if options.confidence else None
                 above += len(codes)
                 yield recode(codes, data), weights
                 done(len(codes))
@@ -157,10 +158,11 @@ def _steps(ground: Ground, options: VectorizeOptions) -> Iterator[Step]:
         yield shapes.joined_diagonally
 
 
-def _layer(
+def layer_of(
     mask: MaskFile, kept: frozenset[int] | None, ground: Ground, out: Path, options: VectorizeOptions
 ) -> vectors.VectorLayer:
-    fields = tuple(name for name in vectors.FIELDS if name != "confidence" or options.confidence)
+    left_out = {"part_of"} if options.confidence else {"part_of", "confidence"}
+    fields = tuple(name for name in vectors.FIELDS if name not in left_out)
     multi = options.dissolve or options.connectivity == 8
     codes = sorted(kept if kept is not None else mask.names.keys() - {mask.background, mask.nodata})
     colors = {mask.name(code): mask.color(code) for code in codes}
@@ -170,7 +172,7 @@ def _layer(
     return vectors.VectorLayer(out.stem, crs, kind, fields, colors, pixel, mask.tags | options.tags())
 
 
-def _features(batch: Shapes, mask: MaskFile, ground: Ground, options: VectorizeOptions) -> vectors.FeatureBatch:
+def features_of(batch: Shapes, mask: MaskFile, ground: Ground, options: VectorizeOptions) -> vectors.FeatureBatch:
     geometry = batch.geometry
     if options.dissolve or options.connectivity == 8:
         geometry = _multi(geometry)
@@ -197,12 +199,12 @@ def _multi(geometry: NDArray[Any]) -> NDArray[Any]:
     return many
 
 
-def _count(counts: dict[str, int], names: NDArray[Any]) -> None:
+def count(counts: dict[str, int], names: NDArray[Any]) -> None:
     for name, n in zip(*np.unique(names.astype(str), return_counts=True), strict=True):
         counts[str(name)] = counts.get(str(name), 0) + int(n)
 
 
-def _check_confidence(path: Path, mask: MaskFile) -> None:
+def check_confidence(path: Path, mask: MaskFile) -> None:
     with open_dataset(path) as ds:
         size = (ds.width, ds.height) == (mask.width, mask.height)
         same = size and np.allclose(tuple(ds.transform), tuple(mask.frame.transform))
@@ -210,10 +212,10 @@ def _check_confidence(path: Path, mask: MaskFile) -> None:
             raise UsageError(f"--confidence {path}: need one band on the same pixels as {mask.path}")
 
 
-def _weights(path: Path, top: int, height: int) -> NDArray[np.float64]:
-    """Confidence and 1 where there is some, (2, h, W), of rows from `top` on."""
+def read_weights(path: Path, window: Window) -> NDArray[np.float64]:
+    """Confidence and 1 where there is some, (2, h, W), of a window."""
     with open_dataset(path) as ds:
-        values = ds.read(1, window=Window(top, 0, height, ds.width).to_rasterio(), masked=True)
+        values = ds.read(1, window=window.to_rasterio(), masked=True)
     scale = CONFIDENCE_SCALE if values.dtype == np.uint8 else 1
     values = np.ma.masked_invalid(values.astype(np.float64) / scale, copy=False)
     return np.stack([values.filled(0), (~np.ma.getmaskarray(values)).astype(np.float64)])

@@ -125,6 +125,17 @@ def test_a_run_that_lies_nowhere_is_refused_and_one_placed_by_points_is_not(
     assert np.allclose(item["bbox"], [179.9, 49.9, -179.9, 50])
 
 
+def test_polygons_are_drawn_of_a_collection_as_of_its_mask(run, segearth, scene, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    run(scene)
+    assert segearth("merge", "work", "-o", "stac", "--format", "stac").code == 0
+    assert segearth("vectorize", "stac", "--partitioned", "-o", "polygons", "-q").code == 0
+    assert segearth("vectorize", "scene.mask.tif", "-o", "one.parquet", "-q").code == 0
+    tables = [parquet.read_table(tmp_path / name).select(["class", "area_m2"]) for name in ("polygons", "one.parquet")]
+    areas = [sorted(zip(*table.to_pydict().values(), strict=True)) for table in tables]
+    assert areas[0] == areas[1]
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

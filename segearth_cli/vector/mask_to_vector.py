@@ -161,6 +161,7 @@ def _steps(ground: Ground, options: VectorizeOptions) -> Iterator[Step]:
 def layer_of(
     mask: MaskFile, kept: frozenset[int] | None, ground: Ground, out: Path, options: VectorizeOptions
 ) -> vectors.VectorLayer:
+    """What a layer of a mask's polygons is called, and what its features are described by."""
     left_out = {"part_of"} if options.confidence else {"part_of", "confidence"}
     fields = tuple(name for name in vectors.FIELDS if name not in left_out)
     multi = options.dissolve or options.connectivity == 8
@@ -173,6 +174,7 @@ def layer_of(
 
 
 def features_of(batch: Shapes, mask: MaskFile, ground: Ground, options: VectorizeOptions) -> vectors.FeatureBatch:
+    """Polygons with what each is described by: class, area and perimeter on the ground, mean confidence if asked."""
     geometry = batch.geometry
     if options.dissolve or options.connectivity == 8:
         geometry = _multi(geometry)
@@ -200,11 +202,13 @@ def _multi(geometry: NDArray[Any]) -> NDArray[Any]:
 
 
 def count(counts: dict[str, int], names: NDArray[Any]) -> None:
+    """Adds the polygons of each class, from the class of each, to counts."""
     for name, n in zip(*np.unique(names.astype(str), return_counts=True), strict=True):
         counts[str(name)] = counts.get(str(name), 0) + int(n)
 
 
 def check_confidence(path: Path, mask: MaskFile) -> None:
+    """Raises UsageError where a confidence raster is not of the mask's pixels."""
     with open_dataset(path) as ds:
         size = (ds.width, ds.height) == (mask.width, mask.height)
         same = size and np.allclose(tuple(ds.transform), tuple(mask.frame.transform))

@@ -177,16 +177,13 @@ def _verbose() -> bool:
 def _open_streams() -> None:
     """Gives closed standard streams a place, lest the next file opened becomes one of them.
 
-    What is written to a closed stdout fails, as it should; nobody misses what a closed stderr would say.
+    What is written to a closed stdout fails, as it should; nobody misses what a closed stderr would say. Python tells
+    by None which were closed: a library that was imported may have opened a file of its own there since.
     """
-    for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, mode)  # takes the lowest number that is free
-    sys.stdin = sys.stdin or open(0)  # noqa: SIM115
-    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
+    for name, mode in (("stdin", os.O_RDONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, mode)  # takes the lowest number that is free
+            setattr(sys, name, os.fdopen(handle, "r" if name == "stdin" else "w"))
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:

@@ -30,6 +30,10 @@ NAMED = {
     "training/checkpoint.py save": ({"torch.save"}, "bytes in memory"),
     "training/loop.py export_ckpt": ({"torch.save"}, "bytes in memory"),
     "vector/clean.py _rows": ({"rasterio.open"}, "a raster in a temporary folder"),
+    "vector/partitioned.py vectorize_partitioned": (
+        {"tempfile.TemporaryDirectory"},
+        "pieces at the seams, gone at the end",
+    ),
     "vector/mask_to_vector.py vectorize": ({"tempfile.TemporaryDirectory"}, "what is cleaned, gone at the end"),
     "raster/array_file.py write_array": ({"rasterio.open"}, "an array as a scene, in a temporary folder"),
     "api.py Mask.save": ({"shutil.copyfile"}, "to a temporary name"),
@@ -39,7 +43,7 @@ NAMED = {
     "jobs/lock.py _lock": ({"os.open"}, "a lock is an empty file"),
     "texts.py read_text": ({"os.open"}, "a pipe is opened for reading, without waiting for its writer"),
     "cli.py _forget_stdout": ({"os.open"}, "stdout led to nowhere"),
-    "cli.py _open_streams": ({"os.open", "open"}, "streams that were closed"),
+    "cli.py _open_streams": ({"os.open"}, "streams that were closed"),
 }
 METHODS = {"write_text", "write_bytes", "unlink", "rename", "rmdir", "touch", "mkdir", "symlink_to", "hardlink_to"}
 CALLS = {

@@ -1,0 +1,54 @@
+"""Closed and full streams over every command: the documented exit code, no traceback, no error line on stdout.
+
+Which streams are closed is known when Python starts: a process for each state of them starts, and runs every command in
+a child of its own, so that the package is imported once.
+"""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import shell
+import typer
+
+from segearth_cli import cli
+
+COMMANDS = sorted(typer.main.get_command(cli.app).commands)
+ENDS = {"closed": "{}>&-", "full": "{}>/dev/full", "open": ""}
+STATES = [("closed", "open"), ("full", "open"), ("open", "closed"), ("closed", "closed"), ("full", "full")]
+EVERY = """
+import json, os, sys
+from pathlib import Path
+from segearth_cli import cli
+
+found = {}
+for name in json.loads(sys.argv[1]):
+    for asked in ("--help", "--no-such-option"):
+        child = os.fork()
+        if not child:
+            sys.argv = ["segearth", name, asked]
+            cli.main()
+        found[f"{name} {asked}"] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+Path("codes.json").write_text(json.dumps(found))
+os._exit(0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("out", "err"), STATES)
+def test_every_command_ends_with_its_exit_code_whatever_streams_it_has(tmp_path, out, err):
+    line = f'"$0" -c "$1" "$2" {ENDS[out].format(1)} {ENDS[err].format(2)}'
+    words = ["bash", "-c", line, sys.executable, EVERY, json.dumps(COMMANDS)]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=shell.environment(COLUMNS="100"))
+    codes = json.loads((tmp_path / "codes.json").read_text())
+    answered = 0 if out == "open" else 1
+    assert codes == {
+        f"{name} {asked}": answered if asked == "--help" else 2
+        for name in COMMANDS
+        for asked in ("--help", "--no-such-option")
+    }
+    assert "Traceback" not in done.stderr
+    assert "segearth: " not in done.stdout
+    told = [text for text in done.stderr.splitlines() if text.startswith("segearth: ")]
+    assert len(told) == (0 if err != "open" else len(COMMANDS) * (1 + answered)), done.stderr

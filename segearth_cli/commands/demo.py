@@ -39,7 +39,7 @@ class DemoOptions:
 
 @flags_of(DemoOptions, examples=("segearth demo", "segearth demo -o here"))
 def demo(**given: Any) -> None:
-    """Segment a scene that comes along, a Landsat picture of the Bahamas; prints the paths of all that is made.
+    """Segment a scene that comes along; prints the paths of all that is made.
 
     Offline, with the model that `auto` chooses; in under a minute with the embedded one.
     """

@@ -55,7 +55,7 @@ class InfoOptions:
 
 @flags_of(InfoOptions, examples=("segearth info", "segearth info --json"))
 def info(**given: Any) -> None:
-    """Tell versions, devices, models that are here, the cache, and what would run; for reports of faults too."""
+    """Tell what is here and what would run: versions, devices, models, the cache; for reports of faults too."""
     options = build(InfoOptions, given)
     with underway("looking"):
         facts = {name: _known(find) for name, find in FACTS.items()}

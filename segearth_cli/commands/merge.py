@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from segearth_cli.console import note
 from segearth_cli.errors import UsageError
 from segearth_cli.gate import Target, admit
 from segearth_cli.options import build, like, option, validate
+from segearth_cli.quantities import duration
 from segearth_cli.raster import Compression, FileOptions
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ def merge(
     """Join the parts of a run; prints the path of the mask, or says what is missing."""
     from segearth_cli.jobs import complete, open_ledger, write_stac, write_vrts
 
-    options = build(MergeOptions, given)
+    options, started = build(MergeOptions, given), time.monotonic()
     ledger = open_ledger(folder)
     wanted = _admitted(options, folder, ledger.kinds)
     found = complete(ledger, allow_missing=options.allow_missing)
@@ -110,6 +112,9 @@ def merge(
     if options.allow_missing:
         facts["missing_shards"] = [shard.name for shard in found.missing]
     show(places["mask"], facts, as_json=options.as_json)
+    if not options.quiet:
+        joined = f"{len(found.records):,} of {len(ledger.shards):,} parts joined"
+        note(f"{joined}: {', '.join(map(str, places.values()))}; {duration(time.monotonic() - started)}")
 
 
 def _admitted(options: MergeOptions, folder: Path, kinds: Collection[str]) -> dict[str, Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,10 @@ from segearth_cli.errors import SegEarthError, UsageError, of_input
 from segearth_cli.gate import Target, admit
 from segearth_cli.options import build, option
 from segearth_cli.quantities import duration
-from segearth_cli.vector import Format, Vectorized, VectorizeOptions
+from segearth_cli.vector import Format, VectorizeOptions
+
+if TYPE_CHECKING:
+    from segearth_cli.vector import Vectorized
 
 
 @dataclass(frozen=True, slots=True)

@@ -284,7 +284,8 @@ def test_interrupted_it_ends_at_once_and_goes_on_with_resume(tmp_path, model, sc
     assert leftovers(tmp_path / "work") == []
     assert command(tmp_path, model, *run)[1].endswith("go on with --resume, or choose another folder\n")
     got = command(tmp_path, model, *run, "--resume")
-    assert got == (0, f"segearth: {tmp_path / 'work'}: {done} of 20 shards are done already\n")
+    assert got[0] == 0
+    assert got[1].startswith(f"segearth: {tmp_path / 'work'}: {done} of 20 shards are done already\n")
     assert (tmp_path / "mask.tif").read_bytes() == expected["mask"]
     assert (tmp_path / "stdout").read_text() == f"{tmp_path / 'mask.tif'}\n"
 

@@ -30,22 +30,17 @@ class Tried(Generic[Result]):
 
 
 def each(
-    names: Sequence[str],
-    items: Sequence[Item],
-    act: Callable[[Item], Result],
-    faults: Faults = OF_ONE,
-    *,
-    raises: bool = True,
+    names: Sequence[str], items: Sequence[Item], act: Callable[[Item], Result], faults: Faults = OF_ONE
 ) -> list[Tried[Result]]:
     """What became of every item; each failure is told at once.
 
-    faults: those of one item alone; all others end the loop. So does the failure of the only item, if `raises`.
+    faults: those of one item alone; all others end the loop. So does the failure of the only item.
     """
     tried = []
     for name, item in zip(names, items, strict=True):
         one = _attempt(name, item, act, faults)
         if one.error is not None:
-            if len(names) == 1 and raises:
+            if len(names) == 1:
                 raise one.error
             console.note(str(one.error))
         tried.append(one)

@@ -35,9 +35,11 @@ from segearth_cli.vector import clean as sieve
 from segearth_cli.vector import layers as vectors
 from segearth_cli.vector import polygons as shapes
 from segearth_cli.vector import reshape as borders
+from segearth_cli.vector.diagonals import joined_diagonally
 from segearth_cli.vector.options import VectorizeOptions
 from segearth_cli.vector.polygons import Shapes
 from segearth_cli.vector.read_ahead import ahead
+from segearth_cli.vector.simpler import simple_polygons
 from segearth_cli.vector.strips import Strip
 
 CONFIDENCE_SCALE = 254  # a uint8 confidence raster holds the probability times this
@@ -131,23 +133,31 @@ def _drawn(
                 yield recode(codes, data), weights
                 done(len(codes))
 
-        bent = not ground.placement.straight  # a border that bends on the map needs points where others branch off
-        smoother = borders.smoothed if options.smooth else borders.kept if options.simplify or bent else None
         weights = 2 if options.confidence else 0
-        in_pixels = bool(options.simplify or options.regularize)
-        place = None if in_pixels else ground.placement
-        batches: Iterable[Shapes] = shapes.polygons(
-            strips(), mask.width, recode.dtype, weights=weights, smoother=smoother, place=place
-        )
+        placed = not (options.regularize or (options.smooth and options.simplify))  # else moved when it is reshaped
+        place = ground.placement if placed else None
+        eight = options.connectivity == 8 and not options.dissolve
+        batches: Iterable[Shapes]
+        if options.simplify and not options.smooth:
+            size, tolerance = (mask.height, mask.width), ground.pixels(options.simplify)
+            batches = simple_polygons(
+                strips(), *size, recode.dtype, tolerance, weights=weights, place=place, touches=eight
+            )
+        else:
+            bent = not ground.placement.straight  # a border that bends on the map needs points where others branch off
+            smoother = borders.smoothed if options.smooth else borders.kept if bent else None
+            batches = shapes.polygons(
+                strips(), mask.width, recode.dtype, weights=weights, smoother=smoother, place=place, touches=eight
+            )
         for step in _steps(ground, options):
             batches = step(batches)
         for batch in batches:
-            geometry = ground.to_map(batch.geometry) if in_pixels else batch.geometry
+            geometry = batch.geometry if placed else ground.to_map(batch.geometry)
             yield Shapes(geometry, recode.codes(batch.code), batch.sums)
 
 
 def _steps(ground: Ground, options: VectorizeOptions) -> Iterator[Step]:
-    if options.simplify:
+    if options.simplify and options.smooth:
         tolerance = ground.pixels(options.simplify)
         yield lambda batches: shapes.simplified(batches, tolerance)
     if options.regularize:
@@ -155,7 +165,7 @@ def _steps(ground: Ground, options: VectorizeOptions) -> Iterator[Step]:
     if options.dissolve:
         yield shapes.dissolved
     elif options.connectivity == 8:
-        yield shapes.joined_diagonally
+        yield joined_diagonally
 
 
 def layer_of(

@@ -11,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from segearth_cli.vector.chains import Points, columns, flags, positions, rows, spans
-from segearth_cli.vector.corners import TOUCH, Codes, walk
+from segearth_cli.vector.corners import TOUCH, Codes, Corners, walk
 from segearth_cli.vector.read_ahead import ahead
 from segearth_cli.vector.right_angles import regularized as right_angled
 from segearth_cli.vector.rings import Rings, Tracer
@@ -61,6 +61,23 @@ class Outlines:
 
 
 @dataclass(frozen=True, slots=True)
+class Touches:
+    """T corners of outlines at which two pixels of one code meet that have no edge in common."""
+
+    shape: NDArray[np.int64]
+    """(T,): number of the shape."""
+    place: NDArray[np.int64]
+    """(T,): of the corner, as one number."""
+
+    def take(self, shapes: NDArray[np.int64], n: int) -> Touches:
+        """Those of some of n shapes, as these are numbered then."""
+        number = np.full(n, -1)
+        number[shapes] = np.arange(len(shapes))
+        number = number[self.shape]
+        return Touches(number[number >= 0], self.place[number >= 0])
+
+
+@dataclass(frozen=True, slots=True)
 class Shapes:
     """P polygons or multipolygons of one code each."""
 
@@ -70,16 +87,20 @@ class Shapes:
     """(P,): the class of each."""
     sums: NDArray[np.float64]
     """(P, n): of the n weights over its pixels."""
+    touches: Touches | None = None
+    """Where pixels of the shapes meet others of their code at a corner, where somebody asked for it."""
 
     def __len__(self) -> int:
         return len(self.geometry)
 
     def take(self, index: NDArray[Any]) -> Shapes:
-        """Some of the shapes, by number or by a mask."""
-        return Shapes(self.geometry[index], self.code[index], self.sums[index])
+        """Some of the shapes, by a mask or by numbers that grow."""
+        touches = None if self.touches is None else self.touches.take(np.arange(len(self))[index], len(self))
+        return Shapes(self.geometry[index], self.code[index], self.sums[index], touches)
 
 
 Smoother = Callable[[Outlines], Outlines]
+See = Callable[[Corners, int], None]  # the corners of a strip, and its rows
 
 
 def polygons(
@@ -89,20 +110,33 @@ def polygons(
     *,
     weights: int = 0,
     smoother: Smoother | None = None,
+    see: See | None = None,
     place: Place | None = None,
+    touches: bool = False,
 ) -> Iterator[Shapes]:
     """One polygon for each region of 4-connected pixels of one code other than 0, as soon as it is complete.
 
     Collinear points are left out. Without a smoother all pixel coordinates are whole numbers, and the set of polygons
-    does not depend on the height of the strips. A smoother gets the points where three regions meet as well.
+    does not depend on the height of the strips. A smoother gets the points where three regions meet as well, after
+    `see` got the corners of the strip. touches: tell them too.
     """
     tracer = Tracer()
     for strip in ahead(linked(strips, width, dtype, weights=weights, nodes=smoother is not None)):
+        if see is not None:
+            see(strip.found, len(strip.padded) - 1)
         found = tracer.feed(strip)
         rings = outlines(found)
+        meet = _touches(rings) if touches else None
         if smoother is not None:
             rings = smoother(rings)
-        yield Shapes(rings.polygons(place), found.code, found.sums)
+        yield Shapes(rings.polygons(place), found.code, found.sums, meet)
+
+
+def _touches(rings: Outlines) -> Touches:
+    at = np.flatnonzero(rings.flags & TOUCH)
+    ends = np.cumsum(rings.lengths)[np.cumsum(rings.rings) - 1] if len(rings.rings) else rings.lengths
+    col, row = rings.xy[at].astype(np.int64).T
+    return Touches(np.searchsorted(ends, at, side="right"), row << 32 | col)
 
 
 def outlines(found: Rings) -> Outlines:
@@ -156,42 +190,15 @@ def _twice_areas(points: Points, cuts: NDArray[np.int64]) -> NDArray[np.int64]:
     return areas
 
 
-def joined_diagonally(batches: Iterable[Shapes]) -> Iterator[Shapes]:
-    """Regions of 8-connected pixels: multipolygons of the polygons of one code that touch at a point.
-
-    A multipolygon of parts that touch at points is valid where one polygon of the same area would not be. All shapes
-    are held in memory.
-    """
-    every = gathered(batches)
-    if not len(every):
-        return
-    xy, owner = shapely.get_coordinates(every.geometry, return_index=True)
-    order = np.lexsort((owner, xy[:, 0], xy[:, 1], every.code[owner]))
-    xy, owner = xy[order], owner[order]
-    meet = (xy[1:] == xy[:-1]).all(axis=1) & (owner[1:] != owner[:-1])
-    meet &= every.code[owner[1:]] == every.code[owner[:-1]]
-    parent = list(range(len(every)))
-
-    def find(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for one, other in zip(owner[:-1][meet].tolist(), owner[1:][meet].tolist(), strict=True):
-        parent[find(one)] = find(other)
-    yield _grouped(every, np.unique([find(i) for i in range(len(every))], return_inverse=True)[1])
-
-
 def dissolved(batches: Iterable[Shapes]) -> Iterator[Shapes]:
     """One multipolygon for each code, all of it held in memory."""
     every = gathered(batches)
     codes, group = np.unique(every.code, return_inverse=True)
     if len(codes):
-        yield _grouped(every, group)
+        yield grouped(every, group)
 
 
-def _grouped(every: Shapes, group: NDArray[np.int64]) -> Shapes:
+def grouped(every: Shapes, group: NDArray[np.int64]) -> Shapes:
     """Multipolygons of the members of each group 0, 1, ..., with the sums of their sums."""
     order = np.argsort(group, kind="stable")
     sums = np.zeros((int(group.max()) + 1, every.sums.shape[1]))
@@ -202,14 +209,14 @@ def _grouped(every: Shapes, group: NDArray[np.int64]) -> Shapes:
 
 
 def simplified(batches: Iterable[Shapes], tolerance: float) -> Iterator[Shapes]:
-    """Polygons with simpler borders, each border once for both its sides: no gaps, no overlaps.
+    """What `simpler` does, for polygons that are no longer on whole pixels: all of them held in memory, by GEOS.
 
-    Visvalingam-Whyatt on the coverage of all polygons (GEOS), which is held in memory; `tolerance` is the side of a
-    square as large as the largest triangle that is cut off. Needs the points where three regions meet (`reshape`).
+    `tolerance` is the side of a square as large as the largest triangle that is cut off. Needs the points where three
+    regions meet (`reshape`).
     """
     every = gathered(batches)
     if len(every) and tolerance > 0:
-        every = Shapes(np.asarray(shapely.coverage_simplify(every.geometry, tolerance), object), every.code, every.sums)
+        every = replace(every, geometry=np.asarray(shapely.coverage_simplify(every.geometry, tolerance), object))
     yield every
 
 
@@ -218,14 +225,19 @@ def regularized(batches: Iterable[Shapes]) -> Iterator[Shapes]:
     for batch in batches:
         geometry = np.empty(len(batch), object)
         geometry[:] = [right_angled(polygon) for polygon in batch.geometry]
-        yield Shapes(geometry, batch.code, batch.sums)
+        yield replace(batch, geometry=geometry)
 
 
 def gathered(batches: Iterable[Shapes]) -> Shapes:
     """All shapes of the batches, which must be one at least, in one."""
     held = list(batches)
+    before = np.cumsum([0, *map(len, held)])
+    touches = [
+        (batch.touches.shape + n, batch.touches.place) for batch, n in zip(held, before, strict=False) if batch.touches
+    ]
     return Shapes(
         np.concatenate([batch.geometry for batch in held]),
         np.concatenate([batch.code for batch in held]),
         np.concatenate([batch.sums for batch in held]),
+        Touches(*(np.concatenate(column) for column in zip(*touches, strict=True))) if touches else None,
     )

@@ -10,6 +10,8 @@ from rasterio import features
 from segearth_cli.vector import corners
 from segearth_cli.vector import polygons as shapes
 from segearth_cli.vector import reshape as borders
+from segearth_cli.vector.diagonals import joined_diagonally
+from segearth_cli.vector.simpler import simple_polygons
 from segearth_cli.vector.strips import linked
 from segearth_cli.vector.wkb import wkb
 
@@ -26,6 +28,12 @@ def rasterized(found, shape):
 
 def canonical(found):
     return sorted(zip(shapely.to_wkt(shapely.normalize(found.geometry)), found.code.tolist(), strict=True))
+
+
+def alike(found):
+    """As `canonical`, a polygon the same as a multipolygon of it alone."""
+    outlines = [shapely.to_wkt(shapely.normalize(shapely.get_parts(shape))).tolist() for shape in found.geometry]
+    return sorted((sorted(outline), code) for outline, code in zip(outlines, found.code.tolist(), strict=True))
 
 
 def spiral(size):
@@ -66,6 +74,14 @@ def masks(draw):
     height, width = draw(st.tuples(st.integers(1, 14), st.integers(1, 14)))
     values = draw(st.lists(st.integers(0, draw(st.integers(1, 3))), min_size=height * width, max_size=height * width))
     return np.array(values, np.uint8).reshape(height, width)
+
+
+@st.composite
+def noisy(draw):
+    """Masks of one class with pixels of others here and there."""
+    mask = draw(masks())
+    kept = np.random.default_rng(draw(st.integers(0, 1000))).random(mask.shape) < 0.3
+    return np.where(kept, mask, 1).astype(np.uint8)
 
 
 @pytest.mark.parametrize("mask", ADVERSARIAL.values(), ids=ADVERSARIAL.keys())
@@ -117,10 +133,17 @@ def test_weights_are_summed_over_the_pixels_of_each_polygon(mask, rows):
 
 @given(masks())
 def test_eight_connected_shapes_are_valid_and_as_many_as_the_components(mask):
-    found = shapes.gathered(shapes.joined_diagonally([trace(mask)])) if mask.any() else trace(mask)
+    found = shapes.gathered(joined_diagonally([trace(mask, touches=True)]))
     assert shapely.is_valid(found.geometry).all()
     assert np.array_equal(rasterized(found, mask.shape), mask)
     assert len(found) == sum(1 for _ in features.shapes(mask, mask=mask > 0, connectivity=8))
+
+
+@given(masks(), st.integers(1, 6))
+def test_strips_of_any_height_give_the_eight_connected_shapes_of_the_whole(mask, rows):
+    strips = [(mask[top : top + rows], None) for top in range(0, len(mask), rows)]
+    parts = joined_diagonally(shapes.polygons(strips, mask.shape[1], mask.dtype, touches=True))
+    assert alike(shapes.gathered(parts)) == alike(shapes.gathered(joined_diagonally([trace(mask, touches=True)])))
 
 
 def test_dissolving_leaves_one_shape_a_class_and_its_area():
@@ -144,10 +167,39 @@ def test_smooth_borders_are_valid_shared_and_the_same_for_any_strips(mask, rows)
     assert canonical(trace(mask, rows, smoother=borders.smoothed)) == canonical(found)
 
 
-@given(masks(), st.sampled_from([0.5, 1.0, 2.0, 5.0]), st.sampled_from([borders.kept, borders.smoothed]))
-def test_simple_borders_leave_no_overlap_and_no_gap(mask, tolerance, smoother):
+def nodes(mask):
+    """Points at which three borders meet at least."""
+    padded = np.pad(mask, 1).astype(int)
+    upright, level = np.diff(padded, axis=1) != 0, np.diff(padded, axis=0) != 0
+    borders = upright[:-1].astype(int) + upright[1:] + level[:, :-1] + level[:, 1:]
+    return {(col, row) for row, col in np.argwhere(borders > 2).tolist()}
+
+
+def backwards(polygon):
+    """A polygon whose rings begin at their first corner, holes in the order of these, and run the other way round."""
+
+    def turned(ring):
+        xy = shapely.get_coordinates(ring)[:-1][::-1]
+        return np.roll(xy, -min(range(len(xy)), key=lambda i: tuple(xy[i, ::-1])), axis=0)
+
+    holes = sorted((turned(ring) for ring in polygon.interiors), key=lambda xy: tuple(xy[0, ::-1]))
+    return shapely.Polygon(turned(polygon.exterior), holes)
+
+
+def simple(mask, tolerance, rows=None):
+    strips = [(mask[top : top + (rows or len(mask))], None) for top in range(0, len(mask), rows or len(mask))]
+    return shapes.gathered(simple_polygons(strips, *mask.shape, mask.dtype, tolerance))
+
+
+def smooth_and_simple(mask, tolerance):
+    (found,) = shapes.simplified([trace(mask, smoother=borders.smoothed)], tolerance)
+    return found
+
+
+@given(masks(), st.sampled_from([0.5, 1.0, 2.0, 5.0]), st.sampled_from([simple, smooth_and_simple]))
+def test_simple_borders_leave_no_overlap_and_no_gap(mask, tolerance, simplified):
     mask = np.kron(mask + 1, np.ones((3, 3), np.uint8))  # every pixel has a class
-    (found,) = shapes.simplified([trace(mask, smoother=smoother)], tolerance)
+    found = simplified(mask, tolerance)
     assert shapely.is_valid(found.geometry).all()
     assert abs(overlaps(found.geometry)) < 1e-9
     assert not shapely.union_all(found.geometry).interiors
@@ -155,9 +207,39 @@ def test_simple_borders_leave_no_overlap_and_no_gap(mask, tolerance, smoother):
 
 def test_simplifying_a_slanted_border_leaves_few_points():
     mask = (np.add.outer(np.arange(60), 2 * np.arange(60)) > 90).astype(np.uint8) + 1
+    few = shapely.get_num_coordinates(simple(mask, 1.5).geometry).sum()
+    assert few < 20 < shapely.get_num_coordinates(trace(mask).geometry).sum()
+
+
+TOLERANCES = st.sampled_from([0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0])
+
+
+@given(st.one_of(masks(), noisy()), TOLERANCES, st.integers(1, 6))
+def test_simple_borders_are_valid_and_the_same_for_strips_of_any_height(mask, tolerance, rows):
+    found = simple(mask, tolerance)
+    assert shapely.is_valid(found.geometry).all()
+    assert abs(overlaps(found.geometry)) < 1e-9
+    assert len(found) == len(trace(mask))
+    assert canonical(simple(mask, tolerance, rows)) == canonical(found)
+
+
+@given(st.one_of(masks(), noisy()), TOLERANCES)
+def test_simple_borders_are_those_of_geos(mask, tolerance):
+    mask = mask + 1  # every pixel has a class: what is not drawn is no region for GEOS
     found = trace(mask, smoother=borders.kept)
-    (simple,) = shapes.simplified([found], 1.5)
-    assert shapely.get_num_coordinates(simple.geometry).sum() < 20 < shapely.get_num_coordinates(found.geometry).sum()
+    meet = nodes(mask)
+
+    def when(polygon):
+        """The order in which borders are taken: those of polygons that end higher up, of these, rectangles first."""
+        ring = shapely.get_coordinates(polygon.exterior)
+        box = len(ring) == 5 and not meet & set(map(tuple, ring.tolist()))
+        return ring[:, 1].max(), not box, min(map(tuple, ring[:, ::-1].tolist()))
+
+    order = sorted(range(len(found)), key=lambda i: when(found.geometry[i]))
+    given = np.array([backwards(found.geometry[i]) for i in order], object)
+    code = found.code[order]
+    geos = shapes.Shapes(shapely.coverage_simplify(given, tolerance), code, np.zeros((len(code), 0)))
+    assert canonical(simple(mask, tolerance)) == canonical(geos)
 
 
 @pytest.mark.parametrize("degrees", [0, 17, 45, 80])

@@ -202,9 +202,10 @@ def classes(file: str) -> str:
         if any(phrases):
             wanted.append([phrase for phrase in phrases if phrase])
     with rasterio.open("out.tif") as out:
-        found = [row["phrases"] for row in json.loads(out.tags()["SEGEARTH_CLASSES"])]
-    if found[0] == ["background"] and ["background"] not in wanted:
-        found = found[1:]  # which predict puts first where no class is the background
+        rows = json.loads(out.tags()["SEGEARTH_CLASSES"])
+    if not any(phrases[0] == "background" for phrases in wanted):
+        rows = [row for row in rows if not (row.get("background") and row["name"] == "background")]  # predict's own
+    found = [row["phrases"] for row in rows]
     return "" if found == wanted else f"classes {found}, the file says {wanted}"
 
 

@@ -16,7 +16,7 @@ import threading
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 import typer
@@ -99,7 +99,8 @@ AGAIN = 0.1  # seconds until a signal that was ignored is sent again
 
 def main() -> NoReturn:
     """Run the command line and exit with its documented code."""
-    sys.unraisablehook = _raised_in_vain
+    sys.unraisablehook, sys.excepthook = _raised_in_vain, _printed_in_vain
+    os.environ.setdefault("CPL_LOG", os.devnull)  # where GDAL says what nobody asked for; else that is stderr
     sys.exit(run())
 
 
@@ -111,7 +112,8 @@ def run() -> int:
             signal.signal(number, _terminate)
     logging.getLogger("rasterio").propagate = False  # what matters of GDAL's messages reaches the user as an error line
     try:
-        code = app(_arguments(sys.argv[1:]), standalone_mode=False, prog_name="segearth")
+        command = typer.main.get_command(app) if isinstance(app, typer.Typer) else app  # a Typer sets an excepthook
+        code = command(_arguments(sys.argv[1:]), standalone_mode=False, prog_name="segearth")
         sys.stdout.flush()
         return _fail("interrupted", 130) if code == 130 else code if isinstance(code, int) else 0  # Typer's for Ctrl-C
     except BaseException as e:
@@ -200,6 +202,15 @@ def _raised_in_vain(ignored: sys.UnraisableHookArgs) -> None:
         threading.Timer(AGAIN, os.kill, (os.getpid(), number)).start()
     elif ignored.exc_value is None or not is_of_gdal(ignored.exc_value):
         sys.__unraisablehook__(ignored)
+
+
+def _printed_in_vain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Keeps from stderr what rasterio's callbacks print of a message of GDAL's that is no UTF-8 text.
+
+    Nothing else comes here: `run` tells every error.
+    """
+    if not is_of_gdal(error):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _reader_is_gone(error: BaseException) -> bool:

@@ -43,11 +43,13 @@ def admit(
     overwrite: bool,
     folders: Collection[Path] = (),
     work: Collection[Path] = (),
+    dry: bool = False,
 ) -> None:
     """Raises UsageError when one of `targets` may not be written, SegEarthError when it cannot be; makes `folders`.
 
     inputs: the files and folders that the command reads, all that a data set is made of; asked for only when a target
     exists, for else none of them is an input. folders: those of outputs that may be missing. work: folders of runs.
+    dry: nothing is made, nor cleared up after a process that was killed.
     """
     for path, flag in [(target.path, target.flag) for target in targets] + [(folder, "--work") for folder in work]:
         _refuse_elsewhere(path, flag)
@@ -55,7 +57,8 @@ def admit(
     for folder in work:
         if os.path.lexists(folder) and not folder.is_dir():
             raise UsageError(f"--work {folder}: is no folder; name one, or one that is not there yet")
-    recover(target.path for target in targets)
+    if not dry:
+        recover(target.path for target in targets)
     read: dict[object, Path] | None = None
     for target in targets:
         there = [path for path in _members(target) if _exists(path, target.flag) and not _shared(path, target)]
@@ -74,7 +77,8 @@ def admit(
             raise UsageError(f"{there[0]}: exists already{whose}; replace it with --overwrite")
     _refuse_twice(targets)
     _refuse_folders({target.path.absolute().parent: target for target in targets}, folders)
-    make_folders(folders)
+    if not dry:
+        make_folders(folders)
 
 
 def _refuse_elsewhere(path: Path, flag: str) -> None:

@@ -30,17 +30,22 @@ class Tried(Generic[Result]):
 
 
 def each(
-    names: Sequence[str], items: Sequence[Item], act: Callable[[Item], Result], faults: Faults = OF_ONE
+    names: Sequence[str],
+    items: Sequence[Item],
+    act: Callable[[Item], Result],
+    faults: Faults = OF_ONE,
+    *,
+    raises: bool = True,
 ) -> list[Tried[Result]]:
     """What became of every item; each failure is told at once.
 
-    faults: those of one item alone; all others end the loop. So does the failure of the only item.
+    faults: those of one item alone; all others end the loop. So does the failure of the only item, if `raises`.
     """
     tried = []
     for name, item in zip(names, items, strict=True):
         one = _attempt(name, item, act, faults)
         if one.error is not None:
-            if len(names) == 1:
+            if len(names) == 1 and raises:
                 raise one.error
             console.note(str(one.error))
         tried.append(one)

@@ -15,7 +15,7 @@ from segearth_cli import console
 from segearth_cli.clock import timed
 from segearth_cli.commands.arguments import INPUTS
 from segearth_cli.commands.flags import flags_of
-from segearth_cli.commands.many import LaterError, each, raise_failed
+from segearth_cli.commands.many import OF_ONE, LaterError, each, raise_failed
 from segearth_cli.commands.places import Places, scene_outputs
 from segearth_cli.commands.planning import DryRun
 from segearth_cli.commands.results import scene_line, show
@@ -28,7 +28,7 @@ from segearth_cli.commands.sharding import (
     sharding_options,
 )
 from segearth_cli.commands.targets import read_files, scene_targets
-from segearth_cli.errors import UsageError
+from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.gate import Target, admit
 from segearth_cli.jobs import is_summary
 from segearth_cli.options import build, option
@@ -55,7 +55,7 @@ class Telling:
 
     dry_run: bool = option(
         False,
-        help="Print windows, working size, memory, disk and how the scene is read; compute nothing.",
+        help="Print windows, memory, disk, how the scene is read, refuse what the run would; compute nothing.",
         panel="Messages",
     )
     """Compute nothing, tell what it would take."""
@@ -97,38 +97,38 @@ def predict(
     run = build(RunOptions, given, skip=skip, notice=console.untold if given.get("quiet") else console.note)
     outputs = scene_outputs(entries, places)
     folders = {} if sharding.work is None else shard_folders(names, sharding.work, single=places.manifest is None)
-    if not telling.dry_run:
-        targets = [] if sharding.partial else [*scene_targets(names, outputs, skip=skip)]
-        if places.summary is not None:
-            targets.append(Target(places.summary, "--summary", kept=skip and is_summary(places.summary)))
-        own = {places.out, places.confidence, places.scores, places.vector, *(e.out and e.out.parent for e in entries)}
-        files = [
-            given.get("config"),
-            given.get("classes_file"),
-            places.manifest,
-            *(one.options.calibration for one in settings),
-        ]
-        files.append(build(AreaOptions, given).file)
-        weights = [given.get("model"), given.get("upsampler"), given.get("templates")]
-        admit(
-            targets,
-            lambda: read_files(names, weights, files, list(folders.values()), targets),
-            overwrite=run.overwrite,
-            folders={target.path.parent for target in targets if target.path.parent in own},
-            work=folders.values(),
-        )
+    targets = [] if sharding.partial else [*scene_targets(names, outputs, skip=skip)]
+    if places.summary is not None:
+        targets.append(Target(places.summary, "--summary", kept=skip and is_summary(places.summary)))
+    own = {places.out, places.confidence, places.scores, places.vector, *(e.out and e.out.parent for e in entries)}
+    files = [
+        given.get("config"),
+        given.get("classes_file"),
+        places.manifest,
+        *(one.options.calibration for one in settings),
+    ]
+    files.append(build(AreaOptions, given).file)
+    weights = [given.get("model"), given.get("upsampler"), given.get("templates")]
+    admit(
+        targets,
+        lambda: read_files(names, weights, files, list(folders.values()), targets),
+        overwrite=run.overwrite,
+        folders={target.path.parent for target in targets if target.path.parent in own},
+        work=folders.values(),
+        dry=telling.dry_run,
+    )
     for line in dict.fromkeys(line for one in settings for line in one.notes):
         run.notice(line)
+    reported = places.manifest is not None or places.summary is not None
     if telling.dry_run:
-        tell = [DryRun(one, telling.as_json, run.batch, sharding, len(names), run.notice) for one in settings]
-        _each(names, outputs, tell)
+        tell = [DryRun(one, telling.as_json, run, sharding, folders) for one in settings]
+        _each(names, outputs, tell, reported=reported)
         return
     with underway("starting", quiet=run.quiet):  # torch takes seconds
         from segearth_cli.prediction import predictor_for
 
     predictor = predictor_for(settings[0].model, settings[0].classes, settings[0].options, run)
     acts = [_Predict(replace(predictor, options=one.options), telling) for one in settings]
-    reported = places.manifest is not None or places.summary is not None
     if sharding.work is not None:
         sharded = Sharded(sharding, folders, settings, predictor, telling.as_json)
         sharded.run(names, outputs, places.summary, reported=reported)
@@ -174,10 +174,11 @@ class _Predict:
         return summary
 
 
-def _each(names: list[str], outputs: list[Outputs], acts: Sequence[Any]) -> None:
-    """Acts on every scene, each in its own way."""
+def _each(names: list[str], outputs: list[Outputs], acts: Sequence[Any], *, reported: bool = False) -> None:
+    """Acts on every scene, each in its own way. reported: a failure is that scene's alone, as where a run reports."""
     jobs = list(zip(acts, names, outputs, strict=True))
-    raise_failed(each(names, jobs, lambda job: job[0](*job[1:])), "scenes")
+    faults = (SegEarthError,) if reported else OF_ONE
+    raise_failed(each(names, jobs, lambda job: job[0](*job[1:]), faults, raises=not reported), "scenes")
 
 
 def _settings(entries: Sequence[SceneEntry], given: Mapping[str, Any]) -> list[Settings]:

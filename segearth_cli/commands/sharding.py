@@ -298,7 +298,7 @@ class Sharded:
         from segearth_cli.jobs import Entry, WorkList
 
         entries = [
-            Entry(self._job(name, output, settings), output, place(number, names))
+            Entry(job_of(name, output, settings, self.sharding, self.folders), output, place(number, names))
             for number, (name, output, settings) in enumerate(zip(names, outputs, self.settings, strict=True))
         ]
         tried: dict[int, Tried[Any]] = {}
@@ -334,12 +334,16 @@ class Sharded:
             facts = {"scene": name, "work": str(folder), "shards": [shard.name for shard in result]}
             show(folder, facts, as_json=self.as_json)
 
-    def _job(self, scene: str, outputs: Outputs, settings: Settings) -> Job:
-        from segearth_cli.jobs import Job, shards_needed
-        from segearth_cli.raster import exists
 
-        place = Path(scene).absolute() if exists(scene) else scene
-        return Job(
-            str(place), self.folders[scene].absolute(), tuple(outputs.by_kind()), self.sharding.size, settings.model,
-            settings.options, settings.classes, shards_needed(self.sharding.tasks, len(self.folders)),
-        )  # fmt: skip
+def job_of(
+    scene: str, outputs: Outputs, settings: Settings, sharding: Sharding, folders: Mapping[str, Path]
+) -> Job:  # fmt: skip
+    """What is computed of a scene, in which of the runs' folders."""
+    from segearth_cli.jobs import Job, shards_needed
+    from segearth_cli.raster import exists
+
+    place = Path(scene).absolute() if exists(scene) else scene
+    return Job(
+        str(place), folders[scene].absolute(), tuple(outputs.by_kind()), sharding.size, settings.model,
+        settings.options, settings.classes, shards_needed(sharding.tasks, len(folders)),
+    )  # fmt: skip

@@ -32,7 +32,7 @@ from segearth_cli.evaluation.codes import (
 from segearth_cli.evaluation.confusion import Confusion, confusion, empty
 from segearth_cli.evaluation.drawn_labels import as_raster, is_drawn
 from segearth_cli.evaluation.one_grid import to_grid
-from segearth_cli.raster import Patient, Window, check_still, open_dataset, starts, take_seal
+from segearth_cli.raster import Patient, Window, check_still, open_dataset, reason, starts, take_seal
 
 _CACHE_BYTES = 256 << 20  # a row of tiles of both rasters, so that full-width bands read each tile once
 
@@ -164,7 +164,7 @@ def _compare(
                 total += Tally(empty(len(classes)), labels=seen, outside=outside, kept=kept)
                 advance(window.height)
     except (RasterioError, CPLE_BaseError) as e:
-        raise RasterError(f"{prediction}, {label}: cannot be read or brought to one grid ({e})") from e
+        raise RasterError(f"{prediction}, {label}: cannot be read or brought to one grid ({reason(e)})") from e
     if not any(code != nodata or target >= 0 for code, target in total.labels):
         raise RasterError(f"{prediction}: does not overlap its label {label}, or the label holds no data there")
     for path, seal in sealed.items():

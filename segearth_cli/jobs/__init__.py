@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
-    from segearth_cli.jobs.compute import Job, Session, Share
+    from segearth_cli.jobs.compute import Job, Session, Share, refuse_folder
     from segearth_cli.jobs.dask import cluster
     from segearth_cli.jobs.lock import claim
     from segearth_cli.jobs.manifest import (
@@ -52,6 +52,7 @@ __all__ = [
     "mask_vrt",
     "open_ledger",
     "read_manifest",
+    "refuse_folder",
     "shard_side",
     "shards_needed",
     "summary_lines",
@@ -65,7 +66,7 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
-        "compute": "Job Session Share",
+        "compute": "Job Session Share refuse_folder",
         "dask": "cluster",
         "lock": "claim",
         "manifest": "SceneEntry Outcome growing_summary is_summary read_manifest summary_lines write_summary",

@@ -16,8 +16,19 @@ import numpy as np
 from segearth_cli.cache import sha256
 from segearth_cli.classes import ClassSet
 from segearth_cli.errors import RunError, SegEarthError, of_input
+from segearth_cli.jobs.documents import Run
 from segearth_cli.jobs.merge import complete, write_geotiff
-from segearth_cli.jobs.run_folder import COMPLETE, Ledger, Shard, State, describe, start
+from segearth_cli.jobs.run_folder import (
+    COMPLETE,
+    RUN,
+    Ledger,
+    Shard,
+    State,
+    describe,
+    open_ledger,
+    refuse_other_run,
+    start,
+)
 from segearth_cli.jobs.shard_size import Size, shard_side
 from segearth_cli.prediction import (
     Measured,
@@ -163,9 +174,21 @@ def session(job: Job, predictor: Predictor, *, join: bool) -> Iterator[Session]:
     with ExitStack() as stack:
         with of_input(job.scene):
             ready = stack.enter_context(prepared(job.scene, predictor))
-            side = shard_side(ready.plan, job.shards_needed) if job.shard_size == "auto" else job.shard_size
-            described = describe(ready.scene, job.scene, ready.identity, ready.facts, job.classes, side, job.kinds)
+            described = _described(job, ready)
         yield Session(job, ready, start(job.folder, described, join=join, any_size=found))
+
+
+def refuse_folder(job: Job, ready: Prepared, *, join: bool) -> None:
+    """Raises the RunError that a session in the folder of a job would raise; makes nothing there."""
+    if (job.folder / RUN).exists():
+        ledger, any_size = open_ledger(job.folder), job.shard_size == "auto"
+        refuse_other_run(ledger, _described(job, ready), join=join, any_size=any_size)
+
+
+def _described(job: Job, ready: Prepared) -> Run:
+    """What run.json says of a job."""
+    side = shard_side(ready.plan, job.shards_needed) if job.shard_size == "auto" else job.shard_size
+    return describe(ready.scene, job.scene, ready.identity, ready.facts, job.classes, side, job.kinds)
 
 
 def finish(work: Session, outputs: Outputs, started: float) -> SceneSummary:

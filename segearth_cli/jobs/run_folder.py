@@ -181,6 +181,16 @@ def start(place: str | Path, run: Run, *, join: bool, any_size: bool = False) ->
     except SegEarthError as e:
         raise RunError(f"--work {store.name}: cannot be written ({e}); choose another folder") from e
     ledger = open_ledger(place)  # without hard links another run may have been quicker
+    refuse_other_run(ledger, run, join=join or created, any_size=any_size)
+    return ledger
+
+
+def refuse_other_run(ledger: Ledger, run: Run, *, join: bool, any_size: bool = False) -> None:
+    """Raises RunError when a store holds another run than `run`, with every difference, or the same and `join` is off.
+
+    any_size: its shards may have whatever side.
+    """
+    store = ledger.store
     if any_size:
         run = replace(run, shard_size=ledger.run.shard_size)
     if found := differences(ledger.run, run):
@@ -188,9 +198,8 @@ def start(place: str | Path, run: Run, *, join: bool, any_size: bool = False) ->
             f"--work {store.name}: holds another run; take its options or another folder. "
             f"What differs: {'; '.join(found)}"
         )
-    if not created and not join:
+    if not join:
         raise RunError(f"--work {store.name}: holds this run already; go on with --resume, or choose another folder")
-    return ledger
 
 
 def open_ledger(place: str | Path) -> Ledger:

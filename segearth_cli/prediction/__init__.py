@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Prepared,
         assembled_once,
         finish_outputs,
+        is_done,
         left_alone,
         predict_scene,
         predictor_for,
@@ -74,6 +75,7 @@ __all__ = [
     "extent_of",
     "feature_settings",
     "finish_outputs",
+    "is_done",
     "left_alone",
     "make_plan",
     "predict_scene",
@@ -108,7 +110,7 @@ __getattr__ = lazy_face(
         "provenance": "run_tags",
         "sample": "TilePlaces by_tile sampled_logits windows_at",
         "scene_to_mask": (
-            "Predictor Prepared assembled_once finish_outputs left_alone predict_scene predictor_for prepared "
+            "Predictor Prepared assembled_once finish_outputs is_done left_alone predict_scene predictor_for prepared "
             "summarise write_region"
         ),
         "schedule": "Model Work work_for",

@@ -223,14 +223,21 @@ def left_alone(prepared: Prepared, outputs: Outputs) -> SceneSummary | None:
 
     Raises UsageError when one is there from another run and may not be replaced.
     """
-    predictor = prepared.predictor
-    there = predictor.run.skip and done_before(
-        outputs, prepared.scene, predictor.classes, prepared.facts, overwrite=predictor.run.overwrite
-    )
-    if not there:
+    if not is_done(prepared, outputs):
         return None
     draw_preview(prepared, outputs, missing=True)
     return summarise(prepared, outputs, None)
+
+
+def is_done(prepared: Prepared, outputs: Outputs) -> bool:
+    """Whether the files of a scene are there from the same run, which may then be left alone.
+
+    Raises UsageError when one is there from another run and may not be replaced.
+    """
+    predictor = prepared.predictor
+    return predictor.run.skip and done_before(
+        outputs, prepared.scene, predictor.classes, prepared.facts, overwrite=predictor.run.overwrite
+    )
 
 
 def finish_outputs(prepared: Prepared, outputs: Outputs) -> None:

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     )
     from segearth_cli.raster.outputs import BLOCK, Outputs, made_of
     from segearth_cli.raster.paths import SUFFIXES, UNTRUSTED, exists, local_folder, local_path, rasters_below, stem
-    from segearth_cli.raster.remote import is_remote
+    from segearth_cli.raster.remote import is_remote, reason
     from segearth_cli.raster.scene import Chip, Scene
     from segearth_cli.raster.seal import Seal, check_still, check_unchanged, take_seal
     from segearth_cli.raster.side_file import legend, tables, write_side_files
@@ -146,6 +146,7 @@ __all__ = [
     "read_mask",
     "read_tags",
     "reads_network",
+    "reason",
     "region_georeference",
     "shares",
     "size_of",
@@ -186,7 +187,7 @@ __getattr__ = lazy_face(
         "options": "Blend Compression FileOptions PixelOptions ReadOptions parse_bands parse_sides parse_stretch",
         "outputs": "BLOCK Outputs made_of",
         "paths": "SUFFIXES UNTRUSTED exists local_folder local_path rasters_below stem",
-        "remote": "is_remote",
+        "remote": "is_remote reason",
         "scene": "Chip Scene",
         "sizes": "Size parse_area parse_length",
         "seal": "Seal check_still check_unchanged take_seal",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import warnings
@@ -95,11 +96,22 @@ def _open(name: str, *, remote: bool = False, opened: Callable[..., Any] = raste
     readable(name)
     remote = remote or is_remote(name) or vrt_names_network(name)
     try:
-        return patiently(name, act, remote=remote)
+        dataset = patiently(name, act, remote=remote)
     except _CutShortError as e:
         raise RasterError(str(e)) from None
     except (*UNREADABLE, TypeError) as e:
         raise RasterError(f"{name}: not a raster that GDAL can read ({reason(e)})") from e
+    _refuse_nowhere(name, dataset)
+    return dataset
+
+
+def _refuse_nowhere(name: str, dataset: Any) -> None:
+    """Raises RasterError for a geotransform that gives pixels no place, or all one: not a number, or without area."""
+    a, b, _, d, e, _ = values = dataset.transform[:6]
+    if not (all(map(math.isfinite, values)) and math.isfinite(area := a * e - b * d) and area):
+        dataset.close()
+        shown = ", ".join(f"{value:g}" for value in values)
+        raise RasterError(f"{name}: its geotransform ({shown}) places no pixel; set it with gdal_edit -a_ullr")
 
 
 class Patient:
@@ -141,7 +153,8 @@ class Patient:
 def named_files(dataset: Any) -> list[str]:
     """The files that a dataset consists of, by GDAL's names. Raises RasterError where one has no name in UTF-8."""
     try:
-        return list(dataset.files)
+        with environment(dataset.name):
+            return list(dataset.files)
     except UnicodeDecodeError:
         raise RasterError(f"{dataset.name}: names a file that is not UTF-8 text; rename that file") from None
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+import shell
 from rasterio.control import GroundControlPoint
 
 from segearth_cli.errors import TrainingError
@@ -37,6 +38,31 @@ def test_a_source_whose_name_is_no_utf_8_is_refused(segearth, write_raster, nois
     done = segearth("predict", "over.vrt", "-c", "water", "-d", "cpu", "-q", "-o", "out.tif")
     assert (done.code, done.out) == (1, ""), done.err
     assert "over.vrt" in done.lines[-1]
+
+
+def test_a_message_of_gdal_that_is_no_utf_8_is_not_printed_beside_ours(tmp_path):
+    (tmp_path / "over.vrt").write_bytes(b'<VRTDataset rasterXSize="9" rasterYSize="9"><Raste\xf2Band></VRTDataset>')
+    done = shell.segearth("inspect", "over.vrt", cwd=tmp_path)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1), done.stderr
+
+
+PLACES = [(np.inf, 0, 0, 0, -1, 0), (1, 0, np.nan, 0, -1, 0), (1, 0, 5, 1, 0, 5), (1e300, 0, 0, 0, -1e300, 0)]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=str)
+def test_a_geotransform_that_places_nothing_is_refused_in_every_command(
+    segearth, write_raster, noise, tmp_path, monkeypatch, place
+):
+    monkeypatch.chdir(tmp_path)
+    mask = write_raster("mask.tif", noise(1, 9, 9, high=2), transform=rasterio.Affine(*place))
+    classes = ("-c", "a,b", "-q")
+    for command in (
+        ("vectorize", mask, "-q"), ("predict", mask, *classes), ("inspect", mask),
+        ("evaluate", mask, mask, *classes), ("preview", mask),
+    ):  # fmt: skip
+        done = segearth(*command)
+        assert (done.code, done.out, len(done.lines)) == (1, "", 1), done.err
+        assert "mask.tif: its geotransform (" in done.err
 
 
 @pytest.mark.parametrize("place", range(0, 1200, 100))

@@ -220,13 +220,13 @@ def test_shares_in_any_order_merge_to_the_same_mask_once_all_are_there(tmp_path,
     order = [3, 0, 2, 1]
     for index in order[:-1]:
         sharded(made, tmp_path, assembled, Share(index, 4), join=True)
-    code, errors = command(tmp_path, model, "merge", tmp_path / "work", "-o", tmp_path / "mask.tif")
+    code, errors = command(tmp_path, model, "merge", tmp_path / "work", "-q", "-o", tmp_path / "mask.tif")
     assert code == 1
     assert "5 of 20 shards are missing: r00000c00001 (not computed yet)" in errors
     assert len(errors.splitlines()) == 1
     assert not (tmp_path / "mask.tif").exists()
     sharded(made, tmp_path, assembled, Share(order[-1], 4), join=True)
-    code, errors = command(tmp_path, model, "merge", tmp_path / "work", "-o", tmp_path / "mask.tif")
+    code, errors = command(tmp_path, model, "merge", tmp_path / "work", "-q", "-o", tmp_path / "mask.tif")
     assert (code, errors) == (0, "")
     assert (tmp_path / "mask.tif").read_bytes() == expected["mask"]
 
@@ -235,7 +235,7 @@ def test_shares_in_any_order_merge_to_the_same_mask_once_all_are_there(tmp_path,
 def test_vrt_and_cog_hold_the_mask_with_all_that_belongs_to_it(tmp_path, model, assembled, scene):
     made = job(scene, tmp_path / "work", model)
     sharded(made, tmp_path / "joined", assembled)
-    cog = ("merge", tmp_path / "work", "-o", tmp_path / "cog.tif", "--format", "cog")
+    cog = ("merge", tmp_path / "work", "-q", "-o", tmp_path / "cog.tif", "--format", "cog")
     assert command(tmp_path, model, *cog) == (0, "")
     moved = shutil.move(tmp_path / "work", tmp_path / "elsewhere")  # a VRT's paths are relative to it
     with rasterio.open(tmp_path / "joined" / "mask.tif") as mask:

@@ -52,7 +52,7 @@ def test_the_example_of_the_page_makes_the_mask_that_its_formula_gives(segearth,
     assert np.array_equal(mask, expected + 1)  # code 0 is what the list does not name
     assert run["model"] == "python:mine.py:brightness"
     assert run["window"] == 128
-    dry = segearth("predict", scene, "-c", "a,b", "-m", "python:mine.py:brightness", "--dry-run")
+    dry = segearth("predict", scene, "-c", "a,b", "-m", "python:mine.py:brightness", "--dry-run", "--overwrite")
     assert "of 128 px" in dry.out + dry.err
     vector = segearth("vectorize", scene.replace(".tif", ".mask.tif"))
     assert vector.code == 0, vector.err

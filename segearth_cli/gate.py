@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -36,6 +38,9 @@ class Target:
     """The input that it is made of, where a command has several."""
 
 
+_PROMISED: ContextVar[tuple[Target, ...]] = ContextVar("promised", default=())
+
+
 def admit(
     targets: Sequence[Target],
     inputs: Callable[[], Iterable[Path]],
@@ -51,6 +56,7 @@ def admit(
     exists, for else none of them is an input. folders: those of outputs that may be missing. work: folders of runs.
     dry: nothing is made, nor cleared up after a process that was killed.
     """
+    targets = [*targets, *_PROMISED.get()]
     for path, flag in [(target.path, target.flag) for target in targets] + [(folder, "--work") for folder in work]:
         _refuse_elsewhere(path, flag)
         _refuse_nameless(path, flag)
@@ -79,6 +85,20 @@ def admit(
     _refuse_folders({target.path.absolute().parent: target for target in targets}, folders)
     if not dry:
         make_folders(folders)
+
+
+@contextmanager
+def promised(target: Target, inputs: Collection[Path], *, overwrite: bool) -> Iterator[None]:
+    """Admits a file that is written when a command has ended; meanwhile it is one of those that the command asks for.
+
+    Raises as `admit` does.
+    """
+    admit([target], lambda: inputs, overwrite=overwrite)
+    token = _PROMISED.set((*_PROMISED.get(), replace(target, kept=True)))
+    try:
+        yield
+    finally:
+        _PROMISED.reset(token)
 
 
 def _refuse_elsewhere(path: Path, flag: str) -> None:
@@ -183,7 +203,7 @@ def _refuse_twice(targets: Iterable[Target]) -> None:
             other = taken.setdefault(_identity(path), target)
             style = path.suffix == STYLE and path not in (target.path, other.path)  # each writes a part of it
             if other is not target and not style:
-                if other.scene != target.scene:
+                if other.scene and target.scene and other.scene != target.scene:
                     raise UsageError(
                         f"{target.scene} and {other.scene} would both write {path}; run them apart or rename one"
                     )

@@ -99,6 +99,14 @@ def test_saving_replaces_nothing_but_a_config_of_ours_when_asked(run, name):
     assert (Path(name).read_bytes() == before) == (name != "old.toml")
 
 
+def test_the_options_that_are_read_are_not_replaced(run):
+    assert run("-c", "water,roof", "-q", "--save-config", "run.toml").code == 0
+    before = Path("run.toml").read_bytes()
+    Path("link.toml").symlink_to("run.toml")
+    done = run("--config", "run.toml", "-t", "0.5", "-q", "--save-config", "link.toml", "--overwrite")
+    assert (done.code, len(done.lines), Path("run.toml").read_bytes()) == (2, 1, before)
+
+
 def test_a_run_that_fails_saves_nothing_and_one_of_which_some_fail_does(run, segearth):
     assert run("-c", "water,roof", "-t", "3", "--save-config", "run.toml").code == 2
     assert not Path("run.toml").exists()

@@ -18,7 +18,7 @@ from segearth_cli.commands.results import note_written
 from segearth_cli.config import ConfigOptions, config_text, is_config, read_config, settled
 from segearth_cli.errors import SomeFailedError, UsageError
 from segearth_cli.files import write_text
-from segearth_cli.gate import Target, admit
+from segearth_cli.gate import Target, promised
 from segearth_cli.options import Option, build, default_text, options_of, value_text
 from segearth_cli.version import __version__
 
@@ -72,28 +72,28 @@ def configured(command: str, typed: dict[str, Any], known: Sequence[Option]) -> 
         yield given
         return
     text = config_text(given, known, f"{command.replace('_', '-')}, version {__version__}")
-    overwrite, done = bool(given.get("overwrite")), False
-    _admit_config(files.save_config, overwrite=overwrite)
+    done, read = False, [files.config] if files.config else []
+    _refuse_config(files.save_config)
     try:
-        yield given
+        with promised(Target(files.save_config, "--save-config"), read, overwrite=bool(given.get("overwrite"))):
+            yield given
         done = True
     except SomeFailedError:
         done = True
         raise
     finally:
         if done:
-            _admit_config(files.save_config, overwrite=overwrite)  # the command may have written a file of that name
+            _refuse_config(files.save_config)  # somebody may have written a file of that name meanwhile
             write_text(files.save_config, text)
             note_written([files.save_config], quiet=bool(given.get("quiet")))
 
 
-def _admit_config(path: Path, *, overwrite: bool) -> None:
-    """Raises UsageError where a config file may not be written: it replaces none but one of ours, and when asked."""
+def _refuse_config(path: Path) -> None:
+    """Raises UsageError where a config file may not be written: it replaces none but one of ours."""
     if path.suffix != ".toml":
         raise UsageError(f"--save-config {path}: need a name that ends in .toml")
     if path.is_file() and not is_config(path):
         raise UsageError(f"--save-config {path}: exists already, and segearth did not write it; choose another name")
-    admit([Target(path, "--save-config")], list, overwrite=overwrite)
 
 
 def all_options(*owners: type) -> tuple[Option, ...]:

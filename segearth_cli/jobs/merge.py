@@ -199,8 +199,13 @@ def _bands(root: ET.Element) -> list[ET.Element]:
 
 
 def _write_vrt(path: Path, text: str, ledger: Ledger | None) -> None:
-    """Replaces a VRT; a mask's gets a style beside it, where nobody has saved one of their own. ledger: of a mask."""
+    """Replaces a VRT that says something else; a mask gets a style beside it, where nobody has saved one of their own.
+
+    ledger: of a mask.
+    """
     style = style_path(path)
+    if path.is_file() and path.read_bytes() == text.encode() and (ledger is None or style.exists()):
+        return
     kept = style.read_bytes() if style.exists() and not is_own(style) else None
     with replacing(path) as temporary:
         with growing(temporary, resumed=False) as f:

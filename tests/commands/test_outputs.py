@@ -35,6 +35,7 @@ def place(tmp_path_factory, model_dir):
     rasterio.shutil.copy(folder / "scene.tif", folder / "scene.vrt", driver="VRT")
     shutil.copytree(model_dir, folder / "model")
     (folder / "list.csv").write_text("scene.vrt\n")
+    (folder / "named.csv").write_text("scene,out\nscene.vrt,a.tif\n")
     (folder / "classes.txt").write_text("water\nroof\n")
     return folder
 
@@ -270,6 +271,9 @@ DOUBLES = [
     (*PREDICT, "-o", "a.tif", "--confidence", "photos/../a.tif"),
     (*PREDICT, "-o", "a.tif", "--scores", "linked/a.tif"),
     (*EVALUATE, "--json", "a", "--csv", "a"),
+    (*EVALUATE, "--json", "a.toml", "--save-config", "./a.toml"),
+    ("predict", "--manifest", "named.csv", *MODEL, *CLASSES, "--summary", "a.tif"),
+    (*PREDICT, "-o", "a.tif", "--summary", "a.toml", "--save-config", "linked/a.toml"),
     ("vectorize", "mask.tif", "photos/../mask.tif", "-o", "."),
 ]
 

@@ -1,0 +1,206 @@
+"""Every shell command that README and docs show runs as it stands, or the page says why it does not.
+
+`<!-- not run: REASON -->` above a fence leaves it out; `<!-- not run where TEXT: REASON -->` the lines that hold the
+text. What is left out must still be words that its command takes. The fences of a page run in their order, in one
+folder, with the tests' tiny model; a fence whose first line is `# NAME` becomes that file.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import at_hand
+import fiona
+import numpy as np
+import pytest
+import rasterio
+import sets
+import shell
+import typer
+from noise import save_scene
+from PIL import Image
+from rasterio.transform import from_origin
+
+from segearth_cli import cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(
+    r"(?P<told>(?:<!-- not run[^\n]*-->\n)*)^```(?P<language>\w*)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+LEFT_OUT = re.compile(r"<!-- not run(?: where ([^\n]+?))?: [^\n]+ -->\n")
+COMMANDS = typer.main.get_command(cli.app).commands
+LANGUAGES = {"sh", "python", "text", "toml"}
+FILE = re.compile(r"# ([\w.-]+\.\w+)\n")
+
+# Folders of the pages' machines, which a test does not write to.
+ELSEWHERE = {"/shared/": "shared/", "/data": "data"}
+
+# What people and other machines do before a fence that holds a text, by page.
+MEANWHILE = {
+    ("docs/calibrate.md", "--labels points.gpkg"): "cp clicks.gpkg points.gpkg",
+    ("docs/large-scale.md", "segearth merge /shared/run "): (
+        "segearth predict scene.tif -c water,building --work shared/run --shard-size auto --shard-index 0 "
+        "--shard-count 16"
+    ),
+    ("docs/preview.md", "masks/ "): "segearth predict scenes/*.tif -c water -o masks/ -q",
+    ("docs/large-scale.md", "--work /shared/runs"): "export JOB_COMPLETION_INDEX=3",
+}
+
+
+@dataclass(frozen=True)
+class Fence:
+    """A fence of a page: its language, its lines, and which of them no shell is given."""
+
+    line: int
+    language: str
+    text: str
+    left_out_where: tuple[str, ...]
+
+    @property
+    def lines(self):
+        return self.text.replace("\\\n", " ").splitlines(keepends=True)
+
+    def is_left_out(self, line):
+        return any(text in line for text in self.left_out_where)
+
+    @property
+    def runs(self):
+        """What a shell is given."""
+        return "".join(line for line in self.lines if not self.is_left_out(line))
+
+
+def fences(page):
+    text = page.read_text(encoding="utf-8")
+    return [
+        Fence(
+            text[: found.start("language")].count("\n") + 1,
+            *found.group("language", "text"),
+            tuple(where for where in LEFT_OUT.findall(found["told"])),
+        )
+        for found in FENCE.finditer(text)
+    ]
+
+
+def name(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+WITH_COMMANDS = [page for page in PAGES if any(fence.language == "sh" and fence.runs for fence in fences(page))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_command_of_a_page_is_in_a_fence_that_says_its_language(page):
+    assert {fence.language for fence in fences(page)} <= LANGUAGES
+    outside = FENCE.sub("", page.read_text(encoding="utf-8"))
+    assert re.findall(r"(?<=\n\n) {4}\w.*", outside) == []
+    assert "```" not in outside
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_what_a_page_shows_and_no_test_runs_is_what_its_command_takes(page):
+    for fence in fences(page):
+        if fence.language != "sh":
+            continue
+        for where in fence.left_out_where:
+            assert where in fence.text, f"line {fence.line}"
+        for line in filter(fence.is_left_out, fence.lines):
+            for words in commands_of(line):
+                COMMANDS[words[1]].make_context(words[1], words[2:])  # raises for an unknown flag
+
+
+def commands_of(line):
+    """The words of each command of a line of the shell that is ours."""
+    split = shlex.shlex(line, posix=True, punctuation_chars="|&;")
+    split.whitespace_split = True
+    found = [[]]
+    for word in split:
+        if set(word) <= set("|&;"):
+            found.append([])
+        else:
+            found[-1].append(word)
+    return [words for words in found if words[:1] == ["segearth"]]
+
+
+# in a shell
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory, inputs, model_dir):
+    """The PATH of a shell whose `segearth` is the command line of this tree."""
+    folder = tmp_path_factory.mktemp("server")
+    words = [sys.executable, at_hand.__file__, folder / "socket", inputs / "scene.tif", f"local-dir:{model_dir}"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=folder, env=shell.environment()) as server:
+        assert server.stdout.readline() == b"ready\n"
+        yield f"{at_hand.client(folder / 'bin', folder / 'socket')}:{os.environ['PATH']}"
+        server.terminate()
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """What the pages take for granted: scenes, labels, lists of classes and of scenes."""
+    folder = tmp_path_factory.mktemp("inputs")
+    make_inputs(folder)
+    return folder
+
+
+def make_inputs(folder):
+    berlin = from_origin(391_400, 5_817_800, 0.3, 0.3)
+    scene = save_scene(folder / "scene.tif", 96, 160, transform=berlin)
+    save_scene(folder / "huge.tif", 96, 600, seed=1)
+    save_scene(folder / "radar.tif", 224, 224, bands=1, photometric="MINISBLACK")
+    for number in (1, 2):
+        (folder / "scenes").mkdir(exist_ok=True)
+        save_scene(folder / "scenes" / f"{number}.tif", 80, 96, seed=number)
+    (folder / "data" / "deep").mkdir(parents=True)
+    pixels = np.random.default_rng(2).integers(0, 255, (96, 96, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "data" / "deep" / "1.jp2")
+    (folder / "labels").mkdir()
+    Image.fromarray(pixels[..., 0] % 3).save(folder / "labels" / "1.png")
+    (folder / "scenes.csv").write_text("scene\nscenes/1.tif\nscenes/2.tif\n")
+    (folder / "legend.txt").write_text("water, river\nbuilding, roof\nbare soil, barren land\n")
+    with rasterio.open(scene) as ds:
+        crs, left, top, right, bottom = ds.crs, *ds.transform @ (0, 0), *ds.transform @ (ds.width, ds.height)
+    names, random = ("water", "building", "bare soil"), np.random.default_rng(3)
+    places = random.uniform((left, bottom), (right, top), (30, 2)).tolist()
+    clicks = [({"type": "Point", "coordinates": place}, names[i % 3]) for i, place in enumerate(places)]
+    save_features(folder / "clicks.gpkg", crs, clicks)
+    middle = (left + right) / 2
+    ring = [(left, bottom), (middle, bottom), (middle, top), (left, top), (left, bottom)]
+    save_features(folder / "fields.gpkg", crs, [({"type": "Polygon", "coordinates": [ring]}, "field")])
+    for preset, place in (("potsdam", "Potsdam"), ("loveda", "LoveDA"), ("loveda", "sets/LoveDA")):
+        sets.make(preset, folder / place)
+
+
+def save_features(path, crs, features):
+    """Geometries and the names of their classes as a GeoPackage."""
+    schema = {"geometry": features[0][0]["type"], "properties": {"class": "str"}}
+    with fiona.open(path, "w", driver="GPKG", crs=crs, schema=schema) as sink:
+        for geometry, label in features:
+            sink.write({"geometry": geometry, "properties": {"class": label}})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=name)
+def test_the_commands_of_a_page_run_as_they_stand(page, inputs, path, model_dir, tmp_path):
+    here = tmp_path / "here"
+    shutil.copytree(inputs, here)
+    environment = shell.environment(PATH=path, SEGEARTH_MODEL=f"local-dir:{model_dir}")
+    for fence in fences(page):
+        if named := FILE.match(fence.text):
+            (here / named[1]).write_text(fence.text)
+        if fence.language != "sh" or not fence.runs:
+            continue
+        script = fence.runs
+        for place, other in ELSEWHERE.items():
+            script = script.replace(place, other)
+        before = [line for (where, text), line in MEANWHILE.items() if where == name(page) and text in fence.text]
+        words = ["bash", "-euo", "pipefail", "-c", "\n".join([*before, script])]
+        done = subprocess.run(words, cwd=here, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{name(page)}, line {fence.line}:\n{script}\n{done.stdout}\n{done.stderr}"

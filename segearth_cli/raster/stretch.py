@@ -18,6 +18,8 @@ from segearth_cli.raster.scene import Scene, decibels
 STRETCH_SAMPLE = 1024  # longest side, in pixels, of the decimated read that a stretch is computed from
 NEGATIVE = 0.01  # share of values below 0 that tells decibels; removing noise leaves a few in linear ones
 STRETCH_PIXELS = 100_000_000  # rasters above this are sampled in blocks
+_TALLEST = 1024  # rows of blocks that are read together
+_AT_ONCE = 1 << 20  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def _decimated(scene: Scene, size: tuple[int, int]) -> tuple[NDArray[Any], NDArr
     level, (rows, cols) = scene.level(size)
     step_rows, step_cols = max(1, rows // size[0]), max(1, cols // size[1])
     if rows * cols <= STRETCH_PIXELS:
-        parts = [Window(row, 0, 1, cols) for row in range(0, rows, step_rows)]
+        parts = _strips(rows, cols, step_rows, scene.block[0] if level is None else _TALLEST)
     else:
         side = 256
         parts = [
@@ -96,11 +98,21 @@ def _decimated(scene: Scene, size: tuple[int, int]) -> tuple[NDArray[Any], NDArr
             for row in range(0, max(1, rows - side), max(side, rows // 16))
             for col in range(0, max(1, cols - side), max(side, cols // 16))
         ]
-        step_cols = 4
+        step_rows, step_cols = 1, 4
+
+    def thinned(part: Window, read: NDArray[Any]) -> NDArray[Any]:
+        return read[:, -part.row % step_rows :: step_rows, ::step_cols].reshape(len(read), -1)
+
     with environment(scene.path, remote=scene.remote):  # one for all: leaving it may drop the blocks that it holds
-        read = [scene.values(part, level) for part in parts]
-    values, samples = (
-        np.concatenate([part[..., ::step_cols].reshape(len(part), -1) for part in parts], axis=1)
-        for parts in zip(*read, strict=True)
-    )
+        found = [[thinned(part, read) for read in scene.values(part, level)] for part in parts]
+    values, samples = (np.concatenate(thin, axis=1) for thin in zip(*found, strict=True))
     return values, samples
+
+
+def _strips(rows: int, cols: int, step: int, block: int) -> list[Window]:
+    """Windows that hold every `step`-th row, so that no row of blocks, each so many rows high, is decoded twice."""
+    if block < step:
+        return [Window(row, 0, 1, cols) for row in range(0, rows, step)]
+    tall = min(block, _TALLEST)
+    high = tall * max(1, _AT_ONCE // (tall * cols))
+    return [Window(row, 0, min(high, rows - row), cols) for row in range(0, rows, high)]

@@ -182,6 +182,18 @@ def test_a_stretch_is_computed_once_a_scene(write_raster):
     assert np.abs(whole(scene).image[0].astype(int) - expected).max() <= 2
 
 
+@pytest.mark.parametrize(("height", "width"), [(300, 500), (2100, 1030), (3100, 40)])
+def test_a_stretch_does_not_depend_on_how_a_file_is_cut_into_blocks(write_raster, noise, height, width):
+    """Its sample is every n-th row and column; rows of one block are read together."""
+    pixels = noise(3, height, width, dtype=np.uint16, high=9000)
+    ways = [{"blockysize": 1}, {"blockysize": 700}, {"tiled": True, "blockxsize": 16, "blockysize": 32}]
+    found = {open_scene(write_raster(f"{i}.tif", pixels, **way)).stretch for i, way in enumerate(ways)}
+    shrunk = min(1, 1024 / max(height, width))
+    down, across = (max(1, side // max(1, round(side * shrunk))) for side in (height, width))
+    sample = pixels[:, ::down, ::across].reshape(3, -1)
+    assert found == {tuple(tuple(map(float, np.percentile(band, (2, 98)))) for band in sample)}
+
+
 def test_nodata_does_not_bend_the_stretch(write_raster, noise):
     values = noise(3, 60, 60, dtype=np.uint16, high=1000) + 1000
     alone = open_scene(write_raster("alone.tif", values)).stretch

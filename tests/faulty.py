@@ -27,7 +27,7 @@ class Faults:
 
     def __init__(self, patch, folder, number=None, *, dies=False):
         self.folder, self.number, self.dies, self.count, self.what = str(folder), number, dies, 0, ""
-        self.ways = {}  # what is done, by which lines of the package -> the numbers of those changes
+        self.ways = {}  # what is done to which kind of file, by which lines of the package -> the numbers of those
         self.real = {name: getattr(os, name) for name in CALLS}
         for name in CALLS:
             patch.setattr(os, name, self.counted(name))
@@ -36,7 +36,7 @@ class Faults:
         def counted_open(file, mode="r", *args, **options):
             if not (set(mode) & set("wax+") and self.inside(file)):
                 return opened(file, mode, *args, **options)
-            self.step(f"open {mode}")
+            self.step(f"open {mode}", file)
             return Written(opened(file, mode, *args, **options), self)
 
         patch.setattr(io, "open", counted_open)
@@ -45,7 +45,7 @@ class Faults:
 
         def counted_flock(handle, operation):
             if self.inside(handle):
-                self.step("flock", errno.ENOLCK)
+                self.step("flock", handle, errno.ENOLCK)
             return locked(handle, operation)
 
         patch.setattr(fcntl, "flock", counted_flock)
@@ -53,30 +53,32 @@ class Faults:
             patch.setattr(os, "getpid", lambda: DEAD)
 
     def inside(self, place):
-        here = str(place) if not isinstance(place, int) else os.readlink(f"/proc/self/fd/{place}")  # noqa: PTH115
-        return os.path.abspath(here).startswith(self.folder)  # noqa: PTH100 - links stay
+        return os.path.abspath(path_of(place)).startswith(self.folder)  # noqa: PTH100 - links stay
 
     def counted(self, name):
         def call(*arguments, **options):
             if self.inside(arguments[0]):
-                self.step(name)
+                self.step(name, arguments[0])
             return self.real[name](*arguments, **options)
 
         return call
 
-    def telling(self):
-        """The numbers of the first and the last change of every way in which the package comes to one."""
-        return sorted({numbers[at] for numbers in self.ways.values() for at in (0, -1)})
+    def telling(self, tried):
+        """The numbers of the first and the last change of every way to one that is not in `tried`, where they go."""
+        new = self.ways.keys() - tried
+        tried |= new
+        return sorted({self.ways[way][at] for way in new for at in (0, -1)})
 
-    def due(self, what):
+    def due(self, what, place):
         """Whether the call that comes now fails; counts it."""
         self.count += 1
         if self.number is None:
-            self.ways.setdefault((what, *lines_of_the_package()), []).append(self.count)
+            way = (what, os.path.splitext(path_of(place))[1], *lines_of_the_package())  # noqa: PTH122
+            self.ways.setdefault(way, []).append(self.count)
         return self.count == self.number or (self.dies and self.number is not None and self.count > self.number)
 
-    def step(self, what, code=errno.ENOSPC):
-        if self.due(what):
+    def step(self, what, place, code=errno.ENOSPC):
+        if self.due(what, place):
             self.fail(what, code)
 
     def fail(self, what, code=errno.ENOSPC):
@@ -84,6 +86,11 @@ class Faults:
         if self.dies:
             raise Died
         raise OSError(code, os.strerror(code))
+
+
+def path_of(place):
+    """The path of a file that is named or open."""
+    return str(place) if not isinstance(place, int) else os.readlink(f"/proc/self/fd/{place}")  # noqa: PTH115
 
 
 def lines_of_the_package():
@@ -101,21 +108,21 @@ class Written:
         self.file, self.faults = file, faults
 
     def write(self, data):
-        if self.faults.due("write"):
+        if self.faults.due("write", self.file.name):
             self.file.write(data[: len(data) // 2])
             self.file.flush()
             self.faults.fail("write")
         return self.file.write(data)
 
     def truncate(self, size):
-        if self.faults.dies and self.faults.due("truncate"):  # the dead clear nothing up
+        if self.faults.dies and self.faults.due("truncate", self.file.name):  # the dead clear nothing up
             self.faults.fail("truncate")
         return self.file.truncate(size)
 
     def close(self):
         if not self.file.closed:
             self.file.close()
-            self.faults.step("close")
+            self.faults.step("close", self.file.name)
 
     def __enter__(self):
         return self

@@ -36,7 +36,7 @@ from segearth_cli.weights.assembly import ModelOptions, assemble
 
 CLASSES = parse("water|river,building,road,forest")
 RUN = RunOptions(quiet=True)
-STRIDE = 56  # px; windows overlap, yet a scene of 20 shards has few of them
+WINDOW, STRIDE = 224, 200  # px; windows overlap, yet a scene of 20 shards has few of them
 
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -65,7 +65,7 @@ def model_options(model):
 
 
 def predicting(options):
-    return PredictOptions(**{"stride": STRIDE} | options)
+    return PredictOptions(**{"window": WINDOW, "stride": STRIDE} | options)
 
 
 def job(scene, folder, model, size=512, kinds=("mask",), **options):
@@ -157,17 +157,32 @@ def run_command(arguments, folder):
         os._exit(code)
 
 
-def command(tmp_path, model, *arguments, after=None, act=None):
-    """Exit code and stderr of the command line; act is called with its process number once `after` is true."""
-    full = ["segearth", *arguments]
-    if arguments[0] == "predict":
-        full += ["-m", f"local-dir:{model}", "-c", "water|river,building,road,forest", "--precision", "fp32"]
-        full += ["--background", "none", "--stride", STRIDE]
-        full += [] if "--devices" in arguments else ["-d", "cpu"]
-    process = started(run_command, [*map(str, full)], tmp_path)
-    if after is not None:
-        wait_for(after)
-        act(process.pid)
+def words(model, arguments):
+    """All that is typed for these arguments."""
+    if arguments[0] != "predict":
+        return [*map(str, arguments)]
+    full = [*arguments, "-m", f"local-dir:{model}", "-c", "water|river,building,road,forest", "--precision", "fp32"]
+    full += ["--background", "none", "--window", WINDOW, "--stride", STRIDE]
+    return [*map(str, full + ([] if "--devices" in arguments else ["-d", "cpu"]))]
+
+
+@pytest.fixture
+def command(segearth, tmp_path, model):
+    """Runs the command line in this process: exit code and stderr; `tmp_path`/stdout holds the rest."""
+
+    def run(*arguments):
+        done = segearth(*words(model, arguments))
+        (tmp_path / "stdout").write_text(done.out)
+        return done.code, done.err
+
+    return run
+
+
+def killed(tmp_path, model, *arguments, after, act):
+    """Exit code and stderr of a process of its own; act is called with its number once `after` is true."""
+    process = started(run_command, ["segearth", *words(model, arguments)], tmp_path)
+    wait_for(after)
+    act(process.pid)
     return exit_code(process), (tmp_path / "stderr").read_text()
 
 
@@ -192,9 +207,9 @@ EVERYTHING = ("mask", "confidence", "scores")
 @pytest.mark.parametrize(
     ("options", "pixels"),
     [
-        ({"stride": 48}, {"nodata": 0, "holes": [(100, 200, 300, 400)]}),
+        ({"window": 64, "stride": 48}, {"nodata": 0, "holes": [(100, 200, 300, 400)]}),
         pytest.param(
-            {"blend": "taper", "stride": 40, "scale": 0.71},
+            {"blend": "taper", "window": 64, "stride": 40, "scale": 0.71},
             {"dtype": "uint16"},
             marks=pytest.mark.slow,
         ),
@@ -207,7 +222,7 @@ EVERYTHING = ("mask", "confidence", "scores")
     ids=["native", "coarser", "finer"],
 )
 def test_no_byte_depends_on_how_a_scene_is_cut(tmp_path, model, assembled, options, pixels):
-    scene = noise.save_scene(tmp_path / "scene.tif", 540, 1103, seed=3, **pixels)
+    scene = noise.save_scene(tmp_path / "scene.tif", 540, 603, seed=3, **pixels)
     whole = direct(scene, tmp_path / "whole", assembled, EVERYTHING, **options)
     for size in (512, 2048):
         made = job(scene, tmp_path / f"work {size}", model, size, EVERYTHING, **options)
@@ -215,28 +230,30 @@ def test_no_byte_depends_on_how_a_scene_is_cut(tmp_path, model, assembled, optio
 
 
 @pytest.mark.slow
-def test_shares_in_any_order_merge_to_the_same_mask_once_all_are_there(tmp_path, model, assembled, scene, expected):
+def test_shares_in_any_order_merge_to_the_same_mask_once_all_are_there(
+    command, tmp_path, model, assembled, scene, expected
+):
     made = job(scene, tmp_path / "work", model)
     order = [3, 0, 2, 1]
     for index in order[:-1]:
         sharded(made, tmp_path, assembled, Share(index, 4), join=True)
-    code, errors = command(tmp_path, model, "merge", tmp_path / "work", "-q", "-o", tmp_path / "mask.tif")
+    code, errors = command("merge", tmp_path / "work", "-q", "-o", tmp_path / "mask.tif")
     assert code == 1
     assert "5 of 20 shards are missing: r00000c00001 (not computed yet)" in errors
     assert len(errors.splitlines()) == 1
     assert not (tmp_path / "mask.tif").exists()
     sharded(made, tmp_path, assembled, Share(order[-1], 4), join=True)
-    code, errors = command(tmp_path, model, "merge", tmp_path / "work", "-q", "-o", tmp_path / "mask.tif")
+    code, errors = command("merge", tmp_path / "work", "-q", "-o", tmp_path / "mask.tif")
     assert (code, errors) == (0, "")
     assert (tmp_path / "mask.tif").read_bytes() == expected["mask"]
 
 
 @pytest.mark.slow
-def test_vrt_and_cog_hold_the_mask_with_all_that_belongs_to_it(tmp_path, model, assembled, scene):
+def test_vrt_and_cog_hold_the_mask_with_all_that_belongs_to_it(command, tmp_path, model, assembled, scene):
     made = job(scene, tmp_path / "work", model)
     sharded(made, tmp_path / "joined", assembled)
     cog = ("merge", tmp_path / "work", "-q", "-o", tmp_path / "cog.tif", "--format", "cog")
-    assert command(tmp_path, model, *cog) == (0, "")
+    assert command(*cog) == (0, "")
     moved = shutil.move(tmp_path / "work", tmp_path / "elsewhere")  # a VRT's paths are relative to it
     with rasterio.open(tmp_path / "joined" / "mask.tif") as mask:
         for path in (tmp_path / "cog.tif", mask_vrt(moved)):
@@ -250,16 +267,16 @@ def test_vrt_and_cog_hold_the_mask_with_all_that_belongs_to_it(tmp_path, model, 
 
 
 @pytest.mark.slow
-def test_killed_at_20_random_moments_a_run_ends_with_the_same_mask_and_computes_nothing_twice(
+def test_killed_at_8_random_moments_a_run_ends_with_the_same_mask_and_computes_nothing_twice(
     tmp_path, model, assembled, scene, expected
 ):
     made, moments = job(scene, tmp_path / "work", model), random.Random(7)
     begun, written = tmp_path / "joined" / "begun", {}
-    for _ in range(20):
+    for _ in range(8):
         begun.unlink(missing_ok=True)
         process = started(take_part, made, tmp_path / "joined")
         wait_for(begun.exists)
-        time.sleep(moments.uniform(0, 0.4))
+        time.sleep(moments.uniform(0, 0.1))
         process.kill()
         exit_code(process)
         for record in records(tmp_path / "work"):
@@ -273,17 +290,19 @@ def test_killed_at_20_random_moments_a_run_ends_with_the_same_mask_and_computes_
 @pytest.mark.parametrize(
     ("sent", "code", "line"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
-def test_interrupted_it_ends_at_once_and_goes_on_with_resume(tmp_path, model, scene, expected, sent, code, line):
+def test_interrupted_it_ends_at_once_and_goes_on_with_resume(
+    command, tmp_path, model, scene, expected, sent, code, line
+):
     run = ("predict", scene, "-o", tmp_path / "mask.tif", "--work", tmp_path / "work", "--shard-size", 512)
     started = lambda: len(records(tmp_path / "work")) > 2  # noqa: E731
-    got = command(tmp_path, model, *run, after=started, act=lambda pid: os.kill(pid, sent))
+    got = killed(tmp_path, model, *run, after=started, act=lambda pid: os.kill(pid, sent))
     assert got == (code, f"segearth: {line}\n")
     done = len(records(tmp_path / "work"))
     assert 2 <= done < 20  # the record that was on its way to the disk is taken back
     assert not (tmp_path / "mask.tif").exists()
     assert leftovers(tmp_path / "work") == []
-    assert command(tmp_path, model, *run)[1].endswith("go on with --resume, or choose another folder\n")
-    got = command(tmp_path, model, *run, "--resume")
+    assert command(*run)[1].endswith("go on with --resume, or choose another folder\n")
+    got = command(*run, "--resume")
     assert got[0] == 0
     assert got[1].startswith(f"segearth: {tmp_path / 'work'}: {done} of 20 shards are done already\n")
     assert (tmp_path / "mask.tif").read_bytes() == expected["mask"]
@@ -295,7 +314,7 @@ def test_without_a_work_folder_an_interrupted_run_leaves_nothing(tmp_path, model
     run = ("predict", scene, "-o", tmp_path / "out" / "mask.tif")
     (tmp_path / "out").mkdir()
     begun = lambda: any((tmp_path / "out").iterdir())  # noqa: E731
-    got = command(tmp_path, model, *run, after=begun, act=lambda pid: os.kill(pid, signal.SIGTERM))
+    got = killed(tmp_path, model, *run, after=begun, act=lambda pid: os.kill(pid, signal.SIGTERM))
     assert got == (143, "segearth: terminated\n")
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -311,11 +330,11 @@ def test_two_runs_in_one_folder_share_the_work(tmp_path, model, scene, expected,
     assert list((tmp_path / "work" / "temporary").iterdir()) == []
 
 
-def test_another_run_is_refused_with_every_difference(tmp_path, model, assembled, scene):
+def test_another_run_is_refused_with_every_difference(command, tmp_path, model, assembled, scene):
     sharded(job(scene, tmp_path / "work", model), tmp_path, assembled, Share(0, 20))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*")}
     run = ("predict", scene, "-o", tmp_path / "mask.tif", "--work", tmp_path / "work", "--resume")
-    code, errors = command(tmp_path, model, *run, "--shard-size", 1024, "-t", 0.3, "--confidence", tmp_path / "c.tif")
+    code, errors = command(*run, "--shard-size", 1024, "-t", 0.3, "--confidence", tmp_path / "c.tif")
     assert code == 1
     first, _, told = errors.strip().partition(" What differs: ")
     assert first.endswith("holds another run; take its options or another folder.")
@@ -326,13 +345,11 @@ def test_another_run_is_refused_with_every_difference(tmp_path, model, assembled
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*")} == before
 
 
-def test_a_scene_replaced_between_runs_is_refused(tmp_path, model, assembled):
+def test_a_scene_replaced_between_runs_is_refused(command, tmp_path, model, assembled):
     scene = noise.save_scene(tmp_path / "scene.tif", 600, 600, compress=None)
     sharded(job(scene, tmp_path / "work", model), tmp_path, assembled, Share(0, 2))
     noise.save_scene(scene, 600, 600, compress=None, seed=1)
-    code, errors = command(
-        tmp_path, model, "predict", scene, "--work", tmp_path / "work", "--shard-size", 512, "--resume"
-    )
+    code, errors = command("predict", scene, "--work", tmp_path / "work", "--shard-size", 512, "--resume")
     assert code == 1
     told = errors.partition(" What differs: ")[2]
     assert [difference.split(":")[0] for difference in told.split("; ")] == [
@@ -356,12 +373,12 @@ def empty_record(path):
 
 @pytest.mark.parametrize("harm", [truncate, alter, os.unlink, empty_record])
 def test_a_damaged_shard_is_told_by_merge_and_computed_again_by_resume(
-    tmp_path, model, assembled, scene, expected, finished, harm
+    command, tmp_path, model, assembled, scene, expected, finished, harm
 ):
     made = job(scene, shutil.copytree(finished, tmp_path / "work"), model)
     kept = {path: path.stat().st_ino for path in records(tmp_path / "work") if path.stem != "r00001c00001"}
     harm(tmp_path / "work" / "shards" / "r00001" / "r00001c00001.mask.tif")
-    code, errors = command(tmp_path, model, "merge", tmp_path / "work")
+    code, errors = command("merge", tmp_path / "work")
     assert code == 1
     assert "1 of 20 shards are missing: r00001c00001 (r00001c00001." in errors
     assert sharded(made, tmp_path / "joined", assembled, join=True) == expected
@@ -383,23 +400,23 @@ def small_disk(folder, size):
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_or_is_read_only_is_one_line_and_the_run_goes_on_later(tmp_path, model, scene, expected):
+def test_a_disk_that_fills_or_is_read_only_is_one_line_and_the_run_goes_on_later(command, tmp_path, scene, expected):
     with small_disk(tmp_path / "disk", len(expected["mask"]) * 2 // 3) as remount:  # bytes
         run = ("predict", scene, "-o", tmp_path / "mask.tif", "--work", tmp_path / "disk" / "work", "--shard-size", 512)
-        code, errors = command(tmp_path, model, *run, "-q")  # a slow machine tells its progress
+        code, errors = command(*run, "-q")  # a slow machine tells its progress
         assert code == 1
         assert len(errors.splitlines()) == 1
         assert "cannot write" in errors
         done = len(records(tmp_path / "disk" / "work"))
         assert 0 < done < 20
         remount("ro")
-        code, errors = command(tmp_path, model, *run, "--resume", "-q")
+        code, errors = command(*run, "--resume", "-q")
         assert code == 1
         assert len(errors.splitlines()) == 1
         assert "Read-only file system" in errors
         assert not (tmp_path / "mask.tif").exists()
         remount("rw,size=64m")
-        assert command(tmp_path, model, *run, "--resume", "-q") == (0, "")
+        assert command(*run, "--resume", "-q") == (0, "")
         assert (tmp_path / "mask.tif").read_bytes() == expected["mask"]
 
 
@@ -420,19 +437,19 @@ def test_a_sparse_scene_costs_what_its_data_costs(tmp_path, model, assembled):
 
 
 @pytest.mark.slow
-def test_a_process_a_device_gives_the_same_mask(tmp_path, model, scene, expected):
+def test_a_process_a_device_gives_the_same_mask(command, tmp_path, scene, expected):
     run = ("predict", scene, "-o", tmp_path / "mask.tif", "--work", tmp_path / "work", "--shard-size", 512, "--resume")
-    assert command(tmp_path, model, *run, "-q", "--devices", "cpu,cpu") == (0, "")
+    assert command(*run, "-q", "--devices", "cpu,cpu") == (0, "")
     assert (tmp_path / "mask.tif").read_bytes() == expected["mask"]
 
 
-def test_a_manifest_is_gone_through_whatever_fails_and_only_what_is_new_is_computed(tmp_path, model):
+def test_a_manifest_is_gone_through_whatever_fails_and_only_what_is_new_is_computed(command, tmp_path):
     scenes = [noise.save_scene(tmp_path / f"{name}.tif", 200, 200, seed=i) for i, name in enumerate("ab")]
     manifest = tmp_path / "scenes.csv"
     rows = [f"{scenes[0]},{tmp_path}/out/a.tif", f"{tmp_path}/gone.tif,{tmp_path}/out/g.tif", f"{scenes[1]},"]
     manifest.write_text("\n".join(["scene,out", *rows]))
     run = ("predict", "--manifest", manifest, "-o", tmp_path / "masks", "--summary", tmp_path / "sum.csv")
-    code, errors = command(tmp_path, model, *run)
+    code, errors = command(*run)
     assert code == 3
     assert errors.splitlines()[-2] == "segearth: 3 scenes: 2 done, 0 skipped, 1 failed"
     masks = [tmp_path / "out" / "a.tif", tmp_path / "masks" / "b.mask.tif"]
@@ -440,10 +457,10 @@ def test_a_manifest_is_gone_through_whatever_fails_and_only_what_is_new_is_compu
     before = [mask.stat().st_mtime_ns for mask in masks]
     noise.save_scene(scenes[1], 200, 200, seed=9)
     noise.save_scene(tmp_path / "gone.tif", 200, 200)
-    code, errors = command(tmp_path, model, *run)
+    code, errors = command(*run)
     assert code == 3
     assert "b.mask.tif: exists already, from another run; replace it with --overwrite" in errors
-    code, errors = command(tmp_path, model, *run, "--overwrite")
+    code, errors = command(*run, "--overwrite")
     assert code == 0
     states = [line.split(",")[2] for line in (tmp_path / "sum.csv").read_text().splitlines()[1:]]
     assert states == ["skipped", "skipped", "done"]
@@ -476,15 +493,15 @@ WRONG = [
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_options_that_do_not_go_together_are_one_line(tmp_path, model, scene, wrong):
-    code, errors = command(tmp_path, model, "predict", scene, *wrong.split())
+def test_options_that_do_not_go_together_are_one_line(command, tmp_path, scene, wrong):
+    code, errors = command("predict", scene, *wrong.split())
     assert code == 2
     assert len(errors.splitlines()) == 1
     assert wrong.split()[0] in errors
 
 
-def test_a_folder_without_a_run_is_told(tmp_path, model):
-    code, errors = command(tmp_path, model, "merge", tmp_path)
+def test_a_folder_without_a_run_is_told(command, tmp_path):
+    code, errors = command("merge", tmp_path)
     assert code == 1
     assert errors == f"segearth: {tmp_path}: holds no run.json; name the --work folder of a `segearth predict`\n"
     with pytest.raises(RuntimeError, match="holds no run"):

@@ -1,11 +1,14 @@
 """The rules of the house that a reader would otherwise have to watch over; CONTRIBUTING.md tells them."""
 
 import ast
+import os
 import re
+import subprocess
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
 from sources import MODULES, PACKAGE, nodes, parsed
 
 from scripts import module_table
@@ -127,6 +130,17 @@ def test_no_file_holds_a_path_of_one_machine():
     texts = [p for p in texts if p.is_file() and p.suffix not in (".png", ".pyc")]
     holders = [p for p in texts if folder in p.read_text(encoding="utf-8")]
     assert holders == []
+
+
+def test_no_tracked_file_holds_what_a_merge_left_to_decide():
+    marks = tuple(mark * 7 + b" " for mark in (b"<", b"|", b">"))
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode:
+        pytest.skip("no checkout of git")
+    files = [ROOT / os.fsdecode(name) for name in listed.stdout.split(b"\0") if name]
+    texts = {path: path.read_bytes() for path in files if path.is_file()}
+    held = [path for path, text in texts.items() if any(line.startswith(marks) for line in text.split(b"\n"))]
+    assert held == []
 
 
 def test_every_library_that_is_imported_is_declared():

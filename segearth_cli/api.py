@@ -10,8 +10,7 @@ import shutil
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from dataclasses import field as field_of
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
@@ -24,9 +23,10 @@ from segearth_cli import classes as class_lists
 from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.console import note, untold
 from segearth_cli.errors import SegEarthError, UsageError
+from segearth_cli.evaluation import LabelOptions
 from segearth_cli.files import replacing
 from segearth_cli.gate import Target, admit
-from segearth_cli.keywords import by_keyword, flags_by_name, with_keywords
+from segearth_cli.keywords import Known, by_keyword, flags_by_name, with_keywords
 from segearth_cli.maps import PreviewOptions
 from segearth_cli.options import Option, build, options_of, refuse_unknown
 from segearth_cli.prediction import AreaOptions, ClassOptions, PredictOptions, RunOptions
@@ -45,9 +45,12 @@ _RUN = ("batch_size", "workers", "quiet")  # of RunOptions; the others are for f
 _CONFIDENCE_SCALE = 254  # the file holds the probability times this
 
 _OWNERS = (Recipe, TrainOptions, VectorizeOptions, PreviewOptions, ReadOptions, ClassOptions, PredictOptions)
-_KEYWORDS = {"--map": "label_map", "--ignore": "ignore", "--label-offset": "label_offset", "--out": "out"} | (
-    flags_by_name(told for owner in (*_OWNERS, AreaOptions, ModelOptions, RunOptions) for told in options_of(owner))
-)
+_KEYWORDS: Known = {
+    **flags_by_name(
+        told for owner in (*_OWNERS, AreaOptions, ModelOptions, RunOptions, LabelOptions) for told in options_of(owner)
+    ),
+    **{"--map": "label_map", "--out": "out"},  # what Python calls otherwise
+}
 
 
 def _note(line: str) -> None:
@@ -68,7 +71,7 @@ class Mask:
     """As rasterio gives it, or None."""
     run: Mapping[str, Any]
     """Everything that decided a pixel, as in the tag `SEGEARTH_RUN`."""
-    _outputs: Outputs = field_of(repr=False)
+    _outputs: Outputs = field(repr=False)
 
     def __post_init__(self) -> None:
         weakref.finalize(self, shutil.rmtree, self.path.parent, ignore_errors=True)
@@ -241,22 +244,20 @@ def evaluate(
     classes: str | Path | Sequence[str] | ClassSet | None = None,
     *,
     preset: str | None = None,
-    ignore: Iterable[int | str] = (),
     label_map: Mapping[int, int] | str | None = None,
-    label_offset: int | None = None,
-    count_nodata: bool = False,
-    field: str = "class",
-    layer: str | None = None,
+    ignore: Iterable[int | str] = (),
+    **options: Any,
 ) -> dict[str, Any]:
     """The figures of masks against their labels, one each, in order, as `segearth evaluate --json` has them.
 
-    classes: as of `predict`, in the order of the label codes; None = those of `preset`, or of the one Mask. ignore:
-    label codes left out. label_map: label codes as class codes. label_offset: added to label codes. count_nodata:
-    labelled pixels without data in the mask count as missed. field, layer: of labels that are vector files.
+    classes: as of `predict`, in the order of the label codes; None = those of `preset`, or of the one Mask. label_map:
+    label codes as class codes. ignore: label codes left out. options: what `segearth evaluate` takes of labels,
+    e.g. label_offset=-1, count_nodata=True, field="kind".
     """
-    from segearth_cli.evaluation import EvaluateOptions, Tally, compare, empty, fitting
-    from segearth_cli.evaluation import figures, label_codes, label_figures  # isort: skip
+    from segearth_cli.evaluation import EvaluateOptions, Tally, compare, empty, figures, fitting, label_codes
+    from segearth_cli.evaluation import label_figures  # isort: skip
 
+    refuse_unknown(options, [told for told in options_of(LabelOptions) if told.name != "map"], "evaluate() option")
     ours, theirs = _several(masks), _several(labels)
     if not ours or len(ours) != len(theirs):
         raise UsageError(f"{len(ours)} masks and {len(theirs)} labels: need one label for each mask")
@@ -265,12 +266,13 @@ def evaluate(
     setting = get(preset) if preset is not None else None
     chosen = _listed(classes, setting)
     words = ",".join(f"{a}={b}" for a, b in label_map.items()) if isinstance(label_map, Mapping) else label_map
-    codes = fitting(label_codes(setting, map(str, ignore), words, label_offset, len(chosen)), map(str, theirs))
-    options = EvaluateOptions(codes, count_nodata, field=field, layer=layer)
+    asked = build(LabelOptions, options | {"map": words, "ignore": tuple(map(str, ignore))})
+    codes = fitting(label_codes(setting, asked, len(chosen)), map(str, theirs))
+    how = EvaluateOptions(codes, asked.count_nodata, field=asked.field, layer=asked.layer)
     tally = Tally(empty(len(chosen)))
     for mask, label in zip(ours, theirs, strict=True):
         place = mask.path if isinstance(mask, Mask) else mask
-        tally += compare(str(place), str(label), chosen, options)
+        tally += compare(str(place), str(label), chosen, how)
     left = {"pixels_ignored": tally.ignored, "pixels_nodata": tally.nodata, "labels": label_figures(chosen, tally)}
     return figures(chosen, tally.confusion) | {"pairs": len(ours), "unscored": 0} | left
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segearth_cli.errors import UsageError
-from segearth_cli.options import option, validate
+from segearth_cli.evaluation import LabelOptions
+from segearth_cli.options import like, option, validate
 
 
 def parse_codes(text: str) -> tuple[int, ...]:
@@ -28,9 +29,9 @@ class LabelSource:
         unit="file",
     )
     """A vector file that fiona reads, or a raster on whatever grid."""
-    field: str = option("class", help="Field that names the class, or holds its code.", panel="Labels", unit="name")
+    field: str = like(LabelOptions, "field", "class")
     """Name of the field, whatever its case."""
-    layer: str | None = option(None, help="Layer of the labels, where a file has several.", panel="Labels", unit="name")
+    layer: str | None = like(LabelOptions, "layer", None)
     """Name of the layer; None = the only one."""
     ignore: tuple[int, ...] = option(
         (), help="Codes of a label raster to leave out, beside 255.", panel="Labels", unit="codes", parse=parse_codes

@@ -13,7 +13,6 @@ import typer
 
 from segearth_cli import classes as class_lists
 from segearth_cli import presets
-from segearth_cli.calibration import LabelSource
 from segearth_cli.classes import RUN_TAG, ClassSet
 from segearth_cli.commands.arguments import INPUTS, inputs, is_one, mask_raster, masks_in
 from segearth_cli.commands.flags import flags_of
@@ -21,9 +20,10 @@ from segearth_cli.commands.many import Tried, each, raise_failed
 from segearth_cli.commands.results import note_written
 from segearth_cli.console import answer, note
 from segearth_cli.errors import ClassesError, SomeFailedError, UsageError
+from segearth_cli.evaluation import LabelOptions
 from segearth_cli.files import write_text
 from segearth_cli.gate import Target, admit
-from segearth_cli.options import build, like, option
+from segearth_cli.options import build, option
 from segearth_cli.progress import Extent, progress, underway
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ _SHOWN = 3  # unpaired files named one by one
 
 
 @dataclass(frozen=True, slots=True)
-class LabelOptions:
-    """Which classes are scored, and what the codes of labels mean."""
+class ScoredClasses:
+    """Which classes are scored."""
 
     classes: str | None = option(
         None,
@@ -54,28 +54,16 @@ class LabelOptions:
         None, help="Classes and label codes of a published set.", panel="Classes", unit="name", alternative="classes"
     )
     """Id or name of a published setting."""
-    ignore: tuple[str, ...] | None = option(
-        None, help="Label code to leave out, beside 255; repeatable.", panel="Labels", unit="code"
-    )
-    """Codes, or colours such as `#ff0000`."""
-    mapping: str | None = option(
-        None, "--map", help="Label codes as class codes, e.g. 1=0,2=1 or '#ffffff=1'.", panel="Labels", unit="codes"
-    )
-    """LABEL=CLASS, separated by commas."""
-    label_offset: int | None = option(
-        None, help="Added to label codes, e.g. -1 if they start at 1.", panel="Labels", unit="number"
-    )
-    """In place of the preset's codes; None = 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairingOptions:
+    """Which label belongs to which mask."""
+
     label_suffix: str = option("", help="End of label names to drop before pairing, e.g. _label.", panel="Labels")
     """Dropped from the stems of labels."""
     prediction_suffix: str = option("", help="End of mask names to drop before pairing.", panel="Labels")
     """Dropped from the stems of masks."""
-    field: str = like(LabelSource, "field", "class")
-    """Of labels that are features: name of the field, whatever its case."""
-    layer: str | None = like(LabelSource, "layer", None)
-    """Of labels that are features: name of the layer; None = the only one."""
-    count_nodata: bool = option(False, help="Count labelled pixels without data in the mask as missed.", panel="Labels")
-    """Else they are left out."""
     allow_missing: bool = option(False, help="Exit with 0 though some files could not be scored.", panel="Labels")
     """Files without a partner, or that cannot be read, are no failure."""
 
@@ -110,7 +98,7 @@ EXAMPLES = (
 )
 
 
-@flags_of(LabelOptions, ReportOptions, examples=EXAMPLES)
+@flags_of(ScoredClasses, LabelOptions, PairingOptions, ReportOptions, examples=EXAMPLES)
 def evaluate(
     predictions: Annotated[str, typer.Argument(help=f"A mask, or several: {INPUTS}.")],
     labels: Annotated[
@@ -133,12 +121,13 @@ def evaluate(
         write_png,
     )
 
-    asked, report = build(LabelOptions, given), build(ReportOptions, given)
-    chosen, setting = _classes(asked.classes, asked.classes_file, asked.preset)
-    codes = label_codes(setting, list(asked.ignore or ()), asked.mapping, asked.label_offset, len(chosen))
-    pairing = _pairing(predictions, labels, asked.prediction_suffix, asked.label_suffix)
+    scored, asked, paired = build(ScoredClasses, given), build(LabelOptions, given), build(PairingOptions, given)
+    report = build(ReportOptions, given)
+    chosen, setting = _classes(scored)
+    codes = label_codes(setting, asked, len(chosen))
+    pairing = _pairing(predictions, labels, paired)
     targets = [Target(path, flag) for flag, path in report.places.items()]
-    admit(targets, lambda: _inputs(pairing, asked.classes_file), overwrite=report.overwrite)
+    admit(targets, lambda: _inputs(pairing, scored.classes_file), overwrite=report.overwrite)
     codes = fitting(codes, (label for _, label in pairing.pairs))
     options = _options(asked, codes, setting)
     try:
@@ -172,14 +161,14 @@ def evaluate(
     note_written(report.places.values(), quiet=report.quiet)
     told = [_tile_line(name, setting, chosen, counts) for name, counts in by_tile.items() if setting]
     answer(text if report.json_file == "-" else "\n".join([tables(chosen, tally.confusion).rstrip(), *told]))
-    if asked.allow_missing:
+    if paired.allow_missing:
         return
     raise_failed(tried, "pairs")
     if missing:
         raise SomeFailedError(f"{missing} files found no partner; --allow-missing makes this exit code 0")
 
 
-def _pairing(predictions: str, labels: str, prediction_suffix: str, label_suffix: str) -> Pairing:
+def _pairing(predictions: str, labels: str, asked: PairingOptions) -> Pairing:
     """Two files as one pair whatever their names; folders, patterns and lists by stem."""
     from segearth_cli.evaluation import Pairing, is_drawn, pair
 
@@ -190,7 +179,7 @@ def _pairing(predictions: str, labels: str, prediction_suffix: str, label_suffix
         return Pairing(((masks[0], truths[0]),))
     if is_one(labels) and is_drawn(truths[0]):  # a layer of features may be of many masks
         return Pairing(tuple((mask, truths[0]) for mask in masks))
-    return pair(masks, truths, prediction_suffix=prediction_suffix, label_suffix=label_suffix)
+    return pair(masks, truths, prediction_suffix=asked.prediction_suffix, label_suffix=asked.label_suffix)
 
 
 def _labels_in(folder: Path) -> list[str]:
@@ -203,13 +192,15 @@ def _labels_in(folder: Path) -> list[str]:
     return rasters or [path for path in drawn if is_drawn(path)]
 
 
-def _classes(text: str | None, file: Path | None, preset: str | None) -> tuple[ClassSet, presets.Preset | None]:
-    if sum(choice is not None for choice in (text, file, preset)) != 1:
+def _classes(asked: ScoredClasses) -> tuple[ClassSet, presets.Preset | None]:
+    if sum(choice is not None for choice in (asked.classes, asked.classes_file, asked.preset)) != 1:
         raise UsageError("name the classes once: --classes, --classes-file or --preset")
-    if preset is not None:
-        setting = presets.get(preset)
+    if asked.preset is not None:
+        setting = presets.get(asked.preset)
         return setting.classes(), setting
-    return (class_lists.read(file) if file else class_lists.parse(text or "")), None
+    if asked.classes_file is not None:
+        return class_lists.read(asked.classes_file), None
+    return class_lists.parse(asked.classes or ""), None
 
 
 def _tilings(setting: presets.Preset | None) -> dict[str, Tiling]:

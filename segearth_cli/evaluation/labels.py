@@ -10,29 +10,29 @@ from segearth_cli.classes import NODATA
 from segearth_cli.errors import UsageError
 from segearth_cli.evaluation.codes import LabelCodes, grey_values
 from segearth_cli.evaluation.drawn_labels import is_drawn
+from segearth_cli.evaluation.options import LabelOptions
 from segearth_cli.presets import COLOUR, Preset
 
 _LOOKED_AT = 32  # labels of black and white, after which no 1 is waited for
 
 
-def label_codes(
-    setting: Preset | None, ignore: Iterable[str], text: str | None, offset: int | None, classes: int
-) -> LabelCodes:
+def label_codes(setting: Preset | None, asked: LabelOptions, classes: int) -> LabelCodes:
     """What label codes mean: --map before --ignore before the preset; --label-offset replaces the preset's codes.
 
     A preset's threshold counts where neither --map nor --label-offset is given (see `fitting`).
-    ignore: codes or colours; text: of --map, e.g. `1=0,#ffffff=1`; classes: how many. Raises UsageError.
+    classes: how many. Raises UsageError.
     """
+    text, offset = asked.mapping, asked.label_offset
     mapping: Mapping[int, int] = setting.label_codes if setting and offset is None else {}
     ignored = setting.label_ignored if setting and offset is None else LabelCodes().ignored
-    asked = frozenset(_code(value, "--ignore") for value in ignore)
+    left = frozenset(_code(value, "--ignore") for value in asked.ignore or ())
     named: dict[int, int] = {}
     for code, target in [_mapped(item, classes) for item in (text.split(",") if text else [])]:
         if named.setdefault(code, target) != target:
             raise UsageError(f"--map {text}: gives a label code two classes; name each once")
-    kept = {code: target for code, target in mapping.items() if code not in asked} | named
+    kept = {code: target for code, target in mapping.items() if code not in left} | named
     threshold = setting.label_threshold if setting and offset is None and not named else None
-    return LabelCodes(kept, ignored | asked, offset or 0, threshold)
+    return LabelCodes(kept, ignored | left, offset or 0, threshold)
 
 
 def fitting(codes: LabelCodes, labels: Iterable[str]) -> LabelCodes:

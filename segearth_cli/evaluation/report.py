@@ -14,7 +14,7 @@ import numpy as np
 
 from segearth_cli.classes import ClassSet
 from segearth_cli.evaluation.codes import IGNORED, UNFILLED, code_text
-from segearth_cli.evaluation.compare import Tally
+from segearth_cli.evaluation.comparison import Tally
 from segearth_cli.evaluation.confusion import Confusion
 from segearth_cli.files import write_bytes
 from segearth_cli.presets import Preset

@@ -60,7 +60,16 @@ if TYPE_CHECKING:
         parse_stretch,
     )
     from segearth_cli.raster.outputs import BLOCK, Outputs, made_of
-    from segearth_cli.raster.paths import SUFFIXES, UNTRUSTED, exists, local_folder, local_path, rasters_below, stem
+    from segearth_cli.raster.paths import (
+        SUFFIXES,
+        UNTRUSTED,
+        exists,
+        local_folder,
+        local_path,
+        rasters_below,
+        rasters_in_zip,
+        stem,
+    )
     from segearth_cli.raster.remote import is_remote, reason
     from segearth_cli.raster.scene import Chip, Scene
     from segearth_cli.raster.seal import Seal, check_still, check_unchanged, take_seal
@@ -142,6 +151,7 @@ __all__ = [
     "parse_stretch",
     "quietly",
     "rasters_below",
+    "rasters_in_zip",
     "read_array",
     "read_mask",
     "read_tags",
@@ -186,7 +196,7 @@ __getattr__ = lazy_face(
         "open": "open_scene open_sealed",
         "options": "Blend Compression FileOptions PixelOptions ReadOptions parse_bands parse_sides parse_stretch",
         "outputs": "BLOCK Outputs made_of",
-        "paths": "SUFFIXES UNTRUSTED exists local_folder local_path rasters_below stem",
+        "paths": "SUFFIXES UNTRUSTED exists local_folder local_path rasters_below rasters_in_zip stem",
         "remote": "is_remote reason",
         "scene": "Chip Scene",
         "sizes": "Size parse_area parse_length",

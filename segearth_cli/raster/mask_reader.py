@@ -13,7 +13,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
-from rasterio.enums import MaskFlags
+from rasterio.enums import MaskFlags, Resampling
 
 from segearth_cli.classes import CLASSES_TAG, OWN_TAGS, RUN_TAG, Color, default_color, from_tag
 from segearth_cli.errors import ClassesError, RasterError, UsageError, nearest
@@ -212,12 +212,11 @@ def mask_strips(mask: MaskFile, rows: int) -> Iterator[tuple[NDArray[Any], NDArr
         if mask.valid:
             files.append(Patient(mask.valid))
         for top in range(0, mask.height, step):
-            codes, data = _window(mask, files, Window(top, 0, min(step, mask.height - top), mask.width))
+            window = Window(top, 0, min(step, mask.height - top), mask.width)
+            codes, data = _pixels(mask, files, window=window.to_rasterio())
             even = -(-len(codes) // -(-len(codes) // rows))
             for part in (slice(row, row + even) for row in range(0, len(codes), even)):
                 yield codes[part], None if data is None else data[part]
-    except UNREADABLE as e:
-        raise RasterError(f"{mask.path}: damaged or cut short ({reason(e)})") from e
     finally:
         for file in files:
             file.close()
@@ -230,34 +229,45 @@ def mask_windows(mask: MaskFile) -> Iterator[Callable[[Window], tuple[NDArray[An
     It raises RasterError when the file cannot be read.
     """
     files = [Patient(path) for path in (mask.path, mask.valid) if path]
-
-    def read(window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        try:
-            return _window(mask, files, window)
-        except UNREADABLE as e:
-            raise RasterError(f"{mask.path}: damaged or cut short ({reason(e)})") from e
-
     try:
-        yield read
+        yield lambda window: _pixels(mask, files, window=window.to_rasterio())
     finally:
         for file in files:
             file.close()
 
 
-def _window(mask: MaskFile, files: Sequence[Patient], window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Codes of a window and where these are data; files: the mask, and the raster that tells so, if any."""
-    box = window.to_rasterio()
+def mask_at(mask: MaskFile, size: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """The codes of a mask at another size (h, w), from the overview that comes near, with the pixels that have data.
+
+    Raises RasterError when the file cannot be read.
+    """
+    files = [Patient(path) for path in (mask.path, mask.valid) if path]
+    try:
+        return _pixels(mask, files, out_shape=size, resampling=Resampling.nearest)
+    finally:
+        for file in files:
+            file.close()
+
+
+def _pixels(mask: MaskFile, files: Sequence[Patient], **where: Any) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Codes and where these are data (None = all), or RasterError.
+
+    files: the mask, and the raster that tells where it has data, if any; where: what of a band rasterio is to read.
+    """
 
     def band(dataset: Any, method: str) -> NDArray[Any]:
         with rasterio.Env(GDAL_CACHEMAX=64 << 20):
-            return np.asarray(getattr(dataset, method)(1, window=box))
+            return np.asarray(getattr(dataset, method)(1, **where))
 
-    codes = files[0].ask(lambda dataset: band(dataset, "read"))
-    data = None if mask.nodata is None else codes != mask.nodata
-    if mask.masked:
-        method = "read" if mask.valid else "read_masks"
-        told = files[-1].ask(lambda dataset: band(dataset, method)) != 0
-        data = told if data is None else data & told
+    try:
+        codes = files[0].ask(lambda dataset: band(dataset, "read"))
+        data = None if mask.nodata is None else codes != mask.nodata
+        if mask.masked:
+            method = "read" if mask.valid else "read_masks"
+            told = files[-1].ask(lambda dataset: band(dataset, method)) != 0
+            data = told if data is None else data & told
+    except UNREADABLE as e:
+        raise RasterError(f"{mask.path}: damaged or cut short ({reason(e)})") from e
     return codes, data
 
 

@@ -7,8 +7,9 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
+from zipfile import ZipFile
 
 from segearth_cli.errors import RasterError
 
@@ -95,6 +96,20 @@ def rasters_below(folder: Path) -> list[Path]:
     Linked folders are followed; each folder is read once, wherever it is linked from.
     """
     return sorted(path for path in _files_below(folder) if path.suffix.lower() in SUFFIXES)
+
+
+def rasters_in_zip(archive: Path) -> list[tuple[PurePosixPath, str]]:
+    """(name inside, name for GDAL) of the rasters in a zip archive, by suffix, sorted; hidden ones are left out.
+
+    Raises BadZipFile and OSError when it cannot be read.
+    """
+    with ZipFile(archive) as opened:
+        inside = sorted(map(PurePosixPath, opened.namelist()))
+    return [
+        (name, f"/vsizip/{{{archive}}}/{name}")
+        for name in inside
+        if name.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in name.parts)
+    ]
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -6,15 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import Resampling
 
-from segearth_cli.errors import RasterError
-from segearth_cli.raster.datasets import Patient
 from segearth_cli.raster.grid import Window
-from segearth_cli.raster.mask_reader import MaskFile
-from segearth_cli.raster.remote import UNREADABLE, reason
+from segearth_cli.raster.mask_reader import MaskFile, mask_at
 from segearth_cli.raster.scene import Chip, Scene
 
 _AT_ONCE = 1 << 23  # pixels of a scene that are read together
@@ -42,22 +37,8 @@ def small_size(height: int, width: int, longest: int) -> tuple[int, int]:
 
 def small_mask(mask: MaskFile, size: tuple[int, int]) -> SmallMask:
     """A mask at `size`, from the overview that comes near. Raises RasterError when it cannot be read."""
-    file = Patient(mask.path)
-
-    def read(dataset: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        with rasterio.Env(GDAL_CACHEMAX=64 << 20):
-            codes = dataset.read(1, out_shape=size, resampling=Resampling.nearest)
-            told = dataset.read_masks(1, out_shape=size, resampling=Resampling.nearest) if mask.masked else None
-        return codes, told
-
-    try:
-        codes, told = file.ask(read)
-    except UNREADABLE as e:
-        raise RasterError(f"{mask.path}: damaged or cut short ({reason(e)})") from e
-    finally:
-        file.close()
-    data = np.ones(size, bool) if mask.nodata is None else codes != mask.nodata
-    return SmallMask(codes, data if told is None else data & (told > 0))
+    codes, data = mask_at(mask, size)
+    return SmallMask(codes, np.ones(size, bool) if data is None else data)
 
 
 def small_scene(scene: Scene, size: tuple[int, int]) -> Chip:

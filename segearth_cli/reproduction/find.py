@@ -13,7 +13,7 @@ from typing import Literal
 from segearth_cli import texts
 from segearth_cli.errors import UsageError
 from segearth_cli.presets import Preset
-from segearth_cli.raster import SUFFIXES, rasters_below
+from segearth_cli.raster import SUFFIXES, rasters_below, rasters_in_zip
 from segearth_cli.reproduction.layouts import Layout, layout_of
 
 Role = Literal["image", "label"]
@@ -199,11 +199,7 @@ def _rasters(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     for archive in sorted(folder.rglob("*")):
         if archive.suffix.casefold() == ".zip" and archive.is_file() and zipfile.is_zipfile(archive):
             above = (*archive.relative_to(folder).parts[:-1], archive.stem)
-            with zipfile.ZipFile(archive) as members:
-                for name in sorted(members.namelist()):
-                    parts = PurePosixPath(name).parts
-                    if PurePosixPath(name).suffix.lower() in SUFFIXES and not parts[-1].startswith("."):
-                        yield f"/vsizip/{archive}/{name}", (*above, *parts)
+            yield from ((path, (*above, *inside.parts)) for inside, path in rasters_in_zip(archive))
 
 
 def _roles(files: Iterable[tuple[str, tuple[str, ...]]], layout: Layout) -> tuple[list[_File], list[_File]]:

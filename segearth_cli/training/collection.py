@@ -7,12 +7,22 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile
 
 import numpy as np
 
 from segearth_cli.errors import SegEarthError, TrainingError
-from segearth_cli.raster import SUFFIXES, ReadOptions, Scene, is_result, local_folder, open_scene, rasters_below, stem
+from segearth_cli.raster import (
+    SUFFIXES,
+    ReadOptions,
+    Scene,
+    is_result,
+    local_folder,
+    open_scene,
+    rasters_below,
+    rasters_in_zip,
+    stem,
+)
 
 LABELS = re.compile(
     r"(^|[^a-z])(masks?|labels?|gts?|ground[^a-z]?truths?|annotations?|segmentations?)([^a-z]|$)", re.IGNORECASE
@@ -140,13 +150,7 @@ def _members(path: Path, unreadable: list[str]) -> Iterator[tuple[str, str, str]
 def _zipped(path: Path, unreadable: list[str]) -> Iterator[tuple[str, str, str]]:
     """The images of a zip archive, read in place."""
     try:
-        with ZipFile(path) as archive:
-            inside = [Path(name) for name in archive.namelist()]
-        yield from (
-            (f"{path}:{one}", f"/vsizip/{{{path}}}/{one}", str(one.parent))
-            for one in sorted(inside)
-            if one.suffix.lower() in SUFFIXES
-        )
+        yield from ((f"{path}:{inside}", where, str(inside.parent)) for inside, where in rasters_in_zip(path))
     except (BadZipFile, OSError) as e:
         unreadable.append(f"{path}: {getattr(e, 'strerror', None) or 'not a zip archive'}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +10,6 @@ from segearth_cli.errors import UsageError
 from segearth_cli.options import like, option, validate, value_text
 from segearth_cli.raster import PixelOptions, ReadOptions
 from segearth_cli.weights import ModelOptions, Precision
-
-if sys.version_info >= (3, 11):
-    pass
-else:
-    pass
 
 Colours = Literal["model", "imagenet"]
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and std of R, G and B, each 0 to 1

@@ -144,8 +144,9 @@ def _check_model(source: Source, path: Path) -> None:
 
 
 def _checked(clip: Clip) -> str:
-    """The SHA-256 of the weights of a model whose text tower fits too; raises WeightsError when it does not."""
+    """The SHA-256 of the weights of a model whose text side fits too; raises WeightsError when it does not."""
     clip.whole()
+    clip.words()
     return clip.sha256
 
 

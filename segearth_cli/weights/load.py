@@ -69,22 +69,24 @@ class Clip:
     """Of the weight file."""
     identity: str
     """Differs where the phrases' vectors may: of the weights and of the architecture that they are put into."""
-    whole: Callable[[], tuple[Any, Tokenizer]]
-    """open_clip's model, in eval mode, float32, on the CPU, and texts -> token numbers (N, context length).
+    whole: Callable[[], Any]
+    """open_clip's model, in eval mode, float32, on the CPU.
 
     Made at the first call: it imports open_clip, which takes longer than a small mask. Raises WeightsError as
     `load_clip` does, for what lies outside the image tower.
     """
+    words: Callable[[], Tokenizer]
+    """open_clip's tokenizer: texts -> token numbers (N, context length). Made at the first call, without the model."""
 
     @property
     def model(self) -> Any:
         """open_clip's model."""
-        return self.whole()[0]
+        return self.whole()
 
     @property
     def tokenizer(self) -> Tokenizer:
         """open_clip's tokenizer."""
-        return self.whole()[1]
+        return self.words()
 
 
 def load_clip(spec: str) -> Clip:
@@ -190,23 +192,31 @@ def _load(
     sha256 = verified(path)
 
     @cache
-    def whole() -> tuple[Any, Tokenizer]:
-        return _whole(name, architecture, path, trusted)
+    def whole() -> Any:
+        with _building(name) as open_clip, WithoutChance():
+            empty = open_clip.create_model(architecture, load_weights=False, pretrained_text=False)
+        return filled(empty, _modern(read_tensors(path, trusted=trusted)[0], empty), path)
+
+    @cache
+    def words() -> Tokenizer:
+        with _building(name) as open_clip:
+            tokenizer: Tokenizer = open_clip.get_tokenizer(architecture)
+        return tokenizer
 
     identity = hashlib.sha256(f"{sha256}\n{json.dumps(config, sort_keys=True)}".encode()).hexdigest()
-    return Clip(filled(tower, own, path, VISUAL), mean, std, name, sha256, identity, whole)
+    return Clip(filled(tower, own, path, VISUAL), mean, std, name, sha256, identity, whole, words)
 
 
-def _whole(name: str, architecture: str, path: Path, trusted: Collection[str]) -> tuple[Any, Tokenizer]:
+@contextmanager
+def _building(name: str) -> Iterator[Any]:
+    """open_clip, to build a part of a model with; raises WeightsError when it cannot."""
     import open_clip
 
     try:
-        with _apart(), WithoutChance():
-            empty = open_clip.create_model(architecture, load_weights=False, pretrained_text=False)
-            tokenizer = open_clip.get_tokenizer(architecture)
+        with _apart():
+            yield open_clip
     except Exception as e:
         raise WeightsError(f"--model {name}: open_clip cannot build it: {first_line(e)}") from None
-    return filled(empty, _modern(read_tensors(path, trusted=trusted)[0], empty), path), tokenizer
 
 
 def _modern(tensors: dict[str, Tensor], model: Any) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from rasterio.warp import Resampling, calculate_default_transform, reproject
 
 from segearth_cli import classes as class_lists
 from segearth_cli.errors import SceneChangedError
-from segearth_cli.evaluation.compare import EvaluateOptions, LabelCodes, compare
+from segearth_cli.evaluation.comparison import EvaluateOptions, LabelCodes, compare
 
 CLASSES = class_lists.parse("ground,water,roof")
 UTM = {"crs": "EPSG:32631", "transform": from_origin(500_000, 5_000_000, 10, 10)}

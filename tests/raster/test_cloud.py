@@ -15,7 +15,7 @@ from rasterio.transform import from_origin
 
 from segearth_cli.classes import parse
 from segearth_cli.errors import RasterError
-from segearth_cli.evaluation.compare import EvaluateOptions, compare
+from segearth_cli.evaluation.comparison import EvaluateOptions, compare
 from segearth_cli.raster import Chip, mask_strips, open_scene, read_mask
 from segearth_cli.raster.fingerprint import identity
 from segearth_cli.raster.grid import Window

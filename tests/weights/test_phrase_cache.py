@@ -12,6 +12,7 @@ from conftest import SHARED
 from safetensors.torch import save_file
 from shell import python
 
+from segearth_cli.errors import WeightsError
 from segearth_cli.model.phrases import embed_phrases
 from segearth_cli.weights.load import load_clip
 from segearth_cli.weights.phrase_cache import phrase_embeddings
@@ -33,7 +34,17 @@ def embed(clip, phrases, cache, *, asked=None):
             asked.extend(texts)
         return clip.tokenizer(texts)
 
-    return phrase_embeddings(replace(clip, whole=lambda: (clip.model, tokenizer)), phrases, cache)
+    return phrase_embeddings(replace(clip, words=lambda: tokenizer), phrases, cache)
+
+
+def test_the_tokenizer_asks_for_no_weights(tmp_path):
+    """What a description tells is counted in every run; building the model for it took longer than a small mask."""
+    folder = tiny.model(tmp_path / "tiny")
+    clip = load_clip(str(folder))
+    (folder / "open_clip_model.safetensors").unlink()
+    assert clip.tokenizer(["water"]).shape == (1, 77)
+    with pytest.raises(WeightsError):
+        _ = clip.model
 
 
 def test_a_model_whose_phrases_are_kept_runs_without_open_clip(tmp_path):

@@ -107,6 +107,8 @@ def _open(name: str, *, remote: bool = False, opened: Callable[..., Any] = raste
 
 def _refuse_nowhere(name: str, dataset: Any) -> None:
     """Raises RasterError for a geotransform that gives pixels no place, or all one: not a number, or without area."""
+    if dataset.gcps[0] or dataset.rpcs:
+        return  # they give it; of a geotransform that is not there rasterio shows what lay in memory
     a, b, _, d, e, _ = values = dataset.transform[:6]
     if not (all(map(math.isfinite, values)) and math.isfinite(area := a * e - b * d) and area):
         dataset.close()

@@ -30,7 +30,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts import fuzz_judges
+from scripts import fuzz_inputs, fuzz_judges
 
 LIMIT = 60.0  # seconds
 ROOT = Path(__file__).parents[1]
@@ -93,12 +93,24 @@ INPUTS = {
         ("evaluate", "mask.tif", "label.tif", "-q", "--classes", "background,water,road", "--json", "out.json"),
         fuzz_judges.label,
     ),
+    "drawn label": Input(
+        ("drawn.geojson", "drawn.gpkg"),
+        ("evaluate", "mask.tif", "{file}", "-q", "--classes", "background,water,road", "--json", "out.json"),
+        fuzz_judges.drawn_label,
+        True,
+    ),
+    "area": Input(("area.geojson",), (*PREDICT, "--aoi", "area.geojson"), fuzz_judges.area, True),
+    "calibration": Input(
+        ("c.calibration",),
+        ("predict", "scene.tif", *MODEL, "--calibration", "c.calibration", "-o", "out.tif"),
+        fuzz_judges.calibration,
+    ),
     "run.json": Input(("run/run.json",), ("merge", "run", "-o", "out.tif"), fuzz_judges.same, True, "run/"),
     "record": Input(
-        ("run/shards/r00000c00000.json",), ("merge", "run", "-o", "out.tif"), fuzz_judges.same, True, "run/"
+        ("run/shards/r00000/r00000c00000.json",), ("merge", "run", "-o", "out.tif"), fuzz_judges.same, True, "run/"
     ),
     "shard": Input(
-        ("run/shards/r00000c00000.mask.tif",), ("merge", "run", "-o", "out.tif"), fuzz_judges.same, left="run/"
+        ("run/shards/r00000/r00000c00000.mask.tif",), ("merge", "run", "-o", "out.tif"), fuzz_judges.same, left="run/"
     ),
     "model config": Input(("model/open_clip_config.json",), PREDICT, fuzz_judges.config, True),
     "model weights": Input(("model/open_clip_model.safetensors",), PREDICT, fuzz_judges.weights),
@@ -197,12 +209,15 @@ def prepare(folder: Path) -> None:
     (folder / "list.txt").write_text("# two scenes\nscene.tif\nsecond.tif\n")
     (folder / "recipe.toml").write_text('lr = 0.001\nseed = 3\nradius = 2\nimage-loss = 0.5\nprecision = "fp32"\n')
     os.chdir(folder)
-    fuzz_judges.write_scenes(case / "image.tif")
+    fuzz_inputs.write_scenes(case / "image.tif")
+    fuzz_inputs.write_layers()
     commands = [
         (*PREDICT[:-1], "mask.tif", "--work", "run", "--shard-size", "512"),
         (*TRAIN, "--steps", "1"),
         (*PREDICT[:-1], "plain.tif"),
         (*PREDICT[:-1], "lifted.tif", "--upsampler", "up.safetensors"),
+        ("calibrate", "scene.tif", *MODEL, "-c", "water,road", "--labels", "drawn.gpkg", "-o", "c.calibration"),
+        ("predict", "scene.tif", *MODEL, "--calibration", "c.calibration", "-o", "calibrated.tif"),
     ]
     for command in commands:
         code, said = run(command)
@@ -214,6 +229,8 @@ def prepare(folder: Path) -> None:
     shutil.rmtree("u.train")
     Path("begun").rename("u.train")
     shutil.copy("mask.tif", "label.tif")
+    absent = [file for kind in INPUTS.values() for file in kind.files if not Path(file).is_file()]
+    assert not absent, absent
 
 
 def trial(place: Path, name: str, seed: int) -> str:

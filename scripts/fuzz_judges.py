@@ -24,48 +24,6 @@ else:
     import tomli as tomllib
 
 ADVICE = {"blend": "taper", "global_bias": 0.2, "stride": 100}
-ROWS, COLS = 80, 96
-
-
-def write_scenes(image: Path) -> None:
-    """Scenes of many kinds, all the same corner of a picture."""
-    import rasterio
-    import rasterio.shutil
-    from rasterio.enums import ColorInterp, Resampling
-    from rasterio.windows import Window
-
-    with rasterio.open(image) as whole:
-        pixels = whole.read(window=Window(0, 0, COLS, ROWS))
-        place = {"crs": whole.crs, "transform": whole.transform}
-    form = {"driver": "GTiff", "height": ROWS, "width": COLS, "count": 3, "dtype": "uint8", **place}
-    hole = pixels.copy()
-    hole[:, 10:30, 20:60] = 0
-
-    def write(name: str, values: Any, **more: Any) -> None:
-        with rasterio.open(name, "w", **form | more) as out:
-            out.write(values)
-
-    write("scene.tif", pixels, photometric="RGB")
-    write("second.tif", pixels[::-1], photometric="RGB")
-    Path("photos").mkdir()
-    for number in range(3):
-        write(f"photos/{number}.tif", np.roll(pixels, number, axis=0), photometric="RGB")
-    write("deflate.tif", hole, compress="deflate", predictor=2, nodata=0, photometric="RGB")
-    alpha = np.where(hole.any(axis=0), 255, 0).astype(np.uint8)
-    with rasterio.open(
-        "alpha.tif", "w", **form | {"count": 4, "tiled": True, "blockxsize": 32, "blockysize": 32}
-    ) as out:
-        out.write(np.concatenate([pixels, alpha[None]]))
-        out.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
-        with rasterio.open("masked.tif", "w", **form | {"compress": "lzw", "photometric": "RGB"}) as out:
-            out.write(pixels)
-            out.write_mask(alpha)
-        with rasterio.open("masked.tif", "r+") as out:
-            out.build_overviews([2, 4], Resampling.average)
-    write("plain16.tif", pixels.astype(np.uint16) * 11, dtype="uint16", photometric="RGB")
-    for name, driver in (("photo.jpg", "JPEG"), ("picture.png", "PNG"), ("over.vrt", "VRT")):
-        rasterio.shutil.copy("scene.tif", name, driver=driver)
 
 
 def scene(file: str) -> str:
@@ -134,6 +92,61 @@ def label(_file: str) -> str:
     counts = json.loads(Path("out.json").read_text())["confusion"]["counts"]
     wanted = [[int(((codes == i) & (found == j)).sum()) for j in range(3)] for i in range(3)]
     return "" if [row[:3] for row in counts] == wanted else f"counts {counts}, wanted {wanted}"
+
+
+def drawn_label(file: str) -> str:
+    """The confusion matrix is that of the polygons that hold a pixel's middle, where they are in the mask's CRS."""
+    import rasterio
+
+    with quiet(), rasterio.open("mask.tif") as ours:
+        found, claimed = ours.read(1), [held(file, ours, word) for word in ("background", "water", "road")]
+    if any(one is None for one in claimed):
+        return ""  # in another CRS, which is not judged here
+    alone = np.sum(claimed, axis=0) == 1
+    wanted = [[int((alone & one & (found == j)).sum()) for j in range(3)] for one in claimed]
+    counts = json.loads(Path("out.json").read_text())["confusion"]["counts"]
+    return "" if [row[:3] for row in counts] == wanted else f"counts {counts}, wanted {wanted}"
+
+
+def held(file: str, raster: Any, word: str = "", margin: int = 0) -> Any:
+    """Which pixels (H, W) have their middle in a polygon of a file, of a class; None where it is of another CRS.
+
+    margin: pixels by which polygons are made larger before.
+    """
+    import fiona
+    import shapely
+
+    inside = np.zeros(raster.shape, bool)
+    cols, rows = np.meshgrid(np.arange(raster.width) + 0.5, np.arange(raster.height) + 0.5)
+    x, y = raster.transform * (cols, rows)
+    with fiona.open(file) as layer:
+        if not layer.crs_wkt or fiona.crs.CRS.from_wkt(layer.crs_wkt) != fiona.crs.CRS.from_wkt(raster.crs.to_wkt()):
+            return None
+        for feature in layer:
+            if feature["geometry"] is not None and (not word or feature["properties"]["class"].strip() == word):
+                shape = shapely.geometry.shape(feature["geometry"])
+                inside |= shapely.contains_xy(shape.buffer(margin * raster.transform.a) if margin else shape, x, y)
+    return inside
+
+
+def area(file: str) -> str:
+    """The mask has data where the area's polygons are, up to a pixel at their edges."""
+    import rasterio
+
+    with quiet(), rasterio.open("out.tif") as out:
+        data, inner, outer = out.read(1) != 255, held(file, out, margin=-2), held(file, out, margin=2)
+    if inner is None:
+        return ""
+    wrong = (data & ~outer) | (~data & inner)
+    return f"{wrong.sum()} px on the wrong side" if wrong.any() else ""
+
+
+def calibration(_file: str) -> str:
+    """The mask is that of the sound calibration."""
+    import rasterio
+
+    with rasterio.open("out.tif") as out:
+        return "" if same_pixels("calibrated.tif", out.read(1)) else "another mask"
 
 
 def same(_file: str) -> str:

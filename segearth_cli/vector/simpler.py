@@ -1,6 +1,6 @@
 """Simpler borders, strip by strip: each border once, whatever lies on its two sides, and none across another.
 
-Visvalingam and Whyatt (1993) on the borders between points where three regions meet, kept from crossing as GEOS does it:
+Visvalingam and Whyatt (1993) on the borders between points where three regions meet, kept from crossing as GEOS does:
 a corner stays where its triangle holds another that stands. Two bits a pixel are held.
 """
 

@@ -1,5 +1,8 @@
 """Inputs that fuzzing (scripts/fuzz.py) found to end badly once: refused in one line that names them."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import rasterio
@@ -77,3 +80,11 @@ def test_a_checkpoint_that_changed_is_refused(tmp_path, place):
     path.write_bytes(damaged)
     with pytest.raises(TrainingError, match="damaged"):
         checkpoint.load(path, {"seed": 1}, torch.device("cpu"))
+
+
+@pytest.mark.slow
+def test_fuzzing_makes_all_its_inputs_and_judges_them():
+    words = [sys.executable, "-m", "scripts.fuzz", "--number", "1", "--only", "class file", "record"]
+    done = subprocess.run(words, cwd=shell.ROOT, env=shell.environment(), capture_output=True, text=True)
+    assert done.stdout.count("| 1 |") >= 2, done.stderr
+    assert not done.stderr.strip(), done.stderr

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from segearth_cli.commands.inspect import as_json as reading_as_json
 from segearth_cli.commands.results import show
 from segearth_cli.commands.sharding import Sharding, job_of
+from segearth_cli.quantities import data_size, duration, percent
 
 if TYPE_CHECKING:
     from segearth_cli.classes import ClassSet
-    from segearth_cli.prediction import Predictor, RunOptions, Settings
+    from segearth_cli.jobs import Forecast
+    from segearth_cli.prediction import Plan, Predictor, RunOptions, Settings
     from segearth_cli.raster import Outputs
     from segearth_cli.weights import ModelOptions
 
@@ -37,8 +39,9 @@ class DryRun:
 
     def __call__(self, scene: str, outputs: Outputs) -> None:
         """Prints it. Raises what the run would raise of the scene, its calibration, and what is there of it already."""
-        from segearth_cli.jobs import shard_side, shards_needed
-        from segearth_cli.prediction import estimate, make_plan, remarks
+        import numpy as np
+
+        from segearth_cli.prediction import Held, estimate, make_plan, remarks
         from segearth_cli.raster import inspect_scene, open_scene
         from segearth_cli.weights import image_facts
 
@@ -52,36 +55,53 @@ class DryRun:
         reading = inspect_scene(scene, options.read)
         for line in told[len(opened.notices) :]:
             self.run.notice(line)
-        pixel_bytes = 1 + (outputs.confidence is not None) + 4 * len(classes) * (outputs.scores is not None)
+        source = np.dtype(opened.dtype).itemsize * len(opened.bands)
         facts: dict[str, Any] = {
             "scene": scene,
             "mask": str(outputs.mask),
             "window": plan.window,
             "stride": plan.stride,
         }
-        facts |= asdict(
-            estimate(
-                plan,
-                queries=len(classes.query_class),
-                batch=self.run.batch or os.cpu_count() or 1,
-                pixel_bytes=pixel_bytes,
-            )
-        )
-        if self.sharding.work is not None:
-            size = self.sharding.size
-            side = shard_side(plan, shards_needed(self.sharding.tasks, len(self.folders))) if size == "auto" else size
-            facts |= {"shard_size": side, "shards": plan.block_count(side)}
-        shards = f"{facts['shards']} shards, " if "shards" in facts else ""
-        if plan.tile is not None:
-            facts |= {"tile": [*plan.tile[::-1]], "tiles": len(plan.tiles())}
-            shards = f"{facts['tiles']} tiles of {plan.tile[1]} x {plan.tile[0]} px, {shards}"
+        shards = self._forecast(scene, plan, outputs)
+        held = Held(model.tower_bytes, model.text_bytes, self.settings.model.upsampler != "none", self._threads())
+        written = _pixel_bytes(outputs, classes)
+        facts |= asdict(estimate(
+            plan, shards.part if shards else plan.whole, held, queries=len(classes.query_class), pixel_bytes=written,
+            source_bytes=source,
+        ))  # fmt: skip
+        facts |= _flat(shards) if shards else {}
+        facts |= {} if plan.tile is None else {"tile": [*plan.tile[::-1]], "tiles": len(plan.tiles())}
         line = (
             f"{scene}: {opened.width} x {opened.height} px, working size {plan.cols} x {plan.rows} px, "
-            f"{facts['windows']} windows of {plan.window} px every {plan.stride} px, {shards}"
-            f"memory about {facts['memory'] / 1e9:.2f} GB beside the model, disk up to {facts['disk'] / 1e9:.2f} GB"
+            f"{_windows(facts)}{_memory(facts)}, disk up to {_gigabytes(facts['disk'])}"
         )
+        if shards:
+            line += f" and {_gigabytes(shards.shard_disk)} of shards"
+        lines = [line, *([by_done] if (by_done := _by_done(shards)) else [])]
         facts["reading"] = reading_as_json(reading)
-        show("\n".join([line, *list(reading.lines())[1:]]), facts, as_json=self.as_json)
+        show("\n".join([*lines, *list(reading.lines())[1:]]), facts, as_json=self.as_json)
+
+    def _forecast(self, scene: str, plan: Plan, outputs: Outputs) -> Forecast | None:
+        """What its shards will take; None without a folder for them."""
+        if self.sharding.work is None:
+            return None
+        from segearth_cli.jobs import forecast, shards_needed
+
+        number = list(self.folders).index(scene)
+        share = self.sharding.share
+        return forecast(
+            plan, self.folders[scene], self.sharding.size, shards_needed(self.sharding.tasks, len(self.folders)),
+            share and replace(share, scene=number), _pixel_bytes(outputs, self.settings.classes),
+        )  # fmt: skip
+
+    def _threads(self) -> int:
+        """Windows that a process on a CPU has in work at once, as torch counts threads."""
+        known = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        told = os.environ.get("OMP_NUM_THREADS", "")
+        threads = int(told) if told.isdigit() and int(told) else known
+        devices = self.sharding.devices
+        threads = max(1, threads // max((devices.count(device) for device in devices), default=1))
+        return min(self.run.batch or threads, threads)
 
     def _compared(self, scene: str, outputs: Outputs) -> list[str]:
         """What a run says of a scene that has a calibration, or files or a folder of a run already; else nothing.
@@ -113,3 +133,51 @@ def _predictor(model: ModelOptions, classes: ClassSet) -> Predictor:
     from segearth_cli.prediction import PredictOptions, RunOptions, predictor_for
 
     return predictor_for(model, classes, PredictOptions(), RunOptions())
+
+
+def _pixel_bytes(outputs: Outputs, classes: ClassSet) -> int:
+    """Bytes that are written for each pixel, all rasters together."""
+    import numpy as np
+
+    from segearth_cli.raster import layouts
+
+    kinds = layouts(classes)
+    return sum(kinds[kind][0] * np.dtype(kinds[kind][1]).itemsize for kind in outputs.by_kind())
+
+
+def _flat(shards: Forecast) -> dict[str, Any]:
+    """A forecast as facts, what follows from shards that are done among them."""
+    facts = asdict(shards)
+    return facts | (facts.pop("by_done") or {})
+
+
+def _windows(facts: Mapping[str, Any]) -> str:
+    """Windows, tiles and shards, for people."""
+    told = f"{facts['windows']} windows of {facts['window']} px every {facts['stride']} px, "
+    if "tile" in facts:
+        told += f"{facts['tiles']} tiles of {facts['tile'][0]} x {facts['tile'][1]} px, "
+    if "shards" not in facts:
+        return told
+    done = f" ({facts['shards_done']} done)" if facts["shards_done"] else ""
+    told += f"{facts['shards']} shards of {facts['shard_size']} px{done}, "
+    return f"{told}{facts['shard_windows']} windows in them (seams cost {percent(facts['seams'])}), "
+
+
+def _memory(facts: Mapping[str, Any]) -> str:
+    new = facts["memory_new_phrases"]
+    return f"memory about {_gigabytes(facts['memory'])} a process ({_gigabytes(new)} where phrases are new)"
+
+
+def _by_done(shards: Forecast | None) -> str | None:
+    """A line on what is to be expected by the shards that are done."""
+    if shards is None or shards.by_done is None:
+        return None
+    found = shards.by_done
+    return (
+        f"  by {shards.shards_done} shards that are done: {data_size(found.shard_disk_expected)} of shards, "
+        f"{data_size(found.disk_expected)} joined, {duration(found.seconds_expected)} of one process to go"
+    )
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB"

@@ -12,6 +12,7 @@ from segearth_cli.faces import lazy_face
 if TYPE_CHECKING:
     from segearth_cli.jobs.compute import Job, Session, Share, refuse_folder
     from segearth_cli.jobs.dask import cluster
+    from segearth_cli.jobs.forecasts import Forecast, forecast
     from segearth_cli.jobs.lock import claim
     from segearth_cli.jobs.manifest import (
         Outcome,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Alone",
     "Entry",
+    "Forecast",
     "Job",
     "Joinable",
     "Ledger",
@@ -47,6 +49,7 @@ __all__ = [
     "cluster",
     "complete",
     "devices",
+    "forecast",
     "growing_summary",
     "is_summary",
     "mask_vrt",
@@ -68,6 +71,7 @@ __getattr__ = lazy_face(
     {
         "compute": "Job Session Share refuse_folder",
         "dask": "cluster",
+        "forecasts": "Forecast forecast",
         "lock": "claim",
         "manifest": "SceneEntry Outcome growing_summary is_summary read_manifest summary_lines write_summary",
         "merge": "Joinable complete mask_vrt write_geotiff write_joined_cog write_vrts",

@@ -82,8 +82,7 @@ class Ledger:
     @property
     def shards(self) -> list[Shard]:
         """All shards, row-major."""
-        size, whole = self.run.shard_size, Window(0, 0, self.run.frame["height"], self.run.frame["width"])
-        return [Shard(f"r{w.row // size:05d}c{w.col // size:05d}", w) for w in blocks(whole, size, size)]
+        return shards_of(Window(0, 0, self.run.frame["height"], self.run.frame["width"]), self.run.shard_size)
 
     def files(self, shard: Shard) -> dict[str, str]:
         """The names of a shard's files in the store, by what they hold."""
@@ -140,6 +139,11 @@ class Ledger:
 
     def _write(self, record: Record) -> None:
         self.store.write(f"{_row(record.shard)}/{record.shard}.json", typed.write(record.sealed()))
+
+
+def shards_of(whole: Window, side: int) -> list[Shard]:
+    """The shards of a scene, row-major. side: of a shard, in pixels."""
+    return [Shard(f"r{w.row // side:05d}c{w.col // side:05d}", w) for w in blocks(whole, side, side)]
 
 
 def _row(shard: str) -> str:

@@ -7,7 +7,7 @@ complete. Nothing that is done for one shard lists a folder.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -46,6 +46,9 @@ class Store(Protocol):
 
     def wrong(self, name: str, digest: str) -> str:
         """What is wrong with a file that had this SHA-256; nothing when it is as it was."""
+
+    def nbytes(self, name: str) -> int:
+        """The bytes of a file; 0 where it is gone, or nobody tells without reading it."""
 
     def receiving(self, names: Sequence[str]) -> AbstractContextManager[list[Path]]:
         """Paths of this machine to write files to, which are kept when the block succeeds, those that are there."""
@@ -107,6 +110,12 @@ class Folder:
         if not path.is_file():
             return "is gone"
         return "" if sha256(path) == digest else "has changed since it was written"
+
+    def nbytes(self, name: str) -> int:
+        """As the file system tells them."""
+        with suppress(OSError):
+            return (self.path / name).stat().st_size
+        return 0
 
     @contextmanager
     def receiving(self, names: Sequence[str]) -> Iterator[list[Path]]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         read_calibration,
         write_calibration,
     )
-    from segearth_cli.prediction.cost import estimate
+    from segearth_cli.prediction.cost import Estimate, Held, estimate
     from segearth_cli.prediction.decision import Decider, Decision
     from segearth_cli.prediction.facts import FACT_OPTIONS, FACT_TYPES
     from segearth_cli.prediction.measured import Measured, SceneSummary, as_json, extent_of, together
@@ -54,6 +54,8 @@ __all__ = [
     "ClassOptions",
     "Decider",
     "Decision",
+    "Estimate",
+    "Held",
     "LabelledScene",
     "Measured",
     "Model",
@@ -105,7 +107,7 @@ __getattr__ = lazy_face(
         "facts": "FACT_OPTIONS FACT_TYPES",
         "measured": "Measured SceneSummary as_json extent_of together",
         "options": "ClassOptions PredictOptions RunOptions",
-        "cost": "estimate",
+        "cost": "Estimate Held estimate",
         "plan": "KEPT_BYTES Plan Tile make_plan remarks",
         "provenance": "run_tags",
         "sample": "TilePlaces by_tile sampled_logits windows_at",

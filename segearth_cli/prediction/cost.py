@@ -1,11 +1,39 @@
-"""What a run will take: windows, memory and disk, before anything runs."""
+"""What a run will take: windows, memory and disk, before anything runs.
+
+The figures of memory are those of processes on a CPU; tests hold them to what real ones take.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 from segearth_cli.prediction.plan import KEPT_BYTES, Plan
-from segearth_cli.raster import BLOCK
+from segearth_cli.prediction.stitch import DECIDE_PIXELS
+from segearth_cli.raster import BLOCK, CACHE_MB, Window
+
+LIBRARIES = 270_000_000  # bytes that Python, NumPy, GDAL and the products of a CPU take
+RESIDENT = 0.71  # of torch's own libraries, once it is imported
+OPEN_CLIP = 260_000_000  # bytes that stay of it once phrases have been embedded
+KEPT_A_PIXEL = 650  # bytes that an upsampler keeps for other windows: 11 x 11 taps, and those of coarser stages
+PLANES, UPSAMPLED_PLANES = 70, 230  # float32 values a pixel of a window in work: the tower's, the upsampler's
+SLACK = 1.1  # bytes of the heap for one that is held
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a process has in memory whatever scene it computes, in bytes."""
+
+    tower: int
+    """Weights of the image tower, in float32."""
+    text: int
+    """Weights of the rest, in memory only while phrases are embedded that no cache knows."""
+    upsampled: bool
+    """Whether there is an upsampler, which keeps tensors from window to window."""
+    threads: int
+    """Windows in work at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,30 +41,61 @@ class Estimate:
     """What a run will take."""
 
     windows: int
-    """Windows that run, but for those without data."""
+    """Windows that the scene is made of, but for those without data."""
     rows: int
     """Rows of the working grid."""
     cols: int
     """Columns of the working grid."""
     memory: int
-    """Bytes beside the model, at most."""
+    """Bytes of a process at its peak, phrases known."""
+    memory_new_phrases: int
+    """The same of one that embeds phrases first."""
     disk: int
     """Bytes of all outputs, overviews included, uncompressed."""
 
 
-def estimate(plan: Plan, *, queries: int, batch: int, pixel_bytes: int) -> Estimate:
-    """Memory and disk of a plan. pixel_bytes: written for each pixel, all outputs together.
-
-    Memory bounds the arrays held: strips of logits, pixels read ahead, rows to write, a batch in the model, what the
-    upsampler keeps for neighbouring windows, at most a kilobyte a pixel.
+def estimate(plan: Plan, part: Window, held: Held, *, queries: int, pixel_bytes: int, source_bytes: int) -> Estimate:
+    """What a plan takes. part: what a process computes at once, the scene or a shard. pixel_bytes: written for each
+    pixel, all outputs together; source_bytes: read for each.
     """
-    strips = (2 * queries + 2) * 4 * plan.window * plan.cols
-    pixels = (plan.window + 4 * BLOCK) * plan.cols * 4
-    rows = BLOCK * plan.width * pixel_bytes * 2 + (64 << 20)
-    if plan.tile is not None:  # a row of tiles is held until it is whole
-        rows += plan.tile[0] * plan.width * pixel_bytes
-    kept = min(KEPT_BYTES, 1000 * plan.window * plan.cols) if plan.window_count() > 1 else 0
-    model = min(batch, plan.window_count()) * plan.window**2 * (queries + 300) * 4 + kept
     pixels_written = plan.height * plan.width if plan.area is None else plan.area.pixels
-    with_overviews = pixels_written * pixel_bytes * 4 // 3
-    return Estimate(plan.window_count(), plan.rows, plan.cols, strips + pixels + rows + model, with_overviews)
+    running = process_bytes() + held.tower + _scene_bytes(plan, part, held, queries, pixel_bytes, source_bytes)
+    loading = process_bytes() + 2 * held.tower
+    embedding = process_bytes() + OPEN_CLIP + 3 * held.tower + 2 * held.text
+    return Estimate(
+        plan.window_count(),
+        plan.rows,
+        plan.cols,
+        max(running, loading),
+        max(running + OPEN_CLIP, embedding),
+        pixels_written * pixel_bytes * 4 // 3,
+    )
+
+
+@cache
+def process_bytes() -> int:
+    """Bytes of a process that has imported all it needs: most of them torch's libraries, which differ by its build."""
+    found = find_spec("torch")
+    folder = Path(found.origin).parent / "lib" if found is not None and found.origin else Path()
+    return LIBRARIES + int(RESIDENT * sum(path.stat().st_size for path in folder.glob("*.so*")))
+
+
+def _scene_bytes(plan: Plan, part: Window, held: Held, queries: int, pixel_bytes: int, source_bytes: int) -> int:
+    """What the arrays of a scene take: strips of logits, pixels read ahead, GDAL's blocks, rows to write, windows in
+    work, what the upsampler keeps for others.
+    """
+    one = plan.of_tile
+    work = one.working_region(part.intersection(one.whole) or one.whole)
+    cols, several = min(work.width + plan.window, one.cols), plan.window_count() > 1
+    strips = (2 * queries + 2) * 4 * plan.window * cols
+    pixels = (plan.window + 4 * BLOCK) * cols * 4
+    decided = 3 * 4 * queries * min(DECIDE_PIXELS, plan.window * part.width)
+    rows = BLOCK * part.width * pixel_bytes * 2
+    if plan.tile is not None:  # a row of tiles is held until it is whole
+        rows += plan.tile[0] * part.width * pixel_bytes
+    blocks = min(CACHE_MB << 20, plan.height * plan.width * (source_bytes + pixel_bytes))
+    planes = queries + PLANES + held.upsampled * UPSAMPLED_PLANES
+    windows = min(held.threads, plan.window_count()) * plan.window**2 * planes * 4
+    area = cols * min(work.height + plan.window, one.rows)
+    kept = min(KEPT_BYTES, KEPT_A_PIXEL * area) if held.upsampled and several else 0
+    return int(strips + pixels + decided + rows + blocks + windows + SLACK * kept)

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from segearth_cli.raster.area import Area, AreaOfInterest, area_in_box, area_of, area_of_interest
     from segearth_cli.raster.areas import ClassAreas, class_areas, ground_area
     from segearth_cli.raster.array_file import array_as_file, read_array, write_array
-    from segearth_cli.raster.datasets import Patient, collecting, environment, open_dataset, quietly, reads_network
+    from segearth_cli.raster.datasets import (
+        CACHE_MB,
+        Patient,
+        collecting,
+        environment,
+        open_dataset,
+        quietly,
+        reads_network,
+    )
     from segearth_cli.raster.fingerprint import files_of, identity, local_files
     from segearth_cli.raster.georeference import (
         Frame,
@@ -81,6 +89,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLOCK",
+    "CACHE_MB",
     "SUFFIXES",
     "UNTRUSTED",
     "Area",
@@ -184,7 +193,7 @@ __getattr__ = lazy_face(
         "area": "Area AreaOfInterest area_in_box area_of area_of_interest",
         "areas": "ClassAreas class_areas ground_area",
         "array_file": "array_as_file read_array write_array",
-        "datasets": "Patient collecting environment open_dataset quietly reads_network",
+        "datasets": "CACHE_MB Patient collecting environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
         "georeference": "Frame Georeferenced Placement frame_from_json frame_to_json region_georeference",
         "grid": "Window check_stride blocks shares starts touching window_weights windows working_size",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,10 @@ class ImageFacts:
     """Side of the image it was trained on, in pixels."""
     channels: int
     """C, the length of an embedding; 0 where the model has none (`python:`)."""
+    tower_bytes: int
+    """Of the weights of its image tower in float32; 0 where the model is of another maker (`python:`)."""
+    text_bytes: int
+    """Of all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,7 @@ def image_facts(spec: str) -> ImageFacts:
     """Patch, native window and channels of a model, from its configuration alone."""
     if spec.startswith(PREFIX):
         plug = Plug(spec)
-        return ImageFacts(plug.multiple, plug.window, 0)
+        return ImageFacts(plug.multiple, plug.window, 0, 0, 0)
     source = find(spec)
     path = source.folder / CONFIG if source.folder else architecture_config(source.architecture)
     config = model_config(path, read_json(path))
@@ -138,7 +143,20 @@ def image_facts(spec: str) -> ImageFacts:
     facts = [vision.get("patch_size"), image[0] if isinstance(image, list) and image else image, config["embed_dim"]]
     if not all(isinstance(fact, int) and fact > 0 for fact in facts):
         raise WeightsError(f"{path}: no plain ViT: needs whole embed_dim, vision_cfg.patch_size, vision_cfg.image_size")
-    return ImageFacts(*facts)
+    patch, native, channels = facts
+    text = config.get("text_cfg", {})
+    tower_bytes = _tower_bytes(vision, channels, (native // patch) ** 2 + 1, 3 * patch**2)
+    return ImageFacts(
+        patch, native, channels, tower_bytes,
+        _tower_bytes(text, channels, text.get("context_length", 77), text.get("vocab_size", 49408)),
+    )  # fmt: skip
+
+
+def _tower_bytes(config: Mapping[str, Any], channels: int, tokens: int, inputs: int) -> int:
+    """Of the weights of a transformer in float32, but for norms and biases. inputs: what its first layer takes."""
+    width, layers = config.get("width", 512), config.get("layers", 12)
+    blocks = layers * (4 + 2 * config.get("mlp_ratio", 4)) * width**2
+    return int(4 * (blocks + (tokens + inputs + channels) * width))
 
 
 def advice(spec: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rasterio.transform import Affine
 from segearth_cli.errors import GridError, RasterError, UsageError
 from segearth_cli.model import Attention
 from segearth_cli.prediction import PredictOptions
-from segearth_cli.prediction.cost import estimate
+from segearth_cli.prediction.cost import Held, estimate
 from segearth_cli.prediction.plan import Plan, make_plan, off_scale
 from segearth_cli.raster import grid, open_scene
 from segearth_cli.raster.grid import Window
@@ -188,9 +188,10 @@ def test_the_count_is_that_of_the_grid(rows, cols, window, data):
 
 def test_memory_does_not_grow_with_the_height():
     def memory(height):
-        return estimate(Plan(height, 2000, height, 2000, 224, 112, "mean"), queries=4, batch=1, pixel_bytes=1).memory
+        plan, held = Plan(height, 2000, height, 2000, 224, 112, "mean"), Held(1 << 28, 1 << 28, upsampled=True, threads=2)
+        return estimate(plan, plan.whole, held, queries=4, pixel_bytes=1, source_bytes=3).memory
 
-    assert memory(2000) == memory(40_000)
+    assert memory(400_000) == memory(40_000)
 
 
 @given(SIDES, SIDES, st.integers(1, 80), st.integers(1, 120), st.sampled_from([0.5, 1, 1.7]), st.data())

@@ -1,9 +1,11 @@
 """`segearth vectorize` against `rasterio.features.shapes` on the whole band and a fiona writer, on made masks.
 
     python benchmarks/vectorize.py [--folder /tmp] [--repeat 3]
+    python benchmarks/vectorize.py --options [--sides 2500 5000 10000 20000]
 
 Each run is a process of its own, imports included; the table has the best of the repeats, taken in turn, in wall-clock
-and processor seconds, and the peak resident memory. The other side writes the class code alone, ours all fields.
+and processor seconds, and the peak resident memory. The other side writes the class code alone, ours all fields. With
+--options: the processor seconds and peak of each option on masks with 2 % noise, to a GeoPackage.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -38,6 +41,10 @@ SIDES = {
     "rasterio.features.shapes + fiona": [sys.executable, "-c", THEIRS],
     "segearth vectorize": [sys.executable, "-m", "segearth_cli", "vectorize", "--quiet", "--overwrite", "-o"],
 }
+OPTIONS = (
+    "", "--simplify 1px", "--smooth", "--connectivity 8", "--dissolve", "--min-area 9px", "--fill-holes 9px",
+    "--simplify 1px --smooth", "--partitioned",
+)  # fmt: skip
 
 
 def clean(size: int, classes: int = 6) -> np.ndarray:
@@ -75,6 +82,8 @@ def make(path: Path, size: int, noise: float) -> None:
 
 def measure(command: list[str], mask: Path, out: Path) -> tuple[float, float, float]:
     """Wall-clock seconds, processor seconds and peak memory in MB of one run."""
+    if out.is_dir():
+        shutil.rmtree(out)
     out.unlink(missing_ok=True)
     paths = [str(out), str(mask)] if command[-1] == "-o" else [str(mask), str(out)]
     started = time.monotonic()
@@ -85,18 +94,42 @@ def measure(command: list[str], mask: Path, out: Path) -> tuple[float, float, fl
     return time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
+def mask_of(folder: Path, size: int, noise: float) -> Path:
+    """The mask of a case, made where it is not there."""
+    mask = folder / f"bench_{size}_{noise}.tif"
+    if not mask.exists():
+        apart = multiprocessing.Process(target=make, args=(mask, size, noise))  # a child inherits its parent's peak
+        apart.start()
+        apart.join()
+    return mask
+
+
+def options_table(folder: Path, sides: list[int]) -> None:
+    """Print a row for each option as soon as it is measured."""
+    print("| option | " + " | ".join(f"{side:,} px" for side in sides) + " |\n|-|" + "-|" * len(sides))
+    for option in OPTIONS:
+        cells = []
+        for side in sides:
+            out = folder / ("bench.parquets" if option == "--partitioned" else "bench.gpkg")
+            command = [*SIDES["segearth vectorize"][:-1], *option.split(), "-o"]
+            _, processor, peak = measure(command, mask_of(folder, side, 0.02), out)
+            cells.append(f"{processor:.1f} s, {peak:.0f} MB")
+        print(f"| {f'`{option}`' if option else 'none'} | " + " | ".join(cells) + " |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("/tmp"))
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--options", action="store_true")
+    parser.add_argument("--sides", type=int, nargs="+", default=[2500, 5000, 10_000, 20_000])
     arguments = parser.parse_args()
+    if arguments.options:
+        options_table(arguments.folder, arguments.sides)
+        return
     print("| mask | side | wall s | processor s | peak MB |\n|-|-|-|-|-|")
     for case, (size, noise) in CASES.items():
-        mask = arguments.folder / f"bench_{size}_{noise}.tif"
-        if not mask.exists():
-            apart = multiprocessing.Process(target=make, args=(mask, size, noise))  # a child inherits its parent's peak
-            apart.start()
-            apart.join()
+        mask = mask_of(arguments.folder, size, noise)
         runs: dict[str, list[tuple[float, float, float]]] = {side: [] for side in SIDES}
         for _ in range(arguments.repeat):
             for side, command in SIDES.items():

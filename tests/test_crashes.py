@@ -384,20 +384,20 @@ def test_a_limit_of_file_sizes_leaves_the_old_files_or_the_new_ones(begin, segea
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cleaned", [("--min-area", "9px"), ("--fill-holes", "9px")])
+@pytest.mark.parametrize(("cleaned", "side"), [("--min-area=9px", 300), ("--fill-holes=9px", 300), ("--dissolve", 40)])
 @pytest.mark.parametrize("nodata", [None, 0])
 def test_a_full_temporary_folder_is_told_and_leaves_the_old_files(
-    small_disk, segearth, monkeypatch, noise, write_raster, tmp_path_factory, cleaned, nodata
+    small_disk, segearth, monkeypatch, noise, write_raster, tmp_path_factory, cleaned, side, nodata
 ):
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     monkeypatch.setattr("tempfile.tempdir", str(small_disk))
-    shutil.copy(write_raster("mask.tif", noise(1, 300, 300, high=3), nodata=nodata), "mask.tif")
+    shutil.copy(write_raster("mask.tif", noise(1, side, side, high=3), nodata=nodata), "mask.tif")
     codes = []
     for kib in range(0, 100, 12):
         write_old(["v.gpkg"])
         Path(small_disk, "filler").unlink(missing_ok=True)
         Path(small_disk, "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - kib * 1024))
-        done = segearth("vectorize", "mask.tif", *cleaned, "-q", "-o", "v.gpkg", "--overwrite")
+        done = segearth("vectorize", "mask.tif", cleaned, "-q", "-o", "v.gpkg", "--overwrite")
         codes.append(done.code)
         if done.code:
             assert len(own_lines(done)) == 1, done.err

@@ -29,6 +29,7 @@ from segearth_cli.raster import (
     quietly,
 )
 from segearth_cli.vector import polygons as shapes
+from segearth_cli.vector.dissolve import unwritable
 
 _SIEVED_TYPES = ("uint8", "uint16", "int16", "int32")
 
@@ -135,8 +136,7 @@ def _raster(path: Path, mask: MaskFile, dtype: np.dtype[Any]) -> Iterator[Any]:
             raise
         failures.append(str(e))
     if failures:
-        folder, cause = path.parent.parent, said(cause_of([path], failures[0]))
-        raise RasterError(f"{folder}: cannot write to this folder for temporary files: {cause}; set TMPDIR to another")
+        raise RasterError(unwritable(path.parent, said(cause_of([path], failures[0]))))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from segearth_cli.errors import SegEarthError, UsageError, VectorError
 from segearth_cli.files import replacing
 from segearth_cli.styles import write_style
 from segearth_cli.vector.antimeridian import cut
+from segearth_cli.vector.dissolve import Whole, loaded
 from segearth_cli.vector.geopackage import fill, table_name
 from segearth_cli.vector.style import style
 from segearth_cli.vector.wkb import wkb
@@ -61,7 +62,7 @@ class FeatureBatch:
     """F features of a layer."""
 
     geometry: NDArray[Any]
-    """(F,) polygons in the layer's CRS."""
+    """(F,) polygons in the layer's CRS, each of shapely or a `Whole` in a file."""
     columns: Mapping[str, NDArray[Any]]
     """Values (F,) of each field, by its name."""
 
@@ -127,6 +128,12 @@ def _none(layer: VectorLayer) -> FeatureBatch:
     return FeatureBatch(np.array([], object), {name: np.array([]) for name in layer.fields})
 
 
+def _texts(geometry: NDArray[Any]) -> list[bytes]:
+    """WKB of geometries."""
+    files = len(geometry) and isinstance(geometry[0], Whole)
+    return [shape.wkb() for shape in geometry] if files else wkb(geometry)
+
+
 def _rows(features: FeatureBatch) -> Iterator[tuple[Any, ...]]:
     """The values of each feature, in Python's types."""
     return zip(*(values.tolist() for values in features.columns.values()), strict=True)
@@ -175,7 +182,7 @@ def _records(path: Path, layer: VectorLayer, driver: str, names: Mapping[str, st
                     "geometry": shapely.geometry.mapping(geometry),
                     "properties": dict(zip(fields, row, strict=True)),
                 }
-                for geometry, row in zip(features.geometry, _rows(features), strict=True)
+                for geometry, row in zip(loaded(features.geometry), _rows(features), strict=True)
             )
 
         yield write
@@ -214,7 +221,11 @@ def _geopackage(path: Path, layer: VectorLayer) -> Iterator[Write]:
     with fill(path, name, layer.fields) as insert:
 
         def write(features: FeatureBatch) -> None:
-            insert(features.geometry, _rows(features))
+            if len(features.geometry) and isinstance(features.geometry[0], Whole):
+                for shape, row in zip(features.geometry, _rows(features), strict=True):
+                    insert.whole(shape, row)
+            else:
+                insert(features.geometry, _rows(features))
 
         yield write
         insert.run(style(name, layer.colors))
@@ -230,7 +241,7 @@ def _geojson(path: Path, layer: VectorLayer) -> Iterator[Write]:
 
         def write(features: FeatureBatch) -> None:
             nonlocal between
-            geometry = shapely.to_geojson(to_wgs84(features.geometry))
+            geometry = shapely.to_geojson(to_wgs84(loaded(features.geometry)))
             for row, text in zip(_rows(features), geometry, strict=True):
                 properties = json.dumps(dict(zip(layer.fields, row, strict=True)), ensure_ascii=False)
                 f.write(f'{between}{{"type": "Feature", "properties": {properties}, "geometry": {text}}}')
@@ -288,7 +299,7 @@ def _parquet(path: Path, layer: VectorLayer) -> Iterator[Write]:
 
         def write(features: FeatureBatch) -> None:
             columns = [pa.array(features.columns[name].tolist(), types[FIELDS[name]]) for name in layer.fields]
-            columns.append(pa.array(wkb(features.geometry), pa.binary()))
+            columns.append(pa.array(_texts(features.geometry), pa.binary()))
             if len(features.geometry):
                 writer.write_table(pa.table(columns, schema=schema))
 

@@ -36,6 +36,7 @@ from segearth_cli.vector import layers as vectors
 from segearth_cli.vector import polygons as shapes
 from segearth_cli.vector import reshape as borders
 from segearth_cli.vector.diagonals import joined_diagonally
+from segearth_cli.vector.dissolve import Dissolved
 from segearth_cli.vector.options import VectorizeOptions
 from segearth_cli.vector.polygons import Shapes
 from segearth_cli.vector.read_ahead import ahead
@@ -79,12 +80,11 @@ def vectorize(path: str | Path, out: Path, options: VectorizeOptions | None = No
         drawn = ahead(_drawn(mask, kept, ground, options, label=stem(str(path))))
         layer = layer_of(mask, kept, ground, out, options)
         with vectors.writing(out, layer) as write, closing(drawn):
-            for batch in drawn:
-                if len(batch):
-                    features = features_of(batch, mask, ground, options)
-                    layer.colors.update((mask.name(code), mask.color(code)) for code in np.unique(batch.code).tolist())
-                    write(features)
-                    count(counts, features.columns["class"])
+            for features in _features(drawn, mask, ground, options, Path(folder)):
+                codes = np.unique(features.columns["class_id"]).tolist()
+                layer.colors.update((mask.name(code), mask.color(code)) for code in codes)
+                write(features)
+                count(counts, features.columns["class"])
             for name, seal in sealed:
                 check_still(str(name), seal)
     return Vectorized(out, counts, time.monotonic() - started)
@@ -162,9 +162,7 @@ def _steps(ground: Ground, options: VectorizeOptions) -> Iterator[Step]:
         yield lambda batches: shapes.simplified(batches, tolerance)
     if options.regularize:
         yield shapes.regularized
-    if options.dissolve:
-        yield shapes.dissolved
-    elif options.connectivity == 8:
+    if options.connectivity == 8 and not options.dissolve:
         yield joined_diagonally
 
 
@@ -183,21 +181,45 @@ def layer_of(
     return vectors.VectorLayer(out.stem, crs, kind, fields, colors, pixel, mask.tags | options.tags())
 
 
+def _features(
+    batches: Iterable[Shapes], mask: MaskFile, ground: Ground, options: VectorizeOptions, folder: Path
+) -> Iterator[vectors.FeatureBatch]:
+    """The features of a layer; those of one class in one wait in `folder` for their parts."""
+    if not options.dissolve:
+        yield from (features_of(batch, mask, ground, options) for batch in batches if len(batch))
+        return
+    classes = Dissolved(folder, 4 if options.confidence else 2)
+    for batch in batches:
+        if len(batch):
+            classes.add(batch.geometry, batch.code, np.column_stack([*ground.measure(batch.geometry), batch.sums]))
+    for code, whole, total in classes:
+        yield _described(np.array([whole], object), np.array([code]), total[None], mask, options)
+
+
 def features_of(batch: Shapes, mask: MaskFile, ground: Ground, options: VectorizeOptions) -> vectors.FeatureBatch:
     """Polygons with what each is described by: class, area and perimeter on the ground, mean confidence if asked."""
-    geometry = batch.geometry
-    if options.dissolve or options.connectivity == 8:
-        geometry = _multi(geometry)
-    area, perimeter = ground.measure(geometry)
-    names = {code: mask.name(code) for code in np.unique(batch.code).tolist()}
+    geometry = _multi(batch.geometry) if options.connectivity == 8 else batch.geometry
+    values = np.column_stack([*ground.measure(geometry), batch.sums])
+    return _described(geometry, batch.code, values, mask, options)
+
+
+def _described(
+    geometry: NDArray[Any],
+    code: NDArray[np.int64],
+    values: NDArray[np.float64],
+    mask: MaskFile,
+    options: VectorizeOptions,
+) -> vectors.FeatureBatch:
+    """Features of geometries (F,), codes and values (F, 2 or 4): area, perimeter, sums of confidence and of pixels."""
+    names = {one: mask.name(one) for one in np.unique(code).tolist()}
     columns: dict[str, NDArray[Any]] = {
-        "class_id": batch.code,
-        "class": np.array([names[code] for code in batch.code.tolist()], object),
-        "area_m2": area,
-        "perimeter_m": perimeter,
+        "class_id": code,
+        "class": np.array([names[one] for one in code.tolist()], object),
+        "area_m2": values[:, 0],
+        "perimeter_m": values[:, 1],
     }
     if options.confidence:
-        total, count = batch.sums.T
+        total, count = values[:, 2:].T
         columns["confidence"] = np.round(np.divide(total, count, out=np.zeros_like(total), where=count > 0), 6)
     return vectors.FeatureBatch(geometry, columns)
 

@@ -190,14 +190,6 @@ def _twice_areas(points: Points, cuts: NDArray[np.int64]) -> NDArray[np.int64]:
     return areas
 
 
-def dissolved(batches: Iterable[Shapes]) -> Iterator[Shapes]:
-    """One multipolygon for each code, all of it held in memory."""
-    every = gathered(batches)
-    codes, group = np.unique(every.code, return_inverse=True)
-    if len(codes):
-        yield grouped(every, group)
-
-
 def grouped(every: Shapes, group: NDArray[np.int64]) -> Shapes:
     """Multipolygons of the members of each group 0, 1, ..., with the sums of their sums."""
     order = np.argsort(group, kind="stable")

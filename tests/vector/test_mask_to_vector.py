@@ -45,6 +45,9 @@ def save(path, mask, *, transform=NORTH_UP, crs="EPSG:32633", nodata=255, tag=CL
 
 
 def read(path):
+    if path.suffix == ".parquet":
+        rows = pytest.importorskip("pyarrow.parquet").read_table(path).to_pylist()
+        return [(shapely.from_wkb(row.pop("geometry")), row) for row in rows]
     with fiona.open(path) as found:
         return [(shapely.geometry.shape(f.geometry), dict(f.properties)) for f in found]
 
@@ -248,9 +251,27 @@ def test_a_confidence_raster_of_another_size_is_refused(tmp_path):
         run(save(tmp_path / "m.tif", blobs()), tmp_path / "m.gpkg", confidence=tmp_path / "c.tif")
 
 
-def test_dissolving_writes_one_feature_a_class(tmp_path):
-    found = run(save(tmp_path / "m.tif", blobs()), tmp_path / "m.gpkg", dissolve=True)
+@pytest.mark.parametrize("suffix", ["gpkg", "geojson", "fgb", "shp", "parquet"])
+def test_dissolving_writes_all_that_the_polygons_of_a_class_are_as_one_feature(tmp_path, suffix):
+    path, sure = save(tmp_path / "m.tif", blobs()), save(tmp_path / "c.tif", blobs(seed=7), tag=None)
+    out = tmp_path / f"whole.{suffix}"
+    parts = run(path, tmp_path / f"parts.{suffix}", confidence=sure)
+    found = run(path, out, dissolve=True, confidence=sure, rows=17)
     assert sorted(row["class"] for _, row in found) == ["building", "water"]
+    for shape, row in found:
+        of = [(g, other) for g, other in parts if other["class"] == row["class"]]
+        assert shape.is_valid
+        assert shape.equals(shapely.union_all([g for g, _ in of]))
+        assert len(shape.geoms) == len(of)
+        assert row["class_id"] == of[0][1]["class_id"]
+        area = np.array([other["area_m2"] for _, other in of])
+        assert row["area_m2"] == pytest.approx(area.sum())
+        assert row["confidence"] == pytest.approx(np.average([o["confidence"] for _, o in of], weights=area), abs=1e-5)
+    if suffix == "gpkg":
+        db = sqlite3.connect(out)
+        assert db.execute("SELECT rtreecheck('rtree_whole_geom')").fetchone() == ("ok",)
+        with fiona.open(out) as layer:
+            assert layer.bounds == pytest.approx(shapely.total_bounds([g for g, _ in parts]))
 
 
 @pytest.mark.parametrize("suffix", ["gpkg", "geojson", "fgb", "shp"])

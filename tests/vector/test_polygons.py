@@ -146,14 +146,6 @@ def test_strips_of_any_height_give_the_eight_connected_shapes_of_the_whole(mask,
     assert alike(shapes.gathered(parts)) == alike(shapes.gathered(joined_diagonally([trace(mask, touches=True)])))
 
 
-def test_dissolving_leaves_one_shape_a_class_and_its_area():
-    found = trace(checkerboard)
-    (whole,) = shapes.dissolved([found])
-    assert whole.code.tolist() == [1, 2]
-    assert shapely.area(whole.geometry).tolist() == [(checkerboard == code).sum() for code in (1, 2)]
-    assert shapely.is_valid(whole.geometry).all()
-
-
 def overlaps(geometry):
     return shapely.area(geometry).sum() - shapely.area(shapely.union_all(geometry))
 

@@ -1,0 +1,99 @@
+"""Polygons of one class as one multipolygon, its parts on disk until it is written: it may be larger than memory."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from segearth_cli.disk import said
+from segearth_cli.errors import RasterError
+from segearth_cli.files import growing
+from segearth_cli.vector.wkb import wkb
+
+_PIECE = 1 << 24  # bytes that are read at once
+
+
+@dataclass(slots=True)
+class Whole:
+    """A multipolygon as the WKB of its parts in a file."""
+
+    path: Path
+    """The file: one polygon after another."""
+    parts: int = 0
+    """How many there are."""
+    size: int = 0
+    """Bytes of the parts."""
+    bounds: NDArray[np.float64] = field(default_factory=lambda: np.array([np.inf, np.inf, -np.inf, -np.inf]))
+    """Least x and y, greatest x and y."""
+
+    def add(self, polygons: NDArray[Any]) -> None:
+        """Append polygons, at least one."""
+        texts = wkb(polygons)
+        with growing(self.path, resumed=True) as file:
+            file.writelines(texts)
+        low, high = np.split(shapely.total_bounds(polygons), 2)
+        self.bounds = np.concatenate([np.minimum(self.bounds[:2], low), np.maximum(self.bounds[2:], high)])
+        self.parts += len(texts)
+        self.size += sum(map(len, texts))
+
+    @property
+    def head(self) -> bytes:
+        """What its WKB begins with."""
+        return struct.pack("<BII", 1, 6, self.parts)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Its WKB, in pieces."""
+        yield self.head
+        with self.path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                yield piece
+
+    def wkb(self) -> bytes:
+        """Its WKB at once."""
+        return b"".join(self.pieces())
+
+
+def loaded(geometry: NDArray[Any]) -> NDArray[Any]:
+    """Geometries with those of files in memory."""
+    every = [shapely.from_wkb(shape.wkb()) if isinstance(shape, Whole) else shape for shape in geometry]
+    found = np.empty(len(every), object)
+    found[:] = every
+    return found
+
+
+class Dissolved:
+    """The multipolygon of each class, with sums over its parts."""
+
+    def __init__(self, folder: Path, sums: int) -> None:
+        """folder: for temporary files, which is there. sums: how many values of each polygon are summed."""
+        self._folder, self._n = folder, sums
+        self._wholes: dict[int, tuple[Whole, NDArray[np.float64]]] = {}
+
+    def add(self, polygons: NDArray[Any], code: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+        """Polygons (F,) on the map with their codes and values (F, n). Raises RasterError when the disk is full."""
+        for one in np.unique(code).tolist():
+            of = code == one
+            whole, total = self._wholes.setdefault(one, (Whole(self._folder / f"{one}.wkb"), np.zeros(self._n)))
+            try:
+                whole.add(polygons[of])
+            except OSError as e:
+                raise RasterError(unwritable(self._folder, said(e))) from e
+            total += values[of].sum(axis=0)
+
+    def __iter__(self) -> Iterator[tuple[int, Whole, NDArray[np.float64]]]:
+        """Code, multipolygon and sums of each class."""
+        for code, (whole, total) in sorted(self._wholes.items()):
+            yield code, whole, total
+
+
+def unwritable(folder: Path, cause: str) -> str:
+    """The error line of temporary files in a folder of one's own that found no room."""
+    place = folder.parent
+    return f"{place}: cannot write to this folder for temporary files: {cause}; set TMPDIR to another"

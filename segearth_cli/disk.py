@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Container, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -86,6 +87,22 @@ def refusal(path: Path, more: int = 1 << 16) -> OSError | None:
     except OSError as e:
         return e
     return None
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for temporary files of this process, gone with all that is in it at the end of the block.
+
+    Raises SegEarthError when there is none to be had.
+    """
+    with ExitStack() as stack:
+        try:
+            folder = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="segearth-", ignore_cleanup_errors=True))
+            )
+        except OSError as e:
+            raise SegEarthError(f"TMPDIR: cannot make a folder for temporary files: {said(e)}") from e
+        yield folder
 
 
 class Lines:

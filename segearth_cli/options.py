@@ -93,6 +93,8 @@ class Option:
     """Value of the flag alone, without a value behind it; empty = it needs one."""
     variable: str
     """Environment variable that gives it where nothing else does, for jobs; empty = none."""
+    others: tuple[type, ...]
+    """Further classes that `parse` may make."""
     alternative: str
     """What it and others are ways to say, of which one counts, e.g. `resolution`; empty = it stands alone."""
 
@@ -199,7 +201,7 @@ def taken(told: Option, value: Any) -> Any:
         if value not in told.choices or isinstance(value, bool):
             raise UsageError(f"{told.flag} {value}: choose {told.accepted}")
         return value
-    made = _of_kind(told.kind, value)
+    made = value if isinstance(value, told.others) else _of_kind(told.kind, value)
     if made is None:
         raise UsageError(f"{told.flag} {value!r}: need {told.accepted}")
     if told.bounds and isinstance(made, int | float) and not told.bounds.hold(made):
@@ -283,8 +285,10 @@ def _described(field: dataclasses.Field[Any], hint: Any) -> Option:
     name = flags[0].split("/")[0].removeprefix("--").replace("-", "_")
     name += "_" * keyword.iskeyword(name)
     optional = get_origin(hint) in (Union, types.UnionType)
+    others: tuple[type, ...] = ()
     if optional:
-        hint = next(part for part in get_args(hint) if part is not type(None))
+        hint, *more = (part for part in get_args(hint) if part is not type(None))
+        others = tuple(part for part in more if isinstance(part, type))
     choices = get_args(hint) if get_origin(hint) is Literal else ()
     kind = type(choices[0]) if choices else get_origin(hint) or hint
-    return Option(field.name, name, flags, kind, optional, field.default, choices=choices, **told)
+    return Option(field.name, name, flags, kind, optional, field.default, choices=choices, others=others, **told)

@@ -39,6 +39,7 @@ NAMED = {
     "api.py Mask.save": ({"shutil.copyfile"}, "to a temporary name"),
     "api.py predict": ({"shutil.rmtree"}, "the temporary folder of a mask"),
     "disk.py refusal": ({"path.open"}, "more of a temporary file, to hear whether there is room"),
+    "disk.py temporary_folder": ({"tempfile.TemporaryDirectory"}, "what lies there is gone at the end"),
     "disk.py sync": ({"os.open"}, "a handle to wait for the disk with, opened to read"),
     "jobs/lock.py _lock": ({"os.open"}, "a lock is an empty file"),
     "texts.py read_text": ({"os.open"}, "a pipe is opened for reading, without waiting for its writer"),

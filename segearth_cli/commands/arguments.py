@@ -6,6 +6,7 @@ import glob
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -79,17 +80,35 @@ def itself(folder: Path) -> list[str]:
 
 
 def mask_raster(name: str) -> str:
-    """The raster of a mask; for the folder of a finished run or of its collection, the mosaic of its parts."""
+    """The raster of a mask; for the folder of a finished run or of its collection, the mosaic of its parts.
+
+    A run may be kept below s3://BUCKET/PREFIX or gs://BUCKET/PREFIX.
+    """
     from segearth_cli.raster import local_folder
 
     folder = local_folder(name)
     if folder is None:
-        return name
+        return _mosaic_in_bucket(name) if name.startswith(("s3://", "gs://")) else name
     if (folder / "collection.json").is_file() and (mosaic := folder / "mask.vrt").is_file():
         return str(mosaic)
     from segearth_cli.jobs import mask_vrt
 
-    return str(mask_vrt(folder))
+    return mask_vrt(folder)
+
+
+@lru_cache(maxsize=64)
+def _mosaic_in_bucket(name: str) -> str:
+    """The mosaic of the run that is kept there; the name itself where a raster has it. It is made once a process."""
+    from segearth_cli.jobs import holds_run, mask_vrt, parse_place
+    from segearth_cli.raster import SUFFIXES
+
+    if Path(name).suffix.lower() in SUFFIXES:
+        return name
+    try:
+        place = parse_place(name)
+    except UsageError:  # of rasters GDAL may know more
+        return name
+    return mask_vrt(place) if holds_run(place) else name
 
 
 def without_own(names: list[str]) -> list[str]:

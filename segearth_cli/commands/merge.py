@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,7 +21,7 @@ from segearth_cli.quantities import duration
 from segearth_cli.raster import Compression, FileOptions
 
 if TYPE_CHECKING:
-    from segearth_cli.jobs import Joinable, Ledger
+    from segearth_cli.jobs import Joinable, Ledger, Place
 
 Layout = Literal["geotiff", "cog", "stac"]
 
@@ -88,27 +88,31 @@ EXAMPLES = (
 
 @flags_of(MergeOptions, examples=EXAMPLES)
 def merge(
-    folder: Annotated[Path, typer.Argument(help="The --work folder of a run.")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The --work folder of a run, or s3://BUCKET/PREFIX.")],
     **given: Any,
 ) -> None:
     """Join the parts of a run; prints the path of the mask, or says what is missing."""
-    from segearth_cli.jobs import complete, open_ledger, write_stac, write_vrts
+    from segearth_cli.jobs import complete, open_ledger, parse_place, write_stac, write_vrts
 
     options, started = build(MergeOptions, given), time.monotonic()
-    ledger = open_ledger(folder)
-    wanted = _admitted(options, folder, ledger.kinds)
+    place = parse_place(folder)
+    ledger = open_ledger(place)
+    wanted = _admitted(options, place, ledger.kinds)
     found = complete(ledger, allow_missing=options.allow_missing)
     for line in found.missing_lines():
         note(line)
+    places: Mapping[str, str | Path]
     if options.out is not None and options.layout == "stac":
         places = {"mask": write_stac(ledger, found, options.out, options.compress)}
     elif wanted:
+        if isinstance(place, Path):  # a bucket may be one that can be read alone
+            write_vrts(ledger, found)
         places = _joined(options, ledger, found, wanted)
     else:
         places = write_vrts(ledger, found)
     empty = sum(record.state == "empty" for record in found.records.values())
     told = {"collection" if options.layout == "stac" else kind: str(path) for kind, path in places.items()}
-    facts = {"work": str(folder), "shards": len(ledger.shards), "empty_shards": empty, **told}
+    facts = {"work": str(place), "shards": len(ledger.shards), "empty_shards": empty, **told}
     if options.allow_missing:
         facts["missing_shards"] = [shard.name for shard in found.missing]
     show(places["mask"], facts, as_json=options.as_json)
@@ -117,19 +121,20 @@ def merge(
         note(f"{joined}: {', '.join(map(str, places.values()))}; {duration(time.monotonic() - started)}")
 
 
-def _admitted(options: MergeOptions, folder: Path, kinds: Collection[str]) -> dict[str, Path]:
+def _admitted(options: MergeOptions, place: Place, kinds: Collection[str]) -> dict[str, Path]:
     """The files to write by kind, once the gate has let them in; none where a VRT is enough."""
     asked = {"mask": options.out, "confidence": options.confidence, "scores": options.scores}
     for kind, path in asked.items():
         if path is not None and kind not in kinds:
-            raise UsageError(f"--{kind}: the run in {folder} was computed without it")
+            raise UsageError(f"--{kind}: the run in {place} was computed without it")
     wanted = {kind: path for kind, path in asked.items() if path is not None}
+    read = [place] if isinstance(place, Path) else []
     if options.out is not None and options.layout == "stac":
         target = Target(options.out / "collection.json", "--out", kept=True)
-        admit([target], lambda: [folder], overwrite=options.overwrite, folders=[options.out])
+        admit([target], lambda: read, overwrite=options.overwrite, folders=[options.out])
         return {}
     targets = [Target(path, "--out" if kind == "mask" else f"--{kind}") for kind, path in wanted.items()]
-    admit(targets, lambda: [folder], overwrite=options.overwrite)
+    admit(targets, lambda: read, overwrite=options.overwrite)
     for target in targets:
         geotiff(target.path, target.flag, several=False)
     return wanted
@@ -137,10 +142,9 @@ def _admitted(options: MergeOptions, folder: Path, kinds: Collection[str]) -> di
 
 def _joined(options: MergeOptions, ledger: Ledger, found: Joinable, wanted: dict[str, Path]) -> dict[str, Path]:
     """Writes the files of `wanted`, and returns them."""
-    from segearth_cli.jobs import write_geotiff, write_joined_cog, write_vrts
+    from segearth_cli.jobs import write_geotiff, write_joined_cog
     from segearth_cli.raster import Outputs
 
-    write_vrts(ledger, found)
     cog = options.layout == "cog"
     form = FileOptions("cog" if cog else "geotiff", options.compress)
     (write_joined_cog if cog else write_geotiff)(ledger, found, Outputs(**wanted, form=form))  # type: ignore[arg-type]

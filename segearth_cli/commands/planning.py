@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segearth_cli.commands.inspect import as_json as reading_as_json
@@ -16,7 +15,7 @@ from segearth_cli.quantities import data_size, duration, percent
 
 if TYPE_CHECKING:
     from segearth_cli.classes import ClassSet
-    from segearth_cli.jobs import Forecast
+    from segearth_cli.jobs import Forecast, Place
     from segearth_cli.prediction import Plan, Predictor, RunOptions, Settings
     from segearth_cli.raster import Outputs
     from segearth_cli.weights import ModelOptions
@@ -34,7 +33,7 @@ class DryRun:
     """How it would be computed."""
     sharding: Sharding
     """How it would be cut and dealt."""
-    folders: Mapping[str, Path]
+    folders: Mapping[str, Place]
     """The run's folder of each scene, where it is cut."""
 
     def __call__(self, scene: str, outputs: Outputs) -> None:
@@ -108,9 +107,11 @@ class DryRun:
 
         Only then the weights are hashed, and torch is imported. Raises what the run would raise.
         """
+        from segearth_cli.jobs import holds_run
+
         options, work = self.settings.options, self.folders.get(scene)
         there = self.run.skip and not self.sharding.partial and any(path.exists() for path in outputs.paths())
-        held = work is not None and (work / "run.json").exists()
+        held = work is not None and holds_run(work)
         if not (options.calibration or there or held):
             return []
         from segearth_cli.jobs import refuse_folder

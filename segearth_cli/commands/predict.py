@@ -18,15 +18,9 @@ from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import OF_ONE, LaterError, each, raise_failed
 from segearth_cli.commands.places import Places, scene_outputs
 from segearth_cli.commands.planning import DryRun
+from segearth_cli.commands.reporting import each_reported
 from segearth_cli.commands.results import scene_line, show
-from segearth_cli.commands.sharding import (
-    Sharded,
-    Sharding,
-    each_reported,
-    scene_entries,
-    shard_folders,
-    sharding_options,
-)
+from segearth_cli.commands.sharding import Sharded, Sharding, scene_entries, shard_folders, sharding_options
 from segearth_cli.commands.targets import read_files, scene_targets
 from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.gate import Target, admit
@@ -97,6 +91,7 @@ def predict(
     run = build(RunOptions, given, skip=skip, notice=console.untold if given.get("quiet") else console.note)
     outputs = scene_outputs(entries, places)
     folders = {} if sharding.work is None else shard_folders(names, sharding.work, single=places.manifest is None)
+    runs = [folder for folder in folders.values() if isinstance(folder, Path)]
     targets = [] if sharding.partial else [*scene_targets(names, outputs, skip=skip)]
     if places.summary is not None:
         targets.append(Target(places.summary, "--summary", kept=skip and is_summary(places.summary)))
@@ -111,12 +106,14 @@ def predict(
     weights = [given.get("model"), given.get("upsampler"), given.get("templates")]
     admit(
         targets,
-        lambda: read_files(names, weights, files, list(folders.values()), targets),
+        lambda: read_files(names, weights, files, runs, targets),
         overwrite=run.overwrite,
         folders={target.path.parent for target in targets if target.path.parent in own},
-        work=folders.values(),
+        work=runs,
         dry=telling.dry_run,
     )
+    if not telling.dry_run:
+        sharding.try_place()
     for line in dict.fromkeys(line for one in settings for line in one.notes):
         run.notice(line)
     reported = places.manifest is not None or places.summary is not None

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from segearth_cli import console
 from segearth_cli.commands.arguments import inputs, plain, rasters_in, without_own
-from segearth_cli.commands.many import OF_ONE, Tried, each_twice, raise_failed
-from segearth_cli.commands.results import note_written, scene_line, show
+from segearth_cli.commands.many import OF_ONE, Tried, raise_failed
+from segearth_cli.commands.reporting import numbered, report, table
+from segearth_cli.commands.results import scene_line, show
 from segearth_cli.errors import SegEarthError, UsageError
-from segearth_cli.jobs import Outcome, SceneEntry, growing_summary, read_manifest, summary_lines, write_summary
+from segearth_cli.jobs import Place, SceneEntry, parse_place, read_manifest
 from segearth_cli.options import build, option, validate
 from segearth_cli.raster import BLOCK
 
@@ -22,8 +23,8 @@ Engine = Literal["local", "dask"]
 CLUSTER = 16  # workers that a Dask cluster is taken to have
 
 if TYPE_CHECKING:
-    from segearth_cli.jobs import Job, Pool, Shard, Share
-    from segearth_cli.prediction import Predictor, RunOptions, SceneSummary, Settings
+    from segearth_cli.jobs import Job, Pool, Share
+    from segearth_cli.prediction import Predictor, RunOptions, Settings
     from segearth_cli.raster import Outputs
 
 
@@ -33,6 +34,14 @@ def parse_devices(text: str) -> tuple[str, ...]:
     if not all(named):
         raise UsageError(f"--devices {text}: need devices separated by commas, e.g. cuda:0,cuda:1")
     return named
+
+
+def parse_work(text: str) -> Place:
+    """The folder or the prefix that a run is kept in. Raises UsageError for a bucket that cannot be."""
+    try:
+        return parse_place(text)
+    except UsageError as e:
+        raise UsageError(f"--work {e}") from None
 
 
 def parse_size(text: str) -> int | Literal["auto"]:
@@ -66,13 +75,15 @@ def array_index() -> int:
 class Sharding:
     """The options of long jobs, checked to go together."""
 
-    work: Path | None = option(
+    work: Place | None = option(
         None,
-        help="Keep finished parts of the mask in this folder, to go on from and to share.",
+        help="Keep finished parts of the mask in this folder, or below s3://BUCKET/PREFIX or gs://, to go on from and "
+        "to share.",
         panel="Long jobs",
         unit="folder",
+        parse=parse_work,
     )
-    """The folder of the run; None = all at once."""
+    """Where the run is kept; None = all at once."""
     size: int | Literal["auto"] = option(
         4096,
         "--shard-size",
@@ -169,6 +180,13 @@ class Sharding:
 
         return Share(self.index, self.count or 1) if self.index is not None else None
 
+    def try_place(self) -> None:
+        """Raises RunError before anything else is done where the bucket of --work cannot be used."""
+        from segearth_cli.jobs import open_store
+
+        if self.work is not None and not isinstance(self.work, Path):
+            open_store(self.work).prepare()
+
     def pool(self, run: RunOptions) -> AbstractContextManager[Pool]:
         """Who computes shards, with the engine asked for."""
         from segearth_cli import jobs
@@ -197,7 +215,7 @@ def scene_entries(scenes: Sequence[str], manifest: Path | None) -> list[SceneEnt
     return [replace(entry, scene=plain(entry.scene)) for entry in read_manifest(manifest)]
 
 
-def shard_folders(names: Sequence[str], work: Path, *, single: bool) -> dict[str, Path]:
+def shard_folders(names: Sequence[str], work: Place, *, single: bool) -> dict[str, Place]:
     """The folder of each scene's run: `work` itself for one scene, one folder a stem in it for several.
 
     Raises UsageError when two scenes would share one.
@@ -206,7 +224,7 @@ def shard_folders(names: Sequence[str], work: Path, *, single: bool) -> dict[str
 
     if single and len(names) == 1:
         return {names[0]: work}
-    folders: dict[str, Path] = {}
+    folders: dict[str, Place] = {}
     taken: set[str] = set()
     for name in names:
         if stem(name) in taken:
@@ -216,76 +234,14 @@ def shard_folders(names: Sequence[str], work: Path, *, single: bool) -> dict[str
     return folders
 
 
-def each_reported(
-    names: Sequence[str], outputs: Sequence[Outputs], acts: Sequence[Any], summary: Path | None, *, quiet: bool
-) -> None:
-    """Acts on every scene, each in its own way, on those that fail once more in the end, and reports what became of
-    each as it is known.
-    """
-    jobs = list(zip(range(len(names)), names, outputs, strict=True))
-    with _table(summary, outputs) as settled:
-
-        def named(job: tuple[int, str, Outputs], last: bool) -> Any:
-            number, scene, output = job
-            return acts[number](scene, output, last=last, told=place(number, names))
-
-        tried = each_twice(names, jobs, named, settled, quiet=quiet)
-    report(tried, outputs, summary, quiet=quiet)
-
-
-@contextmanager
-def _table(summary: Path | None, outputs: Sequence[Outputs]) -> Iterator[Callable[[int, Tried[Any]], None]]:
-    """Adds what became of scenes to the summary, where one is written, as soon as it is known."""
-    with nullcontext(None) if summary is None else growing_summary(summary) as add:
-
-        def settled(number: int, one: Tried[Any]) -> None:
-            if add is not None and (outcome := _outcome(one, outputs[number])) is not None:
-                add(outcome)
-
-        yield settled
-
-
-def report(tried: Sequence[Tried[Any]], outputs: Sequence[Outputs], summary: Path | None, *, quiet: bool) -> None:
-    """Tells what became of all scenes, in the order of the list. Raises when some failed."""
-    found = [_outcome(one, output) for one, output in zip(tried, outputs, strict=True)]
-    outcomes = [outcome for outcome in found if outcome is not None]
-    if summary is not None:
-        write_summary(summary, outcomes)
-        note_written([summary], quiet=quiet)
-    if not quiet or any(one.error for one in tried):
-        for line in summary_lines(outcomes):
-            console.note(line)
-    raise_failed(tried, "scenes")
-
-
-def place(number: int, names: Sequence[str]) -> str:
-    """Which scene of several is begun, for people; nothing where it is the only one.
-
-    >>> place(311, ["s.tif"] * 10_000)
-    'scene 312 of 10,000: s.tif'
-    """
-    return f"scene {number + 1:,} of {len(names):,}: {names[number]}" if len(names) > 1 else ""
-
-
-def _outcome(one: Tried[SceneSummary | list[Shard]], output: Outputs) -> Outcome | None:
-    """What became of a scene; None for one without a shard in the share that was computed."""
-    scene, found = console.without_secrets(one.name), one.result
-    if one.error is not None:
-        return Outcome(scene, str(output.mask), "failed", error=console.without_secrets(str(one.error)))
-    if found is None or isinstance(found, list):
-        return Outcome(scene, "", "part") if found else None
-    state: Literal["skipped", "done"] = "skipped" if found.skipped else "done"
-    return Outcome(scene, found.mask, state, found.computed_windows, found.seconds)
-
-
 @dataclass(frozen=True, slots=True)
 class Sharded:
     """Scenes computed in shards, each in its folder, by whoever the options name."""
 
     sharding: Sharding
     """How scenes are cut and dealt."""
-    folders: Mapping[str, Path]
-    """The run's folder of each scene."""
+    folders: Mapping[str, Place]
+    """Where the run of each scene is kept."""
     settings: Sequence[Settings]
     """What decides the pixels of each scene; of one model and one list of classes."""
     predictor: Predictor
@@ -298,11 +254,11 @@ class Sharded:
         from segearth_cli.jobs import Entry, WorkList
 
         entries = [
-            Entry(job_of(name, output, settings, self.sharding, self.folders), output, place(number, names))
+            Entry(job_of(name, output, settings, self.sharding, self.folders), output, numbered(number, names))
             for number, (name, output, settings) in enumerate(zip(names, outputs, self.settings, strict=True))
         ]
         tried: dict[int, Tried[Any]] = {}
-        with _table(summary, outputs) as add, self.sharding.pool(self.predictor.run) as pool:
+        with table(summary, outputs) as add, self.sharding.pool(self.predictor.run) as pool:
 
             def settled(number: int, result: Any) -> None:
                 error = result if isinstance(result, SegEarthError) else None
@@ -332,11 +288,11 @@ class Sharded:
         elif result or len(self.folders) == 1:
             folder = self.folders[name].absolute()
             facts = {"scene": name, "work": str(folder), "shards": [shard.name for shard in result]}
-            show(folder, facts, as_json=self.as_json)
+            show(str(folder), facts, as_json=self.as_json)
 
 
 def job_of(
-    scene: str, outputs: Outputs, settings: Settings, sharding: Sharding, folders: Mapping[str, Path]
+    scene: str, outputs: Outputs, settings: Settings, sharding: Sharding, folders: Mapping[str, Place]
 ) -> Job:  # fmt: skip
     """What is computed of a scene, in which of the runs' folders."""
     from segearth_cli.jobs import Job, shards_needed

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
         write_summary,
     )
     from segearth_cli.jobs.merge import Joinable, complete, mask_vrt, write_geotiff, write_joined_cog, write_vrts
+    from segearth_cli.jobs.place import Place, parse_place
     from segearth_cli.jobs.pool import Alone, Pool
     from segearth_cli.jobs.processes import devices
     from segearth_cli.jobs.run_folder import Ledger, Shard, open_ledger
     from segearth_cli.jobs.shard_size import shard_side, shards_needed
     from segearth_cli.jobs.stac import write_stac
+    from segearth_cli.jobs.store import holds_run, open_store
     from segearth_cli.jobs.work_list import Entry, WorkList
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "Joinable",
     "Ledger",
     "Outcome",
+    "Place",
     "Pool",
     "SceneEntry",
     "Session",
@@ -51,9 +54,12 @@ __all__ = [
     "devices",
     "forecast",
     "growing_summary",
+    "holds_run",
     "is_summary",
     "mask_vrt",
     "open_ledger",
+    "open_store",
+    "parse_place",
     "read_manifest",
     "refuse_folder",
     "shard_side",
@@ -75,10 +81,12 @@ __getattr__ = lazy_face(
         "lock": "claim",
         "manifest": "SceneEntry Outcome growing_summary is_summary read_manifest summary_lines write_summary",
         "merge": "Joinable complete mask_vrt write_geotiff write_joined_cog write_vrts",
+        "place": "Place parse_place",
         "pool": "Alone Pool",
         "processes": "devices",
         "run_folder": "Ledger Shard open_ledger",
         "stac": "write_stac",
+        "store": "holds_run open_store",
         "shard_size": "shard_side shards_needed",
         "work_list": "Entry WorkList",
     },

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -18,9 +17,9 @@ from segearth_cli.classes import ClassSet
 from segearth_cli.errors import RunError, SegEarthError, of_input
 from segearth_cli.jobs.documents import Run
 from segearth_cli.jobs.merge import complete, write_geotiff
+from segearth_cli.jobs.place import Place
 from segearth_cli.jobs.run_folder import (
     COMPLETE,
-    RUN,
     Ledger,
     Shard,
     State,
@@ -30,6 +29,7 @@ from segearth_cli.jobs.run_folder import (
     start,
 )
 from segearth_cli.jobs.shard_size import Size, shard_side
+from segearth_cli.jobs.store import holds_run
 from segearth_cli.prediction import (
     Measured,
     PredictOptions,
@@ -56,8 +56,8 @@ class Job:
 
     scene: str = field(repr=False)
     """Its path, the same on all machines that take part; not in logs of workers, where a signed URL would stay."""
-    folder: Path
-    """The run's folder, which all of them reach."""
+    folder: Place
+    """Where the run is kept, which all of them reach."""
     kinds: tuple[str, ...]
     """What is written: mask, and confidence and scores where asked for."""
     shard_size: Size
@@ -180,7 +180,7 @@ def session(job: Job, predictor: Predictor, *, join: bool) -> Iterator[Session]:
 
 def refuse_folder(job: Job, ready: Prepared, *, join: bool) -> None:
     """Raises the RunError that a session in the folder of a job would raise; makes nothing there."""
-    if (job.folder / RUN).exists():
+    if holds_run(job.folder):
         ledger, any_size = open_ledger(job.folder), job.shard_size == "auto"
         refuse_other_run(ledger, _described(job, ready), join=join, any_size=any_size)
 

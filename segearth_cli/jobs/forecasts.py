@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from segearth_cli.errors import RunError
 from segearth_cli.jobs.compute import Share
+from segearth_cli.jobs.place import Place
 from segearth_cli.jobs.run_folder import COMPLETE, Ledger, Shard, open_ledger, shards_of
 from segearth_cli.jobs.shard_size import Size, shard_side
 from segearth_cli.prediction import Plan
@@ -56,7 +56,7 @@ class Forecast:
         return Window(0, 0, self.shard_size, self.shard_size)
 
 
-def forecast(plan: Plan, place: Path, size: Size, needed: int, share: Share | None, pixel_bytes: int) -> Forecast:
+def forecast(plan: Plan, place: Place, size: Size, needed: int, share: Share | None, pixel_bytes: int) -> Forecast:
     """What is to be computed of a scene in a run's store, which may hold nothing yet.
 
     needed: how many shards a side that is found should give. pixel_bytes: written for each pixel, all kinds together.
@@ -70,7 +70,7 @@ def forecast(plan: Plan, place: Path, size: Size, needed: int, share: Share | No
         return Forecast(side, plan.block_count(side), 0, of_seams, seams, pixels * pixel_bytes, None)
     everything = shards_of(plan.whole, side)
     shards = [shard for shard in (share.of(everything) if share else everything) if plan.wanted(shard.window)]
-    found = {shard: ledger.told(shard) for shard in shards} if ledger else {}
+    found = dict(zip(shards, ledger.asked(ledger.told, shards), strict=True)) if ledger else {}
     left = [shard for shard in shards if shard not in found or found[shard].state not in COMPLETE]
     done = [shard for shard in shards if shard in found and found[shard].state == "done"]
     windows = sum(plan.window_count(shard.window) for shard in left)
@@ -80,7 +80,8 @@ def forecast(plan: Plan, place: Path, size: Size, needed: int, share: Share | No
         records = [record for shard in done if (record := found[shard].record)]
         computed = sum(record.computed_windows for record in records)
         seconds = windows * sum(record.seconds for record in records) / max(1, computed)
-        stored = {kind: sum(ledger.store.nbytes(ledger.files(shard)[kind]) for shard in done) for kind in ledger.kinds}
+        named = {kind: [ledger.files(shard)[kind] for shard in done] for kind in ledger.kinds}
+        stored = {kind: sum(ledger.asked(ledger.store.nbytes, names)) for kind, names in named.items()}
         by_done = ByDone(
             sum(stored.values()) * _pixels(shards) // complete,
             _joined(plan, {kind: (n - HEAD * len(done)) / complete for kind, n in stored.items()}),
@@ -89,7 +90,7 @@ def forecast(plan: Plan, place: Path, size: Size, needed: int, share: Share | No
     return Forecast(side, len(shards), len(shards) - len(left), windows, seams, _pixels(shards) * pixel_bytes, by_done)
 
 
-def _ledger(plan: Plan, place: Path, size: Size) -> Ledger | None:
+def _ledger(plan: Plan, place: Place, size: Size) -> Ledger | None:
     """The run that a store holds, where it can be that of a plan."""
     with suppress(RunError):
         ledger = open_ledger(place)

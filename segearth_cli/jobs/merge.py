@@ -21,6 +21,7 @@ from segearth_cli.disk import cannot_write, cause_of
 from segearth_cli.errors import RasterError, RunError
 from segearth_cli.files import growing, recover, replacing, replacing_all, write_text
 from segearth_cli.jobs.documents import Record
+from segearth_cli.jobs.place import Place
 from segearth_cli.jobs.run_folder import COMPLETE, Ledger, Shard, open_ledger
 from segearth_cli.jobs.store import Folder
 from segearth_cli.prediction import run_tags, together
@@ -78,13 +79,14 @@ class Joinable:
         return lines + ([f"{more} more shards are missing"] if more else [])
 
 
-def mask_vrt(folder: Path) -> Path:
-    """The mask of a finished run as a VRT in its folder, for readers of rasters.
+def mask_vrt(place: Place) -> str:
+    """The mask of a finished run as a VRT where the run is kept, as GDAL calls it.
 
-    Raises RunError when the folder holds no run or shards are missing.
+    Raises RunError when there is no run or shards are missing.
     """
-    ledger = open_ledger(folder)
-    return write_vrts(ledger, complete(ledger))["mask"]
+    ledger = open_ledger(place)
+    write_vrts(ledger, complete(ledger))
+    return ledger.store.raster("mask.vrt")
 
 
 def complete(ledger: Ledger, *, allow_missing: bool = False) -> Joinable:
@@ -92,7 +94,7 @@ def complete(ledger: Ledger, *, allow_missing: bool = False) -> Joinable:
 
     Raises RunError that names those which are missing, failed or damaged, with `allow_missing` only when all are.
     """
-    found = {shard: ledger.look(shard) for shard in ledger.shards}
+    found = ledger.look_at(ledger.shards)
     records = {shard: look.record for shard, look in found.items() if look.state in COMPLETE and look.record}
     missing = {shard: look.reason for shard, look in found.items() if shard not in records}
     if missing and (not allow_missing or not records):
@@ -127,12 +129,14 @@ def joined_tags(ledger: Ledger, joinable: Joinable) -> dict[str, str]:
 
 def write_joined_cog(ledger: Ledger, joinable: Joinable, outputs: Outputs, *, quiet: bool = True) -> None:
     """The joined files as cloud-optimised GeoTIFFs. Raises RasterError when they cannot be written."""
-    vrts, places = write_vrts(ledger, joinable), outputs.by_kind()
+    write_vrts(ledger, joinable)
+    places = outputs.by_kind()
     with replacing_all(list(places.values())) as temporaries:
         for (kind, path), temporary in zip(places.items(), temporaries, strict=True):
             try:
-                with underway(f"joining {path.name}", quiet=quiet), environment():
-                    write_cog(kind, vrts[kind], temporary, outputs.form.compress)
+                source = ledger.store.raster(f"{kind}.vrt")
+                with underway(f"joining {path.name}", quiet=quiet), environment(source):
+                    write_cog(kind, source, temporary, outputs.form.compress)
                 if not holds_its_blocks(temporary):
                     raise OSError(f"{temporary.name} ends before its pixels do")
             except (RasterioError, OSError) as e:
@@ -140,38 +144,47 @@ def write_joined_cog(ledger: Ledger, joinable: Joinable, outputs: Outputs, *, qu
             write_side_files(temporary, path, ledger.classes if kind == "mask" else None, _counts(joinable))
 
 
-def write_vrts(ledger: Ledger, joinable: Joinable) -> dict[str, Path]:
-    """One VRT a kind in the run's folder, over one a row, over the shards that hold data; their paths are relative.
+def write_vrts(ledger: Ledger, joinable: Joinable) -> dict[str, str]:
+    """One VRT a kind where the run is kept, over one a row, over the shards that hold data; their paths are relative.
 
-    Raises RunError for a run that lies in no folder.
+    Returns how users name each.
     """
-    if not isinstance(ledger.store, Folder):
-        raise RunError(f"{ledger.store.name}: a VRT lies in a folder; name --out, a mask to write")
-    return write_mosaics(ledger, joinable, ledger.store.path, "shards/", ledger.store.temporary)
+    store = ledger.store
+    if isinstance(store, Folder):
+        write_mosaics(ledger, joinable, store.path, "shards/", store.temporary)
+    else:
+        for name, text, _ in _mosaics(ledger, joinable, "shards/"):
+            store.write(name, text)
+    return {kind: f"{store.name.rstrip('/')}/{kind}.vrt" for kind in ledger.kinds}
 
 
-def write_mosaics(
-    ledger: Ledger, joinable: Joinable, folder: Path, below: str, temporary: Path | None
-) -> dict[str, Path]:
+def write_mosaics(ledger: Ledger, joinable: Joinable, folder: Path, below: str, temporary: Path | None) -> None:
     """`write_vrts` into a folder that has files named as those of shards in folders a row; below: where these lie."""
     recover(folder / f"{kind}.vrt" for kind in ledger.kinds)
-    whole, paths = ledger.frame, {}
+    for name, text, kind in _mosaics(ledger, joinable, below):
+        if kind is None:
+            write_text(folder / name, text, within=temporary)
+        else:
+            _write_vrt(folder / name, text, ledger if kind == "mask" else None)
+
+
+def _mosaics(ledger: Ledger, joinable: Joinable, below: str) -> Iterator[tuple[str, str, str | None]]:
+    """The name and the text of each VRT, those of rows before that over them; its kind, None for those of rows."""
+    whole = ledger.frame
     for kind in ledger.kinds:
         root = ET.fromstring(_empty_vrt(ledger, joinable, kind))
         rows = []
         for shards in across(ledger.shards):
             if present := [shard for shard in shards if joinable.has_files(shard)]:
                 name, text = _row_vrt(ledger, kind, present, root)
-                write_text(folder / below / name, text, within=temporary)
+                yield below + name, text, None
                 rows.append((below + name, shards[0].window.row, shards[0].window.height))
         for number, band in enumerate(_bands(root), start=1):
             if kind == "mask":
                 band.extend(tables(ledger.classes, _counts(joinable)))
             for name, top, height in rows:
                 band.append(_source(name, Window(top, 0, height, whole.width), number, band.get("dataType")))
-        paths[kind] = folder / f"{kind}.vrt"
-        _write_vrt(paths[kind], ET.tostring(root, encoding="unicode") + "\n", ledger if kind == "mask" else None)
-    return paths
+        yield f"{kind}.vrt", ET.tostring(root, encoding="unicode") + "\n", kind
 
 
 def _row_vrt(ledger: Ledger, kind: str, present: Sequence[Shard], whole: ET.Element) -> tuple[str, str]:

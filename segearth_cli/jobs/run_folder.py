@@ -9,22 +9,24 @@ from computing one shard.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from segearth_cli.classes import ClassSet, from_tag, to_tag
 from segearth_cli.console import without_secrets
 from segearth_cli.errors import RunError, SegEarthError
 from segearth_cli.jobs import typed
 from segearth_cli.jobs.documents import FORMAT, Record, Run, SceneFile, differences
-from segearth_cli.jobs.store import Store, open_store
+from segearth_cli.jobs.place import Place
+from segearth_cli.jobs.store import RUN, Store, open_store
 from segearth_cli.prediction import Measured
 from segearth_cli.raster import Frame, Georeferenced, Outputs, Window, blocks, frame_from_json, frame_to_json
 
-RUN = "run.json"
+T = TypeVar("T")
+U = TypeVar("U")
 State = Literal["done", "empty", "failed", "missing", "damaged"]
 COMPLETE: tuple[State, ...] = ("done", "empty")
 
@@ -105,6 +107,17 @@ class Ledger:
                 return Found("damaged", f"{name} {wrong}")
         return found
 
+    def look_at(self, shards: Sequence[Shard]) -> dict[Shard, Found]:
+        """What is known of many shards."""
+        return dict(zip(shards, self.asked(self.look, shards), strict=True))
+
+    def asked(self, question: Callable[[T], U], of: Sequence[T]) -> list[U]:
+        """The answers to a question to the store, of many things; at once where it answers many at once."""
+        if (at_once := self.store.at_once) == 1:
+            return [question(one) for one in of]
+        with ThreadPoolExecutor(at_once) as pool:
+            return [*pool.map(question, of)]
+
     def told(self, shard: Shard) -> Found:
         """What the record of a shard says, checked against itself; its files are not looked at."""
         name = f"{shard.name}.json"
@@ -173,7 +186,7 @@ def describe(
     return typed.parse(Run, typed.write(values)).sealed()
 
 
-def start(place: str | Path, run: Run, *, join: bool, any_size: bool = False) -> Ledger:
+def start(place: Place, run: Run, *, join: bool, any_size: bool = False) -> Ledger:
     """The store of a run, made, or joined where it holds the same run; any_size: with shards of whatever side.
 
     Raises RunError when it holds a run and `join` is off, or another run, with every difference.
@@ -182,6 +195,8 @@ def start(place: str | Path, run: Run, *, join: bool, any_size: bool = False) ->
     try:
         store.prepare()
         created = store.create(RUN, typed.write(run))
+    except RunError:
+        raise
     except SegEarthError as e:
         raise RunError(f"--work {store.name}: cannot be written ({e}); choose another folder") from e
     ledger = open_ledger(place)  # without hard links another run may have been quicker
@@ -206,7 +221,7 @@ def refuse_other_run(ledger: Ledger, run: Run, *, join: bool, any_size: bool = F
         raise RunError(f"--work {store.name}: holds this run already; go on with --resume, or choose another folder")
 
 
-def open_ledger(place: str | Path) -> Ledger:
+def open_ledger(place: Place) -> Ledger:
     """The run that a store holds. Raises RunError when it holds none, or one that cannot be read or was changed."""
     store = open_store(place)
     path = f"{store.name.rstrip('/')}/{RUN}"

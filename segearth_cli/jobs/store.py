@@ -1,4 +1,4 @@
-"""Where a run keeps its documents and its shards: what is asked of such a place, and a folder as one.
+"""Where a run keeps its documents and its shards: what is asked of such a store, and a folder as one.
 
 Names within a store are those of a path below it, with slashes. What is written appears under its name when it is
 complete. Nothing that is done for one shard lists a folder.
@@ -15,6 +15,9 @@ from typing import Protocol
 from segearth_cli.cache import sha256
 from segearth_cli.files import clear, create_text, make_folders, recover_all, write_text
 from segearth_cli.jobs.lock import claim
+from segearth_cli.jobs.place import Place
+
+RUN = "run.json"  # says what a run is
 
 
 class Store(Protocol):
@@ -32,11 +35,18 @@ class Store(Protocol):
     def disk(self) -> Path:
         """A folder of this machine whose disk a shard must fit on."""
 
+    @property
+    def at_once(self) -> int:
+        """How many questions are asked at once where there are many."""
+
     def prepare(self) -> None:
         """Makes the place ready for a run, and clears up after dead processes. Raises SegEarthError."""
 
+    def raster(self, name: str) -> str:
+        """What GDAL calls a file."""
+
     def read(self, name: str) -> str:
-        """A text. Raises FileNotFoundError, OSError, ValueError for what is none."""
+        """A text. Raises FileNotFoundError, OSError, ValueError for what is none, RunError for a store out of reach."""
 
     def create(self, name: str, text: str) -> bool:
         """Keeps a text that is not there yet; whether it was this process that did. Raises SegEarthError."""
@@ -82,6 +92,11 @@ class Folder:
         """The folder itself."""
         return self.path
 
+    @property
+    def at_once(self) -> int:
+        """A disk answers one question after another."""
+        return 1
+
     def prepare(self) -> None:
         """Makes the folders. What killed processes of this machine left half written is removed.
 
@@ -90,6 +105,10 @@ class Folder:
         make_folders([self.path / "shards", self.temporary])
         recover_all(self.path)
         clear(self.temporary)
+
+    def raster(self, name: str) -> str:
+        """Its path."""
+        return str(self.path / name)
 
     def read(self, name: str) -> str:
         """The text of a file."""
@@ -134,6 +153,21 @@ class Folder:
         return claim(self.temporary / f"{name}.lock", wait=wait)
 
 
-def open_store(place: str | Path) -> Store:
-    """The store that has a name: a folder."""
-    return Folder(Path(place))
+def open_store(place: Place) -> Store:
+    """The store at a place: a folder, or a prefix of a bucket. Raises RunError where a library for it is missing."""
+    if isinstance(place, Path):
+        return Folder(place)
+    from segearth_cli.jobs.bucket import Bucket
+
+    return Bucket(place)
+
+
+def holds_run(place: Place) -> bool:
+    """Whether there is a run at a place. Raises RunError when the place cannot be reached."""
+    try:
+        open_store(place).read(RUN)
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return True

@@ -17,6 +17,7 @@ from segearth_cli.jobs.compute import Job, Session, Share, finish, session
 from segearth_cli.jobs.pool import Alone, Answer, Item, Pool
 from segearth_cli.jobs.run_folder import COMPLETE, Shard
 from segearth_cli.jobs.shard_size import LARGEST
+from segearth_cli.jobs.store import holds_run
 from segearth_cli.prediction import Predictor, SceneSummary, extent_of, left_alone
 from segearth_cli.progress import Progress, progress
 from segearth_cli.raster import Outputs, Window, blocks, open_dataset
@@ -204,7 +205,7 @@ class WorkList:
 
     def _todo(self, scene: _Scene, *, last: bool) -> list[Shard]:
         """The shards to compute; those that failed before last, of several scenes when all others are done."""
-        states = {shard: scene.work.ledger.look(shard).state for shard in scene.shards}
+        states = {shard: found.state for shard, found in scene.work.ledger.look_at(scene.shards).items()}
         left = [shard for shard in scene.shards if states[shard] not in COMPLETE]
         if len(left) < len(states) and not last:
             done = f"{len(states) - len(left)} of {len(states)} shards are done already"
@@ -312,7 +313,7 @@ def _has_part(job: Job, share: Share) -> bool:
         return bool(share.of(range(1)))
     side = job.shard_size
     if side == "auto":
-        if job.shards_needed > 1 or (job.folder / "run.json").exists():
+        if job.shards_needed > 1 or holds_run(job.folder):
             return True
         side = LARGEST
     return bool(share.of(range(sum(1 for _ in blocks(whole, side, side)))))

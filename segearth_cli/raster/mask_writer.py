@@ -193,7 +193,7 @@ def label(kind: str, path: Path, classes: ClassSet, tags: Mapping[str, str]) -> 
             ds.colorinterp = [ColorInterp.gray] + [ColorInterp.undefined] * (ds.count - 1)
 
 
-def write_cog(kind: str, source: Path, target: Path, compress: str) -> None:
+def write_cog(kind: str, source: str | Path, target: Path, compress: str) -> None:
     """Copies a raster, with its tags and colours, as a cloud-optimised GeoTIFF with overviews."""
     with quietly():
         rasterio.shutil.copy(

@@ -41,7 +41,19 @@ LASTING = ("HTTP response code: 40", "HTTP error code : 40")
 
 def network_settings() -> dict[str, str]:
     """GDAL's settings for what is read over the network; what the user's environment sets stays."""
-    return {name: value for name, value in CLOUD.items() if name not in os.environ}
+    wanted = CLOUD | _endpoint(os.environ.get("AWS_ENDPOINT_URL", ""))
+    return {name: value for name, value in wanted.items() if name not in os.environ}
+
+
+def _endpoint(url: str) -> dict[str, str]:
+    """GDAL's settings for a server of `s3://` that is not Amazon's, from the variable that all others know.
+
+    >>> _endpoint("http://127.0.0.1:9000")
+    {'AWS_S3_ENDPOINT': '127.0.0.1:9000', 'AWS_HTTPS': 'NO', 'AWS_VIRTUAL_HOSTING': 'FALSE'}
+    """
+    scheme, _, host = url.rstrip("/").partition("://")
+    https = "NO" if scheme == "http" else "YES"
+    return {"AWS_S3_ENDPOINT": host, "AWS_HTTPS": https, "AWS_VIRTUAL_HOSTING": "FALSE"} if host else {}
 
 
 def is_remote(path: str) -> bool:

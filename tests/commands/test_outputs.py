@@ -256,7 +256,7 @@ def test_a_side_file_of_another_raster_is_not_taken(here, segearth, output, side
     assert everything(here) == before
 
 
-@pytest.mark.parametrize("named", ["s3://bucket/run", "/vsimem/run", "list.csv", "scene.tif/run"])
+@pytest.mark.parametrize("named", ["s3://no bucket/run", "az://bucket/run", "/vsimem/run", "list.csv", "scene.tif/run"])
 def test_what_is_no_folder_of_runs_is_refused(here, segearth, named):
     before = everything(here)
     done = segearth(*PREDICT, "-o", "new.tif", "--work", named)

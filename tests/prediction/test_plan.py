@@ -188,7 +188,10 @@ def test_the_count_is_that_of_the_grid(rows, cols, window, data):
 
 def test_memory_does_not_grow_with_the_height():
     def memory(height):
-        plan, held = Plan(height, 2000, height, 2000, 224, 112, "mean"), Held(1 << 28, 1 << 28, upsampled=True, threads=2)
+        plan, held = (
+            Plan(height, 2000, height, 2000, 224, 112, "mean"),
+            Held(1 << 28, 1 << 28, upsampled=True, threads=2),
+        )
         return estimate(plan, plan.whole, held, queries=4, pixel_bytes=1, source_bytes=3).memory
 
     assert memory(400_000) == memory(40_000)

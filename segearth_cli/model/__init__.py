@@ -11,6 +11,7 @@ from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
     from segearth_cli.model.choices import LOGIT_SCALE, Attention, Kernels, Refine
+    from segearth_cli.model.constants import constant
     from segearth_cli.model.device import devices, pick_device, pick_precision, slow_precision
     from segearth_cli.model.encoder import Encoder
     from segearth_cli.model.gpu_stages import Fused
@@ -35,6 +36,7 @@ __all__ = [
     "Shortened",
     "Tower",
     "Upsampler",
+    "constant",
     "coordinates",
     "devices",
     "embed_phrases",
@@ -47,6 +49,7 @@ __getattr__ = lazy_face(
     __name__,
     {
         "choices": "LOGIT_SCALE Attention Kernels Refine",
+        "constants": "constant",
         "device": "devices pick_device pick_precision slow_precision",
         "encoder": "Encoder",
         "gpu_stages": "Fused",

@@ -6,7 +6,6 @@ Attention outputs are summed, not attention maps: equal, and no (N, N) map is he
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segearth_cli.model.choices import Attention
+from segearth_cli.model.constants import constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +116,16 @@ ATTENTIONS: Mapping[Attention, Row] = {
 }
 
 
-@functools.lru_cache(maxsize=16)
+@constant(16)
 def neighbourhood(grid: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
     """G (1 + h w, 1 + h w): exp(-distance^2 / 2) between patches, distance in patches; 0 to and from the class token.
 
     >>> neighbourhood((1, 3), torch.device("cpu"), torch.float32)[1]
     tensor([0.0000, 1.0000, 0.6065, 0.1353])
     """
-    with torch.inference_mode(False):  # kept, so it must serve elsewhere too
-        places = [torch.arange(n, dtype=torch.float64) for n in grid]
-        rows, cols = (torch.exp(-(at[:, None] - at[None]).square() / 2) for at in places)
-        return F.pad(torch.kron(rows, cols), (1, 0, 1, 0)).to(device, dtype)
+    places = [torch.arange(n, dtype=torch.float64) for n in grid]
+    rows, cols = (torch.exp(-(at[:, None] - at[None]).square() / 2) for at in places)
+    return F.pad(torch.kron(rows, cols), (1, 0, 1, 0)).to(device, dtype)
 
 
 def _weighed(q: Tensor, k: Tensor, grid: tuple[int, int]) -> Tensor:

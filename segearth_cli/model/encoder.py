@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from segearth_cli.errors import UsageError, WeightsError
 from segearth_cli.model.attention import ATTENTIONS, Attend, Row, Tokens, vanilla
 from segearth_cli.model.choices import Attention
+from segearth_cli.model.constants import OfWeights
 from segearth_cli.model.copies import own
 from segearth_cli.model.device import finer
 from segearth_cli.model.products import act_of, linear
@@ -46,7 +47,7 @@ class Encoder(nn.Module):
             _one_pass(block.mlp)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(3, 1, 1) * 255, persistent=False)
-        self._positions: dict[tuple[int, int, torch.device, torch.dtype], Tensor] = {}
+        self._kept = OfWeights()
 
     @property
     def patch(self) -> int:
@@ -141,12 +142,8 @@ class Encoder(nn.Module):
     def _position(self, h: int, w: int) -> Tensor:
         """Positional embedding (1 + h w, D), resized bicubically when the grid is not the model's own."""
         embedding: Tensor = self.visual.positional_embedding
-        if self.training or (h, w) == self.visual.grid_size:
-            return resize_positions(embedding, self.visual.grid_size, (h, w))
-        key = h, w, embedding.device, embedding.dtype
-        if key not in self._positions:
-            self._positions[key] = resize_positions(embedding, self.visual.grid_size, (h, w))
-        return self._positions[key]
+        grid = self.visual.grid_size
+        return self._kept.get((h, w), [embedding], lambda: resize_positions(embedding, grid, (h, w)))
 
 
 def _attended(block: Any, x: Tensor, grid: tuple[int, int], attend: Attend) -> Tensor:

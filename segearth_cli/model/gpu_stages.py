@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segearth_cli.model.constants import constant
 from segearth_cli.model.cosines import Cosines
 from segearth_cli.model.resizing import resizing
 from segearth_cli.model.tiles import TILE  # halved in height by `taps_kernel`: radius 5 then fills 252 of 256 places
@@ -80,7 +81,7 @@ def lift(steps: Steps, maps: Tensor, guidance: Tensor, finish: Cosines | None = 
     """
     channels = maps.shape[-1]
     maps = F.pad(maps, (0, -channels % 16))  # rows of whole 16 byte vectors
-    made = {jbu: operands(jbu, maps.dtype) for jbu, _ in steps}
+    made = {jbu: _kept_operands(jbu, maps.dtype) for jbu, _ in steps}
     height, width = steps[-1][1]
     each = 2 * maps.element_size() * height * width * (maps.shape[-1] + made[steps[-1][0]].spatial.numel())
     count = max(1, CHUNK_BYTES // each)
@@ -114,6 +115,11 @@ class Operands:
     """(T,), the spatial kernel."""
     fixup: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
     """Weight (T, T), of the colours (3, T) and bias (T,) of the first convolution, (T, T) and (T,) of the second."""
+
+
+def _kept_operands(jbu: Any, dtype: torch.dtype) -> Operands:
+    made: Operands = jbu.kept.get(("operands", dtype), list(jbu.parameters()), lambda: operands(jbu, dtype))
+    return made
 
 
 def operands(jbu: Any, dtype: torch.dtype) -> Operands:
@@ -181,12 +187,16 @@ def stage(made: Operands, source: Tensor, guidance: Tensor, finish: Cosines | No
 
 def _fine(source: Tensor, height: int, width: int, radius: int) -> Tensor:
     """Maps (B, h, w, R) resized bicubically, reflected by the radius and filled up to tiles with zeros, as products."""
-    down, across = (
-        F.pad(resizing(n, target, radius), (0, 0, 0, -target % TILE)).to(source.device, source.dtype)
-        for n, target in zip(source.shape[1:3], (height, width), strict=True)
-    )
+    sizes = zip(source.shape[1:3], (height, width), strict=True)
+    down, across = (_to_whole_tiles(n, target, radius, source.device, source.dtype) for n, target in sizes)
     wide = torch.matmul(across, source)  # (B, h, cols, R)
     return torch.matmul(down, wide.flatten(2)).view(len(source), len(down), len(across), -1)
+
+
+@constant()
+def _to_whole_tiles(source: int, target: int, radius: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """`resizing` with zeros below to whole tiles."""
+    return F.pad(resizing(source, target, radius), (0, 0, 0, -target % TILE)).to(device, dtype)
 
 
 def _fits(jbu: Any) -> bool:

@@ -8,8 +8,7 @@ matrices.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -18,15 +17,17 @@ from torch import Tensor, nn
 
 from segearth_cli.clock import counted
 from segearth_cli.errors import WeightsError
+from segearth_cli.model.constants import OfWeights
 from segearth_cli.model.cosines import Cosines
 from segearth_cli.model.products import linear
 from segearth_cli.model.resizing import Pullback, pullback, pulled_back
-from segearth_cli.model.rows import RowBand, RowOf, Rowwise, stacked
+from segearth_cli.model.rows import RowBand, RowOf, Rowwise, dropout2d_gain, stacked
 from segearth_cli.model.tiles import TILE, banded, extend, spread, tiles, untiled
-from segearth_cli.model.window_cache import Overlap, TileRun, digest
+from segearth_cli.model.window_cache import Common, TileRun, digest
 
 KEY_ROWS = 32  # whose keys are made at once: what lies between them stays in the cache
 CHUNK = 28  # tiles of a block whose kernels are made at once, for the same reason
+ACCELERATED = 2048  # tiles at once on accelerators, some 0.17 GB in half precision
 CORRECTION_GAIN = 0.1
 
 
@@ -41,6 +42,7 @@ class JBU(nn.Module):
         self.radius = radius
         self.taps = (2 * radius + 1) ** 2
         self.correcting = torch.float32  # dtype of the corrections of kernels for maps in float32
+        self.kept = OfWeights()
         self.range_temp = nn.Parameter(torch.tensor(0.0))
         self.sigma_spatial = nn.Parameter(torch.tensor(1.0))
         self.range_proj = nn.Sequential(nn.Conv2d(3, keys, 1), nn.GELU(), nn.Dropout2d(0.1), nn.Conv2d(keys, keys, 1))
@@ -60,9 +62,11 @@ class JBU(nn.Module):
         place = self.radius, source.device, source.dtype
         axes = pullback(source.shape[1], height, *place), pullback(source.shape[2], width, *place)
         source = F.pad(source, (0, 0, *axes[1].margins, *axes[0].margins))
-        shared = [self.log_spatial(), *self._corrections(source.dtype)]
+        shared = self._shared(source.dtype)
         if common is not None:
             return self._blockwise(guidance, source, axes, finish, common, shared)[:, :height, :width]
+        if source.device.type != "cpu" and not torch.is_grad_enabled():
+            return self._at_once(guidance, source, axes, finish)[:, :height, :width]
         row_of, bands = self._rows(guidance, source, axes, finish)
         if finish is None and torch.is_grad_enabled() and not guidance.requires_grad:
             rows = cast(Tensor, Rowwise.apply(row_of, bands, *(band.whole for band in bands), *shared))
@@ -82,7 +86,7 @@ class JBU(nn.Module):
     ) -> tuple[RowOf, list[RowBand]]:
         """What computes one row of tiles (B, 8, W rounded up, K), and the tensors it takes a band of for each row."""
         radius, (down, across) = self.radius, axes
-        dropouts = [_dropout2d_gain(net, guidance) for net in (self.range_proj, self.fixup_proj)]
+        dropouts = [dropout2d_gain(net[2], _convs(net)[1], guidance) for net in (self.range_proj, self.fixup_proj)]
         extended = extend(guidance, radius)
         neighbours = self._neighbours(extended, dropouts[0])
         blank = None if torch.is_grad_enabled() else self._blank(source, len(source) * len(across.starts))
@@ -133,29 +137,44 @@ class JBU(nn.Module):
                 out[:, inside[0], inside[1]] = untiled(pixels, (1, len(strips), len(part[1].starts)))
         return cast(Tensor, out)
 
+    def _at_once(self, guidance: Tensor, source: Tensor, axes: Axes, finish: Cosines | None) -> Tensor:
+        """The same as all rows of tiles at inference, as many of them at once as fill an accelerator."""
+        across, rows = axes[1], []
+        extended, shared = extend(guidance, self.radius), self._shared(source.dtype)
+        for down, weights in self._in_chunks(extended, axes, source.dtype, shared, ACCELERATED):
+            strips = [source[:, at : at + down.length] for at in down.starts]
+            shape = len(source), len(strips), len(across.starts)
+            rows.append(untiled(_applied(weights, strips, across, finish), shape))
+        return torch.cat(rows, dim=1)
+
     def _block(self, extended: Tensor, axes: Axes, maps: torch.dtype, shared: Sequence[Tensor]) -> Tensor:
         """The weights of a block of tiles, (tiles, 64, L), from its part of the extended guidance; see `_weights`."""
+        return torch.cat([weights for _, weights in self._in_chunks(extended, axes, maps, shared, CHUNK)])
+
+    def _in_chunks(
+        self, extended: Tensor, axes: Axes, maps: torch.dtype, shared: Sequence[Tensor], most: int
+    ) -> Iterator[tuple[Pullback, Tensor]]:
+        """At inference, some rows of tiles after the other: their pullback down, and their weights; see `_weights`.
+
+        most: tiles at once, but for a row that holds more.
+        """
         down, across = axes
         neighbours = self._neighbours(extended, None)
-        tall, wide = len(down.starts), len(across.starts)
-        step = max(1, CHUNK // wide)
+        tall, wide = len(down.starts), len(extended) * len(across.starts)
+        step = min(tall, max(1, most // wide))
         blank = self._blank(extended.to(maps), step * wide)
-        parts = []
         for first in range(0, tall, step):
             end = min(first + step, tall)
             band = slice(first * TILE, end * TILE + 2 * self.radius)
-            part = down.part(first, end), across
-            parts.append(
-                self._weights(
-                    neighbours[:, band], extended[:, band], part, maps, shared, None, blank[: (end - first) * wide]
-                )
-            )
-        return torch.cat(parts)
+            part, room = down.part(first, end), blank[: (end - first) * wide]
+            near = neighbours[:, band], extended[:, band]
+            yield part, self._weights(*near, (part, across), maps, shared, None, room)
 
     @counted("kernels")
     def _neighbours(self, extended: Tensor, dropout: Tensor | None) -> Tensor:
         """The keys of an extended guidance (B, H, W, 3): (B, H, W, 32)."""
-        return torch.cat([self._keys(part, dropout) for part in torch.split(extended, KEY_ROWS, dim=1)], dim=1)
+        rows = KEY_ROWS if extended.device.type == "cpu" else extended.shape[1]
+        return torch.cat([self._keys(part, dropout) for part in torch.split(extended, rows, dim=1)], dim=1)
 
     @counted("kernels")
     def _weights(
@@ -193,7 +212,7 @@ class JBU(nn.Module):
         place = self.radius, source.device, source.dtype
         down, across = (pullback(n, m, *place) for n, m in zip(source.shape[1:3], guidance.shape[-2:], strict=True))
         source = F.pad(source, (0, 0, *across.margins, *down.margins))[0]
-        shared = [self.log_spatial(), *self._corrections(source.dtype)]
+        shared = self._shared(source.dtype)
         extended, side = extend(guidance, self.radius), TILE + 2 * self.radius
         patches = [
             x[0].unfold(0, side, TILE).unfold(1, side, TILE) for x in (self._neighbours(extended, None), extended)
@@ -230,8 +249,13 @@ class JBU(nn.Module):
         hidden = F.gelu(_pointwise(first, guidance))
         if dropout is not None:
             hidden = hidden * dropout.unsqueeze(1)
+        return linear(hidden, *self.kept.get("keys", [self.range_temp, *second.parameters()], self._heated))
+
+    def _heated(self) -> tuple[Tensor, Tensor]:
+        """Weights and bias of the second convolution of keys times the square root of the range temperature."""
+        second = _convs(self.range_proj)[1]
         scale = self.range_temp.exp().clamp(1e-4, 1e4).sqrt()
-        return linear(hidden, scale * second.weight.flatten(1), scale * cast(Tensor, second.bias))
+        return scale * second.weight.flatten(1), scale * cast(Tensor, second.bias)
 
     def log_spatial(self) -> Tensor:
         """Log of the spatial kernel, (taps,): -(y^2 + x^2) / (2 sigma^2) with y, x on linspace(-1, 1)."""
@@ -247,10 +271,19 @@ class JBU(nn.Module):
         Published as softmax, product, division by the sum clamped at 1e-7. The sum is at least the smallest spatial
         weight, so for sigma >= 0.25 the clamp cannot act and one softmax of the summed logarithms is the same.
         """
-        if torch.is_grad_enabled() or bool(self.sigma_spatial.abs() >= 0.25):
+        if torch.is_grad_enabled() or self.kept.get("wide", [self.sigma_spatial], self._wide):
             return torch.softmax(_plus(scores, log_spatial), dim=-1)
         kernel = torch.softmax(scores, dim=-1) * log_spatial.exp()
         return kernel / kernel.sum(dim=-1, keepdim=True).clamp(min=1e-7)
+
+    def _wide(self) -> bool:
+        return bool(self.sigma_spatial.abs() >= 0.25)
+
+    def _shared(self, maps: torch.dtype) -> list[Tensor]:
+        """What all tiles need of the weights: log of the spatial kernel, and what `_corrections` gives."""
+        weights = [self.sigma_spatial, *self.fixup_proj.parameters()]
+        key = "shared", self._correcting_for(maps)
+        return self.kept.get(key, weights, lambda: [self.log_spatial(), *self._corrections(maps)])
 
     def _correcting_for(self, maps: torch.dtype) -> torch.dtype:
         return self.correcting if maps == torch.float32 else maps
@@ -299,38 +332,12 @@ def _channels_first(like: Tensor, size: tuple[int, int, int, int]) -> Tensor:
 Axes = tuple[Pullback, Pullback]  # down, across
 
 
-@dataclass(frozen=True, slots=True)
-class Common:
-    """How the tiles of a stage are cut into blocks that other windows have too, and where these are kept."""
-
-    overlap: Overlap
-    """What earlier windows left."""
-    rows: list[TileRun]
-    """The blocks from top to bottom, in rows of tiles."""
-    cols: list[TileRun]
-    """The blocks from left to right, in columns of tiles."""
-
-
-def common_blocks(overlap: Overlap, size: tuple[int, int], whole: tuple[int, int]) -> Common | None:
-    """How a stage of `size` is cut, where windows of `whole` pixels have whole tiles of it in common."""
-    rows, cols = (overlap.runs(-(-n // TILE), n, pixels) for n, pixels in zip(size, whole, strict=True))
-    return Common(overlap, rows, cols) if rows and cols else None
-
-
 def _pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return F.linear(x, conv.weight.flatten(1), conv.bias)
 
 
 def _convs(net: nn.Sequential) -> tuple[nn.Conv2d, nn.Conv2d]:
     return cast(nn.Conv2d, net[0]), cast(nn.Conv2d, net[3])
-
-
-def _dropout2d_gain(net: nn.Sequential, guidance: Tensor) -> Tensor | None:
-    """What the Dropout2d of a net multiplies each hidden channel of each image by, (B, 1, K); None at inference."""
-    if not net.training:
-        return None
-    ones = guidance.new_ones(guidance.shape[0], _convs(net)[1].in_channels, 1, 1)
-    return cast(Tensor, net[2](ones)).flatten(1).unsqueeze(1)
 
 
 def _plus(x: Tensor, more: Tensor) -> Tensor:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segearth_cli.model.constants import constant
 from segearth_cli.model.tiles import TILE
 
 _GRAIN = 2.0**40  # of bicubic weights: what differs by rounding from tile to tile becomes equal
 
 
-@functools.lru_cache(maxsize=64)
+@constant()
 def resizing(source: int, target: int, radius: int) -> Tensor:
     """Bicubic resizing of an axis, its result reflected by the radius: (target + 2 radius, source) in float64."""
-    with torch.inference_mode(False), torch.no_grad():  # kept, so it must serve training too
-        eye = torch.eye(source, dtype=torch.float64).view(1, source, source, 1)
-        resized = F.interpolate(eye, size=(target, 1), mode="bicubic", align_corners=False)
-        return F.pad(resized, (0, 0, radius, radius), mode="reflect")[0, :, :, 0].T
+    eye = torch.eye(source, dtype=torch.float64).view(1, source, source, 1)
+    resized = F.interpolate(eye, size=(target, 1), mode="bicubic", align_corners=False)
+    return F.pad(resized, (0, 0, radius, radius), mode="reflect")[0, :, :, 0].T
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +53,25 @@ class Pullback:
         return torch.stack([x[:, at : at + self.length] for at in self.starts], dim=1)
 
 
-@functools.lru_cache(maxsize=64)
+@constant()
 def pullback(source: int, target: int, radius: int, device: torch.device, dtype: torch.dtype) -> Pullback:
     """The pullback of an axis of `source` positions resized to `target`, with the target reflected by `radius`."""
-    with torch.inference_mode(False), torch.no_grad():  # kept, so it must serve training too
-        whole = resizing(source, target, radius).mul(_GRAIN).round().div(_GRAIN)
-        every = F.pad(whole, (0, 0, 0, -target % TILE)).unfold(0, TILE + 2 * radius, TILE).transpose(1, 2)
-        used = every.ne(0).any(dim=1)  # (tiles, source)
-        first = used.int().argmax(dim=1)
-        end = source - used.int().flip(1).argmax(dim=1)
-        even = torch.arange(len(every)) * (TILE * source / target)
-        if TILE * source % target == 0:
-            first = even.long() + int((first - even).min())
-        length = int((end - first).max())
-        before = max(0, -int(first.min()))
-        after = max(0, int(first.max()) + length - source)
-        starts = (first + before).tolist()
-        extended = F.pad(every, (before, after))
-        cut = torch.stack([tile[:, at : at + length] for tile, at in zip(extended, starts, strict=True)])
-        seen = [operator.numpy().tobytes() for operator in cut]
-        return Pullback((before, after), starts, cut.to(device, dtype), [seen.index(operator) for operator in seen])
+    whole = resizing(source, target, radius).mul(_GRAIN).round().div(_GRAIN)
+    every = F.pad(whole, (0, 0, 0, -target % TILE)).unfold(0, TILE + 2 * radius, TILE).transpose(1, 2)
+    used = every.ne(0).any(dim=1)  # (tiles, source)
+    first = used.int().argmax(dim=1)
+    end = source - used.int().flip(1).argmax(dim=1)
+    even = torch.arange(len(every)) * (TILE * source / target)
+    if TILE * source % target == 0:
+        first = even.long() + int((first - even).min())
+    length = int((end - first).max())
+    before = max(0, -int(first.min()))
+    after = max(0, int(first.max()) + length - source)
+    starts = (first + before).tolist()
+    extended = F.pad(every, (before, after))
+    cut = torch.stack([tile[:, at : at + length] for tile, at in zip(extended, starts, strict=True)])
+    seen = [operator.numpy().tobytes() for operator in cut]
+    return Pullback((before, after), starts, cut.to(device, dtype), [seen.index(operator) for operator in seen])
 
 
 def pulled_back(kernels: Tensor, operators: tuple[Tensor, Tensor], shape: tuple[int, int, int]) -> Tensor:

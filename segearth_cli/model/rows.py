@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from segearth_cli.model.tiles import TILE
 
@@ -49,6 +49,17 @@ def stacked(row_of: RowOf, bands: list[RowBand], shared: Sequence[Tensor]) -> Te
     """All rows of tiles, one after the other: (B, H rounded up, W rounded up, K)."""
     count = len(bands[0].starts)
     return torch.cat([row_of(row, *(band.at(row) for band in bands), *shared) for row in range(count)], dim=1)
+
+
+def dropout2d_gain(dropout: nn.Module, after: nn.Conv2d, images: Tensor) -> Tensor | None:
+    """What a Dropout2d before `after` multiplies each channel of each image by, (B, 1, K); None at inference.
+
+    Drawn once, so that all rows of an image lose the same channels.
+    """
+    if not dropout.training:
+        return None
+    ones = images.new_ones(images.shape[0], after.in_channels, 1, 1)
+    return cast(Tensor, dropout(ones)).flatten(1).unsqueeze(1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ from segearth_cli.errors import WeightsError
 from segearth_cli.model.copies import own
 from segearth_cli.model.cosines import Cosines
 from segearth_cli.model.gpu_stages import Fused, Steps
-from segearth_cli.model.jbu import JBU, common_blocks
+from segearth_cli.model.jbu import JBU
 from segearth_cli.model.tiles import replaced
-from segearth_cli.model.window_cache import Overlap
+from segearth_cli.model.window_cache import Overlap, common_blocks
 
 HEAD_GAIN = 0.1
 

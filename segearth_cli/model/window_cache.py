@@ -113,6 +113,24 @@ class Overlap:
             self.nbytes -= kept.size
 
 
+@dataclass(frozen=True, slots=True)
+class Common:
+    """How the tiles of a stage are cut into blocks that other windows have too, and where these are kept."""
+
+    overlap: Overlap
+    """What earlier windows left."""
+    rows: list[TileRun]
+    """The blocks from top to bottom, in rows of tiles."""
+    cols: list[TileRun]
+    """The blocks from left to right, in columns of tiles."""
+
+
+def common_blocks(overlap: Overlap, size: tuple[int, int], whole: tuple[int, int]) -> Common | None:
+    """How a stage of `size` is cut, where windows of `whole` pixels have whole tiles of it in common."""
+    rows, cols = (overlap.runs(-(-n // TILE), n, pixels) for n, pixels in zip(size, whole, strict=True))
+    return Common(overlap, rows, cols) if rows and cols else None
+
+
 @counted("kernels")
 def digest(x: Tensor) -> bytes:
     """What tells the content of a contiguous tensor on the CPU from others."""

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segearth_cli.classes import NODATA
 from segearth_cli.clock import counted
-from segearth_cli.model import LOGIT_SCALE
+from segearth_cli.model import LOGIT_SCALE, constant
 
 LANES = 1024  # pixels; a CPU rounds those differently that fill no whole vector
 
@@ -24,7 +25,7 @@ class Decision:
     codes: Tensor
     """The class, (H, W) uint8."""
     confidence: Tensor
-    """The winner's probability times 254, (H, W) uint8, 0-254."""
+    """The winner's probability times 254, (H, W) uint8, 0-254; 255 where a logit is no number."""
     scores: Tensor | None
     """The probability of each class, (K, H, W) float32; None when they were not asked for."""
 
@@ -49,7 +50,7 @@ class Decider:
         self._classes = query_class[-1] + 1
         self._one_each = tuple(query_class) == tuple(range(self._classes))
         self._scale = scale
-        self._index = torch.tensor(query_class)
+        self._query_class = tuple(query_class)
         self._threshold = threshold
         self._background = background
         self._scores = scores
@@ -59,18 +60,23 @@ class Decider:
         """Logits (Q, H, W) -> Decision on the same device; no pixel's numbers depend on its neighbours'."""
         probabilities = _softmax(logits, self._scale)
         if not self._one_each:
-            index = self._index.to(logits.device).view(-1, 1, 1).expand_as(probabilities)
+            index = _index(self._query_class, logits.device).expand_as(probabilities)
             empty = probabilities.new_zeros(self._classes, *probabilities.shape[1:])
             probabilities = empty.scatter_reduce(0, index, probabilities, "amax")
         winner, codes = probabilities.max(dim=0)
         if self._background is not None:
             codes = torch.where(winner < self._threshold, self._background, codes)
-        confidence = (winner * 254).round().clamp(0, 254)
+        confidence = (winner * 254).round().clamp(0, 254).nan_to_num(nan=NODATA)
         return Decision(codes.to(torch.uint8), confidence.to(torch.uint8), probabilities if self._scores else None)
 
     def no_scores(self, shape: tuple[int, int]) -> NDArray[np.float32] | None:
         """The scores (K, H, W) of pixels without data, all nan; None when scores were not asked for."""
         return np.full((self._classes, *shape), np.nan, np.float32) if self._scores else None
+
+
+@constant()
+def _index(query_class: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(query_class).view(-1, 1, 1).to(device)
 
 
 def _softmax(logits: Tensor, scale: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -27,19 +27,32 @@ class Mosaic:
         self._top = self._filled = region.row  # grid row of the strip's first row
 
     @counted("stitch")
-    def add(self, window: Window, logits: Tensor) -> None:
-        """Add the logits (Q, H, W) of a window; the part outside the region is ignored."""
-        region = self.region
-        top, bottom = max(window.row, region.row), min(window.bottom, region.bottom)
-        left, right = max(window.col, region.col), min(window.right, region.right)
+    def add(self, windows: Sequence[Window], logits: Tensor) -> None:
+        """Add the logits (n, Q, H, W) of windows of one row, left to right; the part outside the region is ignored."""
+        region, row = self.region, windows[0].row
+        top, bottom = max(row, region.row), min(windows[0].bottom, region.bottom)
         if top < self._top or bottom > self._top + self._sums.shape[1]:
             raise RuntimeError(f"window rows {top}-{bottom} outside the strip that starts at {self._top}")
-        inner = slice(top - window.row, bottom - window.row), slice(left - window.col, right - window.col)
-        outer = slice(top - self._top, bottom - self._top), slice(left - region.col, right - region.col)
-        weight = self._weights[inner]
-        self._sums[:, outer[0], outer[1]].addcmul_(logits[:, inner[0], inner[1]], weight)
-        self._counts[outer] += weight
+        inner, outer = slice(top - row, bottom - row), slice(top - self._top, bottom - self._top)
+        sums, counts, first = self._sums[:, outer], self._counts[outer], 0
+        for end, step, width in _runs(windows, region):
+            head, values = windows[first], logits[first:end, :, inner]
+            for at in range(head.width - width, -1, -width):  # a pixel gets the window that comes first first
+                left, right = max(head.col + at, region.col), min(head.col + at + width, region.right)
+                if left < right:
+                    own = slice(left - head.col, right - head.col)
+                    there = slice(left - region.col, right - region.col + (end - first - 1) * step)
+                    weight = self._weights[inner, own].unsqueeze(1)
+                    part = values[..., own].permute(1, 2, 0, 3)  # (Q, H, n, W)
+                    sums[..., there].unfold(2, right - left, step).addcmul_(part, weight)
+                    counts[:, there].unfold(1, right - left, step).add_(weight)
+            first = end
         self._filled = max(self._filled, bottom)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the logits are."""
+        return self._sums.device
 
     @property
     def top(self) -> int:
@@ -71,32 +84,52 @@ class Mosaic:
         self._top = max(self._top, min(row, self.region.bottom))
 
 
+def _runs(windows: Sequence[Window], region: Window) -> Iterator[tuple[int, int, int]]:
+    """Windows of one row cut into runs that are added together: the end of each, the step between its windows, and how
+    wide a part of all of them can be added at once without two reaching one pixel.
+    """
+    inside = [region.col <= window.col and window.right <= region.right for window in windows]
+    first, width = 0, windows[0].width
+    while first < len(windows):
+        end = first + 1
+        step = windows[end].col - windows[first].col if end < len(windows) else width
+        if inside[first] and (step >= width or width % step == 0):
+            while end < len(windows) and inside[end] and windows[end].col - windows[end - 1].col == step:
+                end += 1
+        alone = end == first + 1
+        yield end, width if alone else step, width if alone else min(step, width)
+        first = end
+
+
 class Regrid:
     """Mean logits of the working grid to rows of the output grid, bilinearly, as the rows become final.
 
     size: the working grid; output: the scene's grid; region: of the output; work: of the working grid, all that the
-    region needs. Pixel centres aligned, edges repeated (align_corners=False): equal to interpolating the whole array.
+    region needs; device: where logits are. Pixel centres aligned, edges repeated (align_corners=False): equal to
+    interpolating the whole array.
     """
 
-    def __init__(self, size: tuple[int, int], output: tuple[int, int], region: Window, work: Window):
+    def __init__(
+        self, size: tuple[int, int], output: tuple[int, int], region: Window, work: Window, device: torch.device
+    ):
         self._rows = taps(size[0], output[0], region.row, region.bottom)
         low, high, self._col_weights = taps(size[1], output[1], region.col, region.right)
         self._cols = low - work.col, high - work.col
+        self._there = [taps.to(device) for taps in (*self._cols, self._col_weights, *self._rows)]
         self._held: Tensor | None = None
         self._top = work.row  # working row of the first row held
         self._done = 0  # output rows given so far
 
     def push(self, rows: Tensor, *, limit: int) -> Iterator[Tensor]:
         """Take the next working rows (Q, n, w); give the output rows (Q, m, W) now known, at most `limit` at a time."""
-        low, high = (taps.to(rows.device) for taps in self._cols)
-        weight = self._col_weights.to(rows.device)
+        low, high, weight = self._there[:3]
         with stage("stitch"):
             wide = torch.lerp(rows[..., low], rows[..., high], weight)
             self._held = wide if self._held is None else torch.cat([self._held, wide], dim=1)
         known = int((self._rows[1] < self._top + self._held.shape[1]).sum())
         while self._done < known:
             end = min(known, self._done + limit)
-            low, high, weight = (taps[self._done : end].to(rows.device) for taps in self._rows)
+            low, high, weight = (taps[self._done : end] for taps in self._there[3:])
             with stage("stitch"):
                 upper, lower = self._held[:, low - self._top], self._held[:, high - self._top]
                 mixed = torch.lerp(upper, lower, weight[:, None])

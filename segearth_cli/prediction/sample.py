@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ def sampled_logits(
     with closing(scheduled(model, asked(), overlap, work)) as results:
         for batch, logits in results:
             work.computed += len(batch.windows)
-            for window, values in zip(batch.windows, logits, strict=True):
+            for window, values in zip(batch.windows, chain.from_iterable(logits), strict=True):
                 inside, within = (part.to(work.device) for part in held(window))
                 row, col = within.unbind(dim=1)
                 weight = weights[row, col]

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.clock import stage
 from segearth_cli.console import untold, without_secrets
+from segearth_cli.prediction.behind import behind
 from segearth_cli.prediction.calibrated import (
     Calibration,
     corrected_model,
@@ -187,8 +188,9 @@ def write_region(
         writing(outputs, scene, classes, tags, region, whole=not part) as writer,
         closing(finished_rows(scene, plan, model, queries, decide, work, region)) as finished,
     ):
-        for rows in finished:
-            writer.write(rows)
+        with behind(writer.write, partial(environment, prepared.path), "segearth-write") as write:
+            for rows in finished:
+                write(rows)
         pixels = writer.counts
         check_unchanged(scene, prepared.seal)
         if part and pixels.keys() <= {NODATA}:

@@ -6,7 +6,7 @@ A schedule is given batches in order and gives each back with its logits in the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +21,7 @@ from segearth_cli.console import untold
 from segearth_cli.errors import SegEarthError, is_out_of_memory
 from segearth_cli.model import Overlap
 from segearth_cli.prediction.plan import Plan
+from segearth_cli.prediction.sent import SentChip
 from segearth_cli.raster import Chip, Window
 
 # chips (B, 3, S, S), valid (B, S, S) or None, what windows before them left -> logits (B, Q, S, S); of some, where
@@ -80,13 +81,13 @@ class WindowBatch:
     """No window above this row of the working grid is still to come."""
     windows: list[Window] = field(default_factory=list)
     """Where they lie on the working grid, row-major."""
-    chips: list[Chip] = field(default_factory=list)
-    """Their pixels, one for each window."""
+    chips: list[Chip | SentChip] = field(default_factory=list)
+    """Their pixels, one for each window; where the model runs already, all of them are."""
     pixels: list[Tensor] = field(default_factory=list)
     """Of a window computed beside others, the only pixels (n, 2) that are wanted, for a model that can be asked so."""
 
 
-Results = Generator[tuple[WindowBatch, Iterable[Tensor]], None, None]  # logits (Q, S, S) for each window
+Results = Generator[tuple[WindowBatch, Iterable[Tensor]], None, None]  # logits (n, Q, S, S) of the next n windows
 
 
 def scheduled(model: Model, batches: Iterable[WindowBatch], overlap: Overlap, work: Work) -> Results:
@@ -122,7 +123,7 @@ class OneByOne:
                     torch.cuda.empty_cache()
                 continue
             first += len(chips)
-            yield from logits[: len(chips)]
+            yield logits[: len(chips)]
 
 
 class Attempt:
@@ -163,7 +164,7 @@ class Attempt:
         self._future = None
 
     def logits(self) -> list[Tensor]:
-        """The logits (Q, S, S) of the window, if there is one. Raises what kept it from being computed."""
+        """The logits (1, Q, S, S) of the window, if there is one. Raises what kept it from being computed."""
         return [self._future.result()] if self._future else []
 
 
@@ -231,7 +232,7 @@ class SideBySide:
             raise
 
     def _first(self, batch: WindowBatch) -> Tensor:
-        return self._model(*tensors(batch.chips[:1], self._work), self._overlap, *batch.pixels)[0]
+        return self._model(*tensors(batch.chips[:1], self._work), self._overlap, *batch.pixels)
 
 
 def _halved(windows: int, batch: WindowBatch, error: BaseException | None, work: Work) -> int:
@@ -243,12 +244,20 @@ def _halved(windows: int, batch: WindowBatch, error: BaseException | None, work:
     return windows // 2
 
 
-def tensors(chips: list[Chip], work: Work) -> tuple[Tensor, Tensor | None]:
+def tensors(chips: Sequence[Chip | SentChip], work: Work) -> tuple[Tensor, Tensor | None]:
     """Pixels (B, 3, S, S) and where they are data (B, S, S) on the device, None where all are.
 
     On accelerators, whose results depend on a batch's size, the last one of a scene is filled up.
     """
     full = [*chips, *[chips[-1]] * (work.batch - len(chips))] if work.device.type != "cpu" else chips
+    sent = [chip for chip in full if isinstance(chip, SentChip)]
+    if sent:
+        pixels = torch.stack([chip.pixels for chip in sent])
+        return pixels[:, :3], None if all(chip.whole for chip in sent) else pixels[:, 3] != 0
+    return _sent_now([chip for chip in full if isinstance(chip, Chip)], work)
+
+
+def _sent_now(full: list[Chip], work: Work) -> tuple[Tensor, Tensor | None]:
     images = torch.from_numpy(np.stack([chip.image for chip in full]))
     valid = None
     if not all(chip.valid.all() for chip in full):

@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Generator
 from contextlib import closing
+from itertools import groupby, islice
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from segearth_cli.prediction.mosaic import Mosaic
 from segearth_cli.prediction.pixels import Strips
 from segearth_cli.prediction.plan import KEPT_BYTES, Plan
 from segearth_cli.prediction.schedule import Model, WindowBatch, Work, scheduled
+from segearth_cli.prediction.sent import SentStrip
 from segearth_cli.prediction.stitch import Later, Stitcher
 from segearth_cli.raster import Chip, Rows, Scene, Window, window_weights
 
@@ -56,9 +58,14 @@ def segmented_rows(
             work.computed += len(batch.windows)
             earlier = len(late)
             late.extend(stitcher.finish(batch.row))
-            for window, values in zip(batch.windows, logits, strict=True):
-                late.extend(stitcher.finish(window.row))
-                stitcher.mosaic.add(window, values)
+            windows = iter(batch.windows)
+            for some in logits:
+                first = 0
+                for row, along in groupby(islice(windows, len(some)), key=lambda window: window.row):
+                    late.extend(stitcher.finish(row))
+                    together = list(along)
+                    stitcher.mosaic.add(together, some[first : first + len(together)])
+                    first += len(together)
             work.progress(len(batch.windows))
             for _ in range(earlier):  # came over while this batch was given to the device, which is not waited for
                 yield late.popleft()()
@@ -72,7 +79,7 @@ def _batches(
     strips: Strips, needed: NDArray[np.bool_], cols: list[int], height: int, width: int, work: Work
 ) -> Generator[WindowBatch, None, None]:
     """Windows with data that are needed, (rows, cols), in row-major order, `work.together` at a time."""
-    batch = WindowBatch()
+    batch, sent = WindowBatch(), None if work.device.type == "cpu" else SentStrip(work.device)
     with closing(iter(strips)) as filled:
         for (row, strip), run in zip(filled, needed, strict=True):
             if not run.any() or not strip.valid.any():  # what is held for the rows above can be let go
@@ -82,6 +89,8 @@ def _batches(
                 yield WindowBatch(row)
                 work.progress(int(run.sum()))
                 continue
+            if sent is not None:
+                sent.move(row, strip)
             for col in np.array(cols)[run].tolist():
                 inner = slice(col - strips.left, col - strips.left + width)
                 valid = strip.valid[:, inner]
@@ -89,7 +98,8 @@ def _batches(
                     work.progress(1)
                     continue
                 batch.windows.append(Window(row, col, height, width))
-                batch.chips.append(Chip(strip.image[:, :, inner], valid))
+                own = Chip(strip.image[:, :, inner], valid)
+                batch.chips.append(own if sent is None else sent.chip(inner, whole=bool(valid.all())))
                 if len(batch.windows) >= work.together:
                     yield batch
                     batch = WindowBatch()

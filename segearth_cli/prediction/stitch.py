@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segearth_cli.classes import NODATA
+from segearth_cli.errors import SegEarthError
 from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.mosaic import Mosaic, Regrid
 from segearth_cli.prediction.pixels import Strips
@@ -45,7 +46,7 @@ class Stitcher:
     def __post_init__(self) -> None:
         if self.plan.resampled:
             scene_size = self.plan.height, self.plan.width
-            self._regrid = Regrid(self.plan.size, scene_size, self.region, self.mosaic.region)
+            self._regrid = Regrid(self.plan.size, scene_size, self.region, self.mosaic.region, self.mosaic.device)
 
     def finish(self, row: int) -> Iterator[Later]:
         """Rows of the output that no window from working row `row` on can change."""
@@ -91,6 +92,8 @@ class Stitcher:
 
         def rows() -> Rows:
             codes, confidence, scores = arrived()
+            if ((confidence == NODATA) & valid).any():
+                raise SegEarthError("--model: gives no number for some pixels with data; try --precision fp32")
             if not valid.all():
                 codes[~valid] = confidence[~valid] = NODATA
                 if scores is not None:

@@ -66,7 +66,7 @@ class Memory:
 def run(model, made, work):
     """The value of each window as the schedule gives it, batch by batch."""
     results = scheduled(model, iter(made), Overlap(SIDE, 0), work)
-    return [(batch.row, [int(logits[0, 0, 0]) for logits in found]) for batch, found in results]
+    return [(batch.row, [int(values[0, 0, 0]) for logits in found for values in logits]) for batch, found in results]
 
 
 def expected(made):

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from segearth_cli.errors import SegEarthError
 from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.plan import PredictOptions, make_plan
 from segearth_cli.prediction.schedule import Work, work_for
@@ -59,6 +60,14 @@ def scene(write_raster, noise):
     values[:, 20:90, 30:] = 0
     values[:, 40:50, 60:70] = 77
     return open_scene(write_raster("scene.tif", values, nodata=0, tiled=True, blockxsize=32, blockysize=32))
+
+
+def test_a_model_that_gives_no_number_is_told_and_not_taken_for_a_class(scene):
+    def broken(chips, valid=None, overlap=None):
+        return by_window(chips, valid).index_fill(3, torch.tensor([5]), torch.nan)
+
+    with pytest.raises(SegEarthError, match="no number for some pixels with data; try --precision fp32"):
+        run(scene, broken)
 
 
 RESOLUTIONS = [{}, {"scale": 0.37}, {"scale": 1.6}, {"scale": 3.3}, {"long_side": 31}]

@@ -38,6 +38,7 @@ from segearth_cli.raster import (
     legend,
     open_dataset,
     quietly,
+    refuse_world_files,
     region_georeference,
     tables,
     write_cog,
@@ -131,6 +132,7 @@ def write_joined_cog(ledger: Ledger, joinable: Joinable, outputs: Outputs, *, qu
     """The joined files as cloud-optimised GeoTIFFs. Raises RasterError when they cannot be written."""
     write_vrts(ledger, joinable)
     places = outputs.by_kind()
+    refuse_world_files(places.values(), ledger.frame)
     with replacing_all(list(places.values())) as temporaries:
         for (kind, path), temporary in zip(places.items(), temporaries, strict=True):
             try:

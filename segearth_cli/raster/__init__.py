@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         read_tags,
         size_of,
     )
-    from segearth_cli.raster.mask_writer import Rows, label, layouts, write_cog, writing
+    from segearth_cli.raster.mask_writer import Rows, label, layouts, refuse_world_files, write_cog, writing
     from segearth_cli.raster.onto import Onto, without_georeference
     from segearth_cli.raster.open import open_scene, open_sealed
     from segearth_cli.raster.options import (
@@ -166,6 +166,7 @@ __all__ = [
     "read_tags",
     "reads_network",
     "reason",
+    "refuse_world_files",
     "region_georeference",
     "shares",
     "size_of",
@@ -200,7 +201,7 @@ __getattr__ = lazy_face(
         "ground": "Ground densified",
         "inspection": "Inspection inspect_scene",
         "mask_reader": "MaskFile Recoding is_result mask_strips mask_windows read_mask read_tags size_of",
-        "mask_writer": "Rows label layouts write_cog writing",
+        "mask_writer": "Rows label layouts refuse_world_files write_cog writing",
         "onto": "Onto without_georeference",
         "open": "open_scene open_sealed",
         "options": "Blend Compression FileOptions PixelOptions ReadOptions parse_bands parse_sides parse_stretch",

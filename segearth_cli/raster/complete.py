@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from segearth_cli.raster.paths import local_path
+from segearth_cli.raster.remote import is_remote
 from segearth_cli.raster.stored import Stored, stored
 
 _PIECE = 1 << 18  # bytes looked through at once
@@ -17,6 +18,8 @@ _PNG_END = b"IEND\xaeB`\x82"  # the name of the last chunk and, as it is empty, 
 _MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)  # a marker that is no part of a JPEG's pixels
 _ALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})  # markers of JPEG without a length
 _END = 0xD9
+_BARE = frozenset({"ENVI", "EHdr", "ERS", "PNM", "RRASTER", "GTX"})  # formats without packing, which GDAL fills up
+_HEADERS = frozenset({"hdr", "ers", "prj", "xml", "grd", "clr", "stx"})
 
 
 def cut_short(dataset: Any) -> str:
@@ -28,8 +31,10 @@ def cut_short(dataset: Any) -> str:
         checks = {name: _BY_SUFFIX[suffix] for name in dataset.files if (suffix := _suffix(name)) in _BY_SUFFIX}
     elif check := _BY_DRIVER.get(dataset.driver):
         checks = dict.fromkeys(dataset.files[:1], check)
+    elif dataset.driver == "PCIDSK" and dataset.tags(ns="IMAGE_STRUCTURE"):  # tiled ones tell more than they have
+        checks = dict.fromkeys(dataset.files[:1], _pcidsk_ends)
     else:
-        return _raw_cut_short(dataset) if dataset.driver == "ENVI" else ""
+        return _raw_cut_short(dataset) if dataset.driver in _BARE else ""
     return next((name for name, ends in checks.items() if not _complete(name, ends)), "")
 
 
@@ -52,15 +57,22 @@ def _suffix(name: str) -> str:
 
 
 def _raw_cut_short(dataset: Any) -> str:
-    """The file of bare pixels on this machine that is shorter than its header says."""
+    """The file of bare pixels, on this machine or in an archive here, that is shorter than its header says."""
     facts = dataset.tags(ns="ENVI")
-    name = next(iter(dataset.files), "")
-    if facts.get("file_compression", "0").strip() not in ("", "0") or local_path(name) is None:
+    pixels = [name for name in dataset.files if _suffix(name) not in _HEADERS and not is_remote(name)]
+    if facts.get("file_compression", "0").strip() not in ("", "0") or not pixels:
         return ""
     header = facts.get("header_offset", "0").strip()
-    size = dataset.width * dataset.height * sum(np.dtype(kind).itemsize for kind in dataset.dtypes)
-    last = (int(header) if header.isdigit() else 0) + size - 1
-    return "" if stored(name)(last, 1) else name
+    bits = (int(dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS", 0)) for band in dataset.indexes)
+    bits = (few or 8 * np.dtype(kind).itemsize for few, kind in zip(bits, dataset.dtypes, strict=True))
+    last = (int(header) if header.isdigit() else 0) + dataset.width * dataset.height * sum(bits) // 8 - 1
+    return "" if any(stored(name)(last, 1) for name in pixels) else pixels[0]
+
+
+def _pcidsk_ends(read: Stored) -> bool:
+    """Whether a PCIDSK file has all blocks of 512 bytes that its header tells."""
+    blocks = read(16, 16).strip()
+    return not blocks.isdigit() or bool(read(512 * int(blocks) - 1, 1))
 
 
 def _png_ends(read: Stored) -> bool:

@@ -101,7 +101,8 @@ def _open(name: str, *, remote: bool = False, opened: Callable[..., Any] = raste
         raise RasterError(str(e)) from None
     except (*UNREADABLE, TypeError) as e:
         raise RasterError(f"{name}: not a raster that GDAL can read ({reason(e)})") from e
-    _refuse_nowhere(name, dataset)
+    if "overview_level" not in options:  # rasterio shows what lay in memory where GDAL knows no geotransform of one
+        _refuse_nowhere(name, dataset)
     return dataset
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 
+from segearth_cli.beside import other_user, side_files
 from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, to_tag
 from segearth_cli.clock import counted, stage
 from segearth_cli.disk import cannot_write, cause_of
@@ -127,6 +128,7 @@ def writing(
     failures: list[str] = []
     places = outputs.by_kind()
     form = outputs.form
+    refuse_world_files(places.values(), scene)
     with replacing_all(list(places.values()), outputs.temporary) as temporaries:
         final = dict(zip(places, temporaries, strict=True))
         as_cog = whole and form.layout == "cog"
@@ -164,6 +166,19 @@ def writing(
         for kind, name in final.items():
             if whole:
                 write_side_files(name, places[kind], classes if kind == "mask" else None, writer.counts)
+
+
+def refuse_world_files(places: Iterable[Path], scene: Georeferenced) -> None:
+    """Raises RasterError where a file without a geotransform would get that of a world file, which another needs."""
+    if not scene.transform.is_identity:
+        return
+    for place in places:
+        for side in side_files(place):
+            if side.is_file() and (owner := other_user(side, place)):
+                raise RasterError(
+                    f"{place}: has no georeference, and {side.name} beside it, which {owner.name} is read with, would "
+                    "give it one; choose another name"
+                )
 
 
 def layouts(classes: ClassSet) -> dict[str, tuple[int, str, float]]:

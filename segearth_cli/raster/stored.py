@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from xml.sax.saxutils import escape
+from zipfile import BadZipFile, ZipFile
 
 import rasterio
 
@@ -18,7 +20,7 @@ Stored = Callable[[int, int], bytes]  # an offset and a number of bytes to these
 def stored(name: str) -> Stored:
     """What gives the bytes of a file by its name of GDAL's, in `Dataset.files`.
 
-    Where GDAL alone reaches the file, a raster of bytes is laid over it, and zeros are read behind its end.
+    Where GDAL alone reaches the file, a raster of bytes is laid over it; zeros are read behind its end, not in zips.
     """
     place = local_path(name)
     return _elsewhere(name) if place is None else _on_disk(place)
@@ -34,10 +36,13 @@ def _on_disk(place: Path) -> Stored:
 
 
 def _elsewhere(name: str) -> Stored:
+    end = _bytes_in_zip(name)
     settings = network_settings() if is_remote(name) else {}
     settings |= {"GDAL_VRT_RAWRASTERBAND_ALLOWED_SOURCE": "ALL", "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 
     def read(at: int, count: int) -> bytes:
+        if end is not None and at + count > end:
+            return read(at, end - at) if at < end else b""
         text = (
             f'<VRTDataset rasterXSize="{count}" rasterYSize="1"><VRTRasterBand dataType="Byte" band="1" '
             f'subClass="VRTRawRasterBand"><SourceFilename relativeToVRT="0">{escape(name)}</SourceFilename>'
@@ -51,3 +56,14 @@ def _elsewhere(name: str) -> Stored:
             return read(at, count // 4) if count > _LEAST else b""
 
     return read
+
+
+def _bytes_in_zip(name: str) -> int | None:
+    """How long a file in a zip archive of this machine is; None for all else."""
+    whole = name.removeprefix("/vsizip/")
+    place = next((path for path in Path(whole).parents if path.is_file()), None) if whole != name else None
+    if place is None:
+        return None
+    with suppress(OSError, BadZipFile, KeyError), ZipFile(place) as archive:
+        return archive.getinfo(Path(whole).relative_to(place).as_posix()).file_size
+    return None

@@ -52,7 +52,7 @@ def _read(path: Path, layer: str | None, flag: str, choose: Callable[[Sequence[s
 
     driver = {"driver": _driver(path, flag)} if from_strangers() else {}
     try:
-        name = _layer(path, fiona.listlayers(path), layer, flag)
+        name = _layer(path, _layers(path, **driver), layer, flag)
         with fiona.open(path, layer=name, **driver) as source:
             column = choose(list(source.schema["properties"]))
             rows = [(row.geometry, row.properties[column] if column else None) for row in source]
@@ -104,6 +104,16 @@ def _driver(path: Path, flag: str) -> str:
         return _PLAIN[path.suffix.casefold()]
     except KeyError:
         raise UsageError(f"{flag} {path}: with --untrusted vector data are {' '.join(_PLAIN)}") from None
+
+
+def _layers(path: Path, driver: str | None = None) -> list[str]:
+    """The layers of a file. driver: the only one that may look at it, before fiona lists, which takes them all."""
+    import fiona
+
+    if driver is None:
+        return list(fiona.listlayers(path))
+    with fiona.open(path, driver=driver) as source:
+        return [source.name] if driver != "GPKG" else list(fiona.listlayers(path))
 
 
 def _layer(path: Path, layers: Sequence[str], asked: str | None, flag: str) -> str:

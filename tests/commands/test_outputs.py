@@ -256,6 +256,23 @@ def test_a_side_file_of_another_raster_is_not_taken(here, segearth, output, side
     assert everything(here) == before
 
 
+@pytest.mark.parametrize("form", ["geotiff", "cog"])
+def test_a_world_file_of_another_raster_places_no_mask_of_a_scene_without_georeference(here, segearth, form):
+    import rasterio
+
+    with rasterio.open("bare.tif", "w", driver="GTiff", count=3, height=40, width=50, dtype="uint8") as ds:
+        ds.write(np.ones((3, 40, 50), np.uint8))
+    shutil.copy("mask.tif", "new.tif")
+    shutil.copy("mask.tif", "new.png")
+    Path("new.wld").write_text("1\n0\n0\n-1\n500\n600\n")
+    before = everything(here)
+    asked = ("-b", "1,2,3", "-o", "new.tif", "--overwrite", "--format", form)
+    done = segearth("predict", "bare.tif", *MODEL, *CLASSES, *asked)
+    assert (done.code, done.out, len(done.lines)) == (1, "", 1), done.err
+    assert "new.wld beside it, which new.png is read with" in done.err
+    assert everything(here) == before
+
+
 @pytest.mark.parametrize("named", ["s3://no bucket/run", "az://bucket/run", "/vsimem/run", "list.csv", "scene.tif/run"])
 def test_what_is_no_folder_of_runs_is_refused(here, segearth, named):
     before = everything(here)

@@ -511,11 +511,33 @@ def test_a_picture_that_is_cut_short_is_one_line_and_a_whole_one_none(write_rast
                 assert "cut short" in one_line(name)
 
 
-def test_pixels_without_a_format_are_cut_short_where_their_header_says_more(write_raster, noise):
-    path = Path(write_raster("bare.dat", noise(3, 50, 60), driver="ENVI"))
-    assert whole(open_scene(str(path), ReadOptions(bands=(1, 2, 3)))).valid.all()
-    path.write_bytes(path.read_bytes()[:-1])
-    assert "cut short" in one_line(path)
+BARE = [
+    ("ENVI", "bare.dat"),
+    ("EHdr", "bare.bil"),
+    ("RRASTER", "bare.grd"),
+    ("PCIDSK", "bare.pix"),
+]
+
+
+@pytest.mark.parametrize(("driver", "name"), BARE)
+@pytest.mark.parametrize("packed", [False, True])
+def test_pixels_without_a_format_are_cut_short_where_their_header_says_more(
+    write_raster, noise, tmp_path, driver, name, packed
+):
+    path = Path(write_raster(name, noise(3, 50, 60), driver=driver))
+    pixels = path.with_suffix(".gri") if driver == "RRASTER" else path
+    content = pixels.read_bytes()
+    for size in (len(content), len(content) - 1):
+        pixels.write_bytes(content[:size])
+        if packed:
+            with ZipFile(tmp_path / f"{size}.zip", "w", ZIP_DEFLATED) as archive:
+                for part in tmp_path.glob("bare.*"):
+                    archive.write(part, part.name)
+        where = f"/vsizip/{tmp_path}/{size}.zip/{name}" if packed else path
+        if size == len(content):
+            assert whole(open_scene(str(where), ReadOptions(bands=(1, 2, 3)))).valid.all()
+        else:
+            assert "cut short" in one_line(where)
 
 
 @pytest.mark.parametrize("turned", [1, 3, 6, 8])

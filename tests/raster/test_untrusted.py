@@ -190,3 +190,21 @@ def test_the_option_may_stand_anywhere_on_the_line(home, place, monkeypatch):
     assert (done.returncode, done.stdout) == (1, "")
     assert "refused with --untrusted" in done.stderr
     assert not list(Path().glob("*.gpkg"))
+
+
+@pytest.mark.parametrize("suffix", ["gpkg", "geojson", "fgb", "shp"])
+@pytest.mark.parametrize("asked", ["--aoi", "evaluate"])
+def test_vector_data_of_strangers_are_of_the_format_of_their_name(tmp_path, write_raster, noise, suffix, asked):
+    """A VRT of vector data names other files."""
+    (tmp_path / "secret.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    theirs = tmp_path / f"theirs.{suffix}"
+    source = f"<SrcDataSource>{tmp_path / 'secret.geojson'}</SrcDataSource>"
+    theirs.write_text(f'<OGRVRTDataSource><OGRVRTLayer name="secret">{source}</OGRVRTLayer></OGRVRTDataSource>')
+    mask = write_raster("mask.tif", noise(1, 9, 9, high=2))
+    line = (
+        ["predict", mask, "-c", "a,b", "--aoi", theirs] if asked == "--aoi" else ["evaluate", mask, theirs, "-c", "a,b"]
+    )
+    done = shell.segearth(*line, "--untrusted", "-q", cwd=tmp_path)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1), done.stderr
+    assert "cannot be read as vector data" in done.stderr
+    assert "secret" not in done.stderr

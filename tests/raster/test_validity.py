@@ -198,6 +198,23 @@ def test_a_nodata_value_as_text_is_the_number(text, number):
     assert ReadOptions(nodata=text).nodata_value() == number
 
 
+@pytest.mark.parametrize("nodata", [None, 0, 7, 255])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_a_band_flagged_as_alpha_decides_and_dataset_mask_says_the_same_where_it_asks_that_band(
+    write_raster, noise, dtype, nodata
+):
+    pixels = noise(4, 20, 20).astype(dtype)
+    pixels[3] = np.where(np.arange(20) < 8, 0, 255)
+    pixels[:3, :3] = pixels[:3, 10:13] = nodata or 0
+    path = write_raster("scene.tif", pixels, alpha="YES", nodata=nodata)
+    valid = open_scene(path).valid(Window(0, 0, 20, 20))
+    assert (valid == (pixels[3] > 0)).all()
+    with rasterio.open(path) as ds:
+        # of other types GDAL knows no alpha; a nodata value hides it, and rasterio then looks for that value in band 4
+        asked = nodata == 0 or (nodata is None and dtype in ("uint8", "uint16"))
+        assert (valid == (ds.dataset_mask() > 0)).all() == asked
+
+
 def test_a_mask_and_an_alpha_band_can_be_ignored(tmp_path):
     path = made(tmp_path, "none", "dataset", alpha=True, overviews="none")
     assert (opened(path, ReadOptions(mask=False))[0] == (np.arange(SIDE) < 50)).all()

@@ -43,10 +43,15 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The parts of README and docs that are written from the code.
-docs: $(STAMP)
+# The parts of README and docs that are written from the code, and the site, in site/.
+docs: $(STAMP) $(VENV)/.site
 	$(BIN)/python scripts/option_table.py
 	$(BIN)/python scripts/module_table.py
+	$(BIN)/python -m mkdocs build --quiet
+
+$(VENV)/.site: pyproject.toml $(STAMP)
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
+	@touch $@
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

@@ -1,4 +1,4 @@
-"""Writes README's table of the options of `segearth predict`, and the page of all others, from what options tell.
+"""Writes README's table of the options of `segearth predict`, and the page of all commands, from what they tell.
 
 python scripts/option_table.py
 """
@@ -16,11 +16,11 @@ from segearth_cli.weights import advice
 ROOT = Path(__file__).parent.parent
 README, OTHERS = ROOT / "README.md", ROOT / "docs" / "options.md"
 START, END = "<!-- options: scripts/option_table.py -->\n", "<!-- end of options -->\n"
-HEAD = """# Options of the other commands
+HEAD = """# Commands and options
 
-Those of `segearth predict` stand in the [README](../README.md). Written by `scripts/option_table.py`; every command
-takes `-h` and `--help`.
+Written by `scripts/option_table.py` from what the commands tell with `-h` or `--help`.
 """
+EXAMPLES = "<!-- not run: their words are tried by tests/commands/test_help.py -->\n```sh\n{}\n```\n"
 
 
 def with_table(text: str) -> str:
@@ -32,17 +32,17 @@ def with_table(text: str) -> str:
 
 
 def reference() -> str:
-    """The page of the options of all commands but predict."""
+    """The page of all commands: what they do, examples, options."""
     commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
     parts = [HEAD]
     for name, command in sorted(commands.items()):
-        if name == "predict":
-            continue
+        advised = (advice("mini"), "mini") if name == "predict" else ({}, "")
         told = getattr(command.callback, "options", ())
         own = [p for p in command.params if p.param_type_name == "option" and p.name not in {o.name for o in told}]
         rows = ["| option | meaning | default |", "|-|-|-|", *map(_row, own)]
-        text = "\n".join(rows) + "\n" + "".join(table(told, {}, "").splitlines(keepends=True)[2:])
-        parts.append(f"\n## `segearth {name}`\n\n{command.help.splitlines()[0]}\n\n{text}")
+        text = "\n".join(rows) + "\n" + "".join(table(told, *advised).splitlines(keepends=True)[2:])
+        examples = EXAMPLES.format("\n".join(command.callback.examples))
+        parts.append(f"\n## `segearth {name}`\n\n{command.help}\n\n{examples}\n{text}")
     return "".join(parts)
 
 

@@ -103,7 +103,7 @@ def test_the_readme_shows_the_options_of_predict_as_they_are():
     assert with_table(text) == text, "run python scripts/option_table.py"
 
 
-def test_the_page_of_options_shows_those_of_all_other_commands_as_they_are():
+def test_the_page_of_commands_shows_all_of_them_as_they_are():
     assert OTHERS.read_text(encoding="utf-8") == reference(), "run python scripts/option_table.py"
 
 

@@ -212,6 +212,11 @@ def cluster(scheduler: str | None, local_workers: int, run: RunOptions, patience
             except (OSError, ValueError, RuntimeError) as e:
                 told = " ".join(str(e).split())[:200]
                 raise RunError(f"--scheduler {address}: cannot be reached ({told})") from None
+            except TypeError:  # of Dask where its configuration has no keys
+                raise RunError(
+                    f"--scheduler {address}: no keys for tls:// in Dask's configuration; name them by "
+                    "distributed.comm.tls.ca-file, .client.key and .client.cert"
+                ) from None
 
         found = Cluster(connect, str(address), run, patience)
         stack.callback(found.close)

@@ -2,18 +2,21 @@
 
 import logging
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import noise
 import pytest
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
 from segearth_cli.classes import parse  # noqa: E402
 from segearth_cli.errors import RunError  # noqa: E402
 from segearth_cli.jobs.compute import Job  # noqa: E402
+from segearth_cli.jobs.dask import AHEAD, local_cluster  # noqa: E402
 from segearth_cli.jobs.dask import cluster as workers_of  # noqa: E402
-from segearth_cli.jobs.dask import local_cluster  # noqa: E402
-from segearth_cli.jobs.work_list import Entry, only_one  # noqa: E402
+from segearth_cli.jobs.work_list import Entry, WorkList, only_one  # noqa: E402
 from segearth_cli.prediction.plan import PredictOptions  # noqa: E402
 from segearth_cli.prediction.scene_to_mask import Predictor, RunOptions, predict_scene  # noqa: E402
 from segearth_cli.raster import Outputs  # noqa: E402
@@ -70,7 +73,59 @@ def test_the_mask_does_not_depend_on_the_number_of_workers(tmp_path, made, assem
         assert computed(job, assembled, running.scheduler_address, tmp_path / "mask.tif") == expected
 
 
-@pytest.mark.slow
+UNDER_WAY = {"waiting", "no-worker", "queued", "processing"}
+
+
+class Watch(distributed.SchedulerPlugin):
+    """What a scheduler sees: its clients, and the most tasks that it had at once."""
+
+    def __init__(self, scheduler):
+        self.scheduler, self.clients, self.most = scheduler, set(), 0
+
+    def add_client(self, scheduler, client):  # noqa: ARG002 - called by keyword
+        self.clients.add(client)
+
+    def transition(self, *_change, **_more):
+        self.most = max(self.most, sum(task.state in UNDER_WAY for task in self.scheduler.tasks.values()))
+
+
+def test_scenes_share_one_client_and_few_tasks_are_under_way(tmp_path, made, assembled):
+    entries = []
+    for number, width in enumerate((2100, 600, 1100)):
+        scene = noise.save_scene(tmp_path / f"s{number}.tif", 40, width, seed=number)
+        job = replace(made, scene=str(scene), folder=tmp_path / f"work{number}")
+        entries.append(Entry(job, Outputs(tmp_path / f"{number}.tif")))
+    found = {}
+    with cluster(n_workers=1, processes=False) as running:
+        watch = Watch(running.scheduler)
+        running.scheduler.add_plugin(watch)
+        with workers_of(running.scheduler_address, 1, RUN, 60) as pool:
+            WorkList(entries, predictor(assembled, made.options), found.__setitem__, pool).run()
+    assert [Path(found[number].mask).name for number in range(3)] == ["0.tif", "1.tif", "2.tif"]
+    assert len(watch.clients) == 1
+    assert watch.most <= AHEAD
+    for number, entry in enumerate(entries):
+        alone = Outputs(tmp_path / f"alone{number}.tif")
+        predict_scene(entry.job.scene, alone, predictor(assembled, made.options))
+        assert alone.mask.read_bytes() == entry.outputs.mask.read_bytes()
+
+
+def test_the_keys_of_a_scheduler_with_tls_are_those_of_dasks_configuration(made, tmp_path):
+    keys = distributed.Security.temporary()
+    with cluster(n_workers=0, processes=False, security=keys, protocol="tls://") as running:
+        address = running.scheduler_address
+        assert address.startswith("tls://")
+        for name, text in (("ca", keys.tls_ca_file), ("key", keys.tls_client_key), ("cert", keys.tls_client_cert)):
+            (tmp_path / name).write_text(text)
+        tls = "distributed.comm.tls"
+        own = {f"{tls}.{name}": str(tmp_path / end) for name, end in
+               (("ca-file", "ca"), ("client.key", "key"), ("client.cert", "cert"))}  # fmt: skip
+        with dask.config.set(own), workers_of(address, 1, RUN, 60) as pool:
+            assert pool.room()
+        with pytest.raises(RunError, match="no keys for tls://"), workers_of(address, 1, RUN, 60):
+            pass
+
+
 @pytest.mark.slow
 def test_a_cluster_of_ones_own_computes_the_same_mask(tmp_path, made, assembled, expected):
     assert computed(in_folder(made, tmp_path / "work"), assembled, None, tmp_path / "mask.tif") == expected

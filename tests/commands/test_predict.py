@@ -238,10 +238,12 @@ def test_refine_adaptive_is_the_same_mask_in_one_piece_and_in_shards_and_says_so
 ):
     large = Path(write_raster("large.tif", noise(3, 560, 530)))
     both = {"upsampler": upsampler_file}
-    predict(large, "-o", "whole.tif", "--refine", "adaptive", **both)
-    work = ("--work", "run", "--shard-size", "512", "--workers", "1", "--batch-size", "1")
+    predict(large, "-o", "whole.tif", "--scores", "whole.s.tif", "--refine", "adaptive", **both)
+    work = ("--work", "run", "--shard-size", "512", "--workers", "1", "--batch-size", "1", "--scores", "shards.s.tif")
     assert predict(large, "-o", "shards.tif", "--refine", "adaptive", *work, **both).code == 0
     assert (codes_of("whole.tif") == codes_of("shards.tif")).all()
+    with rasterio.open("whole.s.tif") as one, rasterio.open("shards.s.tif") as other:
+        assert one.read().tobytes() == other.read().tobytes()  # the logits themselves, whatever was decided of them
     with rasterio.open("whole.tif") as ds:
         assert json.loads(ds.tags()["SEGEARTH_RUN"])["refine"] == "adaptive"
 

@@ -5,10 +5,12 @@ from itertools import combinations
 
 import open_clip
 import pytest
+import tiny
 import torch
 
 from segearth_cli.cache import sha256
 from segearth_cli.model.phrases import embed_phrases
+from segearth_cli.prediction import resolve_settings
 from segearth_cli.weights.load import load_clip, load_upsampler
 from segearth_cli.weights.locate import MINI, choose, image_facts
 
@@ -35,6 +37,15 @@ def test_its_own_simfeatup_is_used_and_has_the_same_name_on_every_machine():
     )
     assert digest == sha256(MINI / "upsampler.safetensors")
     assert all(parameter.isfinite().all() for parameter in made.parameters())
+
+
+def test_it_alone_refines_where_classes_come_close_unless_told_otherwise(tmp_path):
+    words = {"classes": "water,building", "model": "mini"}
+    assert resolve_settings(words).model.refine == "adaptive"
+    assert resolve_settings(words | {"refine": "exact"}).model.refine == "exact"
+    assert resolve_settings(words | {"threshold": 0.2}).model.refine == "exact"
+    published = {"classes": "water,building", "model": f"local-dir:{tiny.model(tmp_path / 'model')}"}
+    assert resolve_settings(published).model.refine == "exact"
 
 
 def test_every_weight_is_a_number(clip):

@@ -45,6 +45,7 @@ TORCH = {
 HOMES = {
     "open_clip": {"weights"},
     "fiona": {"vector"},
+    "pyogrio": {"vector"},
     "triton": {"model.gpu_kernels"},
     "typer": {"commands", "cli"},
 }

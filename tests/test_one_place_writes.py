@@ -14,11 +14,11 @@ NAMED = {
     "raster/mask_writer.py write_cog": ({"rasterio.shutil.copy"}, "GDAL writes to a temporary name"),
     "raster/mask_reader.py _categories": ({"rasterio.shutil.copy"}, "a file in memory"),
     "jobs/merge.py _empty_vrt": ({"template.open", "rasterio.shutil.copy"}, "files in memory"),
-    "vector/layers.py _fiona": ({"fiona.open"}, "GDAL writes to a temporary name"),
+    "vector/arrow.py by_gdal": ({"pyogrio.raw.write_arrow"}, "GDAL writes to a temporary name"),
+    "vector/arrow.py parquet": ({"pq.ParquetWriter"}, "a temporary name"),
     "vector/drawn.py write_points": ({"fiona.open"}, "GDAL writes to a temporary name"),
     "vector/layers.py _geojson": ({"path.open"}, "a temporary name"),
-    "vector/layers.py _parquet": ({"pq.ParquetWriter"}, "a temporary name"),
-    "vector/geopackage.py fill": ({"sqlite3.connect"}, "a temporary name"),
+    "vector/geopackage.py editing": ({"sqlite3.connect"}, "a temporary name"),
     "evaluation/drawn_labels.py as_raster": (
         {"tempfile.TemporaryDirectory"},
         "features as pixels, gone when scored",
@@ -52,7 +52,8 @@ CALLS = {
     "os.open",
     *("shutil.copy", "shutil.copyfile", "shutil.copy2", "shutil.move", "shutil.rmtree", "shutil.copytree"),
     *("tempfile.mkstemp", "tempfile.mkdtemp", "tempfile.NamedTemporaryFile", "tempfile.TemporaryDirectory"),
-    *("torch.save", "np.save", "np.savez", "rasterio.shutil.copy", "sqlite3.connect", "pq.ParquetWriter", "save_file"),
+    *("torch.save", "np.save", "np.savez", "rasterio.shutil.copy", "sqlite3.connect", "pq.ParquetWriter", "save_file",
+      "pyogrio.raw.write_arrow"),
     *("figure.savefig", "template.open"),
 }  # fmt: skip
 

@@ -18,8 +18,10 @@ from segearth_cli.progress import underway
 from segearth_cli.quantities import data_size
 from segearth_cli.version import __version__
 
-LIBRARIES = ("torch", "open_clip_torch", "rasterio", "fiona", "shapely", "pyproj", "numpy", "typer", "tqdm")
-OPTIONAL = ("pyogrio", "pyarrow", "distributed", "geopandas", "ipywidgets", "triton")
+LIBRARIES = (
+    "torch", "open_clip_torch", "rasterio", "fiona", "pyogrio", "pyarrow", "shapely", "pyproj", "numpy", "typer", "tqdm"
+)  # fmt: skip
+OPTIONAL = ("distributed", "geopandas", "ipywidgets", "triton")
 FORMATS = (
     "GTiff",
     "COG",

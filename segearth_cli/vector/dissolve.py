@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from segearth_cli.disk import said
 from segearth_cli.errors import RasterError
 from segearth_cli.files import growing
-from segearth_cli.vector.wkb import wkb
 
 _PIECE = 1 << 24  # bytes that are read at once
 
@@ -35,7 +34,7 @@ class Whole:
 
     def add(self, polygons: NDArray[Any]) -> None:
         """Append polygons, at least one."""
-        texts = wkb(polygons)
+        texts = shapely.to_wkb(polygons, byte_order=1).tolist()
         with growing(self.path, resumed=True) as file:
             file.writelines(texts)
         low, high = np.split(shapely.total_bounds(polygons), 2)
@@ -58,14 +57,6 @@ class Whole:
     def wkb(self) -> bytes:
         """Its WKB at once."""
         return b"".join(self.pieces())
-
-
-def loaded(geometry: NDArray[Any]) -> NDArray[Any]:
-    """Geometries with those of files in memory."""
-    every = [shapely.from_wkb(shape.wkb()) if isinstance(shape, Whole) else shape for shape in geometry]
-    found = np.empty(len(every), object)
-    found[:] = every
-    return found
 
 
 class Dissolved:

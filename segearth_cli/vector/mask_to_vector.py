@@ -37,6 +37,7 @@ from segearth_cli.vector import polygons as shapes
 from segearth_cli.vector import reshape as borders
 from segearth_cli.vector.diagonals import joined_diagonally
 from segearth_cli.vector.dissolve import Dissolved
+from segearth_cli.vector.features import FIELDS, FeatureBatch, VectorLayer
 from segearth_cli.vector.options import VectorizeOptions
 from segearth_cli.vector.polygons import Shapes
 from segearth_cli.vector.read_ahead import ahead
@@ -168,22 +169,22 @@ def _steps(ground: Ground, options: VectorizeOptions) -> Iterator[Step]:
 
 def layer_of(
     mask: MaskFile, kept: frozenset[int] | None, ground: Ground, out: Path, options: VectorizeOptions
-) -> vectors.VectorLayer:
+) -> VectorLayer:
     """What a layer of a mask's polygons is called, and what its features are described by."""
     left_out = {"part_of"} if options.confidence else {"part_of", "confidence"}
-    fields = tuple(name for name in vectors.FIELDS if name not in left_out)
+    fields = tuple(name for name in FIELDS if name not in left_out)
     multi = options.dissolve or options.connectivity == 8
     codes = sorted(kept if kept is not None else mask.names.keys() - {mask.background, mask.nodata})
     colors = {mask.name(code): mask.color(code) for code in codes}
     pixel = float(np.sqrt(abs(np.linalg.det(ground.placement.pixel))))
     crs = ground.placement.crs.to_wkt() if ground.placement.crs else None
     kind = "MultiPolygon" if multi else "Polygon"
-    return vectors.VectorLayer(out.stem, crs, kind, fields, colors, pixel, mask.tags | options.tags())
+    return VectorLayer(out.stem, crs, kind, fields, colors, pixel, mask.tags | options.tags())
 
 
 def _features(
     batches: Iterable[Shapes], mask: MaskFile, ground: Ground, options: VectorizeOptions, folder: Path
-) -> Iterator[vectors.FeatureBatch]:
+) -> Iterator[FeatureBatch]:
     """The features of a layer; those of one class in one wait in `folder` for their parts."""
     if not options.dissolve:
         yield from (features_of(batch, mask, ground, options) for batch in batches if len(batch))
@@ -196,7 +197,7 @@ def _features(
         yield _described(np.array([whole], object), np.array([code]), total[None], mask, options)
 
 
-def features_of(batch: Shapes, mask: MaskFile, ground: Ground, options: VectorizeOptions) -> vectors.FeatureBatch:
+def features_of(batch: Shapes, mask: MaskFile, ground: Ground, options: VectorizeOptions) -> FeatureBatch:
     """Polygons with what each is described by: class, area and perimeter on the ground, mean confidence if asked."""
     geometry = _multi(batch.geometry) if options.connectivity == 8 else batch.geometry
     values = np.column_stack([*ground.measure(geometry), batch.sums])
@@ -209,7 +210,7 @@ def _described(
     values: NDArray[np.float64],
     mask: MaskFile,
     options: VectorizeOptions,
-) -> vectors.FeatureBatch:
+) -> FeatureBatch:
     """Features of geometries (F,), codes and values (F, 2 or 4): area, perimeter, sums of confidence and of pixels."""
     names = {one: mask.name(one) for one in np.unique(code).tolist()}
     columns: dict[str, NDArray[Any]] = {
@@ -221,7 +222,7 @@ def _described(
     if options.confidence:
         total, count = values[:, 2:].T
         columns["confidence"] = np.round(np.divide(total, count, out=np.zeros_like(total), where=count > 0), 6)
-    return vectors.FeatureBatch(geometry, columns)
+    return FeatureBatch(geometry, columns)
 
 
 def _multi(geometry: NDArray[Any]) -> NDArray[Any]:

@@ -31,6 +31,7 @@ from segearth_cli.raster import (
 )
 from segearth_cli.vector import layers as vectors
 from segearth_cli.vector import polygons as shapes
+from segearth_cli.vector.features import FeatureBatch, Write
 from segearth_cli.vector.mask_to_vector import (
     Vectorized,
     check_confidence,
@@ -95,12 +96,12 @@ def vectorize_partitioned(path: str, folder: Path, options: VectorizeOptions, si
                 part = Window(top, block.col, min(options.rows or ROWS, block.bottom - top), block.width)
                 yield recode(*read(part)), read_weights(options.confidence, part) if options.confidence else None
 
-        def put(write: vectors.Write, found: Shapes, part_of: NDArray[np.int64]) -> None:
+        def put(write: Write, found: Shapes, part_of: NDArray[np.int64]) -> None:
             if not len(found):
                 return
             placed = Shapes(ground.to_map(found.geometry), recode.codes(found.code), found.sums)
             features = features_of(placed, mask, ground, options)
-            write(vectors.FeatureBatch(features.geometry, {**features.columns, "part_of": part_of}))
+            write(FeatureBatch(features.geometry, {**features.columns, "part_of": part_of}))
             count(counts, features.columns["class"])
 
         rows = groupby(every, key=lambda block: block.row)

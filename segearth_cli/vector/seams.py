@@ -19,7 +19,6 @@ from segearth_cli.files import growing
 from segearth_cli.raster import Window
 from segearth_cli.vector.chains import spans
 from segearth_cli.vector.polygons import Geometries, Shapes
-from segearth_cli.vector.wkb import wkb
 
 LARGEST = 500_000  # points of the parts of a region that is joined; a larger one stays in its parts
 BATCH = 200_000  # points of joined regions that are given out at once
@@ -96,7 +95,7 @@ class Seams:
             along = np.stack([first[on, 1 - axis], second[on, 1 - axis]]) - (block.col if axis else block.row)
             begin, lengths = along.min(axis=0), np.abs(along[1] - along[0])
             edge[spans(begin, lengths)] = np.repeat(whose[on], lengths)
-        texts = wkb(parts.geometry)
+        texts = shapely.to_wkb(parts.geometry, byte_order=1).tolist()
         ends = self._size + np.cumsum([len(text) for text in texts])
         self._file.write(b"".join(texts))
         points = np.bincount(owner[ring], minlength=len(parts))

@@ -11,8 +11,8 @@ import pytest
 import shapely
 
 from segearth_cli.errors import SegEarthError, UsageError, VectorError
-from segearth_cli.vector.geopackage import build_index
-from segearth_cli.vector.layers import FeatureBatch, VectorLayer, writing
+from segearth_cli.vector.features import FeatureBatch, VectorLayer
+from segearth_cli.vector.layers import writing
 
 UTM = pyproj.CRS("EPSG:32633").to_wkt()
 FIELDS = ("class_id", "class", "area_m2", "perimeter_m")
@@ -221,16 +221,6 @@ def test_a_geopackage_can_be_edited_afterwards(tmp_path):
     with fiona.open(path) as found:
         assert [f["properties"]["area_m2"] for f in found.filter(bbox=(-1, -1, 2, 2))] == [1.0]
     assert sqlite3.connect(path).execute("SELECT rtreecheck('rtree_scene_geom')").fetchone() == ("ok",)
-
-
-def test_an_index_box_holds_its_feature_in_single_precision():
-    db = sqlite3.connect(":memory:")
-    db.execute("CREATE VIRTUAL TABLE i USING rtree(id, a, b, c, d)")
-    boxes = np.array([[400_000.1, 400_000.3, 4_999_999.7, 5_000_000.1]])
-    build_index(db, "i", boxes)
-    ((low_x, high_x, low_y, high_y),) = db.execute("SELECT a, b, c, d FROM i").fetchall()
-    assert low_x <= 400_000.1 < 400_000.3 <= high_x
-    assert low_y <= 4_999_999.7 < 5_000_000.1 <= high_y
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

@@ -13,7 +13,6 @@ from segearth_cli.vector import reshape as borders
 from segearth_cli.vector.diagonals import joined_diagonally
 from segearth_cli.vector.simpler import simple_polygons
 from segearth_cli.vector.strips import linked
-from segearth_cli.vector.wkb import wkb
 
 
 def trace(mask, rows=None, **options):
@@ -248,14 +247,6 @@ def test_a_slanted_building_gets_right_angles(degrees):
     assert np.abs(cosines).max() < 1e-6  # right angles, up to rounding
     assert len(edges) == 6
     assert building.intersection(placed).area / building.union(placed).area > 0.93  # of 1800 pixels, 1 px all around
-
-
-@given(masks())
-def test_wkb_is_that_of_shapely(mask):
-    polygons = trace(mask).geometry
-    mixed = np.array([*polygons, shapely.MultiPolygon(list(polygons)), shapely.Polygon()], object)
-    for geometry in (polygons, polygons[:0], mixed, shapely.force_3d(polygons, 2.0)):
-        assert wkb(geometry) == list(shapely.to_wkb(geometry, byte_order=1))
 
 
 @given(masks(), st.booleans())

@@ -1,0 +1,142 @@
+"""Features as Arrow's columns, and what takes them as such: GDAL's writers by pyogrio, GeoParquet by pyarrow."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import Full, Queue
+from typing import Any
+
+import pyproj
+
+from segearth_cli.disk import refusal
+from segearth_cli.vector.features import FIELDS, FeatureBatch, VectorLayer, Write
+
+GEOMETRY = "geometry"
+_WAIT = 0.1  # seconds between two looks at whether a file is still being written
+
+
+def _schema(layer: VectorLayer, names: Mapping[str, str], metadata: Mapping[str, str] | None = None) -> Any:
+    import pyarrow as pa
+
+    types = {"int": pa.int64(), "str": pa.string(), "float": pa.float64()}
+    fields = [(names.get(name, name), types[FIELDS[name]]) for name in layer.fields]
+    return pa.schema([*fields, (GEOMETRY, pa.binary())], metadata=metadata)
+
+
+def _columns(features: FeatureBatch, layer: VectorLayer, schema: Any) -> list[Any]:
+    import pyarrow as pa
+
+    values = [features.columns[name] for name in layer.fields]
+    return [pa.array(of, kind) for of, kind in zip([*values, features.wkb()], schema.types, strict=True)]
+
+
+@contextmanager
+def parquet(path: Path, layer: VectorLayer) -> Iterator[Write]:
+    """GeoParquet 1.1: WKB, one row group a batch."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    column = {
+        "encoding": "WKB",
+        "geometry_types": [layer.geometry],
+        "orientation": "counterclockwise",
+        "crs": pyproj.CRS.from_wkt(layer.crs).to_json_dict() if layer.crs else None,
+    }
+    geo = {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
+    schema = _schema(layer, {}, {"geo": json.dumps(geo), **layer.tags})
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+
+        def write(features: FeatureBatch) -> None:
+            if len(features):
+                writer.write_table(pa.table(_columns(features, layer, schema), schema=schema))
+
+        yield write
+
+
+def _quiet() -> Any:
+    """Pyogrio, whose GDAL says nothing on stderr: what it has to say comes as exceptions."""
+    import pyogrio
+
+    pyogrio.set_gdal_config_options({"CPL_LOG": os.devnull})
+    return pyogrio
+
+
+@contextmanager
+def by_gdal(
+    path: Path, layer: VectorLayer, driver: str, names: Mapping[str, str] | None = None, **options: Any
+) -> Iterator[Write]:
+    """A function that appends features to a new file, which a driver of GDAL writes in a thread of its own.
+
+    names: of fields, where the format has others. options: of pyogrio. Raises OSError when the file cannot be written.
+    """
+    import pyarrow as pa
+
+    pyogrio = _quiet()
+    schema = _schema(layer, names or {})
+    queue: Queue[FeatureBatch | None] = Queue(1)
+    failures: list[BaseException] = []
+    abandoned, ended = threading.Event(), threading.Event()
+
+    def batches() -> Iterator[Any]:
+        while (features := queue.get()) is not None:
+            yield pa.record_batch(_columns(features, layer, schema), schema=schema)
+        if abandoned.is_set():
+            raise InterruptedError
+
+    def work() -> None:
+        form = {"driver": driver, "geometry_name": GEOMETRY, "geometry_type": layer.geometry, "encoding": "UTF-8"}
+        reader = pa.RecordBatchReader.from_batches(schema, batches())
+        try:
+            pyogrio.raw.write_arrow(reader, str(path), layer=layer.name, crs=layer.crs, **form, **options)
+        except BaseException as e:
+            failures.append(e)
+        finally:
+            ended.set()
+
+    def put(features: FeatureBatch | None) -> None:
+        while not ended.is_set():
+            with suppress(Full):
+                queue.put(features, timeout=_WAIT)
+                break
+
+    def check() -> None:
+        if failures:
+            raise OSError(" ".join(str(failures[0]).split())) from failures[0]
+
+    def write(features: FeatureBatch) -> None:
+        if len(features):
+            put(features)
+            check()
+
+    thread = threading.Thread(target=work, daemon=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'crs' was not provided")
+        warnings.filterwarnings("ignore", module="pyogrio")
+        thread.start()
+        try:
+            yield write
+        except BaseException:
+            abandoned.set()
+            raise
+        finally:
+            put(None)
+            thread.join()
+    check()
+    if refused := refusal(path):
+        raise refused
+
+
+def has(path: Path, number: int) -> bool:
+    """Whether a file holds a feature, counted from 0, with its geometry."""
+    pyogrio = _quiet()
+    try:
+        _, _, geometry, _ = pyogrio.raw.read(str(path), skip_features=number, max_features=1)
+    except (RuntimeError, ValueError):
+        return False
+    return len(geometry) == 1 and geometry[0] is not None

@@ -16,6 +16,7 @@ import threading
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
@@ -93,6 +94,7 @@ class _Terminated(BaseException):
 
 
 SIGNALS = {signal.SIGTERM: "terminated", **({signal.SIGHUP: "hung up"} if hasattr(signal, "SIGHUP") else {})}
+COMPLETIONS = ("--install-completion", "--show-completion")
 FAULT = 70  # of segearth itself
 AGAIN = 0.1  # seconds until a signal that was ignored is sent again
 
@@ -112,8 +114,9 @@ def run() -> int:
             signal.signal(number, _terminate)
     logging.getLogger("rasterio").propagate = False  # what matters of GDAL's messages reaches the user as an error line
     try:
+        arguments = _arguments(sys.argv[1:])
         command = typer.main.get_command(app) if isinstance(app, typer.Typer) else app  # a Typer sets an excepthook
-        code = command(_arguments(sys.argv[1:]), standalone_mode=False, prog_name="segearth")
+        code = command(arguments, standalone_mode=False, prog_name="segearth")
         sys.stdout.flush()
         return _fail("interrupted", 130) if code == 130 else code if isinstance(code, int) else 0  # Typer's for Ctrl-C
     except BaseException as e:
@@ -164,11 +167,18 @@ def _told(error: BaseException) -> tuple[str, int]:
 
 
 def _arguments(given: list[str]) -> list[str]:
-    """The command line without `--untrusted`, which holds for this process and all that it starts."""
+    """The command line without `--untrusted`, which holds for this process and all that it starts.
+
+    `--show-completion` and `--install-completion` stand alone, for the shell that runs us, or with a shell's name.
+    """
     if "--untrusted" in given:
         os.environ[UNTRUSTED] = "1"
     if os.environ.get(UNTRUSTED):
         limit_memory()
+    for flag, word in pairwise([*given, "-"]):
+        name, equals, _ = flag.partition("=")
+        if name in COMPLETIONS and (equals or not word.startswith("-")):
+            os.environ["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"  # else Typer passes over a shell's name
     return [argument for argument in given if argument != "--untrusted"]
 
 

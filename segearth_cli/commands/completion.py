@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import get_args
 
 from segearth_cli.errors import SegEarthError
 from segearth_cli.options import Option
 
+BASH = "complete_bash"
 Values = Callable[[list[str]], Iterable[str]]  # values of an option, from the inputs that are named already
 
 
@@ -24,10 +26,16 @@ def _beginning(values: Values) -> Callable[..., list[str]]:
 
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         kept, comma, start = incomplete.rpartition(",")
-        return [f"{kept}{comma}{value}" for value in values(ctx.args) if value.startswith(start)]
+        return [_typed(f"{kept}{comma}{value}", incomplete) for value in values(ctx.args) if value.startswith(start)]
 
     complete.__annotations__ = {"ctx": typer.Context, "incomplete": str}
     return complete
+
+
+def _typed(value: str, incomplete: str) -> str:
+    """A value as it is typed in the shell that asks: bash, alone, takes it as it is, outside of quotes too."""
+    is_quoted = os.environ.get("COMP_WORDS", "").removesuffix(incomplete).endswith(('"', "'"))
+    return value if is_quoted or os.environ.get("_SEGEARTH_COMPLETE") != BASH else value.replace(" ", "\\ ")
 
 
 def _models(_named: list[str]) -> Iterable[str]:

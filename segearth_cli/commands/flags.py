@@ -136,6 +136,10 @@ class PanelCommand(TyperCommand):
                 words.append(bare[word].bare)
         return list(super().parse_args(ctx, words))
 
+    def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002
+        """What shells show beside the command's name."""
+        return summary(self.help or "")
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes arguments and options into the help page."""
         told: dict[str, Option] = {one.name: one for one in getattr(self.callback, "options", ())}

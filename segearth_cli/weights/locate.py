@@ -198,6 +198,10 @@ def weight_file(folder: Path) -> Path:
 
 def hub_file(repo: str, *names: str) -> Path | None:
     """The first of `names` that the Hugging Face cache holds of a repository."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    if not Path(HF_HUB_CACHE, f"models--{repo.replace('/', '--')}").is_dir():
+        return None  # what follows takes a third of the time of --help
     from huggingface_hub import try_to_load_from_cache
 
     found = (try_to_load_from_cache(repo, name) for name in names)

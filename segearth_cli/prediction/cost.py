@@ -10,8 +10,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from segearth_cli.prediction.plan import KEPT_BYTES, Plan
-from segearth_cli.prediction.stitch import DECIDE_PIXELS
+from segearth_cli.prediction.plan import DECIDE_PIXELS, KEPT_BYTES, Plan
 from segearth_cli.raster import BLOCK, CACHE_MB, Window
 
 LIBRARIES = 270_000_000  # bytes that Python, NumPy, GDAL and the products of a CPU take

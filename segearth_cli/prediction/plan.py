@@ -26,6 +26,7 @@ from segearth_cli.raster import (
 )
 
 KEPT_BYTES = 1 << 29  # that windows leave for their neighbours; at 224 px every 112, enough for 7,000 px of width
+DECIDE_PIXELS = 1 << 21  # pixels decided at once
 MAX_SIDE = 10_000_000  # pixels of a working grid; more is a typing error
 FINER = 4  # times, at most, that --gsd auto makes pixels smaller
 OFF_SCALE = 2  # times outside of what a model is good at that are told

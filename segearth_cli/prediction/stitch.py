@@ -17,11 +17,10 @@ from segearth_cli.errors import SegEarthError
 from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.mosaic import Mosaic, Regrid
 from segearth_cli.prediction.pixels import Strips
-from segearth_cli.prediction.plan import Plan
+from segearth_cli.prediction.plan import DECIDE_PIXELS, Plan
 from segearth_cli.raster import Rows, Scene, Window
 
 Later = Callable[[], Rows]  # waits until the rows have come from the device
-DECIDE_PIXELS = 1 << 21  # pixels decided at once
 
 
 @dataclass(slots=True)

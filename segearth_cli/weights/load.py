@@ -20,6 +20,7 @@ from segearth_cli.weights.catalogue import key
 from segearth_cli.weights.locate import (
     CONFIG,
     Source,
+    absent,
     find,
     hub_file,
     kept,
@@ -110,7 +111,7 @@ def clip_file(spec: str) -> tuple[Source, Path]:
     config = tag_config(source.architecture, source.tag)
     path = kept(key(source.architecture, source.tag)) or hub_file(*hub_files(config))
     if path is None:
-        raise WeightsError(f"--model {spec}: not on this machine; run `segearth download {spec}`")
+        raise absent(spec)
     return source, path
 
 

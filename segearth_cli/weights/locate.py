@@ -79,6 +79,9 @@ def choose(model: str, upsampler: str | None) -> Choice:
     pinned = os.environ.get("SEGEARTH_MODEL", "") if model == "auto" else ""
     if (pinned or model) != "auto":
         spec = _pinned(pinned).name if pinned else find(model).name
+        entry = CATALOGUE.get(PUBLISHED if spec == find(PUBLISHED).name else model)
+        if entry and not here(entry):  # before anything is told of it
+            raise absent(model)
         chosen, told = _upsampler_of(spec, upsampler)
         return Choice(model if model in CATALOGUE else spec, chosen, f"model: {spec}, {told}" if told else None)
     if here(CATALOGUE[PUBLISHED]):
@@ -93,6 +96,11 @@ def choose(model: str, upsampler: str | None) -> Choice:
     chosen, _ = _upsampler_of("mini", upsampler)
     note = f"model: mini (embedded); `segearth download {PUBLISHED}` brings published accuracy"
     return Choice("mini", chosen, note)
+
+
+def absent(spec: str) -> WeightsError:
+    """The error of a --model whose weights are not on this machine, and can be fetched."""
+    return WeightsError(f"--model {spec}: not on this machine; run `segearth download {spec}`")
 
 
 def find(spec: str) -> Source:

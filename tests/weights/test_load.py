@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 
+import noise
 import numpy as np
 import open_clip
 import pytest
@@ -139,6 +140,14 @@ def test_colours_that_are_none_are_refused(folder, std):
     (folder / "open_clip_config.json").write_text(json.dumps(document))
     with pytest.raises(WeightsError, match=r"preprocess_cfg\.std"):
         load_clip(str(folder))
+
+
+@pytest.mark.parametrize("name", ["vit-b16", "ViT-B-16-quickgelu:openai"])
+def test_that_a_published_model_is_absent_is_all_that_is_told_of_it(segearth, tmp_path, name):
+    scene = noise.save_scene(tmp_path / "scene.tif", 64, 64)
+    done = segearth("predict", scene, "-m", name, "-c", "a,b", "--background", "none", "-o", tmp_path / "mask.tif")
+    told = f"segearth: --model {name}: not on this machine; run `segearth download {name}`"
+    assert (done.code, done.lines) == (1, [told])
 
 
 def test_a_model_that_open_clip_cannot_build_is_one_line(folder):

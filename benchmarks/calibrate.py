@@ -25,6 +25,7 @@ from scripts.mini.score import UNSEEN, files, places
 from segearth_cli import classes as class_lists
 from segearth_cli.calibration import Samples, Text, learn
 from segearth_cli.evaluation import Confusion
+from segearth_cli.model import LOGIT_SCALE
 from segearth_cli.prediction import make_plan, resolve_settings, sampled_logits, windows_at, work_for
 from segearth_cli.raster import open_scene
 from segearth_cli.weights import assemble
@@ -35,7 +36,6 @@ LONG_SIDE = 448  # of larger images
 CANDIDATES, AREA, RIGHT = 120, 1000, 4000  # pixels of each class, of what is run for the left half, of the right half
 DRAWS = 1000  # of a bootstrap
 CLICKS = (30, 10, 3)
-LOGIT_SCALE = 50.0
 
 Pixels = NDArray[np.int64]
 

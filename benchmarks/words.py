@@ -20,20 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open_clip
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from segearth_cli import classes as class_lists
+from segearth_cli.classes import NODATA
 from segearth_cli.land_cover import not_covered
-from segearth_cli.model import Encoder, embed_phrases
-from segearth_cli.weights import load_clip
+from segearth_cli.model import LOGIT_SCALE, Encoder, embed_phrases
+from segearth_cli.raster import starts
+from segearth_cli.weights import load_clip, template_functions
 
 SHARED = Path(os.environ.get("SEGEARTH_SHARED", Path(__file__).parents[2] / "shared"))
 WINDOW, STRIDE = 224, 112
-SCALE = 50.0
 BACKGROUNDS = ("background", "clutter")
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 FACTORS = (0.5, 1.0, 2.0, 4.0)
@@ -104,10 +104,10 @@ class Words:
         weights = sorted(self.clip.model.visual.state_dict().items())
         self.tower = hashlib.sha256(b"".join(values.numpy().tobytes() for _, values in weights)).hexdigest()
         self.sets: dict[str, Sequence[Callable[[str], str]]] = {
-            "80": open_clip.OPENAI_IMAGENET_TEMPLATES,
-            "7": open_clip.SIMPLE_IMAGENET_TEMPLATES,
-            "satellite": ["a satellite image of {}.".format, "an aerial photograph of {}.".format],
-            "{}": [str],
+            "80": template_functions(("80",)),
+            "7": template_functions(("7",)),
+            "satellite": template_functions(("a satellite image of {}.", "an aerial photograph of {}.")),
+            "{}": template_functions(("{}",)),
         }
         self._known: dict[tuple[str, str], Tensor] = {}
 
@@ -135,19 +135,14 @@ def spread(images: list[Path], most: int) -> list[Path]:
     return [images[i] for i in sorted({int(i) for i in np.linspace(0, len(images) - 1, min(most, len(images)))})]
 
 
-def starts(length: int) -> list[int]:
-    """Offsets of windows that cover length; the last one ends at it."""
-    return [*range(0, max(length - WINDOW, 0), STRIDE), max(length - WINDOW, 0)]
-
-
 @torch.inference_mode()
 def features(words: Words, image: Tensor, at: np.ndarray, bias: float) -> Tensor:
     """What phrases are multiplied with at places (N, 2) row, col of an image (3, H, W) uint8: (N, C)."""
     height, width = image.shape[1:]
     total = torch.zeros(len(at), words.encoder.channels)
     seen = torch.zeros(len(at), 1)
-    for top in starts(height):
-        for left in starts(width):
+    for top in starts(height, WINDOW, STRIDE):
+        for left in starts(width, WINDOW, STRIDE):
             chip = image[None, :, top : top + WINDOW, left : left + WINDOW].float()
             down, right = (-side % words.encoder.patch for side in chip.shape[-2:])
             token, tokens = words.encoder(F.pad(words.encoder.normalise(chip), (0, right, 0, down)))
@@ -173,7 +168,7 @@ def pixels(
     label = np.array(Image.open(path.parents[1] / "mask" / f"{path.stem}.png"))
     top, left = (max(0, (side - crop) // 2) for side in label.shape)
     label = label[top : top + crop, left : left + crop]
-    rows, cols = np.nonzero(label != 255)
+    rows, cols = np.nonzero(label != NODATA)
     chosen = np.random.default_rng(1).permutation(len(rows))[: arguments.pixels]
     at = np.stack([rows[chosen], cols[chosen]], axis=1)
     labels = label[rows[chosen], cols[chosen]]
@@ -210,7 +205,7 @@ class Query:
 
 def scores(found: Set, queries: Sequence[Query], codes: Sequence[int], threshold: float = 0.0) -> dict[str, float]:
     """Mean IoU of the classes, mean IoU with the background (-1), shares of the background, of one list."""
-    probabilities = torch.softmax(found.features @ torch.stack([q.vector for q in queries]).T * SCALE, dim=1)
+    probabilities = torch.softmax(found.features @ torch.stack([q.vector for q in queries]).T * LOGIT_SCALE, dim=1)
     winner, place = probabilities.max(dim=1)
     said = np.array([q.code for q in queries])[place.numpy()]
     said = np.where(winner.numpy() < threshold, -1, said)
@@ -374,7 +369,7 @@ def holds_classes(path: Path, crop: int) -> bool:
     """Whether the middle of an image shows more than one of its set's classes, so that it can be scored."""
     label = np.array(Image.open(path.parents[1] / "mask" / f"{path.stem}.png"))
     top, left = (max(0, (side - crop) // 2) for side in label.shape)
-    return len(set(np.unique(label[top : top + crop, left : left + crop]).tolist()) - {255}) > 1
+    return len(set(np.unique(label[top : top + crop, left : left + crop]).tolist()) - {NODATA}) > 1
 
 
 def study_scale(words: Words, arguments: argparse.Namespace, kind: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from segearth_cli.weights.options import ModelOptions, Precision
     from segearth_cli.weights.phrase_cache import phrase_embeddings
+    from segearth_cli.weights.templates import template_functions
     from segearth_cli.weights.tensors import read_tensors
     from segearth_cli.weights.vocabulary import never_seen
 
@@ -62,6 +63,7 @@ __all__ = [
     "phrase_embeddings",
     "read_tensors",
     "save_upsampler",
+    "template_functions",
     "weight_file",
 ]
 
@@ -75,6 +77,7 @@ __getattr__ = lazy_face(
         "locate": "CONFIG MINI SETTINGS UPSAMPLER Choice advice choose good_gsd here image_facts kept weight_file",
         "options": "ModelOptions Precision",
         "phrase_cache": "phrase_embeddings",
+        "templates": "template_functions",
         "tensors": "read_tensors",
         "vocabulary": "never_seen",
     },

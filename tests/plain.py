@@ -27,7 +27,11 @@ def jbu(source, guidance, net):
     hidden = F.gelu(conv(net.fixup_proj[0], torch.cat([kernel, guidance], dim=1)))
     kernel = kernel + 0.1 * conv(net.fixup_proj[3], hidden)
     smooth = F.interpolate(source, size=(height, width), mode="bicubic", align_corners=False)
-    return (neighbours(smooth) * kernel[:, None]).sum(2)
+    padded, total = F.pad(smooth, (net.radius,) * 4, mode="reflect"), torch.zeros_like(smooth)
+    for tap in range(side * side):  # unfolded, a real image takes gigabytes
+        row, col = divmod(tap, side)
+        total += padded[..., row : row + height, col : col + width] * kernel[:, tap, None]
+    return total
 
 
 def upsample(tokens, guidance, net):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,14 @@ def sdist(built, tmp_path_factory):
     return next(folder.iterdir())
 
 
-def test_the_demo_runs_from_an_installed_wheel_in_an_empty_folder(built, tmp_path):
+def test_all_of_the_package_is_in_the_wheel(built):
+    with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
+        there = {name: wheel.getinfo(name).file_size for name in wheel.namelist()}
+    package = [path for path in (ROOT / "segearth_cli").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert {str(p.relative_to(ROOT)): p.stat().st_size for p in package}.items() <= there.items()
+
+
+def test_the_demo_runs_from_an_installed_wheel_in_an_empty_folder(built, model_dir, tmp_path):
     """The libraries are those of this environment; the package itself is the wheel's alone."""
     venv.create(tmp_path / "venv", with_pip=False, system_site_packages=False)
     python = tmp_path / "venv" / "bin" / "python"
@@ -49,6 +57,7 @@ def test_the_demo_runs_from_an_installed_wheel_in_an_empty_folder(built, tmp_pat
     run = {"cwd": here, "env": environment, "capture_output": True, "text": True, "check": False}
     told = subprocess.run([tmp_path / "venv" / "bin" / "segearth", "info"], **run)
     assert f"in {site / 'segearth_cli'}" in told.stdout
+    run["env"] |= {"SEGEARTH_MODEL": f"local-dir:{model_dir}"}  # the embedded one takes half a minute
     done = subprocess.run([tmp_path / "venv" / "bin" / "segearth", "demo", "-q"], **run)
     assert (done.returncode, done.stderr) == (0, "")
     made = done.stdout.split()
@@ -65,7 +74,7 @@ def test_what_the_readme_links_to_is_in_the_sdist(sdist):
 def test_some_tests_run_from_the_sdist(sdist):
     tests = ("tests/test_layers.py", "tests/raster/test_sample_tiles.py", "tests/commands/test_inspect.py")
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
-    environment = os.environ | {"PYTHONPATH": str(sdist)}
+    environment = os.environ | {"PYTHONPATH": str(sdist), "SEGEARTH_SHARED": str(sdist / "nowhere")}
     done = subprocess.run(words, cwd=sdist, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stdout
 

@@ -115,7 +115,7 @@ def test_a_scene_becomes_a_mask_polygons_figures_and_a_page(installed, model, sc
 
 @pytest.mark.qgis
 @pytest.mark.slow
-def test_labels_of_a_layer_become_a_calibration_that_a_mask_is_made_with(installed, model, scene, tmp_path):
+def test_labels_become_a_calibration_and_what_is_there_is_replaced_only_when_asked(installed, model, scene, tmp_path):
     with rasterio.open(scene) as ds:
         transform, crs = ds.transform, ds.crs
     schema = {"geometry": "Point", "properties": {"kind": "str"}}
@@ -129,24 +129,15 @@ def test_labels_of_a_layer_become_a_calibration_that_a_mask_is_made_with(install
     done = run(installed, "calibrate", INPUT=scene, LABELS=labels, FIELD="kind", OUTPUT=made, **words, **model)
     assert done.returncode == 0, done.stdout
     mask = tmp_path / "m.tif"
-    done = run(installed, "predict", INPUT=scene, CALIBRATION=made, OUTPUT=mask, **words, **model)
-    assert done.returncode == 0, done.stdout
-    with rasterio.open(mask) as ds:
-        assert "calibration" in json.loads(ds.tags()["SEGEARTH_RUN"])
-
-
-@pytest.mark.qgis
-@pytest.mark.slow
-def test_what_is_there_is_replaced_only_when_asked(installed, model, scene, tmp_path):
-    mask = tmp_path / "m.tif"
     mask.write_text("mine")
-    done = run(installed, "predict", INPUT=scene, CLASSES="a,b", OUTPUT=mask, **model)
+    done = run(installed, "predict", INPUT=scene, CALIBRATION=made, OUTPUT=mask, **words, **model)
     assert done.returncode != 0
     assert "exists already" in done.stdout + done.stderr
     assert mask.read_text() == "mine"
-    done = run(installed, "predict", INPUT=scene, CLASSES="a,b", OUTPUT=mask, OVERWRITE="true", **model)
-    assert done.returncode == 0
-    assert mask.stat().st_size > 400
+    done = run(installed, "predict", INPUT=scene, CALIBRATION=made, OUTPUT=mask, OVERWRITE="true", **words, **model)
+    assert done.returncode == 0, done.stdout
+    with rasterio.open(mask) as ds:
+        assert "calibration" in json.loads(ds.tags()["SEGEARTH_RUN"])
 
 
 @pytest.mark.qgis

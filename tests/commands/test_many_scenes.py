@@ -4,9 +4,9 @@ import csv
 import json
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import rasterio
@@ -55,17 +55,15 @@ def rows(path):
         return {row["scene"]: row["state"] for row in csv.DictReader(f)}
 
 
-def resumed(folder, flags, scene, number):
+def resumed(folder, segearth, flags, scene, number):
     """File-system calls of the resume of `number` finished scenes, links to one; whether the model was loaded."""
     folder.mkdir()
     first, names = folder / "first", [folder / f"in/s{i:04d}.tif" for i in range(number)]
     (folder / "in").mkdir()
     for name in names:
         shutil.copy(scene, name)
-    done = shell.segearth("predict", names[0], *flags, "-o", first.with_suffix(".tif"), "-q")
-    assert done.returncode == 0, done.stderr
-    import rasterio
-
+    done = segearth("predict", names[0], *flags, "-o", first.with_suffix(".tif"), "-q")
+    assert done.code == 0, done.err
     (folder / "out").mkdir()
     with rasterio.open(first.with_suffix(".tif")) as ds:
         tag = json.loads(ds.tags()["SEGEARTH_RUN"])
@@ -83,11 +81,11 @@ def resumed(folder, flags, scene, number):
 
 @pytest.mark.slow
 def test_the_cost_of_a_resume_grows_with_the_number_of_scenes_and_no_model_is_loaded(
-    tmp_path, flags, write_raster, noise
+    tmp_path, segearth, flags, write_raster, noise
 ):
     scene = write_raster("scene.tif", noise(3, 40, 50))
-    few, loaded = resumed(tmp_path / "few", flags, scene, 100)
-    many, _ = resumed(tmp_path / "many", flags, scene, 1000)
+    few, loaded = resumed(tmp_path / "few", segearth, flags, scene, 60)
+    many, _ = resumed(tmp_path / "many", segearth, flags, scene, 600)
     assert not loaded
     assert 5 < many / few < 11
 
@@ -97,14 +95,10 @@ def test_a_summary_has_a_line_as_soon_as_a_scene_is_done_and_scenes_are_numbered
 ):
     scenes = [write_raster(f"s{i}.tif", noise(3, 40, 50)) for i in range(3)]
     words = ("predict", "--manifest", listed(tmp_path, scenes), *flags, "-o", f"{tmp_path / 'out'}/")
-    process = subprocess.Popen(
-        shell.command(*words, "--summary", tmp_path / "sum.csv", "-q"),
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=shell.environment(),
-    )  # fmt: skip
-    process.stdout.readline()  # the first mask is there
-    process.stdout.readline()  # its row is written before the second scene is through
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process = forked.start(*words, "--summary", tmp_path / "sum.csv", "-q")
+    process.wait_for((tmp_path / "out" / "s1.mask.tif").exists)  # the first one's row is written before
+    process.send(signal.SIGKILL)
+    process.finish()
     kept = rows(tmp_path / "sum.csv")
     assert kept[scenes[0]] == "done"
     assert set(kept.values()) == {"done"}
@@ -152,11 +146,8 @@ def test_an_error_that_nobody_expected_of_one_scene_leaves_the_others_done(
 def test_two_processes_at_one_list_share_it(tmp_path, flags, write_raster, noise):
     scenes = [write_raster(f"s{i:02d}.tif", noise(3, 200, 200)) for i in range(12)]
     words = ("predict", "--manifest", listed(tmp_path, scenes), *flags, "-o", f"{tmp_path / 'out'}/", "-q")
-    both = [
-        subprocess.Popen(shell.command(*words, "--summary", tmp_path / f"sum{i}.csv"), env=shell.environment())
-        for i in range(2)
-    ]
-    assert [process.wait(300) for process in both] == [0, 0]
+    both = [forked.start(*words, "--summary", tmp_path / f"sum{i}.csv") for i in range(2)]
+    assert [process.finish().returncode for process in both] == [0, 0]
     states = [rows(tmp_path / f"sum{i}.csv") for i in range(2)]
     for scene in scenes:
         assert sorted(state[scene] for state in states) == ["done", "skipped"]

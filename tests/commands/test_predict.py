@@ -4,9 +4,9 @@ import json
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import rasterio
@@ -510,22 +510,13 @@ def test_a_dry_run_needs_no_model_library_and_writes_nothing(scene, model_dir):
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_run_that_is_stopped_leaves_no_mask(write_raster, noise, model_dir, sent, code):
     scene = write_raster("scene.tif", noise(3, 2000, 2000), tiled=True)
-    command = shell.command("predict", scene, *CLASSES, "--model", f"local-dir:{model_dir}")
-    run = subprocess.Popen(
-        [*command, "--upsampler", "none", "--stride", "8", "--device", "cpu"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=shell.environment(),
-    )  # fmt: skip
-    for _ in range(1200):
-        if list(Path().glob(".scene.mask.tif*.part*")) or run.poll() is not None:
-            break
-        time.sleep(0.05)
-    run.send_signal(sent)
-    try:
-        out, err = run.communicate(timeout=60)
-    finally:
-        run.kill()
-    assert (run.returncode, out) == (code, "")
+    words = ("predict", scene, *CLASSES, "--model", f"local-dir:{model_dir}", "--upsampler", "none", "--stride", "8")
+    run = forked.start(*words, "--device", "cpu")
+    run.wait_for(lambda: list(Path().glob(".scene.mask.tif*.part*")))
+    run.send(sent)
+    done = run.finish()
+    assert (done.returncode, done.stdout) == (code, "")
     assert not Path("scene.mask.tif").exists()
     if sent != signal.SIGKILL:  # which no program survives to clean up
         assert files() == ["scene.tif"]
-        assert err == f"segearth: {'interrupted' if sent == signal.SIGINT else 'terminated'}\n"
+        assert done.stderr == f"segearth: {'interrupted' if sent == signal.SIGINT else 'terminated'}\n"

@@ -20,8 +20,10 @@ STATES = [("closed", "open"), ("full", "open"), ("open", "closed"), ("closed", "
 EVERY = """
 import json, os, sys
 from pathlib import Path
+import typer
 from segearth_cli import cli
 
+cli.app = typer.main.get_command(cli.app)  # once for all
 found = {}
 for name in json.loads(sys.argv[1]):
     for asked in ("--help", "--no-such-option"):

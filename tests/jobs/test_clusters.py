@@ -6,10 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import forked
 import noise
 import pytest
 import shell
@@ -29,7 +29,7 @@ def made(model_dir, tmp_path_factory):
     sizes = [(600, 500), (300, 300), (1100, 900), (200, 700)]
     scenes = [noise.save_scene(folder / f"s{i}.tif", *size, seed=i) for i, size in enumerate(sizes)]
     (folder / "list.csv").write_text("\n".join(map(str, scenes)) + "\n")
-    done = shell.segearth(
+    done = forked.segearth(
         "predict", "--manifest", folder / "list.csv", *flags(model_dir), "-d", "cpu", "-o", f"{folder}/whole/"
     )
     assert done.returncode == 0, done.stderr
@@ -40,7 +40,7 @@ def flags(model_dir):
     return ("-c", "water,roof,road", "-m", f"local-dir:{model_dir}", "--upsampler", "none", "--precision", "fp32")
 
 
-def sharded(made, model_dir, folder, *more, **options):
+def sharded(made, model_dir, folder, *more):
     words = (
         "predict",
         "--manifest",
@@ -52,14 +52,12 @@ def sharded(made, model_dir, folder, *more, **options):
         folder / "work",
     )
     words += ("--shard-size", 512, "--summary", folder / "sum.csv", *more)
-    return subprocess.Popen(
-        shell.command(*words), env=shell.environment(), stderr=subprocess.PIPE, text=True, **options
-    )
+    return forked.start(*words)
 
 
 def finished(process, seconds=240):
-    _, told = process.communicate(timeout=seconds)
-    return process.returncode, told
+    done = process.finish(seconds)
+    return done.returncode, done.stderr
 
 
 def same(made, folder):
@@ -106,14 +104,6 @@ def records(folder):
     return [path for path in (folder / "work").rglob("r*.json") if not path.name.startswith(".")]
 
 
-def wait_for(condition, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.05)
-
-
 def test_one_list_on_two_processes_gives_the_same_masks(made, model_dir, tmp_path):
     code, told = finished(sharded(made, model_dir, tmp_path, "--devices", "cpu,cpu"))
     assert (code, same(made, tmp_path)) == (0, True), told
@@ -124,7 +114,7 @@ def test_one_list_on_two_processes_gives_the_same_masks(made, model_dir, tmp_pat
 
 def test_a_process_that_is_killed_leaves_its_shards_to_the_other(made, model_dir, tmp_path):
     process = sharded(made, model_dir, tmp_path, "--devices", "cpu,cpu")
-    wait_for(lambda: records(tmp_path), process)
+    process.wait_for(lambda: records(tmp_path))
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     computing = [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
     os.kill(int(computing[0]), signal.SIGKILL)
@@ -137,16 +127,13 @@ def test_workers_come_and_are_killed_and_a_bare_scheduler_is_restarted(made, mod
     more = ("--engine", "dask", "--scheduler", f"tcp://127.0.0.1:{port}", "--wait-workers", 120)
     with scheduler(port) as first:
         process = sharded(made, model_dir, tmp_path, *more)
-        lines = []
-        while not any("no worker; waiting up to 120 s" in line for line in lines):
-            lines.append(process.stderr.readline())
-            assert lines[-1]
+        process.wait_for(lambda: "no worker; waiting up to 120 s" in process.told())
         with worker(port) as one:
-            wait_for(lambda: records(tmp_path), process)
+            process.wait_for(lambda: records(tmp_path))
             kill(one)
             with worker(port):
                 before = len(records(tmp_path))
-                wait_for(lambda: len(records(tmp_path)) > before, process)
+                process.wait_for(lambda: len(records(tmp_path)) > before)
                 kill(first)
                 with scheduler(port), worker(port):
                     code, told = finished(process)
@@ -160,7 +147,7 @@ def test_nobody_to_compute_is_told_and_ends_the_run(made, model_dir, tmp_path, l
     more = ("--engine", "dask", "--scheduler", f"tcp://127.0.0.1:{port}", "--wait-workers", 3)
     with scheduler(port) as first, worker(port) as one:
         process = sharded(made, model_dir, tmp_path, *more)
-        wait_for(lambda: records(tmp_path), process)
+        process.wait_for(lambda: records(tmp_path))
         kill(first if lost == "scheduler" else one)
         code, told = finished(process, 60)
     assert code == 1
@@ -175,6 +162,8 @@ def test_a_task_that_fails_names_its_worker(made, model_dir, tmp_path):
     (tmp_path / "list.csv").write_text(f"{broken}\n")
     with scheduler(port), worker(port):
         words = ("predict", broken, *flags(model_dir), "-o", tmp_path / "mask.tif", "--work", tmp_path / "work")
-        done = shell.segearth(*words, "--shard-size", 512, "--engine", "dask", "--scheduler", f"tcp://127.0.0.1:{port}")
+        done = forked.segearth(
+            *words, "--shard-size", 512, "--engine", "dask", "--scheduler", f"tcp://127.0.0.1:{port}"
+        )
     assert done.returncode == 1
     assert "(on worker tcp://127.0.0.1:" in done.stderr.splitlines()[-1]

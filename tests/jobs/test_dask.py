@@ -31,7 +31,7 @@ def made(model_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("dask")
     scene = noise.save_scene(folder / "scene.tif", 1100, 1500, nodata=0, holes=[(0, 0, 512, 512)])
     options = ModelOptions(f"local-dir:{model_dir}", device="cpu", precision="fp32")
-    return Job(str(scene), folder / "work", ("mask",), 512, options, PredictOptions(), CLASSES)
+    return Job(str(scene), folder / "work", ("mask",), 512, options, PredictOptions(window=224, stride=200), CLASSES)
 
 
 @pytest.fixture(scope="module")

@@ -1,29 +1,23 @@
-"""Long jobs: the mask does not depend on the cut, and nothing that happens to a run is lost on it.
-
-Processes that are killed are forked from one that has loaded the libraries; they run the command line itself.
-"""
+"""Long jobs: the mask does not depend on the cut, and nothing that happens to a run is lost on it."""
 
 import errno
 import json
-import multiprocessing
 import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 
+import forked
 import noise
 import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
-import torch
 from rasterio.control import GroundControlPoint
 
-from segearth_cli import cli
 from segearth_cli.classes import parse
 from segearth_cli.jobs.compute import Job, Share
 from segearth_cli.jobs.merge import mask_vrt
@@ -37,10 +31,6 @@ from segearth_cli.weights.assembly import ModelOptions, assemble
 CLASSES = parse("water|river,building,road,forest")
 RUN = RunOptions(quiet=True)
 WINDOW, STRIDE = 224, 200  # px; windows overlap, yet a scene of 20 shards has few of them
-
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["open_clip", "segearth_cli.cli", "segearth_cli.jobs.work_list"])
 
 
 @pytest.fixture(scope="module")
@@ -113,21 +103,8 @@ def finished(scene, model, assembled, tmp_path_factory):
     return folder / "work"
 
 
-def started(act, *arguments):
-    process = PROCESSES.Process(target=act, args=arguments)
-    process.start()
-    return process
-
-
-def exit_code(process):
-    process.join(120)
-    assert process.exitcode is not None, "it hangs"
-    return process.exitcode
-
-
 def take_part(made, folder):
     """What a process does that joins a run and ends with the mask; `folder`/begun appears when it begins."""
-    torch.set_num_threads(1)
     model = assembled_once(made.model, CLASSES)
     model()
     files = outputs(folder, made.kinds)
@@ -144,17 +121,6 @@ def take_part_without_locks(made, folder):
 
     fcntl.flock = no_locks
     take_part(made, folder)
-
-
-def run_command(arguments, folder):
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.argv = arguments
-    with (folder / "stdout").open("w") as sys.stdout, (folder / "stderr").open("w") as sys.stderr:
-        code = cli.run()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
 
 
 def words(model, arguments):
@@ -178,19 +144,13 @@ def command(segearth, tmp_path, model):
     return run
 
 
-def killed(tmp_path, model, *arguments, after, act):
+def killed(model, *arguments, after, act):
     """Exit code and stderr of a process of its own; act is called with its number once `after` is true."""
-    process = started(run_command, ["segearth", *words(model, arguments)], tmp_path)
-    wait_for(after)
+    process = forked.start(*words(model, arguments))
+    process.wait_for(after)
     act(process.pid)
-    return exit_code(process), (tmp_path / "stderr").read_text()
-
-
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.005)
+    done = process.finish()
+    return done.returncode, done.stderr
 
 
 def records(folder):
@@ -274,11 +234,11 @@ def test_killed_at_8_random_moments_a_run_ends_with_the_same_mask_and_computes_n
     begun, written = tmp_path / "joined" / "begun", {}
     for _ in range(8):
         begun.unlink(missing_ok=True)
-        process = started(take_part, made, tmp_path / "joined")
-        wait_for(begun.exists)
+        process = forked.Process(take_part, made, tmp_path / "joined")
+        process.wait_for(begun.exists)
         time.sleep(moments.uniform(0, 0.1))
-        process.kill()
-        exit_code(process)
+        process.send(signal.SIGKILL)
+        process.finish()
         for record in records(tmp_path / "work"):
             written.setdefault(record, record.stat().st_ino)
     assert sharded(made, tmp_path / "joined", assembled, join=True) == expected
@@ -295,7 +255,7 @@ def test_interrupted_it_ends_at_once_and_goes_on_with_resume(
 ):
     run = ("predict", scene, "-o", tmp_path / "mask.tif", "--work", tmp_path / "work", "--shard-size", 512)
     started = lambda: len(records(tmp_path / "work")) > 2  # noqa: E731
-    got = killed(tmp_path, model, *run, after=started, act=lambda pid: os.kill(pid, sent))
+    got = killed(model, *run, after=started, act=lambda pid: os.kill(pid, sent))
     assert got == (code, f"segearth: {line}\n")
     done = len(records(tmp_path / "work"))
     assert 2 <= done < 20  # the record that was on its way to the disk is taken back
@@ -314,7 +274,7 @@ def test_without_a_work_folder_an_interrupted_run_leaves_nothing(tmp_path, model
     run = ("predict", scene, "-o", tmp_path / "out" / "mask.tif")
     (tmp_path / "out").mkdir()
     begun = lambda: any((tmp_path / "out").iterdir())  # noqa: E731
-    got = killed(tmp_path, model, *run, after=begun, act=lambda pid: os.kill(pid, signal.SIGTERM))
+    got = killed(model, *run, after=begun, act=lambda pid: os.kill(pid, signal.SIGTERM))
     assert got == (143, "segearth: terminated\n")
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -323,8 +283,8 @@ def test_without_a_work_folder_an_interrupted_run_leaves_nothing(tmp_path, model
 @pytest.mark.parametrize("act", [take_part, take_part_without_locks])
 def test_two_runs_in_one_folder_share_the_work(tmp_path, model, scene, expected, act):
     made = job(scene, tmp_path / "work", model)
-    both = [started(act, made, tmp_path / f"joined{i}") for i in range(2)]
-    assert [exit_code(process) for process in both] == [0, 0]
+    both = [forked.Process(act, made, tmp_path / f"joined{i}") for i in range(2)]
+    assert [process.finish().returncode for process in both] == [0, 0]
     masks = {(tmp_path / f"joined{i}" / "mask.tif").read_bytes() for i in range(2)}
     assert masks == {expected["mask"]}
     assert list((tmp_path / "work" / "temporary").iterdir()) == []

@@ -78,7 +78,7 @@ class Kernels(TorchDispatchMode):
 
 @pytest.mark.parametrize(
     ("stride", "order"),
-    [(32, 1), (48, -1), (96, 1), *(pytest.param(n, way, marks=pytest.mark.slow) for n in (16, 20) for way in (1, -1))],
+    [(32, 1), (48, -1), (96, 1), (20, -1), pytest.param(16, 1, marks=pytest.mark.slow)],
 )
 def test_a_window_is_the_same_beside_others_and_alone(upsampler, scene, stride, order):
     overlap = Overlap(stride, PLENTY)

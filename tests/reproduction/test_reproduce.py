@@ -2,17 +2,13 @@
 
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 
+import forked
 import numpy as np
 import pytest
 import rasterio
 import sets
-from shell import ROOT
 
 from segearth_cli.presets import EVERY, PRESETS
 
@@ -148,23 +144,21 @@ def test_tiles_that_a_converter_wrote_give_what_the_scene_gives(tmp_path, reprod
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path, model):
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path, segearth, model):
     for number in range(6):
         sets.save(tmp_path / f"set/val/image/{number}.png", np.random.default_rng(number).integers(
             0, 255, (3, 40, 60), dtype=np.uint8))  # fmt: skip
         sets.save(tmp_path / f"set/val/label/{number}.png", sets.truth_of("whu-aerial", 40, 60, number) * 255)
-    call = [sys.executable, "-m", "segearth_cli", "reproduce", "whu-aerial", tmp_path / "set", *model, "-o"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([*call, tmp_path / "whole"], check=True, env=environment, capture_output=True)
-    first = subprocess.Popen([*call, tmp_path / "killed"], env=environment, stderr=subprocess.DEVNULL)
+    call = ("reproduce", "whu-aerial", tmp_path / "set", *model, "-o")
+    assert segearth(*call, tmp_path / "whole").code == 0
+    first = forked.start(*call, tmp_path / "killed")
     records = tmp_path / "killed" / "images"
-    while len(list(records.glob("[0-9a-f]*.json"))) < 2 + (records / "asked.json").exists() and first.poll() is None:
-        time.sleep(0.01)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    first.wait_for(lambda: len(list(records.glob("[0-9a-f]*.json"))) >= 2 + (records / "asked.json").exists())
+    first.send(signal.SIGKILL)
+    first.finish()
     assert not (tmp_path / "killed" / "results.json").exists()
     done = {path.name: path.stat().st_mtime_ns for path in records.glob("*.json") if path.name != "asked.json"}
-    subprocess.run([*call, tmp_path / "killed"], check=True, env=environment, capture_output=True)
+    assert segearth(*call, tmp_path / "killed").code == 0
     for path in (tmp_path / "whole").rglob("*"):
         if path.is_file():
             assert path.read_bytes() == (tmp_path / "killed" / path.relative_to(tmp_path / "whole")).read_bytes()

@@ -5,10 +5,10 @@ import json
 import math
 import random
 import signal
-import subprocess
-import time
+import socket
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import rasterio
@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch import distributed
 
 import segearth_cli as segearth
 from segearth_cli.errors import TrainingError, UsageError
@@ -47,8 +48,8 @@ def images(tmp_path_factory):
     return folder
 
 
-def run(*arguments, **how):
-    done = shell.segearth("train-upsampler", *arguments, **how)
+def run(*arguments):
+    done = forked.segearth("train-upsampler", *arguments)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -57,12 +58,10 @@ def killed_at(step, *arguments):
     """The same command, killed with no chance to tidy up once its log has passed a step."""
     out = Path(arguments[arguments.index("--out") + 1])
     log = out.with_name(f"{out.stem}.train") / "train.csv"
-    command = shell.command("train-upsampler", *arguments)
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=shell.environment()) as process:
-        while process.poll() is None and not (log.is_file() and len(log.read_text().splitlines()) > step + 1):
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
+    process = forked.start("train-upsampler", *arguments)
+    process.wait_for(lambda: log.is_file() and len(log.read_text().splitlines()) > step + 1)
+    process.send(signal.SIGKILL)
+    assert process.finish().returncode == -signal.SIGKILL
 
 
 def logged(out, *columns):
@@ -325,33 +324,23 @@ def test_the_encoder_learns_nothing():
     assert all(torch.equal(before[name], value) for name, value in made.encoder.state_dict().items())
 
 
-WORKER = """
-import sys, torch
-sys.path[:0] = {tests!r}
-from torch import distributed
-from test_train import batch, gradients, learner
-from segearth_cli.training import Peers
-distributed.init_process_group("gloo")
-rank = distributed.get_rank()
-made = learner(Peers(rank, 2), share=2)
-made.seed = {seed}
-images, valid = batch()
-made.step(20, images[2 * rank : 2 * rank + 2], valid[2 * rank : 2 * rank + 2])
-torch.save(gradients(made), {out!r} + str(rank))
-distributed.destroy_process_group()
-"""
+def take_part(rank, port, out):
+    """What one of two processes does with its half of a batch."""
+    distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    made = learner(Peers(rank, 2), share=2)
+    images, valid = batch()
+    made.step(20, images[2 * rank : 2 * rank + 2], valid[2 * rank : 2 * rank + 2])
+    torch.save(gradients(made), f"{out}{rank}")
+    distributed.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_two_processes_have_the_gradient_of_one_device_with_both_batches(tmp_path):
-    script = tmp_path / "worker.py"
-    script.write_text(
-        WORKER.format(
-            tests=[str(Path(__file__).parent), str(Path(__file__).parents[1])], seed=0, out=str(tmp_path / "rank")
-        )
-    )
-    done = subprocess.run([*shell.TORCHRUN, script], capture_output=True, text=True, env=shell.environment())
-    assert done.returncode == 0, done.stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    peers = [forked.Process(take_part, rank, port, str(tmp_path / "rank")) for rank in range(2)]
+    assert [process.finish().returncode for process in peers] == [0, 0]
     both = [torch.load(tmp_path / f"rank{rank}") for rank in range(2)]
     images, valid = batch()
     alone = []
@@ -369,7 +358,10 @@ def test_two_processes_have_the_gradient_of_one_device_with_both_batches(tmp_pat
 def test_torchrun_trains_and_writes_once(model_dir, images, tmp_path):
     out = tmp_path / "up.safetensors"
     more = ["--device", "cpu", "--steps", 3, "--save-every", 2, "--validate-every", 2]
-    done = run(images, "-m", model_dir, "--out", out, *QUICK, *more, launcher=shell.TORCHRUN)
+    done = shell.segearth(
+        "train-upsampler", images, "-m", model_dir, "--out", out, *QUICK, *more, launcher=shell.TORCHRUN
+    )
+    assert done.returncode == 0, done.stderr
     assert done.stdout == f"{out}\n"
     assert [step for (step,) in logged(out, "step")] == ["0", "1", "2", "3"]
     assert all(torch.isfinite(value).all() for value in load_file(out).values())

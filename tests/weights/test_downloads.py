@@ -1,15 +1,14 @@
 """Downloads, against a server on this machine that truncates, corrupts, stalls and refuses."""
 
-import contextlib
 import hashlib
 import json
-import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import forked
 import open_clip
 import pytest
 import shell
@@ -479,17 +478,16 @@ def test_offline_mode_is_honoured_and_named(name, says, tmp_path, monkeypatch):
     one_line(error)
 
 
-def test_the_list_tells_what_is_here(cache):
+def test_the_list_tells_what_is_here(segearth, cache):
     path = cache / "models" / "skyclip-vit-b32" / "weights.pt"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x" * 10)
-    done = shell.segearth("models", "--json")
-    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    rows = {row["name"]: row for row in json.loads(segearth("models", "--json").out)}
     assert {"mini", "vit-b16", "simfeatup"} <= rows.keys()
     assert (rows["skyclip-vit-b32"]["here"], rows["skyclip-vit-b32"]["bytes"]) == (True, 10)
     assert rows["skyclip-vit-b32"]["sha256"] == hashlib.sha256(b"x" * 10).hexdigest()
     assert not rows["skyclip-vit-l14"]["here"]
-    table = shell.segearth("models").stdout.splitlines()
+    table = segearth("models").out.splitlines()
     assert len(table) == len(rows) + 1
     assert [line.split()[1] for line in table if line.startswith("skyclip-vit-b32")] == ["yes"]
 
@@ -497,20 +495,12 @@ def test_the_list_tells_what_is_here(cache):
 @pytest.mark.slow
 def test_an_interrupted_process_leaves_no_weights_and_exits_130(server):
     server.ways = ["stalls"]
-    command = shell.command("download", "simfeatup", "--from", server.url)
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        for _ in range(200):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0.1)
-            if server.requests or process.poll() is not None:
-                break
-        process.send_signal(2)
-        try:
-            output, error = process.communicate(timeout=20)
-        finally:
-            process.kill()
-    assert (process.returncode, output) == (130, "")
-    assert error.splitlines()[-1] == "segearth: interrupted"
+    process = forked.start("download", "simfeatup", "--from", server.url)
+    process.wait_for(lambda: server.requests)
+    process.send(2)
+    done = process.finish()
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.splitlines()[-1] == "segearth: interrupted"
     assert kept("simfeatup") is None
 
 

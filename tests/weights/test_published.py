@@ -53,6 +53,13 @@ class Hub(BaseHTTPRequestHandler):
         return path
 
 
+def ask(monkeypatch, address):
+    """Has this process ask the hub at an address, as HF_ENDPOINT has one that starts."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    places = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", places)
+
+
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """A hub's files by REPO/FILE, and the environment of a process that asks it, which this one does too."""
@@ -65,9 +72,7 @@ def hub(tmp_path, monkeypatch):
             "HF_HUB_DISABLE_XET": "1",
             "NO_PROXY": "127.0.0.1",
         }
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", environment["HF_ENDPOINT"])
-        places = f"{environment['HF_ENDPOINT']}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", places)
+        ask(monkeypatch, environment["HF_ENDPOINT"])
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         yield server.files, environment
@@ -294,11 +299,15 @@ AUTHORS = "xclip_jbu_one_million_aid.ckpt"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", LINES)
-def test_a_download_of_the_readme_tells_in_a_line_a_file_that_there_is_no_network(tmp_path, line):
-    nowhere = dict.fromkeys(("HF_ENDPOINT", "https_proxy"), "http://127.0.0.1:1")
-    done = shell.segearth(*line.split()[1:], cwd=tmp_path, HF_HOME=str(tmp_path / "hf"), **nowhere)
-    assert (done.returncode, done.stdout) == (1, "")
-    told = done.stderr.splitlines()
+def test_a_download_of_the_readme_tells_in_a_line_a_file_that_there_is_no_network(
+    segearth, tmp_path, monkeypatch, line
+):
+    monkeypatch.chdir(tmp_path)
+    ask(monkeypatch, "http://127.0.0.1:1")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    done = segearth(*line.split()[1:])
+    assert (done.code, done.out) == (1, "")
+    told = done.lines
     assert told
     assert sum("; or get" in each and each.endswith("with --from") for each in told) == ("--from" not in line) * len(
         told[:2]

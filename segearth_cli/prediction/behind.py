@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -11,7 +10,6 @@ from typing import TypeVar
 from segearth_cli.clock import stage
 
 T = TypeVar("T")
-ROOM = 2  # values that may wait
 
 
 @contextmanager
@@ -21,25 +19,27 @@ def behind(
     """A function that gives values to a thread, where `act` takes one after the other, all of them by the block's end.
 
     around: what the thread does it in, e.g. settings that belong to threads. What `act` raises comes out of a later
-    call, or at the end; when the block fails, what still waits is left.
+    call, or at the end; when the block fails, the value in work is finished first.
     """
-    pending: deque[Future[None]] = deque()
+    last: Future[None] | None = None
 
     def taken(value: T) -> None:
         with around():
             act(value)
 
-    def give(value: T) -> None:
-        while len(pending) > ROOM or (pending and pending[0].done()):
+    def finished() -> None:
+        if last is not None:
             with stage("wait"):
-                pending.popleft().result()
-        pending.append(pool.submit(taken, value))
+                last.result()
+
+    def give(value: T) -> None:
+        nonlocal last
+        finished()  # one value at a time, so that no more are held
+        last = pool.submit(taken, value)
 
     pool = ThreadPoolExecutor(1, name)
     try:
         yield give
-        for future in pending:
-            with stage("wait"):
-                future.result()
+        finished()
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown()

@@ -48,7 +48,7 @@ class Places:
     """A file for one scene, else a folder."""
     vector: Path | None = option(
         None,
-        help="Also write polygons: gpkg, geojson, fgb, shp, parquet beside the mask; or a file, a folder.",
+        help="Also write polygons: gpkg, geojson, fgb, shp, parquet, pmtiles beside the mask; or a file, a folder.",
         panel="Outputs",
         unit="format/path",
     )

@@ -20,6 +20,7 @@ FIELDS = {
     "perimeter_m": "float",
     "confidence": "float",
     "part_of": "int",
+    "color": "str",
 }
 
 

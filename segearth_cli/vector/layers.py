@@ -18,13 +18,16 @@ from numpy.typing import NDArray
 from segearth_cli.disk import cannot_write, cause_of
 from segearth_cli.errors import SegEarthError, UsageError, VectorError
 from segearth_cli.files import replacing
-from segearth_cli.styles import write_style
+from segearth_cli.styles import hexadecimal, write_style
 from segearth_cli.vector.antimeridian import cut
 from segearth_cli.vector.arrow import by_gdal, has, parquet
 from segearth_cli.vector.features import FeatureBatch, VectorLayer, Write, none
 from segearth_cli.vector.geopackage import editing, table_name
 from segearth_cli.vector.style import style
 
+_EQUATOR = 40_075_016.7  # metres
+_ZOOMS = 6  # of vector tiles, down to the one that shows pixels
+_TILE_BYTES = 2_000_000  # at most; GDAL leaves details out of larger tiles, then polygons
 _SHAPEFILE_NAMES = {"perimeter_m": "perim_m"}  # at most ten characters
 
 
@@ -75,6 +78,8 @@ def driver(path: Path) -> Callable[[Path, VectorLayer], AbstractContextManager[W
         ".fgb": _flatgeobuf,
         ".shp": _shapefile,
         ".parquet": parquet,
+        ".pmtiles": _pmtiles,
+        ".mbtiles": _mbtiles,
     }
     try:
         return known[path.suffix.casefold()]
@@ -127,6 +132,45 @@ def _geopackage(path: Path, layer: VectorLayer) -> Iterator[Write]:
             for shape, row in zip(features.geometry, features.rows(), strict=True):
                 edit.insert(shape, row)
         edit.run(style(layer.name, layer.colors))
+
+
+@contextmanager
+def _tiles(path: Path, layer: VectorLayer, driver: str) -> Iterator[Write]:
+    """Vector tiles in Web Mercator, with the colour of each class as #rrggbb. GDAL makes no tiles of no polygons."""
+    if layer.crs is None:
+        raise VectorError(f"{path.suffix} is in Web Mercator, and the mask has no CRS; write .gpkg instead")
+    deepest = _deepest(layer.crs, layer.pixel)
+    zooms = {"MINZOOM": max(0, deepest - _ZOOMS + 1), "MAXZOOM": deepest, "MAX_SIZE": _TILE_BYTES}
+    written = 0
+    with by_gdal(path, replace(layer, fields=(*layer.fields, "color")), driver, dataset_options=zooms) as append:
+
+        def write(features: FeatureBatch) -> None:
+            nonlocal written
+            written += len(features)
+            names = features.columns["class"].tolist()
+            colors = np.array([hexadecimal(layer.colors[name]) for name in names], object)
+            append(FeatureBatch(features.geometry, {**features.columns, "color": colors}))
+
+        yield write
+        if not written:
+            raise VectorError(
+                f"{path.suffix}: the mask has no polygons, and tiles cannot be empty; write .gpkg instead"
+            )
+
+
+def _pmtiles(path: Path, layer: VectorLayer) -> AbstractContextManager[Write]:
+    return _tiles(path, layer, "PMTiles")
+
+
+def _mbtiles(path: Path, layer: VectorLayer) -> AbstractContextManager[Write]:
+    return _tiles(path, layer, "MBTiles")
+
+
+def _deepest(crs: str, pixel: float) -> int:
+    """The zoom at which a pixel is four of the 4096 units of a tile at least."""
+    unit = pyproj.CRS.from_wkt(crs).axis_info[0].unit_conversion_factor  # to metres, or to radians
+    metres = pixel * unit * (_EQUATOR / (2 * np.pi) if pyproj.CRS.from_wkt(crs).is_geographic else 1)
+    return int(np.clip(np.ceil(np.log2(_EQUATOR / 1024 / metres)), 0, 22))
 
 
 @contextmanager

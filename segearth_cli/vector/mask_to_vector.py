@@ -171,7 +171,7 @@ def layer_of(
     mask: MaskFile, kept: frozenset[int] | None, ground: Ground, out: Path, options: VectorizeOptions
 ) -> VectorLayer:
     """What a layer of a mask's polygons is called, and what its features are described by."""
-    left_out = {"part_of"} if options.confidence else {"part_of", "confidence"}
+    left_out = {"part_of", "color"} | (set() if options.confidence else {"confidence"})
     fields = tuple(name for name in FIELDS if name not in left_out)
     multi = options.dissolve or options.connectivity == 8
     codes = sorted(kept if kept is not None else mask.names.keys() - {mask.background, mask.nodata})

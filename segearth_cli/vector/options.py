@@ -14,7 +14,8 @@ from segearth_cli.options import option, validate
 from segearth_cli.raster import Size, parse_area, parse_length
 from segearth_cli.version import __version__
 
-Format = Literal["gpkg", "geojson", "fgb", "shp", "parquet"]  # suffixes of vector files, as people name a format
+# suffixes of vector files, as people name a format
+Format = Literal["gpkg", "geojson", "fgb", "shp", "parquet", "pmtiles", "mbtiles"]
 
 VECTORIZE_TAG = f"{OWN_TAGS}VECTORIZE"
 _TOLD = ("classes", "min_area", "fill_holes", "simplify", "smooth", "regularize", "dissolve", "connectivity")

@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ET
 
 import fiona
 import numpy as np
+import pyogrio
 import pyproj
 import pytest
 import rasterio
@@ -18,7 +19,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine, from_origin
 
 from segearth_cli.classes import CLASSES_TAG, parse, to_tag, with_background
-from segearth_cli.errors import RasterError, UsageError
+from segearth_cli.errors import RasterError, UsageError, VectorError
 from segearth_cli.raster import Size
 from segearth_cli.vector import VectorizeOptions, vectorize
 
@@ -272,6 +273,32 @@ def test_dissolving_writes_all_that_the_polygons_of_a_class_are_as_one_feature(t
         assert db.execute("SELECT rtreecheck('rtree_whole_geom')").fetchone() == ("ok",)
         with fiona.open(out) as layer:
             assert layer.bounds == pytest.approx(shapely.total_bounds([g for g, _ in parts]))
+
+
+@pytest.mark.parametrize("suffix", ["pmtiles", "mbtiles"])
+def test_vector_tiles_show_the_classes_in_their_colours(tmp_path, suffix):
+    path = save(tmp_path / "m.tif", blobs())
+    vectorize(path, tmp_path / f"m.{suffix}", VectorizeOptions(quiet=True))
+    whole = run(path, tmp_path / "m.gpkg")
+    meta, _, geometry, fields = pyogrio.raw.read(tmp_path / f"m.{suffix}")
+    found = dict(zip(meta["fields"].tolist(), fields, strict=True))
+    assert pyproj.CRS(meta["crs"]).to_epsg() == 3857
+    to_map = pyproj.Transformer.from_crs("EPSG:3857", "EPSG:32633", always_xy=True)
+    shapes = shapely.transform(shapely.from_wkb(geometry), lambda xy: np.stack(to_map.transform(*xy.T), axis=1))
+    for name, color in zip(CLASSES.names, CLASSES.colors, strict=True):
+        of = found["class"] == name
+        assert set(found["color"][of]) <= {"#{:02x}{:02x}{:02x}".format(*color)}
+        area = sum(g.area for g, row in whole if row["class"] == name)
+        assert shapely.area(shapes[of]).sum() == pytest.approx(area, rel=0.1)  # corners move by 1/8 pixel, 1/4 in tiles
+
+
+def test_vector_tiles_of_nothing_or_of_no_place_are_refused(tmp_path):
+    empty = save(tmp_path / "m.tif", np.full((30, 40), 255, np.uint8))
+    nowhere = save(tmp_path / "n.tif", blobs(), crs=None)
+    for path, said in ((empty, "no polygons"), (nowhere, "no CRS")):
+        with pytest.raises(VectorError, match=said):
+            vectorize(path, tmp_path / "m.pmtiles", VectorizeOptions(quiet=True))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["m.tif", "n.tif"]
 
 
 @pytest.mark.parametrize("suffix", ["gpkg", "geojson", "fgb", "shp"])

@@ -119,6 +119,8 @@ def test_every_command_takes_them(segearth, scene):
     assert json.loads(segearth("inspect", scene, "--config", "i.toml").out)["readings"]["bands"]["value"] == [3, 2, 1]
     segearth("models", "--json", "--save-config", "m.toml")
     assert segearth("models", "--config", "m.toml").out.startswith("[")
+    again = segearth("models", "--save-config", "m.toml")
+    assert again.lines == ["segearth: --save-config m.toml: exists already; choose another name"]  # no --overwrite here
     Path("v.toml").write_text("scene = 's.tif'\n")
     assert "unknown" in segearth("vectorize", scene, "--config", "v.toml").err
 

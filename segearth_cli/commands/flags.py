@@ -71,9 +71,9 @@ def configured(command: str, typed: dict[str, Any], known: Sequence[Option]) -> 
     if files.save_config is None:
         yield given
         return
-    text = config_text(given, known, f"{command.replace('_', '-')}, version {__version__}")
+    text = config_text(given, known, f"{command.replace('_', '-')}, version {__version__}; inputs are typed beside it")
     done, read = False, [files.config] if files.config else []
-    _refuse_config(files.save_config)
+    _refuse_config(files.save_config, known)
     try:
         with promised(Target(files.save_config, "--save-config"), read, overwrite=bool(given.get("overwrite"))):
             yield given
@@ -83,17 +83,19 @@ def configured(command: str, typed: dict[str, Any], known: Sequence[Option]) -> 
         raise
     finally:
         if done:
-            _refuse_config(files.save_config)  # somebody may have written a file of that name meanwhile
+            _refuse_config(files.save_config, known)  # somebody may have written a file of that name meanwhile
             write_text(files.save_config, text)
             note_written([files.save_config], quiet=bool(given.get("quiet")))
 
 
-def _refuse_config(path: Path) -> None:
-    """Raises UsageError where a config file may not be written: it replaces none but one of ours."""
+def _refuse_config(path: Path, known: Sequence[Option]) -> None:
+    """Raises UsageError where a config file may not be written: it replaces none but one of ours, by `--overwrite`."""
     if path.suffix != ".toml":
         raise UsageError(f"--save-config {path}: need a name that ends in .toml")
     if path.is_file() and not is_config(path):
         raise UsageError(f"--save-config {path}: exists already, and segearth did not write it; choose another name")
+    if path.is_file() and all(one.name != "overwrite" for one in known):
+        raise UsageError(f"--save-config {path}: exists already; choose another name")
 
 
 def all_options(*owners: type) -> tuple[Option, ...]:

@@ -2,6 +2,7 @@
 
 python -m benchmarks.train_upsampler run FOLDER MODEL OUT --look SCENE   a short CPU run; goes on where it stands
 python -m benchmarks.train_upsampler step                                memory and CPU time: 4 x 224 px, 512 channels
+python -m benchmarks.train_upsampler jitters FOLDER MODEL                one pass for all jitters against one for each
 
 `run` writes figures, curves and a picture of SCENE, an image that may be published, by the trained upsampler.
 """
@@ -13,20 +14,25 @@ import csv
 import resource
 import shutil
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import torch
+from torch import Tensor
 
 from benchmarks import report
 from segearth_cli.console import note
 from segearth_cli.model import Encoder
 from segearth_cli.raster import ReadOptions, Window, open_scene
-from segearth_cli.training import Learner, Recipe, TrainingJob, collect, save_looks, train
+from segearth_cli.training import Learner, Recipe, TrainingJob, Windows, collect, save_looks, train
 from segearth_cli.weights import load_clip
 
 CPU = torch.device("cpu")
+HELD_OUT = 8  # windows
 
 
 def main() -> None:
@@ -42,6 +48,12 @@ def main() -> None:
         run.add_argument(f"--{name}", type=int, default=default)
     run.set_defaults(act=learn)
     parts.add_parser("step").set_defaults(act=lambda _asked: step())
+    both = parts.add_parser("jitters")
+    both.add_argument("images")
+    both.add_argument("model")
+    for name, default in (("steps", 300), ("batch-size", 2), ("crop", 48), ("jitters", 5), ("every", 100)):
+        both.add_argument(f"--{name}", type=int, default=default)
+    both.set_defaults(act=jitters)
     asked = parser.parse_args()
     asked.act(asked)
 
@@ -100,6 +112,51 @@ def step() -> None:
             "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,  # kB on Linux
         },
     )
+
+
+class Apart(Learner):
+    """Goes back through the upsampler for each jitter, as was done before."""
+
+    def _backward(self, image: Tensor, tokens: Tensor, drawn: Sequence[tuple[Any, Tensor]], share: float) -> Tensor:
+        sums, weight = torch.zeros(3), share / self.jitters
+        for jitter, project in drawn:
+            losses = self.objective(image, tokens, self.view(image, jitter, project))
+            ((losses.features + self.image_loss * losses.image) * weight).backward()
+            sums += torch.stack([losses.features, losses.image, losses.error]).detach() * weight
+        return sums
+
+
+def jitters(asked: argparse.Namespace) -> None:
+    """Held-out losses of both ways on the same windows, and the CPU time of a step."""
+    torch.set_num_threads(1)
+    pictures = collect([asked.images], [], ReadOptions()).pictures
+    held = Windows(pictures, asked.crop, 1, ReadOptions())
+    kept = [crop for crop, _, _ in map(held.draw, range(HELD_OUT)) if crop]
+    windows = Windows(pictures, asked.crop, 0, ReadOptions(), kept)
+    facts: dict[str, Any] = {name: getattr(asked, name) for name in ("model", "steps", "batch_size", "crop", "jitters")}
+
+    def batch(source: Windows, first: int, count: int) -> tuple[Tensor, Tensor]:
+        chips = [chip for number in range(first, first + count) if (chip := source[number][0])]
+        images, valid = (np.stack([getattr(chip, part) for chip in chips]) for part in ("image", "valid"))
+        return torch.from_numpy(images), torch.from_numpy(valid)
+
+    for name, way in (("one pass", Learner), ("a pass each", Apart)):
+        clip = load_clip(asked.model)
+        learner = way(
+            Encoder(clip, clip.mean, clip.std), radius=5, lr=1e-3, jitters=asked.jitters, image_loss=0.1, seed=0,
+            share=asked.batch_size, device=CPU,
+        )  # fmt: skip
+        spent = 0.0
+        for number in range(asked.steps):
+            images = batch(windows, number * asked.batch_size, asked.batch_size)
+            started = time.process_time()
+            learner.step(number, *images)
+            spent += time.process_time() - started
+            if (number + 1) % asked.every == 0 or number + 1 == asked.steps:
+                ours, _ = learner.held_out(*batch(held, 0, HELD_OUT))
+                facts[f"{name}, step {number + 1}"] = asdict(ours)
+        facts[f"{name}, CPU seconds a step"] = spent / asked.steps
+    report.write("train_upsampler_jitters", facts)
 
 
 if __name__ == "__main__":

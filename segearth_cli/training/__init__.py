@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from segearth_cli.training.pictures import save_looks
     from segearth_cli.training.recipe import Recipe, TrainOptions, check_out
     from segearth_cli.training.step import Learner, Peers
+    from segearth_cli.training.windows import Windows
 
 __all__ = [
     "Learner",
@@ -23,6 +24,7 @@ __all__ = [
     "TrainOptions",
     "TrainingJob",
     "Upsampled",
+    "Windows",
     "check_out",
     "collect",
     "export_ckpt",
@@ -40,5 +42,6 @@ __getattr__ = lazy_face(
         "pictures": "save_looks",
         "recipe": "Recipe TrainOptions check_out",
         "step": "Learner Peers",
+        "windows": "Windows",
     },
 )

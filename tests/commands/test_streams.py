@@ -20,7 +20,7 @@ STATES = [("closed", "open"), ("full", "open"), ("open", "closed"), ("closed", "
 EVERY = """
 import json, os, sys
 from pathlib import Path
-import typer
+import typer.rich_utils
 from segearth_cli import cli
 
 cli.app = typer.main.get_command(cli.app)  # once for all

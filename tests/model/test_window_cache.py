@@ -58,8 +58,9 @@ def lifted(net, scene, overlap, row, col):
         return net.lift(maps, scene[:, :, row : row + WINDOW, col : col + WINDOW], None, overlap)
 
 
-def places(stride):
-    return [(row, col) for row in range(0, SIDE - WINDOW + 1, stride) for col in range(0, SIDE - WINDOW + 1, stride)]
+def places(stride, side=SIDE):
+    starts = range(0, side - WINDOW + 1, stride)
+    return [(row, col) for row in starts for col in starts]
 
 
 class Kernels(TorchDispatchMode):
@@ -82,7 +83,7 @@ class Kernels(TorchDispatchMode):
 )
 def test_a_window_is_the_same_beside_others_and_alone(upsampler, scene, stride, order):
     overlap = Overlap(stride, PLENTY)
-    for row, col in places(stride)[::order]:
+    for row, col in places(stride, SIDE if stride > 20 else SIDE - 32)[::order]:
         beside = lifted(upsampler, scene, overlap, row, col)
         torch.testing.assert_close(beside, lifted(upsampler, scene, None, row, col), rtol=0, atol=1e-12)
         assert torch.equal(beside, lifted(upsampler, scene, Overlap(stride, PLENTY), row, col)), (

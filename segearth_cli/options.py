@@ -23,6 +23,7 @@ import math
 import os
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from numbers import Integral, Real
@@ -33,6 +34,7 @@ from segearth_cli.errors import UsageError, nearest
 
 T = TypeVar("T")
 _KEY = "option"
+LARGEST = 2**32 - 1  # of whole numbers: what libraries take, as for seeds
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path", tuple: "a list"}
 
 
@@ -204,6 +206,8 @@ def taken(told: Option, value: Any) -> Any:
     made = value if isinstance(value, told.others) else _of_kind(told.kind, value)
     if made is None:
         raise UsageError(f"{told.flag} {value!r}: need {told.accepted}")
+    if isinstance(made, int) and abs(made) > LARGEST:
+        raise UsageError(f"{told.flag} {value}: need {told.accepted}, at most {LARGEST}")
     if told.bounds and isinstance(made, int | float) and not told.bounds.hold(made):
         raise UsageError(f"{told.flag} {value}: need {told.accepted}")
     return made
@@ -213,8 +217,11 @@ def _of_kind(kind: type, value: Any) -> Any:
     """A value as one of a kind; None where it is none."""
     if kind is int:
         return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
+    if kind is float and isinstance(value, Real) and not isinstance(value, bool):
+        with suppress(OverflowError):  # a whole number of hundreds of digits
+            return float(value)
     if kind is float:
-        return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
+        return None
     if kind is Path:
         return Path(value) if isinstance(value, str | os.PathLike) else None
     if kind is tuple:

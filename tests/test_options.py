@@ -61,6 +61,8 @@ def test_values_by_keyword_become_fields_and_the_rest_keeps_its_default():
         ({"long_side": 2.5}, "--long-side 2.5: need a whole number above 1"),
         ({"long_side": True}, "--long-side True: need a whole number above 1"),
         ({"long_side": 1}, "--long-side 1: need a whole number above 1"),
+        ({"long_side": 2**32}, "--long-side 4294967296: need a whole number above 1, at most 4294967295"),
+        ({"share": 10**400}, f"--share {10**400}: need a number from 0 to 1"),
         ({"share": "1"}, "--share '1': need a number from 0 to 1"),
         ({"share": 1.5}, "--share 1.5: need a number from 0 to 1"),
         ({"share": float("nan")}, "--share nan: need a number from 0 to 1"),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from segearth_cli.errors import SegEarthError
 from segearth_cli.files import make_folders, write_text
+from segearth_cli.texts import refuse_pipe
 
 _LARGE = 1 << 26  # bytes
 _SETTLED = 5.0  # seconds; a younger file could change again within its clock's tick
@@ -34,6 +35,7 @@ def sha256(path: Path) -> str:
 
     That of a large file is kept in the cache folder, for as long as nothing touches the file.
     """
+    refuse_pipe(path)
     seen = path.stat()
     kept = _kept_hash(path, seen) if seen.st_size >= _LARGE else None
     with suppress(OSError, ValueError):

@@ -7,9 +7,21 @@ import select
 import stat
 from pathlib import Path
 
+from segearth_cli.errors import SegEarthError
+
 MOST = 1 << 24  # bytes of a list that people write
 PATIENCE = 10.0  # seconds until a pipe without a writer is given up
 _SLOWEST = 600.0  # seconds between two pieces of a writer that is there
+
+
+def refuse_pipe(path: Path) -> None:
+    """Raises SegEarthError for a pipe or a device, which what reads a file more than once would wait for."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # told by who opens it
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise SegEarthError(f"{path}: is a pipe or a device, but is read more than once; save it to a file")
 
 
 def read_text(path: Path) -> str:

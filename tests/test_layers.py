@@ -25,8 +25,8 @@ ORDER = (
     "presets faces gate cache keywords",
     "styles progress config",
     "classes console files options",
-    "beside disk land_cover clock",
-    "errors texts quantities __init__",
+    "beside disk land_cover clock texts",
+    "errors quantities __init__",
     "version",
 )
 PUBLIC = ("api", "classes", "errors")  # what the package itself shows, imported when somebody asks

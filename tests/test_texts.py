@@ -1,6 +1,7 @@
 """Lists that people write: from files and pipes, read once, and nobody waits for ever."""
 
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -71,3 +72,34 @@ def test_names_that_are_no_text_are_refused_where_gdal_writes_and_taken_where_no
         assert (done.code, len(done.lines), "UTF-8" in done.err) == (2, 1, True)
     assert segearth("evaluate", mask, mask, "-c", "a,b", "--csv", odd + ".csv", "-q").code == 0
     assert Path(odd + ".csv").exists()
+
+
+MODEL = ("-d", "cpu", "-q", "-c", "water,roof")
+WAITED_FOR = {  # what a command reads more than once -> the command
+    "p.calibration": ("predict", "scene.tif", "-m", "local-dir:model", "--calibration", "p.calibration", "-q"),
+    "p.geojson": ("predict", "scene.tif", "-m", "local-dir:model", *MODEL, "--aoi", "p.geojson"),
+    "labels.gpkg": ("evaluate", "scene.tif", "labels.gpkg", "-c", "water,roof"),
+    "label.tif": ("evaluate", "scene.tif", "label.tif", "-c", "water,roof"),
+    "p.safetensors": ("predict", "scene.tif", "-m", "local-dir:model", "--upsampler", "p.safetensors", *MODEL),
+    "model/open_clip_config.json": ("predict", "scene.tif", "-m", "local-dir:model", *MODEL),
+    "model/open_clip_model.safetensors": ("predict", "scene.tif", "-m", "local-dir:model", *MODEL),
+    "run/run.json": ("merge", "run"),
+    "p.tar": ("train-upsampler", "--tar", "p.tar", "-m", "local-dir:model", "-d", "cpu", "-o", "a.safetensors"),
+    "p.vrt": ("inspect", "p.vrt"),
+}
+
+
+@pytest.mark.parametrize("name", WAITED_FOR)
+def test_a_pipe_is_not_waited_for_where_a_file_is_read_more_than_once(
+    segearth, write_raster, noise, model_dir, tmp_path, monkeypatch, name
+):
+    monkeypatch.chdir(tmp_path)
+    write_raster("scene.tif", noise(3, 20, 20))
+    shutil.copytree(model_dir, "model")
+    pipe = tmp_path / name
+    pipe.parent.mkdir(exist_ok=True)
+    pipe.unlink(missing_ok=True)
+    os.mkfifo(pipe)
+    done = segearth(*WAITED_FOR[name])
+    assert (done.code in (1, 2), done.out, len(done.lines)) == (True, "", 1), done.err
+    assert Path(name).name in done.err or "open_clip" in name

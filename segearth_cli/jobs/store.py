@@ -16,6 +16,7 @@ from segearth_cli.cache import sha256
 from segearth_cli.files import clear, create_text, make_folders, recover_all, write_text
 from segearth_cli.jobs.lock import claim
 from segearth_cli.jobs.place import Place
+from segearth_cli.texts import refuse_pipe
 
 RUN = "run.json"  # says what a run is
 
@@ -112,6 +113,7 @@ class Folder:
 
     def read(self, name: str) -> str:
         """The text of a file."""
+        refuse_pipe(self.path / name)
         return (self.path / name).read_text(encoding="utf-8")
 
     def create(self, name: str, text: str) -> bool:

@@ -18,6 +18,7 @@ from segearth_cli.errors import CalibrationError, SegEarthError
 from segearth_cli.files import write_bytes
 from segearth_cli.options import Option, options_of, value_text
 from segearth_cli.prediction.options import PredictOptions, default_stride
+from segearth_cli.texts import refuse_pipe
 from segearth_cli.weights import ModelOptions
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def read_calibration(path: Path) -> Calibration:
     """The calibration in a file. Raises CalibrationError when it is absent, damaged, or no calibration."""
     from safetensors import SafetensorError, safe_open
 
+    refuse_pipe(path)
     try:
         with safe_open(path, framework="np") as f:
             text = (f.metadata() or {}).get(KEY, "")

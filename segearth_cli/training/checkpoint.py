@@ -12,6 +12,7 @@ import torch
 
 from segearth_cli.errors import TrainingError
 from segearth_cli.files import write_bytes
+from segearth_cli.texts import refuse_pipe
 
 
 def save(path: Path, step: int, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
@@ -23,6 +24,7 @@ def save(path: Path, step: int, identity: Mapping[str, Any], state: Mapping[str,
 
 def load(path: Path, identity: Mapping[str, Any], device: torch.device) -> tuple[int, dict[str, Any]]:
     """The step and the state that `save` wrote. Raises TrainingError when damaged, or when another run wrote it."""
+    refuse_pipe(path)
     try:
         content = path.read_bytes()
         start = len(_seal(b""))

@@ -23,6 +23,7 @@ from segearth_cli.raster import (
     rasters_in_zip,
     stem,
 )
+from segearth_cli.texts import refuse_pipe
 
 LABELS = re.compile(
     r"(^|[^a-z])(masks?|labels?|gts?|ground[^a-z]?truths?|annotations?|segmentations?)([^a-z]|$)", re.IGNORECASE
@@ -136,6 +137,7 @@ def _candidates(names: Sequence[str], tars: Sequence[str], unreadable: list[str]
 
 def _members(path: Path, unreadable: list[str]) -> Iterator[tuple[str, str, str]]:
     """The images of a tar archive, each as the part of the file where its bytes lie; nothing is unpacked."""
+    refuse_pipe(path)
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:

@@ -15,6 +15,7 @@ from segearth_cli.disk import cannot_write, cause_of, refusal
 from segearth_cli.errors import UsageError, VectorError, is_of_gdal, nearest
 from segearth_cli.files import replacing
 from segearth_cli.raster import from_strangers
+from segearth_cli.texts import refuse_pipe
 
 # What is read of strangers: formats of one file that name no other and run nothing.
 _PLAIN = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".json": "GeoJSON", ".fgb": "FlatGeobuf", ".shp": "ESRI Shapefile"}
@@ -51,6 +52,7 @@ def _read(path: Path, layer: str | None, flag: str, choose: Callable[[Sequence[s
     from fiona.errors import FionaError
 
     driver = {"driver": _driver(path, flag)} if from_strangers() else {}
+    refuse_pipe(path)
     try:
         name = _layer(path, _layers(path, **driver), layer, flag)
         with fiona.open(path, layer=name, **driver) as source:

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from segearth_cli.errors import WeightsError
+from segearth_cli.texts import refuse_pipe
 
 _LARGEST = {
     "embed_dim": 1 << 14,
@@ -144,6 +145,7 @@ def _check_sizes(path: Path, config: Mapping[str, Any]) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; raises WeightsError when the file holds anything else."""
+    refuse_pipe(path)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:

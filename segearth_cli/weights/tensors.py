@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from segearth_cli.cache import sha256
 from segearth_cli.errors import WeightsError
+from segearth_cli.texts import refuse_pipe
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -29,6 +30,7 @@ def read_tensors(path: Path, *, trusted: Collection[str] = ()) -> tuple[dict[str
     taken off. trusted: the SHA-256 of files that may be TorchScript. Raises WeightsError when the file is absent,
     damaged, or holds more than numbers.
     """
+    refuse_pipe(path)
     if not path.is_file():
         raise WeightsError(f"{path}: no such file")
     try:

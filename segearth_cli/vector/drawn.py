@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,13 +55,15 @@ def _read(path: Path, layer: str | None, flag: str, choose: Callable[[Sequence[s
 
     driver = {"driver": _driver(path, flag)} if from_strangers() else {}
     refuse_pipe(path)
+    if path.suffix.casefold() == ".gpkg":
+        _refuse_other_text(path, flag)
     try:
         name = _layer(path, _layers(path, **driver), layer, flag)
         with fiona.open(path, layer=name, **driver) as source:
             column = choose(list(source.schema["properties"]))
             rows = [(row.geometry, row.properties[column] if column else None) for row in source]
             crs = source.crs_wkt or None
-    except (FionaError, OSError, RuntimeError) as e:
+    except (FionaError, OSError, RuntimeError, UnicodeDecodeError) as e:
         said = " ".join(str(e).split())
         raise VectorError(f"{flag} {path}: cannot be read as vector data ({said})") from None
     shapes = [None if found is None else shapely.geometry.shape(found) for found, _ in rows]
@@ -106,6 +110,20 @@ def _driver(path: Path, flag: str) -> str:
         return _PLAIN[path.suffix.casefold()]
     except KeyError:
         raise UsageError(f"{flag} {path}: with --untrusted vector data are {' '.join(_PLAIN)}") from None
+
+
+def _refuse_other_text(path: Path, flag: str) -> None:
+    """Raises VectorError where the tables that describe a GeoPackage hold what is no UTF-8: fiona dies of it."""
+    with (
+        suppress(sqlite3.DatabaseError),
+        closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db,
+    ):
+        for table in ("sqlite_master", "gpkg_spatial_ref_sys", "gpkg_contents", "gpkg_geometry_columns"):
+            try:
+                db.execute(f"SELECT * FROM {table}").fetchall()
+            except (sqlite3.OperationalError, UnicodeDecodeError) as e:
+                if "decode" in str(e):
+                    raise VectorError(f"{flag} {path}: {table} holds what is no UTF-8 text; save it anew") from None
 
 
 def _layers(path: Path, driver: str | None = None) -> list[str]:

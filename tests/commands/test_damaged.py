@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import fiona
 import numpy as np
 import pytest
 import rasterio
@@ -80,6 +81,19 @@ def test_a_checkpoint_that_changed_is_refused(tmp_path, place):
     path.write_bytes(damaged)
     with pytest.raises(TrainingError, match="damaged"):
         checkpoint.load(path, {"seed": 1}, torch.device("cpu"))
+
+
+def test_a_geopackage_whose_crs_is_no_utf_8_is_refused(segearth, write_raster, noise, tmp_path):
+    """fiona dies of it."""
+    mask, drawn = write_raster("mask.tif", noise(1, 9, 9, high=2)), tmp_path / "drawn.gpkg"
+    schema = {"geometry": "Point", "properties": {"class": "str"}}
+    with fiona.open(drawn, "w", driver="GPKG", crs_wkt=rasterio.CRS.from_epsg(32632).to_wkt(), schema=schema):
+        pass
+    content = drawn.read_bytes()
+    drawn.write_bytes(content.replace(b"UTM zone 32N", b"UTM zone\xbf32N"))
+    done = segearth("evaluate", mask, drawn, "-c", "a,b", "-q")
+    assert (done.code, done.out, len(done.lines)) == (1, "", 1), done.err
+    assert "drawn.gpkg: gpkg_spatial_ref_sys holds what is no UTF-8 text" in done.err
 
 
 @pytest.mark.slow

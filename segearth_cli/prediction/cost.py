@@ -1,21 +1,18 @@
 """What a run will take: windows, memory and disk, before anything runs.
 
-The figures of memory are those of processes on a CPU; tests hold them to what real ones take.
+The figures of memory are those of processes on a CPU, without the files of libraries, which processes share and the
+system drops where memory is short; tests hold them to what real ones take.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 
 from segearth_cli.prediction.plan import DECIDE_PIXELS, KEPT_BYTES, Plan
 from segearth_cli.raster import BLOCK, CACHE_MB, Window
 
-LIBRARIES = 270_000_000  # bytes that Python, NumPy, GDAL and the products of a CPU take
-RESIDENT = 0.71  # of torch's own libraries, once it is imported
-OPEN_CLIP = 260_000_000  # bytes that stay of it once phrases have been embedded
+LIBRARIES = 310_000_000  # bytes that Python, torch, NumPy and GDAL take of their own
+OPEN_CLIP = 200_000_000  # bytes that stay of it once phrases have been embedded
 KEPT_A_PIXEL = 650  # bytes that an upsampler keeps for other windows: 11 x 11 taps, and those of coarser stages
 PLANES, UPSAMPLED_PLANES = 70, 230  # float32 values a pixel of a window in work: the tower's, the upsampler's
 SLACK = 1.1  # bytes of the heap for one that is held
@@ -58,9 +55,9 @@ def estimate(plan: Plan, part: Window, held: Held, *, queries: int, pixel_bytes:
     pixel, all outputs together; source_bytes: read for each.
     """
     pixels_written = plan.height * plan.width if plan.area is None else plan.area.pixels
-    running = process_bytes() + held.tower + _scene_bytes(plan, part, held, queries, pixel_bytes, source_bytes)
-    loading = process_bytes() + 2 * held.tower
-    embedding = process_bytes() + OPEN_CLIP + 3 * held.tower + 2 * held.text
+    running = LIBRARIES + held.tower + _scene_bytes(plan, part, held, queries, pixel_bytes, source_bytes)
+    loading = LIBRARIES + 2 * held.tower
+    embedding = LIBRARIES + OPEN_CLIP + 3 * held.tower + 2 * held.text
     return Estimate(
         plan.window_count(),
         plan.rows,
@@ -69,14 +66,6 @@ def estimate(plan: Plan, part: Window, held: Held, *, queries: int, pixel_bytes:
         max(running + OPEN_CLIP, embedding),
         pixels_written * pixel_bytes * 4 // 3,
     )
-
-
-@cache
-def process_bytes() -> int:
-    """Bytes of a process that has imported all it needs: most of them torch's libraries, which differ by its build."""
-    found = find_spec("torch")
-    folder = Path(found.origin).parent / "lib" if found is not None and found.origin else Path()
-    return LIBRARIES + int(RESIDENT * sum(path.stat().st_size for path in folder.glob("*.so*")))
 
 
 def _scene_bytes(plan: Plan, part: Window, held: Held, queries: int, pixel_bytes: int, source_bytes: int) -> int:

@@ -1,8 +1,9 @@
 """What a shard costs beside its pixels: CPU time of all processes, by who hands shards out and where they are kept.
 
-Each shard holds one patch of data, for a model that takes a mean: what is left is claiming, opening, writing, handing
-out, joining. A run of 8 shards is taken off. `--engine`: local, devices, dask or bucket (an S3 server here, by moto,
-whose own time is not counted); `--shards 1000`; `--scenes 200` makes them a manifest of 200 scenes.
+Each shard holds one patch of data, for a model that takes a mean: what is left is claiming, opening, writing,
+recording, handing out. A run of 8 shards is taken off; nothing is joined. `--engine`: local, devices, dask or bucket
+(an S3 server here, by moto, whose own time is not counted); `--scenes 200` makes the shards a manifest of 200 scenes,
+each joined.
 
     python -m benchmarks.shards
 """
@@ -72,7 +73,7 @@ def words(folder: Path, engine: str, shards: int, scenes: int) -> list[str]:
     (folder / name).mkdir()
     if scenes == 1:
         save_scene(folder / name / "scene.tif", shards)
-        given = [f"{name}/scene.tif", "-o", f"{name}/mask.tif"]
+        given = [f"{name}/scene.tif", "--shard-index", "0", "--shard-count", "1"]
     else:
         for number in range(scenes):
             save_scene(folder / name / f"s{number}.tif", shards // scenes)
@@ -116,7 +117,7 @@ def seconds(processes: Sequence[subprocess.Popen[bytes]]) -> float:
 
 
 def _children(pid: int) -> list[Path]:
-    below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    below = " ".join(place.read_text() for place in Path(f"/proc/{pid}/task").glob("*/children")).split()
     return [place for child in below for place in [Path(f"/proc/{child}"), *_children(int(child))]]
 
 

@@ -21,7 +21,7 @@ from segearth_cli.version import __version__
 LIBRARIES = (
     "torch", "open_clip_torch", "rasterio", "fiona", "pyogrio", "pyarrow", "shapely", "pyproj", "numpy", "typer", "tqdm"
 )  # fmt: skip
-OPTIONAL = ("distributed", "geopandas", "ipywidgets", "triton")
+OPTIONAL = ("distributed", "obstore", "geopandas", "ipywidgets", "triton")
 FORMATS = (
     "GTiff",
     "COG",

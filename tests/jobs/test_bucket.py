@@ -178,7 +178,13 @@ def test_what_holds_masks_takes_a_run_in_a_bucket(made, segearth, here):
     assert done.code == 0, done.err
 
 
+def listings(s3):
+    """How often the bucket was listed."""
+    return sum(line.rstrip("/") == "GET /maps" for line in s3.requests.read_text().splitlines())
+
+
 def test_shares_in_any_order_give_the_same_mask_and_no_shard_is_sent_twice(s3, made, predict, run, segearth):
+    before = listings(s3)
     for index in (2, 0, 1, 1):
         done = predict("--work", run, *SURE, "--shard-index", index, "--shard-count", 3)
         assert (done.code, done.out) == (0, f"{run}\n"), done.err
@@ -189,6 +195,7 @@ def test_shares_in_any_order_give_the_same_mask_and_no_shard_is_sent_twice(s3, m
     assert segearth("merge", run, "-o", "mask.tif", *SURE).code == 0
     assert same(made, "mask.tif", "sure.tif")
     assert computed(s3, run) == 5  # one has no data
+    assert listings(s3) == before
     assert not [key for key in keys(s3, run) if "/temporary/" in key]
 
 

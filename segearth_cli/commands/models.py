@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
@@ -61,8 +63,10 @@ def models(**given: Any) -> None:
     table = [("NAME", "HERE", "SIZE", "LICENCE", "WHAT")]
     table += [(r["name"], "yes" if r["here"] else "no", data_size(r["bytes"]), r["licence"], r["what"]) for r in rows]
     widths = [max(len(row[column]) for row in table) for column in range(4)]
-    for *cells, last in table:
-        answer("  ".join([*(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)), last]))
+    for *cells, what in table:
+        head = "".join(f"{cell:{width}}  " for cell, width in zip(cells, widths, strict=True))
+        lines = textwrap.wrap(what, max(20, get_terminal_size().columns - len(head)))
+        answer(head + f"\n{' ' * len(head)}".join(lines))
 
 
 @flags_of(

@@ -32,6 +32,14 @@ def test_every_command_is_listed_with_a_summary_that_is_not_cut(segearth, monkey
     assert max(map(len, listed.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("width", [72, 80, 200])
+def test_the_table_of_models_fits_the_screen(segearth, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    table = segearth("models").out
+    assert max(map(len, table.splitlines())) <= width
+    assert "small, embedded in segearth" in " ".join(table.split())
+
+
 @pytest.mark.parametrize("line", EXAMPLES)
 def test_every_example_is_a_line_that_its_command_takes(line):
     program, command, *words = shlex.split(line)

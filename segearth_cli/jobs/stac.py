@@ -1,7 +1,8 @@
 """A finished run as a STAC collection: a COG with overviews for each shard, described by an item, and VRTs over them.
 
 The catalog is static and relative: `collection.json`, a catalog a row of shards, their items. It can be copied to any
-store as it is. What is there of the same run stays, so that a collection that was begun is gone on with.
+store as it is. What is there of the same run stays, so that a collection that was begun is gone on with, by several
+processes too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from rasterio.errors import RasterioError
 
 from segearth_cli.classes import NODATA
 from segearth_cli.errors import RasterError, RunError, VectorError
-from segearth_cli.files import clear, make_folders, replacing, write_text
+from segearth_cli.files import clear, create_text, make_folders, replacing, write_text
+from segearth_cli.jobs.lock import claim
 from segearth_cli.jobs.merge import Joinable, across, write_mosaics
 from segearth_cli.jobs.run_folder import Ledger, Shard
 from segearth_cli.raster import Georeferenced, Ground, Window, environment, region_georeference, write_cog
@@ -78,6 +80,7 @@ class _Places:
 def write_stac(ledger: Ledger, joinable: Joinable, folder: Path, compress: str) -> Path:
     """A collection of the shards that hold data, and a VRT a kind over them; returns the path of `collection.json`.
 
+    Several processes may write one: each takes rows that no other is at, and waits for those of others in the end.
     Raises RunError when the folder holds something else, or the run lies nowhere; RasterError when a file cannot be
     written.
     """
@@ -85,34 +88,46 @@ def write_stac(ledger: Ledger, joinable: Joinable, folder: Path, compress: str) 
     _, box = places.footprint(Window(0, 0, ledger.frame.height, ledger.frame.width))
     _begin(folder, {"run": ledger.hash, "compress": compress})
     collection = folder / "collection.json"
-    rows = []
+    rows: dict[str, list[Shard]] = {}
     for shards in across(ledger.shards):
-        present = [shard for shard in shards if joinable.has_files(shard)]
-        if present:
-            row = present[0].name.partition("c")[0]
-            make_folders([folder / row])
-            clear(folder / row)
-            for shard in present:
-                _write_shard(ledger, joinable, shard, places, folder / row, compress)
-            items = [_link("item", f"./{shard.name}.json") for shard in present]
-            _write(folder / row / "catalog.json", _catalog(ledger, row, items))
-            rows.append(_link("child", f"./{row}/catalog.json"))
-    write_mosaics(ledger, joinable, folder, "", None)
-    _write(collection, _collection(ledger, joinable, box, rows))
+        if present := [shard for shard in shards if joinable.has_files(shard)]:
+            rows[present[0].name.partition("c")[0]] = present
+    left = [row for row in rows if not _write_row(ledger, joinable, places, folder / row, rows[row], compress)]
+    for row in left:
+        _write_row(ledger, joinable, places, folder / row, rows[row], compress, wait=True)
+    with claim(folder / ".collection.lock", wait=True):
+        write_mosaics(ledger, joinable, folder, "", None)
+        links = [_link("child", f"./{row}/catalog.json") for row in rows]
+        _write(collection, _collection(ledger, joinable, box, links))
     return collection
+
+
+def _write_row(
+    ledger: Ledger, joinable: Joinable, places: _Places, folder: Path, present: Sequence[Shard], compress: str, *,
+    wait: bool = False,
+) -> bool:  # fmt: skip
+    """Writes the shards of a row and its catalog, unless another process is at it; whether this one was."""
+    with claim(folder.with_name(f".{folder.name}.lock"), wait=wait) as mine:
+        if mine:
+            make_folders([folder])
+            clear(folder)
+            for shard in present:
+                _write_shard(ledger, joinable, shard, places, folder, compress)
+            items = [_link("item", f"./{shard.name}.json") for shard in present]
+            _write(folder / "catalog.json", _catalog(ledger, folder.name, items))
+    return mine
 
 
 def _begin(folder: Path, source: Mapping[str, str]) -> None:
     """Says which run a folder is of. Raises RunError when it is of another, or holds anything else."""
     make_folders([folder])
     place = folder / SOURCE
-    if place.is_file():
-        if place.read_text(encoding="utf-8") != _text(source):
-            raise RunError(f"--out {folder}: holds another run, or one packed otherwise; name another folder")
-    elif any(folder.iterdir()):
-        raise RunError(f"--out {folder}: holds other files; name a folder that is empty or not there yet")
-    else:
-        write_text(place, _text(source))
+    if not place.is_file():
+        if any(path.name != SOURCE and not path.name.startswith(".") for path in folder.iterdir()):
+            raise RunError(f"--out {folder}: holds other files; name a folder that is empty or not there yet")
+        create_text(place, _text(source))
+    if place.read_text(encoding="utf-8") != _text(source):
+        raise RunError(f"--out {folder}: holds another run, or one packed otherwise; name another folder")
 
 
 def _write_shard(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,10 @@ class Ground:
 
     def __init__(self, scene: Georeferenced, name: str = "the raster") -> None:
         self.placement = Placement(scene, name)
-        self.crs = pyproj.CRS.from_wkt(self.placement.crs.to_wkt(version="WKT2_2019")) if self.placement.crs else None
-        self._surface = surface(self.crs) if self.crs else None
+        self.crs: pyproj.CRS | None = None
+        self._surface: Surface | None = None
+        if crs := self.placement.crs:
+            self.crs, self._surface = _lying(crs.to_wkt(version="WKT2_2019"))
         self._unit = _unit(self.crs)
         edge = np.linspace(0, 1, _LATTICE)
         lattice = np.stack(np.meshgrid(edge * scene.width, edge * scene.height), axis=-1).reshape(-1, 2)
@@ -129,6 +131,13 @@ def stretch(metric: NDArray[np.float64]) -> float:
     """Metres that a unit of the map is long on the ground, at most, where it has a length."""
     squares = np.trace(metric, axis1=1, axis2=2)
     return float(np.sqrt(squares[np.isfinite(squares)].max(initial=1e-12)))
+
+
+@lru_cache(maxsize=64)
+def _lying(wkt: str) -> tuple[pyproj.CRS, Surface | None]:
+    """A CRS and its ellipsoid, kept, since scenes of one list mostly have the same."""
+    crs = pyproj.CRS.from_wkt(wkt)
+    return crs, surface(crs)
 
 
 def surface(crs: pyproj.CRS) -> Surface | None:

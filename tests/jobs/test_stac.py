@@ -1,6 +1,8 @@
 """A run as a STAC collection: valid, complete, the same pixels as the mask, and never written twice."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pystac
@@ -11,6 +13,8 @@ from pystac.extensions.projection import ProjectionExtension
 from pystac.validation import validate_dict
 from rasterio.control import GroundControlPoint
 from rasterio.warp import transform_bounds
+
+from segearth_cli.jobs import claim, complete, open_ledger, write_stac
 
 
 @pytest.fixture
@@ -70,6 +74,28 @@ def test_a_collection_is_valid_and_holds_the_mask_in_cogs(run, segearth, scene, 
         assert mosaic.tags()["SEGEARTH_CLASSES"]
     with rasterio.open(items["r00000c00000"].assets["mask"].get_absolute_href()) as ds:
         assert ds.overviews(1) == []  # 512 px need none
+
+
+def test_several_processes_write_one_collection_and_each_takes_rows_that_no_other_is_at(run, scene, tmp_path):
+    run(scene)
+    ledger = open_ledger(Path("work"))
+    found, folder = complete(ledger), tmp_path / "stac"
+    folder.mkdir()
+    with ThreadPoolExecutor() as pool:
+        with claim(folder / ".r00001.lock"):  # another one is at this row
+            writing = pool.submit(write_stac, ledger, found, folder, "deflate")
+            while not (folder / "r00002" / "catalog.json").exists():
+                assert not writing.done() or writing.result()
+            assert (folder / "r00000" / "catalog.json").exists()
+            assert not (folder / "r00001").exists()
+            assert not (folder / "collection.json").exists()
+        writing.result(60)
+    cogs = {path: path.stat().st_ino for path in folder.glob("r*/*.tif")}
+    assert len(cogs) == 8
+    write_stac(ledger, found, folder, "deflate")
+    assert {path: path.stat().st_ino for path in cogs} == cogs
+    assert len(checked(folder / "collection.json")["links"]) == 4
+    assert [path.name for path in folder.rglob(".*")] == []
 
 
 def test_overviews_of_larger_parts_take_the_most_frequent_class(run, segearth, write_raster, noise):

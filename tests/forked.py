@@ -84,7 +84,10 @@ def _command(*words):
     from segearth_cli import cli
 
     sys.argv = ["segearth", *words]
-    code = cli.run()
+    try:
+        cli.main()  # with its hook for signals that a finaliser swallows
+    except SystemExit as e:
+        code = e.code
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -17,6 +17,7 @@ NAMED = {
     "vector/arrow.py by_gdal": ({"pyogrio.raw.write_arrow"}, "GDAL writes to a temporary name"),
     "vector/arrow.py parquet": ({"pq.ParquetWriter"}, "a temporary name"),
     "vector/drawn.py write_points": ({"fiona.open"}, "GDAL writes to a temporary name"),
+    "vector/drawn.py _refuse_other_text": ({"sqlite3.connect"}, "opened to read"),
     "vector/layers.py _geojson": ({"path.open"}, "a temporary name"),
     "vector/geopackage.py editing": ({"sqlite3.connect"}, "a temporary name"),
     "evaluation/drawn_labels.py as_raster": (

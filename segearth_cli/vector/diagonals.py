@@ -10,6 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from segearth_cli.vector.polygons import Shapes, Touches, gathered, grouped
+from segearth_cli.vector.unions import root
 
 
 def joined_diagonally(batches: Iterable[Shapes]) -> Iterator[Shapes]:
@@ -68,10 +69,10 @@ class _Waiting:
             side = self._sides.pop(key, None)
             if side is None:
                 self._sides[key] = self._next + number
-                self._groups[self._find(self._next + number)].open += 1
+                self._groups[root(self._parent, self._next + number)].open += 1
             else:
                 self._unite(self._next + number, side)
-                self._groups[self._find(side)].open -= 1
+                self._groups[root(self._parent, side)].open -= 1
         self._next += len(batch)
         return joint
 
@@ -79,18 +80,12 @@ class _Waiting:
         """The polygons of groups that wait for none, which are forgotten."""
         done = [number for number, group in self._groups.items() if not group.open]
         found = [part for number in done for part in self._groups.pop(number).parts]
-        live = {number for number in self._parent if self._find(number) in self._groups}
-        self._parent = {number: self._find(number) for number in live}
+        live = {number for number in self._parent if root(self._parent, number) in self._groups}
+        self._parent = {number: root(self._parent, number) for number in live}
         return found
 
-    def _find(self, number: int) -> int:
-        while (parent := self._parent[number]) != number:
-            self._parent[number] = self._parent[parent]
-            number = parent
-        return number
-
     def _unite(self, one: int, other: int) -> None:
-        one, other = self._find(one), self._find(other)
+        one, other = root(self._parent, one), root(self._parent, other)
         if one == other:
             return
         kept, gone = self._groups[one], self._groups.pop(other)
@@ -109,13 +104,6 @@ def _joined(every: Shapes) -> Shapes:
     meet = (xy[1:] == xy[:-1]).all(axis=1) & (owner[1:] != owner[:-1])
     meet &= every.code[owner[1:]] == every.code[owner[:-1]]
     parent = list(range(len(every)))
-
-    def find(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
     for one, other in zip(owner[:-1][meet].tolist(), owner[1:][meet].tolist(), strict=True):
-        parent[find(one)] = find(other)
-    return grouped(every, np.unique([find(i) for i in range(len(every))], return_inverse=True)[1])
+        parent[root(parent, one)] = root(parent, other)
+    return grouped(every, np.unique([root(parent, i) for i in range(len(every))], return_inverse=True)[1])

@@ -17,6 +17,7 @@ from segearth_cli.vector import corners as cn
 from segearth_cli.vector.chains import Chains, Points, kinds
 from segearth_cli.vector.corners import Codes
 from segearth_cli.vector.strips import LinkedStrip
+from segearth_cli.vector.unions import root
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +76,22 @@ class Tracer:
         """Join the open chains with the borders of earlier strips; collect what is closed."""
         fragments = self._fragments(chains)
         region_of = [border.region for border in fragments]
-        for chain, root in enumerate(roots[: len(fragments)].tolist()):
-            self._unite(region_of[chain], region_of[root])
+        for chain, other in enumerate(roots[: len(fragments)].tolist()):
+            self._unite(region_of[chain], region_of[other])
         closed = self._join(fragments, chains)
         self._keep_holes(chains, roots, region_of)
         outer: list[_Border] = []
         for border in closed:
             if kinds(np.asarray(border.first)) == cn.HOLE:
                 points = _flat(border.parts)
-                region = self._regions[self._find(border.region)]
+                region = self._regions[root(self._parent, border.region)]
                 region.holes.append((points, np.array([len(points)])))
                 region.sums = region.sums + border.sums
             else:
                 outer.append(border)
         soup = _Soup(chains, roots)
         for border in outer:
-            region = self._regions.pop(self._find(border.region))
+            region = self._regions.pop(root(self._parent, border.region))
             points = _flat(border.parts)
             soup.add([(points, np.array([len(points)])), *region.holes], border.code, border.sums + region.sums)
         self._forget()
@@ -153,18 +154,12 @@ class Tracer:
         holes = holes[np.argsort(roots[holes], kind="stable")]
         owners, starts = np.unique(roots[holes], return_index=True)
         for owner, own in zip(owners.tolist(), np.split(holes, starts[1:]), strict=False):
-            region = self._regions[self._find(region_of[owner])]
+            region = self._regions[root(self._parent, region_of[owner])]
             region.holes.append((chains.gathered(own), chains.lengths[own]))
             region.sums = region.sums + chains.sums[own].sum(axis=0)
 
-    def _find(self, region: int) -> int:
-        while (parent := self._parent[region]) != region:
-            self._parent[region] = self._parent[parent]
-            region = parent
-        return region
-
     def _unite(self, one: int, other: int) -> None:
-        one, other = self._find(one), self._find(other)
+        one, other = root(self._parent, one), root(self._parent, other)
         if one == other:
             return
         kept, gone = self._regions[one], self._regions.pop(other)
@@ -178,7 +173,7 @@ class Tracer:
     def _forget(self) -> None:
         """Drop the regions that no open border belongs to."""
         for border in self._up:
-            border.region = self._find(border.region)
+            border.region = root(self._parent, border.region)
         live = {border.region for border in self._up}
         self._parent = {region: region for region in live}
         self._regions = {region: self._regions[region] for region in live}

@@ -19,6 +19,7 @@ from segearth_cli.files import growing
 from segearth_cli.raster import Window
 from segearth_cli.vector.chains import spans
 from segearth_cli.vector.polygons import Geometries, Shapes
+from segearth_cli.vector.unions import root
 
 LARGEST = 500_000  # points of the parts of a region that is joined; a larger one stays in its parts
 BATCH = 200_000  # points of joined regions that are given out at once
@@ -120,15 +121,8 @@ class Seams:
         both = (one >= 0) & (other >= 0)
         for a, b in np.unique(np.stack([one[both], other[both]], axis=1), axis=0).tolist():
             if self._codes[a] == self._codes[b]:
-                low, high = sorted((self._root(a), self._root(b)))
+                low, high = sorted((root(self._parent, a), root(self._parent, b)))
                 self._parent[high] = low
-
-    def _root(self, part: int) -> int:
-        parent = self._parent
-        while parent[part] != part:
-            parent[part] = parent[parent[part]]
-            part = parent[part]
-        return part
 
     def joined(self) -> Iterator[Joined]:
         """All regions that seams cut, in batches: by the first of their parts."""
@@ -137,7 +131,7 @@ class Seams:
             return
         ends, codes, points = (np.concatenate(column) for column in zip(*self._batches, strict=True))
         starts, sums = np.concatenate([[0], ends[:-1]]), np.concatenate(self._sums)
-        roots = np.array([self._root(part) for part in range(self._count)])
+        roots = np.array([root(self._parent, part) for part in range(self._count)])
         order = np.argsort(roots, kind="stable")
         total = np.bincount(roots, weights=points, minlength=self._count)
         with self._store.open("rb") as file:

@@ -79,8 +79,3 @@ class FeatureBatch:
 
 
 Write = Callable[[FeatureBatch], None]
-
-
-def none(layer: VectorLayer) -> FeatureBatch:
-    """No features."""
-    return FeatureBatch(np.array([], object), {name: np.array([]) for name in layer.fields})

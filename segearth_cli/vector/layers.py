@@ -21,7 +21,7 @@ from segearth_cli.files import replacing
 from segearth_cli.styles import hexadecimal, write_style
 from segearth_cli.vector.antimeridian import cut
 from segearth_cli.vector.arrow import by_gdal, has, parquet
-from segearth_cli.vector.features import FeatureBatch, VectorLayer, Write, none
+from segearth_cli.vector.features import FeatureBatch, VectorLayer, Write
 from segearth_cli.vector.geopackage import editing, table_name
 from segearth_cli.vector.style import style
 
@@ -55,7 +55,6 @@ def writing(path: Path, layer: VectorLayer) -> Iterator[Write]:
 def opened(path: Path, temporary: Path, layer: VectorLayer) -> Iterator[Write]:
     """A function that appends features to `temporary`, which is to become `path`. Raises VectorError."""
     with _telling(path, temporary), driver(path)(temporary, layer) as write:
-        write(none(layer))
         yield write
 
 

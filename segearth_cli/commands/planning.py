@@ -35,6 +35,8 @@ class DryRun:
     """How it would be cut and dealt."""
     folders: Mapping[str, Place]
     """The run's folder of each scene, where it is cut."""
+    number: int
+    """Of the scene in the list."""
 
     def __call__(self, scene: str, outputs: Outputs) -> None:
         """Prints it. Raises what the run would raise of the scene, its calibration, and what is there of it already."""
@@ -61,9 +63,9 @@ class DryRun:
             "window": plan.window,
             "stride": plan.stride,
         }
-        shards = self._forecast(scene, plan, outputs)
-        held = Held(model.tower_bytes, model.text_bytes, self.settings.model.upsampler != "none", self._threads())
         written = _pixel_bytes(outputs, classes)
+        shards = self._forecast(scene, plan, written)
+        held = Held(model.tower_bytes, model.text_bytes, self.settings.model.upsampler != "none", self._threads())
         facts |= asdict(estimate(
             plan, shards.part if shards else plan.whole, held, queries=len(classes.query_class), pixel_bytes=written,
             source_bytes=source,
@@ -80,17 +82,16 @@ class DryRun:
         facts["reading"] = reading_as_json(reading)
         show("\n".join([*lines, *list(reading.lines())[1:]]), facts, as_json=self.as_json)
 
-    def _forecast(self, scene: str, plan: Plan, outputs: Outputs) -> Forecast | None:
-        """What its shards will take; None without a folder for them."""
+    def _forecast(self, scene: str, plan: Plan, pixel_bytes: int) -> Forecast | None:
+        """What its shards will take; None without a folder for them. pixel_bytes: written for each pixel."""
         if self.sharding.work is None:
             return None
         from segearth_cli.jobs import forecast, shards_needed
 
-        number = list(self.folders).index(scene)
         share = self.sharding.share
         return forecast(
             plan, self.folders[scene], self.sharding.size, shards_needed(self.sharding.tasks, len(self.folders)),
-            share and replace(share, scene=number), _pixel_bytes(outputs, self.settings.classes),
+            share and replace(share, scene=self.number), pixel_bytes,
         )  # fmt: skip
 
     def _threads(self) -> int:

@@ -118,7 +118,7 @@ def predict(
         run.notice(line)
     reported = places.manifest is not None or places.summary is not None
     if telling.dry_run:
-        tell = [DryRun(one, telling.as_json, run, sharding, folders) for one in settings]
+        tell = [DryRun(one, telling.as_json, run, sharding, folders, number) for number, one in enumerate(settings)]
         _each(names, outputs, tell, reported=reported)
         return
     with underway("starting", quiet=run.quiet):  # torch takes seconds

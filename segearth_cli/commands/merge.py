@@ -105,7 +105,8 @@ def merge(
     if options.out is not None and options.layout == "stac":
         places = {"mask": write_stac(ledger, found, options.out, options.compress)}
     elif wanted:
-        if isinstance(place, Path):  # a bucket may be one that can be read alone
+        # A COG is made of the VRTs, which it writes itself; a bucket may be one that can be read alone.
+        if isinstance(place, Path) and options.layout != "cog":
             write_vrts(ledger, found)
         places = _joined(options, ledger, found, wanted)
     else:

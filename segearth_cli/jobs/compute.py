@@ -29,7 +29,6 @@ from segearth_cli.jobs.run_folder import (
     start,
 )
 from segearth_cli.jobs.shard_size import Size, shard_side
-from segearth_cli.jobs.store import holds_run
 from segearth_cli.prediction import (
     Measured,
     PredictOptions,
@@ -179,10 +178,9 @@ def session(job: Job, predictor: Predictor, *, join: bool) -> Iterator[Session]:
 
 
 def refuse_folder(job: Job, ready: Prepared, *, join: bool) -> None:
-    """Raises the RunError that a session in the folder of a job would raise; makes nothing there."""
-    if holds_run(job.folder):
-        ledger, any_size = open_ledger(job.folder), job.shard_size == "auto"
-        refuse_other_run(ledger, _described(job, ready), join=join, any_size=any_size)
+    """Raises the RunError that a session of a job would raise, whose folder holds a run; makes nothing there."""
+    ledger = open_ledger(job.folder)
+    refuse_other_run(ledger, _described(job, ready), join=join, any_size=job.shard_size == "auto")
 
 
 def _described(job: Job, ready: Prepared) -> Run:

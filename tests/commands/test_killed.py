@@ -1,44 +1,20 @@
-"""A manifest on two processes that are killed at random moments: nothing is lost, nothing is done twice.
-
-Processes are forked from one that has loaded the libraries; they run the command line itself.
-"""
+"""A manifest on two processes that are killed at random moments: nothing is lost, nothing is done twice."""
 
 import csv
-import multiprocessing
-import os
 import random
-import sys
+import signal
 import time
 from pathlib import Path
 
+import forked
 import pytest
-import torch
 from noise import save_scene
 
-from segearth_cli import cli
-
 SCENES, KILLS = 10, 5
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["segearth_cli.cli", "segearth_cli.jobs.work_list"])
-
-
-def run(arguments, begun):
-    """A process of the command line; the file `begun` appears when it begins."""
-    torch.set_num_threads(1)
-    sys.argv = ["segearth", *map(str, arguments)]
-    with Path(os.devnull).open("w") as sys.stdout:
-        begun.touch()
-        os._exit(cli.run())
 
 
 def started(words, folder, number):
-    begun = folder / f"begun{number}"
-    begun.unlink(missing_ok=True)
-    process = PROCESSES.Process(target=run, args=([*words, "--summary", folder / f"sum{number}.csv"], begun))
-    process.start()
-    while not begun.exists():
-        time.sleep(0.005)
-    return process
+    return forked.start(*words, "--summary", folder / f"sum{number}.csv")
 
 
 def made(folder):
@@ -64,18 +40,14 @@ def test_killed_at_random_moments_two_processes_end_with_the_same_masks_and_do_n
         both = [started(words, tmp_path, number) for number in range(2)]
         time.sleep(moments.uniform(0, 0.7))
         first, second = moments.sample(both, 2)
-        first.kill()
+        first.process.kill()
         time.sleep(moments.uniform(0, 0.3))
-        second.kill()
-        for process in both:
-            process.join(60)
-            killed += process.exitcode == -9
+        second.process.kill()
+        killed += sum(process.finish(60).returncode == -signal.SIGKILL for process in both)
         for path, inode in made(tmp_path).items():
             complete.setdefault(path, inode)
     both = [started(words, tmp_path, number) for number in range(2)]
-    for process in both:
-        process.join(120)
-    assert [process.exitcode for process in both] == [0, 0]
+    assert [process.finish(120).returncode for process in both] == [0, 0]
     states = [list(csv.DictReader((tmp_path / f"sum{number}.csv").open())) for number in range(2)]
     assert [len(rows) for rows in states] == [SCENES, SCENES]
     assert {row["state"] for rows in states for row in rows} <= {"done", "skipped"}

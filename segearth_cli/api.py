@@ -119,7 +119,7 @@ class Mask:
         except ImportError:
             raise SegEarthError("to_geodataframe() needs geopandas: pip install 'segearth[notebook]'") from None
         with TemporaryDirectory(prefix="segearth-") as folder:
-            return geopandas.read_file(vectorize(self, Path(folder) / "polygons.gpkg", **{"quiet": True} | options))
+            return geopandas.read_file(vectorize(self, Path(folder, "m.gpkg"), **{"quiet": True} | options), layer="m")
 
     def plot(self, axes: Any = None) -> Any:
         """Draws the mask in its colours with a legend of the classes that are there; the matplotlib Axes."""

@@ -150,7 +150,9 @@ def test_polygons_come_as_a_geodataframe(scene, tiny):
     pytest.importorskip("geopandas")
     mask = segearth.predict(scene, WORDS, background="none", **tiny)
     code = int(np.bincount(mask.array.ravel()).argmax())
-    frame = mask.to_geodataframe(classes=(mask.classes.names[code],))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "More than one layer")  # the file holds the style too
+        frame = mask.to_geodataframe(classes=(mask.classes.names[code],))
     assert set(frame["class"]) == {mask.classes.names[code]}
     assert frame.crs == mask.crs
     assert frame.area.sum() == pytest.approx((mask.array == code).sum() * 0.25)

@@ -112,7 +112,8 @@ def placed(labels: Labels, scene: Scene) -> Placed:
     A point on the border of two pixels is of the one to the right and below, on the outer border of the last.
     """
     to_pixels, touching, units = _to_pixels(labels, scene), set[int](), dict[tuple[Any, ...], set[int]]()
-    pixels = [_pixels_of(shapely.transform(one, to_pixels), scene.height, scene.width) for one in labels.geometry]
+    drawn = np.asarray(shapely.transform(labels.geometry, to_pixels), object)
+    pixels = [_pixels_of(one, scene.height, scene.width) for one in drawn]
     ends = np.cumsum([0, *map(len, pixels)])
     valid = scene.valid_at(np.concatenate([np.zeros((0, 2), np.int64), *pixels]))
     for number, (found, code) in enumerate(zip(pixels, labels.codes.tolist(), strict=True)):

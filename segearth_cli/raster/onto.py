@@ -32,7 +32,6 @@ class Onto:
         self._back: Any = None
         self._width, self._height = scene.width, scene.height
         self._nowhere = without_georeference(scene, self._placement)
-        self._height = scene.height
         if self._nowhere and crs is not None:
             raise RasterError(f"{path}: has no georeference, but {what} has one; draw on its own pixels")
         own = None if self._placement.crs is None else pyproj.CRS.from_wkt(self._placement.crs.to_wkt())
@@ -49,9 +48,12 @@ class Onto:
         return self._there is None and self._placement.straight
 
     def find(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Coordinates of the drawing as columns and rows, fractions included; not finite where they have none."""
+        """Coordinates of the drawing as columns and rows, fractions included; not finite where they have none.
+
+        All of a drawing at once: where the scene lies nowhere, most of it tells which way its rows are counted.
+        """
         if self._nowhere:
-            return np.abs(xy) if (xy[:, 1] <= 0).all() else xy  # QGIS shows rows of such pictures below 0
+            return xy * np.array([1, -1]) if xy[:, 1].sum() < 0 else xy  # QGIS shows rows of such pictures below 0
         if self._there is not None:
             xy = np.stack(self._there.transform(xy[:, 0], xy[:, 1]), axis=1)
             if self._own_turn is not None:

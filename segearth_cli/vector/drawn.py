@@ -127,13 +127,28 @@ def _refuse_other_text(path: Path, flag: str) -> None:
 
 
 def _layers(path: Path, driver: str | None = None) -> list[str]:
-    """The layers of a file. driver: the only one that may look at it, before fiona lists, which takes them all."""
+    """The layers of a file that are no mere tables (such as the styles that QGIS keeps), or all where none is drawn.
+
+    driver: the only one that may look at it, before fiona lists, which takes them all.
+    """
     import fiona
 
-    if driver is None:
-        return list(fiona.listlayers(path))
-    with fiona.open(path, driver=driver) as source:
-        return [source.name] if driver != "GPKG" else list(fiona.listlayers(path))
+    if driver not in {None, "GPKG"}:
+        with fiona.open(path, driver=driver) as source:
+            return [source.name]
+    if driver is not None:
+        fiona.open(path, driver=driver).close()
+    every = list(fiona.listlayers(path))
+    if len(every) == 1:
+        return every
+    return [name for name in every if _is_drawn(path, name, driver)] or every
+
+
+def _is_drawn(path: Path, layer: str, driver: str | None) -> bool:
+    import fiona
+
+    with fiona.open(path, layer=layer, driver=driver) as source:
+        return bool(source.schema["geometry"] != "None")
 
 
 def _layer(path: Path, layers: Sequence[str], asked: str | None, flag: str) -> str:

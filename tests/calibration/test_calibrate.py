@@ -210,6 +210,22 @@ def test_points_on_the_outer_border_are_of_the_last_pixel_and_beyond_it_outside(
     assert "1 label outside" in done.err
 
 
+def test_on_a_picture_that_lies_nowhere_labels_beyond_its_borders_give_none(run, tmp_path, scene):
+    with rasterio.open(scene) as ds:
+        pixels = ds.read()
+    with rasterio.open(tmp_path / "s.png", "w", driver="PNG", count=3, height=170, width=200, dtype="uint8") as ds:
+        ds.write(pixels)
+    beyond = [(-7, 60), (300, 60), (60, -9), (60, 200)]
+    inside = [(col + 0.5, row + 0.5) for (row, col), _ in clicks()]
+    names = [*(name for _, name in clicks()), *["roof"] * len(beyond)]
+    for name, up in {"down": 1, "up": -1}.items():
+        drawn = [(shapely.Point(x, up * y), said) for (x, y), said in zip([*inside, *beyond], names, strict=True)]
+        path = save(tmp_path / f"{name}.gpkg", drawn, crs=None)
+        done = run("calibrate", "s.png", "--labels", path, "-c", CLASSES, "-o", f"{name}.calibration")
+        assert "4 labels outside of the scene: left out" in done.err
+    assert (tmp_path / "up.calibration").read_bytes() == (tmp_path / "down.calibration").read_bytes()
+
+
 def test_lines_and_polygons_give_pixels_that_lie_in_them(run, tmp_path, scene):
     ring = shapely.box(*at(100, 20), *at(60, 80))
     line = shapely.LineString([at(120, 10), at(120, 180)])

@@ -84,6 +84,11 @@ def test_features_of_another_crs_and_field_are_brought_to_the_mask(tmp_path, mas
     assert found["accuracy"] == pytest.approx(wanted["accuracy"], abs=1e-3)
 
 
+def test_polygons_of_a_mask_are_labels_as_they_come_the_table_of_styles_beside_them(tmp_path, mask, figures, segearth):
+    assert segearth("vectorize", mask, "-o", tmp_path / "mask.gpkg").code == 0
+    assert figures(mask, tmp_path / "mask.gpkg", "-c", "class_0,class_1,class_2")["accuracy"] == 1
+
+
 def test_codes_are_mapped_ignored_and_shifted_as_those_of_rasters(tmp_path, mask, figures):
     truth = blocky(1)
     geometries, codes = drawn(truth)

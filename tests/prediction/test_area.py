@@ -294,6 +294,16 @@ def test_a_scene_that_lies_nowhere_takes_an_area_in_its_pixels_alone(write_raste
         pixels(scene, shapely.box(10, 5, 30, 20), "EPSG:4326")
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_in_its_pixels_an_area_may_reach_beyond_it_and_rows_be_counted_either_way(write_raster, noise, seed):
+    scene = open_scene(write_raster("s.png", noise(3, 40, 60), driver="PNG", crs=None, transform=None))
+    left, top, width, height = np.random.default_rng(seed).uniform((-30, -9, 35, 12), (25, 25, 60, 40))
+    box = shapely.box(left, top, left + width, top + height)
+    upward = shapely.transform(box, lambda xy: xy * (1, -1))
+    assert np.array_equal(pixels(scene, box, None), within(box, 40, 60))
+    assert np.array_equal(pixels(scene, upward, None), within(box, 40, 60))
+
+
 def test_pixels_do_not_depend_on_the_window_they_are_asked_for_in(tmp_path):
     scene = placed(tmp_path / "s.tif", 300, 400)
     area = area_of(scene, scene.path, area_of_interest([on_map(shapely.Point(150, 140).buffer(120))], CRS, "--aoi"))

@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from segearth_cli import classes as class_lists
 from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.console import note, untold
+from segearth_cli.disk import make_temporary_folder, temporary_folder
 from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.evaluation import LabelOptions
 from segearth_cli.files import replacing
@@ -118,8 +118,8 @@ class Mask:
             import geopandas
         except ImportError:
             raise SegEarthError("to_geodataframe() needs geopandas: pip install 'segearth[notebook]'") from None
-        with TemporaryDirectory(prefix="segearth-") as folder:
-            return geopandas.read_file(vectorize(self, Path(folder, "m.gpkg"), **{"quiet": True} | options), layer="m")
+        with temporary_folder() as folder:
+            return geopandas.read_file(vectorize(self, folder / "m.gpkg", **{"quiet": True} | options), layer="m")
 
     def plot(self, axes: Any = None) -> Any:
         """Draws the mask in its colours with a legend of the classes that are there; the matplotlib Axes."""
@@ -166,7 +166,7 @@ def predict(
     run = build(RunOptions, options, notice=notice)
     for line in settings.notes:
         notice(line)
-    folder = Path(mkdtemp(prefix="segearth-"))
+    folder = make_temporary_folder()
     try:
         with _named(scene, transform, crs, nodata) as name:
             extras = {"confidence": confidence, "scores": scores}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Container, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from segearth_cli.errors import SegEarthError
+from segearth_cli.errors import SegEarthError, is_of_gdal
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})  # no room, or none that may be taken
@@ -89,20 +90,45 @@ def refusal(path: Path, more: int = 1 << 16) -> OSError | None:
     return None
 
 
+def make_temporary_folder() -> Path:
+    """A new folder for temporary files, which who asks for it removes. Raises SegEarthError when there is none."""
+    try:
+        return Path(tempfile.mkdtemp(prefix="segearth-"))
+    except OSError as e:
+        raise SegEarthError(f"TMPDIR: cannot make a folder for temporary files: {said(e)}") from e
+
+
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A folder for temporary files of this process, gone with all that is in it at the end of the block.
 
-    Raises SegEarthError when there is none to be had.
+    Raises SegEarthError when there is none to be had, or what is written there finds no room.
     """
-    with ExitStack() as stack:
-        try:
-            folder = Path(
-                stack.enter_context(tempfile.TemporaryDirectory(prefix="segearth-", ignore_cleanup_errors=True))
-            )
-        except OSError as e:
-            raise SegEarthError(f"TMPDIR: cannot make a folder for temporary files: {said(e)}") from e
+    folder = make_temporary_folder()
+    try:
         yield folder
+    except Exception as e:
+        full = (isinstance(e, OSError) and e.errno in FULL) or is_of_gdal(e)
+        if isinstance(e, SegEarthError) or not full or (cause := refusal(folder / "more", _MORE)) is None:
+            raise
+        raise SegEarthError(no_temporary_room(folder, cause)) from e
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def telling_temporary(folder: Path) -> Iterator[None]:
+    """Tells what the system says of a temporary folder of ours, where else it would be said of another file."""
+    try:
+        yield
+    except OSError as e:
+        raise SegEarthError(no_temporary_room(folder, e)) from e
+
+
+def no_temporary_room(folder: Path, cause: BaseException | str) -> str:
+    """The error line of a temporary folder of ours that takes no more; the cause as `cause_of` found it."""
+    place = folder.parent
+    return f"{place}: cannot write to this folder for temporary files: {said(cause)}; set TMPDIR to another"
 
 
 class Lines:

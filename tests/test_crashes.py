@@ -407,3 +407,55 @@ def test_a_full_temporary_folder_is_told_and_leaves_the_old_files(
         assert hidden() == []
     assert codes == sorted(codes, reverse=True)
     assert set(codes) == {0, 1}
+
+
+@pytest.fixture
+def full_temporary_folder(small_disk, monkeypatch):
+    """Leaves so many KiB to temporary files."""
+
+    def fill(kib):
+        filler = Path(small_disk, "filler")
+        filler.unlink(missing_ok=True)
+        filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - kib * 1024))
+        monkeypatch.setattr("tempfile.tempdir", str(small_disk))
+        return f"{small_disk}: cannot write to this folder for temporary files: No space left"
+
+    return fill
+
+
+@pytest.mark.slow
+def test_a_full_temporary_folder_is_told_by_all_that_keep_something_there(
+    full_temporary_folder, segearth, monkeypatch, noise, write_raster, tmp_path_factory, model_dir
+):
+    import fiona
+    import shapely
+
+    import segearth_cli
+    from segearth_cli.vector import VectorizeOptions, vectorize_partitioned
+
+    place = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(place)
+    mask = shutil.copy(write_raster("mask.tif", noise(1, 300, 300, high=3)), place)
+    with rasterio.open(mask) as ds, fiona.open(
+        "drawn.gpkg", "w", crs_wkt=ds.crs.to_wkt(), schema={"geometry": "Point", "properties": {"class": "str"}}
+    ) as layer:  # fmt: skip
+        places = [ds.xy(*place) for place in np.random.default_rng(0).integers(0, 300, (9000, 2)).tolist()]
+        layer.writerecords(
+            {"geometry": shapely.Point(xy).__geo_interface__, "properties": {"class": "abc"[i % 3]}}
+            for i, xy in enumerate(places)
+        )
+    for kib, code in ((0, 1), (4, 1), (800, 0)):
+        said = full_temporary_folder(kib)
+        done = segearth("evaluate", mask, "drawn.gpkg", "-q", "-c", "a,b,c")
+        assert done.code == code
+        assert not code or [said in line for line in own_lines(done)] == [True], done.err
+    Path("parts").mkdir()
+    full_temporary_folder(8)
+    with pytest.raises(segearth_cli.SegEarthError, match="temporary files: No space left"):
+        vectorize_partitioned(mask, Path("parts"), VectorizeOptions(quiet=True), side=96)  # several blocks
+    assert [*Path("parts").iterdir()] == []
+    full_temporary_folder(8)
+    with pytest.raises(segearth_cli.SegEarthError, match="No space left"):
+        segearth_cli.predict(
+            noise(3, 64, 64), "water,roof", model=f"local-dir:{model_dir}", upsampler="none", quiet=True
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -16,9 +15,20 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 
 from segearth_cli.classes import NODATA, ClassSet
+from segearth_cli.disk import temporary_folder
 from segearth_cli.errors import ClassesError, RasterError
 from segearth_cli.evaluation.codes import UNKNOWN, LabelCodes
-from segearth_cli.raster import BLOCK, Frame, Onto, Window, blocks, open_dataset, quietly, region_georeference, size_of
+from segearth_cli.raster import (
+    BLOCK,
+    Frame,
+    Onto,
+    Window,
+    blocks,
+    open_dataset,
+    region_georeference,
+    size_of,
+    temporary_raster,
+)
 from segearth_cli.vector import Drawn, read_drawn
 
 ENDINGS = frozenset({".gpkg", ".geojson", ".json", ".fgb", ".shp", ".kml", ".gml"})
@@ -56,8 +66,8 @@ def as_raster(
         frame = Frame(ds.height, ds.width, ds.crs, ds.transform, ds.gcps, ds.rpcs)
     kept = np.flatnonzero((codes >= 0) & np.array([one is not None for one in drawn.geometry], bool))
     placed = Onto(frame, mask, drawn.crs, label).place(drawn.geometry[kept])
-    with tempfile.TemporaryDirectory(prefix="segearth-") as folder:
-        path = Path(folder) / f"{file.stem}.tif"
+    with temporary_folder() as folder:
+        path = folder / f"{file.stem}.tif"
         if not _burn(path, frame, placed, codes[kept]):
             raise RasterError(f"{mask}: does not overlap its label {label}, or no feature there names a class")
         yield str(path)
@@ -86,13 +96,8 @@ def _burn(path: Path, frame: Frame, geometry: NDArray[Any], codes: NDArray[np.in
     geometry, codes = geometry[order], codes[order]
     tree, whole, some = shapely.STRtree(geometry), Window(0, 0, frame.height, frame.width), False
     form = {"height": frame.height, "width": frame.width, "count": 1, "dtype": "uint8", "nodata": NODATA}
-    with (
-        quietly(),
-        rasterio.open(
-            path, "w", driver="GTiff", tiled=True, blockxsize=BLOCK, blockysize=BLOCK, compress="deflate",
-            **form, **region_georeference(frame, whole),
-        ) as ds,
-    ):  # fmt: skip
+    form |= {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "deflate"}
+    with temporary_raster(path, **form, **region_georeference(frame, whole)) as ds:
         for window in blocks(whole, BLOCK, frame.width):
             box = shapely.box(window.col, window.row, window.right, window.bottom)
             there = np.sort(tree.query(box))

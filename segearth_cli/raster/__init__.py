@@ -85,7 +85,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.sizes import Size, parse_area, parse_length
     from segearth_cli.raster.small import SmallMask, small_mask, small_scene, small_size
     from segearth_cli.raster.untrusted import from_strangers
-    from segearth_cli.raster.written import holds_its_blocks
+    from segearth_cli.raster.written import holds_its_blocks, temporary_raster
 
 __all__ = [
     "BLOCK",
@@ -177,6 +177,7 @@ __all__ = [
     "stem",
     "tables",
     "take_seal",
+    "temporary_raster",
     "touching",
     "window_weights",
     "windows",
@@ -214,6 +215,6 @@ __getattr__ = lazy_face(
         "small": "SmallMask small_mask small_scene small_size",
         "side_file": "legend tables write_side_files",
         "untrusted": "from_strangers limit_memory",
-        "written": "holds_its_blocks",
+        "written": "holds_its_blocks temporary_raster",
     },
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
-from segearth_cli.disk import cannot_write, cause_of
+from segearth_cli.disk import cannot_write, cause_of, temporary_folder
 from segearth_cli.errors import RasterError, UsageError
 from segearth_cli.raster.datasets import environment, open_dataset, quietly
 from segearth_cli.raster.written import holds_its_blocks
@@ -52,8 +51,8 @@ def write_array(path: Path, array: NDArray[Any], *, transform: Any = None, crs: 
 @contextmanager
 def array_as_file(array: NDArray[Any], *, transform: Any, crs: Any, nodata: Any) -> Iterator[str]:
     """The path of a file that holds an array, see `bands_first`, as long as it is looked at."""
-    with TemporaryDirectory(prefix="segearth-") as folder:
-        path = Path(folder) / "array.tif"
+    with temporary_folder() as folder:
+        path = folder / "array.tif"
         write_array(path, bands_first(array), transform=transform, crs=crs, nodata=nodata)
         yield str(path)
 

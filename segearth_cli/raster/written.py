@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import rasterio
 from rasterio.enums import Interleaving
+from rasterio.errors import RasterioError
 
-from segearth_cli.raster.datasets import quietly
+from segearth_cli.disk import cause_of, no_temporary_room
+from segearth_cli.errors import RasterError
+from segearth_cli.raster.datasets import collecting, quietly
+
+
+@contextmanager
+def temporary_raster(path: Path, **form: Any) -> Iterator[Any]:
+    """A GeoTIFF of this form in a temporary folder, open for writing. Raises RasterError when the disk is full."""
+    failures: list[str] = []
+    try:
+        with (
+            collecting(failures),
+            rasterio.Env(GDAL_CACHEMAX=64 << 20),
+            quietly(),
+            rasterio.open(path, "w", driver="GTiff", **form) as ds,
+        ):
+            yield ds
+        if not failures and not holds_its_blocks(path):
+            failures.append(f"{path.name} ends before its pixels do")
+    except (RasterioError, TypeError) as e:  # a TypeError: rasterio opens a file that was cut off
+        if isinstance(e, TypeError) and "not recognized" not in str(e):
+            raise
+        failures.append(str(e))
+    if failures:
+        raise RasterError(no_temporary_room(path.parent, cause_of([path], failures[0])))
 
 
 def holds_its_blocks(path: Path) -> bool:

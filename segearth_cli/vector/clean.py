@@ -14,22 +14,17 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio import features
-from rasterio.errors import RasterioError
 
-from segearth_cli.disk import cause_of, said
 from segearth_cli.errors import RasterError
 from segearth_cli.raster import (
     MaskFile,
     Recoding,
     Window,
-    collecting,
-    holds_its_blocks,
     mask_strips,
     open_dataset,
-    quietly,
+    temporary_raster,
 )
 from segearth_cli.vector import polygons as shapes
-from segearth_cli.vector.dissolve import unwritable
 
 _SIEVED_TYPES = ("uint8", "uint16", "int16", "int32")
 
@@ -125,27 +120,8 @@ def _valid(mask: MaskFile, path: Path, rows: int) -> Path | None:
 @contextmanager
 def _raster(path: Path, mask: MaskFile, dtype: np.dtype[Any]) -> Iterator[Any]:
     """A function that appends rows to a new raster of the mask's size. Raises RasterError when the disk is full."""
-    failures: list[str] = []
-    try:
-        with collecting(failures), _rows(path, mask, dtype) as write:
-            yield write
-        if not failures and not holds_its_blocks(path):
-            failures.append(f"{path.name} ends before its pixels do")
-    except (RasterioError, TypeError) as e:  # a TypeError: rasterio opens a file that was cut off
-        if isinstance(e, TypeError) and "not recognized" not in str(e):
-            raise
-        failures.append(str(e))
-    if failures:
-        raise RasterError(unwritable(path.parent, said(cause_of([path], failures[0]))))
-
-
-@contextmanager
-def _rows(path: Path, mask: MaskFile, dtype: np.dtype[Any]) -> Iterator[Any]:
-    row = 0
-    with rasterio.Env(GDAL_CACHEMAX=64 << 20), quietly(), rasterio.open(
-        path, "w", driver="GTiff", width=mask.width, height=mask.height, count=1, dtype=dtype, compress="lzw",
-        blockysize=min(mask.height, 16), BIGTIFF="IF_SAFER",
-    ) as ds:  # fmt: skip
+    row, form = 0, {"count": 1, "dtype": dtype, "compress": "lzw", "blockysize": min(mask.height, 16)}
+    with temporary_raster(path, width=mask.width, height=mask.height, BIGTIFF="IF_SAFER", **form) as ds:
 
         def write(pixels: NDArray[Any]) -> None:
             nonlocal row

@@ -12,8 +12,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from segearth_cli.disk import said
-from segearth_cli.errors import RasterError
+from segearth_cli.disk import telling_temporary
 from segearth_cli.files import growing
 
 _PIECE = 1 << 24  # bytes that are read at once
@@ -68,23 +67,15 @@ class Dissolved:
         self._wholes: dict[int, tuple[Whole, NDArray[np.float64]]] = {}
 
     def add(self, polygons: NDArray[Any], code: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-        """Polygons (F,) on the map with their codes and values (F, n). Raises RasterError when the disk is full."""
+        """Polygons (F,) on the map with their codes and values (F, n). Raises SegEarthError when the disk is full."""
         for one in np.unique(code).tolist():
             of = code == one
             whole, total = self._wholes.setdefault(one, (Whole(self._folder / f"{one}.wkb"), np.zeros(self._n)))
-            try:
+            with telling_temporary(self._folder):
                 whole.add(polygons[of])
-            except OSError as e:
-                raise RasterError(unwritable(self._folder, said(e))) from e
             total += values[of].sum(axis=0)
 
     def __iter__(self) -> Iterator[tuple[int, Whole, NDArray[np.float64]]]:
         """Code, multipolygon and sums of each class."""
         for code, (whole, total) in sorted(self._wholes.items()):
             yield code, whole, total
-
-
-def unwritable(folder: Path, cause: str) -> str:
-    """The error line of temporary files in a folder of one's own that found no room."""
-    place = folder.parent
-    return f"{place}: cannot write to this folder for temporary files: {cause}; set TMPDIR to another"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -15,6 +14,7 @@ import shapely
 from numpy.typing import NDArray
 
 from segearth_cli.console import note
+from segearth_cli.disk import temporary_folder
 from segearth_cli.errors import UsageError
 from segearth_cli.progress import Extent, progress
 from segearth_cli.raster import (
@@ -76,12 +76,12 @@ def vectorize(path: str | Path, out: Path, options: VectorizeOptions | None = No
     ground = Ground(mask.frame, mask.path)
     _notes(mask, ground, out, options)
     counts: dict[str, int] = {}
-    with tempfile.TemporaryDirectory(prefix="segearth-") as folder:
-        mask = _cleaned(mask, kept, ground, options, Path(folder))
+    with temporary_folder() as folder:
+        mask = _cleaned(mask, kept, ground, options, folder)
         drawn = ahead(_drawn(mask, kept, ground, options, label=stem(str(path))))
         layer = layer_of(mask, kept, ground, out, options)
         with vectors.writing(out, layer) as write, closing(drawn):
-            for features in _features(drawn, mask, ground, options, Path(folder)):
+            for features in _features(drawn, mask, ground, options, folder):
                 codes = np.unique(features.columns["class_id"]).tolist()
                 layer.colors.update((mask.name(code), mask.color(code)) for code in codes)
                 write(features)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from segearth_cli.disk import temporary_folder
 from segearth_cli.errors import UsageError
 from segearth_cli.files import replacing_all
 from segearth_cli.progress import progress
@@ -85,7 +85,7 @@ def vectorize_partitioned(path: str, folder: Path, options: VectorizeOptions, si
     names = partitions(path, folder, side)
     every = [*blocks(Window(0, 0, mask.height, mask.width), side, side)]
     with ExitStack() as stack:
-        held = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="segearth-")))
+        held = stack.enter_context(temporary_folder())
         temporaries = stack.enter_context(replacing_all(names))
         read = stack.enter_context(mask_windows(mask))
         done = stack.enter_context(progress(stem(path), len(every), unit="block", quiet=options.quiet))

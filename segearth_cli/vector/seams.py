@@ -15,6 +15,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from segearth_cli.disk import telling_temporary
 from segearth_cli.files import growing
 from segearth_cli.raster import Window
 from segearth_cli.vector.chains import spans
@@ -98,7 +99,8 @@ class Seams:
             edge[spans(begin, lengths)] = np.repeat(whose[on], lengths)
         texts = shapely.to_wkb(parts.geometry, byte_order=1).tolist()
         ends = self._size + np.cumsum([len(text) for text in texts])
-        self._file.write(b"".join(texts))
+        with telling_temporary(self._store.parent):
+            self._file.write(b"".join(texts))
         points = np.bincount(owner[ring], minlength=len(parts))
         self._batches.append((ends, parts.code.astype(np.int64), points))
         self._sums.append(parts.sums)
@@ -126,7 +128,8 @@ class Seams:
 
     def joined(self) -> Iterator[Joined]:
         """All regions that seams cut, in batches: by the first of their parts."""
-        self._file.close()
+        with telling_temporary(self._store.parent):
+            self._file.close()
         if not self._count:
             return
         ends, codes, points = (np.concatenate(column) for column in zip(*self._batches, strict=True))

@@ -22,7 +22,8 @@ from segearth_cli.beside import SQLITE, other_user, side_files
 from segearth_cli.disk import FULL, Lines, sync, sync_folder, telling
 from segearth_cli.errors import SegEarthError
 
-_KEPT = 40  # characters of a name that its temporary ones begin with; file systems allow 255 bytes
+_KEPT = 40  # characters that temporary names of a file begin with at most; file systems allow 255 bytes
+_ODD = re.compile(r"[^\w.-]")  # libraries take other characters for parts of a URL, or drop them
 _OURS = re.compile(r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{6}\.(part|old|commit)", re.DOTALL)
 
 
@@ -130,7 +131,7 @@ def recover(paths: Iterable[Path]) -> None:
     wanted: dict[Path, dict[str, Path]] = {}
     for path in paths:
         target = _DataSet.at(path).target
-        wanted.setdefault(target.parent, {})[target.name[:_KEPT]] = target
+        wanted.setdefault(target.parent, {})[_hidden(target.name)] = target
     for folder, targets in wanted.items():
         with suppress(OSError):
             found = [(name, match) for name in os.listdir(folder) if (match := _OURS.match(name))]
@@ -178,6 +179,14 @@ def _host() -> str:
     return hashlib.sha256(f"{platform.node()}\n{inside}".encode()).hexdigest()[:6]
 
 
+def _hidden(name: str) -> str:
+    """What the temporary names of a file begin with: plain characters, of no other file in its folder."""
+    plain = _ODD.sub("_", name)
+    if plain == name and len(name) <= _KEPT:
+        return name
+    return f"{plain[: _KEPT - 9]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
+
+
 @dataclass(frozen=True, slots=True)
 class _DataSet:
     """A file that is to be replaced together with its side files."""
@@ -195,7 +204,7 @@ class _DataSet:
     def at(cls, path: Path, within: Path | None = None) -> _DataSet:
         target = Path(os.path.realpath(path)) if path.is_symlink() else path
         own = f"{_host()}-{os.getpid()}-{secrets.token_hex(3)}"
-        return cls(path, target, f".{target.name[:_KEPT]}.{own}", within)
+        return cls(path, target, f".{_hidden(target.name)}.{own}", within)
 
     def _temporary(self, end: str) -> Path:
         return (self.within or self.target.parent) / f"{self.start}{end}"

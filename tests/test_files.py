@@ -2,8 +2,11 @@
 
 import hashlib
 import os
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+from faulty import Died, Faults
 
 from segearth_cli import cache, files
 from segearth_cli.errors import SegEarthError
@@ -84,7 +87,7 @@ def write_set(folder, name, made):
     with files.replacing(folder / name) as temporary:
         temporary.write_text("new")
         for side in made:
-            ending = side.removeprefix(name) if side.startswith(name) else side[1:]
+            ending = side.removeprefix(name) if side.startswith(name) else side.removeprefix(Path(name).stem)
             place = (
                 temporary.with_suffix(ending) if name.endswith(".shp") else temporary.with_name(temporary.name + ending)
             )
@@ -114,6 +117,27 @@ def test_a_world_file_that_another_raster_is_read_with_stays(tmp_path, other, si
     assert (tmp_path / side).exists() == kept
     assert (tmp_path / "a.tif").read_text() == "new"
     assert {path.name for path in tmp_path.iterdir()} == {"a.tif", other, *([side] if kept else [])}
+
+
+def test_what_a_dead_process_left_of_one_file_is_never_given_to_another(tmp_path):
+    names = ["x" * 50 + f"{end}.shp" for end in "ab"]
+    sides = [".shx", ".dbf"]
+
+    def begin(number):
+        for name in names:
+            for old in (name, *(name.replace(".shp", end) for end in sides)):
+                (tmp_path / old).write_text(f"old {old[50]}")
+        with pytest.MonkeyPatch.context() as patch, suppress(Died):
+            faults = Faults(patch, tmp_path, number, dies=number is not None)
+            write_set(tmp_path, names[0], [names[0].replace(".shp", end) for end in sides])
+        return faults.count
+
+    for number in range(1, begin(None) + 1):
+        begin(number)
+        files.recover([tmp_path / names[1]])
+        assert {(tmp_path / names[1]).with_suffix(end).read_text() for end in (".shp", *sides)} == {"old b"}
+        files.recover([tmp_path / names[0]])
+        assert sorted(path.suffix for path in tmp_path.iterdir()) == sorted([".shp", *sides] * 2)
 
 
 @pytest.mark.parametrize("length", [100, 200, 251])

@@ -15,6 +15,7 @@ NAMED = {
     "raster/mask_reader.py _categories": ({"rasterio.shutil.copy"}, "a file in memory"),
     "jobs/merge.py _empty_vrt": ({"template.open", "rasterio.shutil.copy"}, "files in memory"),
     "vector/arrow.py by_gdal": ({"pyogrio.raw.write_arrow"}, "GDAL writes to a temporary name"),
+    "vector/arrow.py _as_told": ({"link.symlink_to"}, "a link in a temporary folder"),
     "vector/arrow.py parquet": ({"pq.ParquetWriter"}, "a temporary name"),
     "vector/drawn.py write_points": ({"fiona.open"}, "GDAL writes to a temporary name"),
     "vector/drawn.py _refuse_other_text": ({"sqlite3.connect"}, "opened to read"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,11 +15,12 @@ from typing import Any
 
 import pyproj
 
-from segearth_cli.disk import refusal
+from segearth_cli.disk import refusal, temporary_folder
 from segearth_cli.vector.features import FIELDS, FeatureBatch, VectorLayer, Write
 
 GEOMETRY = "geometry"
 _WAIT = 0.1  # seconds between two looks at whether a file is still being written
+_SPLIT = re.compile(r"[;!\\\x00-\x1f\x7f]")  # where pyogrio and GDAL cut a path, or what they drop of it
 
 
 def _schema(layer: VectorLayer, names: Mapping[str, str], metadata: Mapping[str, str] | None = None) -> Any:
@@ -50,7 +52,7 @@ def parquet(path: Path, layer: VectorLayer) -> Iterator[Write]:
     }
     geo = {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
     schema = _schema(layer, {}, {"geo": json.dumps(geo), **layer.tags})
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path.absolute(), schema, compression="zstd") as writer:  # relative, a:b/c were a URL
 
         def write(features: FeatureBatch) -> None:
             if len(features):
@@ -65,6 +67,22 @@ def _quiet() -> Any:
 
     pyogrio.set_gdal_config_options({"CPL_LOG": os.devnull})
     return pyogrio
+
+
+@contextmanager
+def _as_told(path: Path) -> Iterator[str]:
+    """The name of a file for pyogrio, which takes paths for URLs: absolute, by way of a link where it would be cut.
+
+    path: a temporary name, which is plain itself.
+    """
+    whole = path.absolute()
+    if not _SPLIT.search(str(whole)):
+        yield str(whole)
+        return
+    with temporary_folder() as folder:
+        link = folder / "here"
+        link.symlink_to(whole.parent)
+        yield str(link / whole.name)
 
 
 @contextmanager
@@ -89,11 +107,11 @@ def by_gdal(
         if abandoned.is_set():
             raise InterruptedError
 
-    def work() -> None:
+    def work(name: str) -> None:
         form = {"driver": driver, "geometry_name": GEOMETRY, "geometry_type": layer.geometry, "encoding": "UTF-8"}
         reader = pa.RecordBatchReader.from_batches(schema, batches())
         try:
-            pyogrio.raw.write_arrow(reader, str(path), layer=layer.name, crs=layer.crs, **form, **options)
+            pyogrio.raw.write_arrow(reader, name, layer=layer.name, crs=layer.crs, **form, **options)
         except BaseException as e:
             failures.append(e)
         finally:
@@ -114,8 +132,8 @@ def by_gdal(
             put(features)
             check()
 
-    thread = threading.Thread(target=work, daemon=True)
-    with warnings.catch_warnings():
+    with _as_told(path) as name, warnings.catch_warnings():
+        thread = threading.Thread(target=work, args=(name,), daemon=True)
         warnings.filterwarnings("ignore", "'crs' was not provided")
         warnings.filterwarnings("ignore", module="pyogrio")
         thread.start()
@@ -136,7 +154,8 @@ def has(path: Path, number: int) -> bool:
     """Whether a file holds a feature, counted from 0, with its geometry."""
     pyogrio = _quiet()
     try:
-        _, _, geometry, _ = pyogrio.raw.read(str(path), skip_features=number, max_features=1)
+        with _as_told(path) as name:
+            _, _, geometry, _ = pyogrio.raw.read(name, skip_features=number, max_features=1)
     except (RuntimeError, ValueError):
         return False
     return len(geometry) == 1 and geometry[0] is not None

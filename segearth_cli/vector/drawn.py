@@ -95,7 +95,7 @@ def write_points(
     # The date is set, else the file would tell when it was written.
     with fiona.Env(OGR_CURRENT_DATE="1970-01-01T00:00:00.000Z"), replacing(path) as temporary:
         try:
-            with fiona.open(temporary, "w", **form) as sink:
+            with fiona.open(temporary.absolute(), "w", **form) as sink:  # relative, a:b/c were a URL
                 sink.writerecords(records)
             if refused := refusal(temporary):
                 raise refused

@@ -64,7 +64,7 @@ def editing(path: Path, name: str, fields: Sequence[str], count: int) -> Iterato
 
     count: its features. Raises OSError where there are fewer, in the layer or in its index.
     """
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = sqlite3.connect(path.absolute(), isolation_level=None)  # relative, file:a were a URI
     try:
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")

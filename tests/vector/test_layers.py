@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import fiona
 import numpy as np
@@ -209,6 +210,22 @@ def test_every_file_name_becomes_a_layer_of_a_geopackage(tmp_path, name):
         assert len(list(found)) == 3
     db = sqlite3.connect(tmp_path / f"{name}.gpkg")
     assert db.execute("SELECT f_table_name FROM layer_styles").fetchall() == [(layer,)]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("name", ["a;b", "a!b", "a?b", "a#b", " a", "a\tb\n", "a\\b", "user.zip!b", "file:a", "a:b"])
+def test_names_are_taken_to_the_letter_and_nothing_beside_them_is_touched(tmp_path, monkeypatch, suffix, name):
+    monkeypatch.chdir(tmp_path)
+    Path("user.zip").write_bytes(b"an archive")
+    Path("plain").mkdir()
+    Path(name).mkdir()
+    for path in (Path("plain", f"scene.{suffix}"), Path(name, f"scene.{suffix}"), Path(f"{name}.{suffix}")):
+        write(path, squares(3))
+    plain, same = ({one.name: one.stat().st_size for one in Path(folder).iterdir()} for folder in ("plain", name))
+    assert same == plain
+    beside = {one.name: one.stat().st_size for one in Path().iterdir() if one.is_file()}
+    assert beside.pop("user.zip") == 10
+    assert beside == {one.replace("scene", name): size for one, size in plain.items()}
 
 
 def test_a_geopackage_can_be_edited_afterwards(tmp_path):

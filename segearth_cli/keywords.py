@@ -57,8 +57,8 @@ def _told(found: re.Match[str], known: Known) -> str:
     if isinstance(option, Option) and option.kind is bool:
         switched_on = flag in [given.split("/")[0] for given in option.flags]
         return f"{option.name}={switched_on}" + f" {after}" * bool(after)
-    choices = option.choices if isinstance(option, Option) else ()
-    is_value = after in map(str, choices) or _PLAIN.match(after)
+    known_values = map(str, (*option.choices, *option.words)) if isinstance(option, Option) else ()
+    is_value = after in known_values or _PLAIN.match(after)
     return f"{_keyword(option)}=" + " " * bool(after and not is_value) + after
 
 

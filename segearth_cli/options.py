@@ -97,6 +97,8 @@ class Option:
     """Environment variable that gives it where nothing else does, for jobs; empty = none."""
     others: tuple[type, ...]
     """Further classes that `parse` may make."""
+    words: tuple[str, ...]
+    """Words that stand for a value of another kind, e.g. `auto` where numbers are accepted."""
     alternative: str
     """What it and others are ways to say, of which one counts, e.g. `resolution`; empty = it stands alone."""
 
@@ -293,9 +295,13 @@ def _described(field: dataclasses.Field[Any], hint: Any) -> Option:
     name += "_" * keyword.iskeyword(name)
     optional = get_origin(hint) in (Union, types.UnionType)
     others: tuple[type, ...] = ()
+    words: tuple[str, ...] = ()
     if optional:
         hint, *more = (part for part in get_args(hint) if part is not type(None))
         others = tuple(part for part in more if isinstance(part, type))
+        words = tuple(word for part in more if get_origin(part) is Literal for word in get_args(part))
     choices = get_args(hint) if get_origin(hint) is Literal else ()
     kind = type(choices[0]) if choices else get_origin(hint) or hint
-    return Option(field.name, name, flags, kind, optional, field.default, choices=choices, others=others, **told)
+    return Option(
+        field.name, name, flags, kind, optional, field.default, choices=choices, others=others, words=words, **told
+    )  # fmt: skip

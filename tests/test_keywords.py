@@ -15,6 +15,7 @@ class Some:
     side: int | None = option(None, "--long-side", "-l", help="Side.")
     share: float = option(0.5, help="Share.")
     how: Literal["mean", "taper"] = option("mean", help="How.")
+    gsd: float | Literal["auto"] | None = option(None, help="Metres.")
     place: Path | None = option(None, help="Where.")
     loud: bool = option(False, help="Tell.")
     alpha: bool = option(True, "--use-alpha/--ignore-alpha", help="Alpha.")
@@ -35,6 +36,7 @@ KNOWN = flags_by_name(options_of(Some)) | {"--map": "label_map"}
         ("a.tif: need 3 of 4; --long-side, e.g. --long-side 3", "a.tif: need 3 of 4; long_side=, e.g. long_side=3"),
         ("a.tif: exists; replace it with --loud", "a.tif: exists; replace it with loud=True"),
         ("a.tif: nothing left; --ignore-alpha mends it", "a.tif: nothing left; use_alpha=False mends it"),
+        ("a.tif: too coarse; try --gsd auto: 2 m", "a.tif: too coarse; try gsd=auto: 2 m"),
         ("try a lower --share (now 1), --how mean or another", "try a lower share= (now 1), how=mean or another"),
         ("x: --map 1=0 is needed, see --help and a--share", "x: label_map=1=0 is needed, see --help and a--share"),
     ],

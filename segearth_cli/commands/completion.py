@@ -15,8 +15,8 @@ Values = Callable[[list[str]], Iterable[str]]  # values of an option, from the i
 
 def completer(option: Option) -> Callable[..., list[str]] | None:
     """A function that Typer asks for the values of an option that begin with what is typed; None for free text."""
-    if option.choices:
-        return _beginning(lambda _named: map(str, option.choices))
+    if choices := (*option.choices, *option.words):
+        return _beginning(lambda _named: map(str, choices))
     values = _KNOWN.get((option.name, option.unit))
     return None if values is None else _beginning(values)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from segearth_cli.errors import GridError, RasterError
 from segearth_cli.prediction.options import PredictOptions, default_stride
 from segearth_cli.presets import FAR
+from segearth_cli.quantities import digits
 from segearth_cli.raster import (
     Area,
     Blend,
@@ -240,8 +241,19 @@ def off_scale(scene: Scene, plan: Plan, options: PredictOptions) -> str | None:
     low, high = options.good_gsd
     if not (metres > 0 and (metres * OFF_SCALE <= low or metres >= high * OFF_SCALE)):
         return None
-    mend = f"no more than {FINER} times finer" if options.gsd == "auto" else "try --gsd auto"
+    mend = f"no more than {FINER} times finer"
+    if options.gsd != "auto":
+        auto = _auto_factor(scene.pixel_metres(), options.good_gsd)
+        mend = f"try --gsd auto: {scene.pixel_metres() / auto:.3g} m, {_windows_at(auto, plan)}"
     return f"{scene.path}: the model sees pixels of {metres:.3g} m and is good at {low:g} to {high:g} m; {mend}"
+
+
+def _windows_at(factor: float, plan: Plan) -> str:
+    """How many windows a resolution takes, for one of a plan, over the whole of a scene or tile."""
+    now = plan.of_tile
+    rows, cols = working_size(now.height, now.width, factor)
+    times = replace(now, rows=rows, cols=cols, area=None).window_count() / replace(now, area=None).window_count()
+    return "as many windows" if times == 1 else f"{digits(times)} times the windows"
 
 
 def _factor(scene: Scene, options: PredictOptions, side: int) -> float:

@@ -62,6 +62,7 @@ def test_the_shell_completes_values():
     assert set(completed("segearth predict --preset ")) == set(presets.EVERY)
     assert completed("segearth predict --attention na") == ["naclip"]
     assert completed("segearth vectorize a.tif --format g") == ["gpkg", "geojson"]
+    assert completed("segearth predict --gsd ") == ["auto"]
     assert completed("segearth predict a.tif --preview ") == ["png", "html"]
 
 

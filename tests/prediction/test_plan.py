@@ -1,6 +1,7 @@
 """How options become sizes, and which of them cannot be meant."""
 
 import math
+import re
 from typing import get_args
 
 import numpy as np
@@ -89,6 +90,21 @@ def test_a_scene_is_told_of_when_the_model_sees_it_twice_too_fine_or_too_coarse(
     metres = made_scene.pixel_metres()
     assert (told is not None) == (metres * 2 <= low or metres >= low * span * 2)
     assert told is None or "--gsd auto" in told
+
+
+@pytest.mark.parametrize("good", [(0.01, 0.02), (0.1, 0.25), (2.0, 4.0)])
+def test_who_is_told_to_resample_is_told_what_it_costs(write_raster, noise, good):
+    scene = open_scene(write_raster("scene.tif", noise(3, 500, 700)))
+    now, auto = (PredictOptions(gsd=gsd, good_gsd=good) for gsd in (None, "auto"))
+    plan, finer = (make_plan(scene, options, 64) for options in (now, auto))
+    metres, times = re.search(r"--gsd auto: (\S+) m, (\S+) times the windows", off_scale(scene, plan, now)).groups()
+    assert float(metres) == pytest.approx(0.5 * 700 / finer.cols, rel=0.01)
+    assert float(times) == pytest.approx(finer.window_count() / plan.window_count(), rel=0.01)  # three digits
+
+
+def test_a_small_scene_takes_no_more_windows_when_resampled(scene):
+    options = PredictOptions(good_gsd=(2.0, 4.0))
+    assert off_scale(scene, make_plan(scene, options, 224), options).endswith("--gsd auto: 2 m, as many windows")
 
 
 def test_a_scene_of_no_place_is_told_nothing_of_scale(write_raster, noise):

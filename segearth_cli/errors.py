@@ -12,6 +12,7 @@ _NO_MEMORY = (
     "out of memory",
     "Unable to allocate",
 )
+_LIKE = 0.7  # of two names, as difflib counts; two letters of four exchanged are 0.75, cloud and flood 0.6
 OUT_OF_MEMORY = "out of memory; predict takes less with --batch-size 1 or --work, vectorize with --block-rows"
 
 
@@ -22,7 +23,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     ('Water', None)
     """
     by_fold = {one.casefold(): one for one in sorted(known)}
-    found = difflib.get_close_matches(name.casefold(), by_fold, n=1)
+    found = difflib.get_close_matches(name.casefold(), by_fold, n=1, cutoff=_LIKE)
     return by_fold[found[0]] if found else None
 
 

@@ -74,10 +74,10 @@ class DryRun:
         facts |= {} if plan.tile is None else {"tile": [*plan.tile[::-1]], "tiles": len(plan.tiles())}
         line = (
             f"{scene}: {opened.width} x {opened.height} px, working size {plan.cols} x {plan.rows} px, "
-            f"{_windows(facts)}{_memory(facts)}, disk up to {_gigabytes(facts['disk'])}"
+            f"{_windows(facts)}{_memory(facts)}, disk up to {data_size(facts['disk'])}"
         )
         if shards:
-            line += f" and {_gigabytes(shards.shard_disk)} of shards"
+            line += f" and {data_size(shards.shard_disk)} of shards"
         lines = [line, *([by_done] if (by_done := _by_done(shards)) else [])]
         facts["reading"] = reading_as_json(reading)
         show("\n".join([*lines, *list(reading.lines())[1:]]), facts, as_json=self.as_json)

@@ -26,7 +26,14 @@ def test_a_mistyped_word_is_told_with_the_one_that_was_meant(model_dir, tmp_path
 
 @pytest.mark.parametrize(
     ("typed", "known", "meant"),
-    [("WATRE", ["road", "Water"], "Water"), ("lake", ["road", "water"], None), ("a", [], None)],
+    [
+        ("WATRE", ["road", "Water"], "Water"),
+        ("raod", ["road", "water"], "road"),
+        ("lake", ["road", "water"], None),
+        ("cloud", ["flood"], None),
+        ("volcano", ["ocean"], None),
+        ("a", [], None),
+    ],
 )
 def test_the_nearest_name_is_found_whatever_its_case(typed, known, meant):
     assert nearest(typed, known) == meant

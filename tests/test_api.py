@@ -2,7 +2,6 @@
 
 import gc
 import json
-import re
 import tempfile
 import warnings
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 from safetensors.numpy import load_file
-from shell import ROOT, python
+from shell import python
 
 import segearth_cli as segearth
 
@@ -282,21 +281,3 @@ def test_every_public_name_is_there():
     assert [name for name in segearth.__all__ if getattr(segearth, name, None) is None] == []
     with pytest.raises(AttributeError, match="no attribute 'vectorise'"):
         _ = segearth.vectorise
-
-
-# the page
-
-
-@pytest.mark.slow
-def test_the_page_for_python_runs_as_it_stands(tmp_path):
-    import matplotlib
-
-    matplotlib.use("agg")
-    (tmp_path / "sample_tiles").symlink_to(ROOT / "sample_tiles")
-    cells = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(encoding="utf-8"), re.DOTALL)
-    said = {}
-    exec("\n".join(cells), said)
-    assert len(cells) == 9
-    assert said["part"].array.shape == (200, 300)
-    assert said["figures"]["miou"] == 1
-    assert all((tmp_path / name).is_file() for name in ("utm.gpkg", "utm.mask.tif", "utm.preview.html"))

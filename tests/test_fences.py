@@ -1,8 +1,9 @@
-"""Every shell command that README and docs show runs as it stands, or the page says why it does not.
+"""Every line for shells and for Python that README and docs show runs as it stands, or the page says why it does not.
 
 `<!-- not run: REASON -->` above a fence leaves it out; `<!-- not run where TEXT: REASON -->` the lines that hold the
 text. What is left out must still be words that its command takes. The fences of a page run in their order, in one
-folder, with the tests' tiny model; a fence whose first line is `# NAME` becomes that file.
+folder, with the tests' tiny model; a fence whose first line is `# NAME` becomes that file. Fences of
+Python that follow each other are one program.
 """
 
 import os
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import at_hand
@@ -37,6 +39,7 @@ FENCE = re.compile(
 LEFT_OUT = re.compile(r"<!-- not run(?: where ([^\n]+?))?: [^\n]+ -->\n")
 COMMANDS = typer.main.get_command(cli.app).commands
 LANGUAGES = {"sh", "python", "text", "toml"}
+RUN = {"sh": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
 FILE = re.compile(r"# ([\w.-]+\.\w+)\n")
 
 # Folders of the pages' machines, which a test does not write to.
@@ -92,7 +95,17 @@ def name(page):
     return page.relative_to(ROOT).as_posix()
 
 
-WITH_COMMANDS = [page for page in PAGES if any(fence.language == "sh" and fence.runs for fence in fences(page))]
+def programs(page):
+    """What a page has people run, in order: language and fences; those of Python that follow each other are one."""
+    running = [fence for fence in fences(page) if fence.language in RUN and fence.runs and not FILE.match(fence.text)]
+    for language, together in groupby(running, lambda fence: fence.language):
+        if language == "python":
+            yield language, list(together)
+        else:
+            yield from ((language, [fence]) for fence in together)
+
+
+WITH_PROGRAMS = [page for page in PAGES if any(programs(page))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -187,20 +200,22 @@ def save_features(path, crs, features):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", WITH_COMMANDS, ids=name)
-def test_the_commands_of_a_page_run_as_they_stand(page, inputs, path, model_dir, tmp_path):
+@pytest.mark.parametrize("page", WITH_PROGRAMS, ids=name)
+def test_what_a_page_has_people_run_runs_as_it_stands(page, inputs, path, model_dir, tmp_path):
     here = tmp_path / "here"
     shutil.copytree(inputs, here)
-    environment = shell.environment(PATH=path, SEGEARTH_MODEL=f"local-dir:{model_dir}")
+    (here / "sample_tiles").symlink_to(ROOT / "sample_tiles")
+    environment = shell.environment(PATH=path, SEGEARTH_MODEL=f"local-dir:{model_dir}", MPLBACKEND="agg")
     for fence in fences(page):
         if named := FILE.match(fence.text):
             (here / named[1]).write_text(fence.text)
-        if fence.language != "sh" or not fence.runs:
-            continue
-        script = fence.runs
+    for language, together in programs(page):
+        program = "\n".join(fence.runs for fence in together)
         for place, other in ELSEWHERE.items():
-            script = script.replace(place, other)
-        before = [line for (where, text), line in MEANWHILE.items() if where == name(page) and text in fence.text]
-        words = ["bash", "-euo", "pipefail", "-c", "\n".join([*before, script])]
+            program = program.replace(place, other)
+        text = "\n".join(fence.text for fence in together)
+        before = [line for (where, part), line in MEANWHILE.items() if where == name(page) and part in text]
+        words = [*RUN[language], "\n".join([*before, program])]
         done = subprocess.run(words, cwd=here, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{name(page)}, line {fence.line}:\n{script}\n{done.stdout}\n{done.stderr}"
+        at = f"{name(page)}, line {together[0].line}"
+        assert done.returncode == 0, f"{at}:\n{program}\n{done.stdout}\n{done.stderr}"

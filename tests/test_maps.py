@@ -201,11 +201,13 @@ def test_scene_mask_and_both_stand_side_by_side(made, codes, tmp_path):
 
 def test_another_scene_is_refused(made, codes, write_raster, tmp_path):
     _, mask = made(codes)
-    for name, other in {
-        "size": np.ones((3, 30, 40), np.uint8),
-        "place": np.ones((3, 300, 400), np.uint8),
-    }.items():
-        path = write_raster(f"{name}.tif", other, transform=from_origin(0, 0, 1, 1))
+    whole = np.ones((3, 300, 400), np.uint8)
+    for name, other, place in (
+        ("size", whole[:, :30, :40], {}),
+        ("place", whole, {"transform": from_origin(0, 0, 1, 1)}),
+        ("neighbour", whole, {"transform": from_origin(356000, 5644980, 0.5, 0.5)}),
+    ):
+        path = write_raster(f"{name}.tif", other, **place)
         with pytest.raises(UsageError, match="name the scene that it was made of"):
             draw(mask, tmp_path / "x.png", scene=path)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import rasterio
 from rasterio._err import CPLE_BaseError  # the public errors leave out those of PROJ
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.vrt import WarpedVRT
 
 from segearth_cli.errors import RasterError
+from segearth_cli.raster import same_corners
 
 
 def to_grid(mask: rasterio.DatasetReader, label: rasterio.DatasetReader) -> Callable[[Any], Any]:
@@ -25,13 +25,13 @@ def to_grid(mask: rasterio.DatasetReader, label: rasterio.DatasetReader) -> Call
                 f"{label.name}: {label.width} x {label.height} px, the mask {mask.width} x {mask.height}, and "
                 f"{lacking} has no CRS to tell where they meet; resample one, or add its CRS (gdal_edit.py -a_srs)"
             )
-        if placed and not _same_corners(mask, label):
+        if placed and not same_corners(mask, label):
             raise RasterError(
                 f"{label.name}: lies elsewhere than the mask by its geotransform, and {lacking} has no CRS to tell "
                 "where they meet; add its CRS (gdal_edit.py -a_srs)"
             )
         return lambda opened: opened
-    if mask.crs == label.crs and same and _same_corners(mask, label):
+    if mask.crs == label.crs and same and same_corners(mask, label):
         return lambda opened: opened
     grid = {"crs": mask.crs, "transform": mask.transform, "width": mask.width, "height": mask.height}
     _warped(label, grid).close()
@@ -51,10 +51,3 @@ def _warped(label: rasterio.DatasetReader, grid: Mapping[str, Any]) -> WarpedVRT
         raise RasterError(
             f"{label.name}: no way from its CRS to that of the mask; give it the right one (gdal_edit.py -a_srs)"
         ) from e
-
-
-def _same_corners(mask: rasterio.DatasetReader, label: rasterio.DatasetReader) -> bool:
-    """Whether the grids agree within a hundredth of a pixel."""
-    corners = np.array([[0, mask.width, 0], [0, 0, mask.height], [1, 1, 1]])  # a column each: x, y, 1
-    ours, theirs = (np.reshape(dataset.transform, (3, 3)) for dataset in (mask, label))
-    return bool(np.allclose(np.linalg.solve(ours, theirs @ corners), corners, rtol=0, atol=0.01))

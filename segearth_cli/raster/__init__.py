@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         frame_from_json,
         frame_to_json,
         region_georeference,
+        same_corners,
     )
     from segearth_cli.raster.grid import (
         Window,
@@ -168,6 +169,7 @@ __all__ = [
     "reason",
     "refuse_world_files",
     "region_georeference",
+    "same_corners",
     "shares",
     "size_of",
     "small_mask",
@@ -197,7 +199,7 @@ __getattr__ = lazy_face(
         "array_file": "array_as_file read_array write_array",
         "datasets": "CACHE_MB Patient collecting environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
-        "georeference": "Frame Georeferenced Placement frame_from_json frame_to_json region_georeference",
+        "georeference": "Frame Georeferenced Placement frame_from_json frame_to_json region_georeference same_corners",
         "grid": "Window check_stride blocks shares starts touching window_weights windows working_size",
         "ground": "Ground densified",
         "inspection": "Inspection inspect_scene",

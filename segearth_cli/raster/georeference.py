@@ -139,6 +139,13 @@ def placed_by(scene: Georeferenced) -> str:
     return "transform"
 
 
+def same_corners(one: Georeferenced, other: Georeferenced) -> bool:
+    """Whether the corners of one raster lie on those of another by their geotransforms, within 0.01 of a pixel."""
+    corners = np.array([[0, one.width, 0], [0, 0, one.height], [1, 1, 1]])  # a column each: x, y, 1
+    ours, theirs = (np.array(tuple(raster.transform), np.float64).reshape(3, 3) for raster in (one, other))
+    return bool(np.allclose(np.linalg.solve(ours, theirs @ corners), corners, rtol=0, atol=0.01))
+
+
 def frame_to_json(scene: Georeferenced) -> dict[str, Any]:
     """The frame of a scene as JSON values; inverse of `frame_from_json`."""
     points, crs = scene.gcps

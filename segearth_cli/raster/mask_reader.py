@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -78,17 +79,23 @@ class MaskFile:
         return max(1, STRIP_PIXELS // self.width)
 
     def codes(self, names: Collection[str]) -> frozenset[int]:
-        """Codes of classes given by name or code. Raises UsageError for one that the mask does not know."""
-        known = {name.casefold(): code for code, name in self.names.items()}
+        """Codes of classes given by name or code; a name of several codes means all of them.
+
+        Raises UsageError for one that the mask does not know, or takes for no data.
+        """
         found = set()
         for name in names:
             number = name.casefold().removeprefix("class_")
-            if name.casefold() in known:
-                found.add(known[name.casefold()])
-            elif number.removeprefix("-").isdigit() and (int(number) in self.names or not self.names):
-                found.add(int(number))
+            named = {code for code, known in self.names.items() if known.casefold() == name.casefold()}
+            if named:
+                found |= named
+            elif re.fullmatch(r"-?\d+", number) and (int(number) in self.names or not self.tags):
+                found.add(int(number))  # masks of others may have codes that they do not name
             else:
                 raise UsageError(f"--classes {name}: {self.path} has no such class{self._instead(name)}")
+            if self.nodata in found:
+                told = f"{self.path} takes {self.nodata} for no data (gdal_edit.py -unsetnodata makes it a class)"
+                raise UsageError(f"--classes {name}: {told}")
         return frozenset(found)
 
     def _instead(self, name: str) -> str:
@@ -281,7 +288,7 @@ class Recoding:
         limits = np.iinfo(mask.dtype)
         self._table: NDArray[Any] | None = None
         self._kept, self._background, self._nodata = kept, mask.background, mask.nodata
-        self._masked = mask.masked
+        self._masked, self._path = mask.masked, mask.path
         self.shift, self.dtype = (1 << 62 if limits.bits > 16 else 1 - int(limits.min)), np.dtype(np.int64)
         if limits.bits > 16:
             return
@@ -299,7 +306,7 @@ class Recoding:
         return np.isin(codes, left_out, invert=True)
 
     def __call__(self, codes: NDArray[Any], data: NDArray[np.bool_] | None) -> NDArray[Any]:
-        """Numbers (h, W) of codes (h, W)."""
+        """Numbers (h, W) of codes (h, W). Raises RasterError for codes beyond 63 bits."""
         numbers: NDArray[Any]
         if self._table is not None and self.dtype == codes.dtype and self._all_drawn(codes):
             numbers = codes + self.dtype.type(self.shift)  # tens of times faster than any table
@@ -309,6 +316,8 @@ class Recoding:
         elif self._table is not None:
             numbers = self._table[codes]
         else:
+            if codes.dtype == np.uint64 and codes.max() > np.iinfo(np.int64).max:
+                raise RasterError(f"{self._path}: the code {codes.max()}; layers hold codes up to 9223372036854775807")
             numbers = np.where(self._drawn(codes), codes.astype(np.int64) + self.shift, 0)
         return numbers * data if data is not None and self._masked else numbers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -39,6 +40,6 @@ def parse_area(text: str, option: str) -> Size:
 
 def _size(text: str, units: tuple[str, ...], option: str, example: str) -> Size:
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]+2?)\s*", text.casefold().replace("²", "2"))
-    if not match or match[2] not in units:
+    if not match or match[2] not in units or math.isinf(float(match[1])):
         raise UsageError(f"{option} {text}: not a size; give a number with its unit, e.g. {option} {example}")
     return Size(float(match[1]), match[2])

@@ -28,6 +28,7 @@ from segearth_cli.raster import (
     mask_strips,
     open_dataset,
     read_mask,
+    same_corners,
     stem,
     take_seal,
 )
@@ -109,8 +110,9 @@ def _cleaned(
     """The mask without small pieces and small holes, as a raster in `folder`."""
     rows = options.rows or mask.rows
     if options.min_area:
-        size = int(np.ceil(ground.pixels(options.min_area) * (1 - 1e-12)))
-        mask = sieve.sieved(mask, size, options.connectivity, folder, rows)
+        size = int(min(np.ceil(ground.pixels(options.min_area) * (1 - 1e-12)), mask.height * mask.width))
+        if size > 1:  # else no piece is smaller
+            mask = sieve.sieved(mask, size, options.connectivity, folder, rows)
     if options.fill_holes:
         mask = sieve.filled(mask, kept, ground.pixels(options.fill_holes), folder, rows)
     return mask
@@ -244,8 +246,7 @@ def check_confidence(path: Path, mask: MaskFile) -> None:
     """Raises UsageError where a confidence raster is not of the mask's pixels."""
     with open_dataset(path) as ds:
         size = (ds.width, ds.height) == (mask.width, mask.height)
-        same = size and np.allclose(tuple(ds.transform), tuple(mask.frame.transform))
-        if not same or ds.count != 1:
+        if ds.count != 1 or not (size and same_corners(mask.frame, ds)):
             raise UsageError(f"--confidence {path}: need one band on the same pixels as {mask.path}")
 
 

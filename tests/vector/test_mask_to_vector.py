@@ -200,6 +200,34 @@ def test_chosen_classes_alone_are_drawn_and_unknown_ones_named(tmp_path):
         run(path, tmp_path / "n.gpkg", classes=("watr",))
 
 
+def test_a_name_of_several_codes_means_all_of_them_and_codes_without_one_go_by_number(tmp_path):
+    mask = blobs(codes=5)
+    path = save(tmp_path / "m.tif", mask, tag=None)
+    names = "".join(f"<Category>{name}</Category>" for name in ("field", "wood", "Field"))
+    text = f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{names}</CategoryNames></PAMRasterBand></PAMDataset>'
+    (tmp_path / "m.tif.aux.xml").write_text(text, encoding="utf-8")
+    for asked, codes in {"field": {0, 2}, "wood": {1}, "class_3": {3}, "4": {4}, "2": {2}}.items():
+        found = run(path, tmp_path / "m.gpkg", classes=(asked,))
+        assert {row["class_id"] for _, row in found} == codes
+        assert sum(g.area for g, _ in found) == pytest.approx(np.isin(mask, list(codes)).sum() / 4)
+
+
+def test_a_class_that_is_no_data_and_codes_that_no_layer_holds_are_refused(tmp_path):
+    path = save(tmp_path / "m.tif", blobs(), tag=None, nodata=1)
+    with pytest.raises(UsageError, match="takes 1 for no data"):
+        run(path, tmp_path / "m.gpkg", classes=("1",))
+    path = save(tmp_path / "n.tif", np.full((9, 9), 2**63, np.uint64), tag=None, nodata=None)
+    with pytest.raises(RasterError, match="the code 9223372036854775808"):
+        run(path, tmp_path / "n.gpkg")
+
+
+@pytest.mark.parametrize("size", [0, 1, 60 * 80, 1e300])
+def test_a_sieve_that_nothing_falls_through_or_all_does_leaves_the_mask_as_it_is(tmp_path, size):
+    mask = blobs(60, 80)
+    found = run(save(tmp_path / "m.tif", mask), tmp_path / "m.gpkg", min_area=Size(size, "px"))
+    assert np.array_equal(rasterized(found, mask.shape, NORTH_UP), mask)
+
+
 @pytest.mark.parametrize("rows", [7, None])
 def test_a_sieve_joins_small_pieces_as_gdal_does_and_spares_nodata(tmp_path, rows):
     mask = blobs()
@@ -246,8 +274,9 @@ def test_mean_confidence_is_that_of_the_pixels_with_one(tmp_path):
         assert row["confidence"] == pytest.approx(values.mean() if len(values) else 0, abs=1e-6)  # rounded to 6 digits
 
 
-def test_a_confidence_raster_of_another_size_is_refused(tmp_path):
-    save(tmp_path / "c.tif", blobs(50, 50), tag=None)
+@pytest.mark.parametrize(("size", "moved"), [((50, 50), 0), (None, 1), (None, 0.1)])
+def test_a_confidence_raster_of_other_pixels_is_refused(tmp_path, size, moved):
+    save(tmp_path / "c.tif", blobs(*size or ()), tag=None, transform=NORTH_UP @ Affine.translation(0, moved))
     with pytest.raises(UsageError, match="same pixels"):
         run(save(tmp_path / "m.tif", blobs()), tmp_path / "m.gpkg", confidence=tmp_path / "c.tif")
 

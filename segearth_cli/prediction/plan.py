@@ -29,6 +29,7 @@ from segearth_cli.raster import (
 KEPT_BYTES = 1 << 29  # that windows leave for their neighbours; at 224 px every 112, enough for 7,000 px of width
 DECIDE_PIXELS = 1 << 21  # pixels decided at once
 MAX_SIDE = 10_000_000  # pixels of a working grid; more is a typing error
+FINEST, FINE_SIDE = 64, 100_000  # so is a grid of more than so many pixels that is so many times finer than its scene
 FINER = 4  # times, at most, that --gsd auto makes pixels smaller
 OFF_SCALE = 2  # times outside of what a model is good at that are told
 _LESS = 0.25  # pixels off the edges of a window, with no middle of a pixel between
@@ -190,7 +191,7 @@ def make_plan(scene: Scene, options: PredictOptions, native: int, patch: int = 1
     height, width = tile or (scene.height, scene.width)
     factor = _factor(scene, options, max(height, width))
     rows, cols = working_size(height, width, factor)
-    if max(rows, cols) > MAX_SIDE:
+    if max(rows, cols) > (MAX_SIDE if factor <= FINEST else FINE_SIDE):
         raise RasterError(
             f"{scene.path}: working size {cols} x {rows} px; choose a coarser --scale, --gsd or --long-side"
         )

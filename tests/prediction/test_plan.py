@@ -172,9 +172,10 @@ def test_options_of_the_model_that_cannot_be_meant_are_told(options, line):
     assert str(caught.value) == line
 
 
-def test_a_resolution_far_above_the_scenes_own_is_that_scenes_fault(scene):
+@pytest.mark.parametrize("options", [{"gsd": 1e-9}, {"gsd": 1e-4}, {"scale": 3000}, {"long_side": 200_000}])
+def test_a_resolution_far_above_the_scenes_own_is_that_scenes_fault(scene, options):
     with pytest.raises(RasterError, match="working size .* choose a coarser"):
-        make_plan(scene, PredictOptions(gsd=1e-9), 224)
+        make_plan(scene, PredictOptions(**options), 224)
 
 
 @given(SIDES, SIDES, SIDES, SIDES, st.data())

@@ -59,7 +59,7 @@ def _read(path: Path, layer: str | None, flag: str, choose: Callable[[Sequence[s
         _refuse_other_text(path, flag)
     try:
         name = _layer(path, _layers(path, **driver), layer, flag)
-        with fiona.open(path, layer=name, **driver) as source:
+        with fiona.open(path, layer=name, allow_unsupported_drivers=True, **driver) as source:  # KML is one
             column = choose(list(source.schema["properties"]))
             rows = [(row.geometry, row.properties[column] if column else None) for row in source]
             crs = source.crs_wkt or None
@@ -147,7 +147,7 @@ def _layers(path: Path, driver: str | None = None) -> list[str]:
 def _is_drawn(path: Path, layer: str, driver: str | None) -> bool:
     import fiona
 
-    with fiona.open(path, layer=layer, driver=driver) as source:
+    with fiona.open(path, layer=layer, driver=driver, allow_unsupported_drivers=True) as source:
         return bool(source.schema["geometry"] != "None")
 
 

@@ -123,6 +123,21 @@ def test_areas_of_any_format_and_crs_hold_the_same_pixels(predict, tmp_path, crs
     assert np.count_nonzero(there != wanted) <= 2  # 1e-7 of a degree, which GeoJSON keeps, is 1 cm
 
 
+def test_a_file_of_google_earth_is_an_area(predict, tmp_path):
+    area = shapely.transform(BENT, lambda xy: xy + (0.3, 0.1))  # no edge of it through the middles of pixels
+    placed = on_map(area, "EPSG:4326")
+    rings = [" ".join(f"{x},{y},0" for x, y in ring.coords) for ring in (placed.exterior, *placed.interiors)]
+    inner = "".join(f"<innerBoundaryIs><LinearRing><coordinates>{ring}</coordinates></LinearRing></innerBoundaryIs>"
+                    for ring in rings[1:])  # fmt: skip
+    outer = f"<outerBoundaryIs><LinearRing><coordinates>{rings[0]}</coordinates></LinearRing></outerBoundaryIs>"
+    place = f"<Placemark><name>x</name><Polygon>{outer}{inner}</Polygon></Placemark>"
+    (tmp_path / "a.kml").write_text(
+        f'<kml xmlns="http://www.opengis.net/kml/2.2"><Document><Folder><name>f</name>{place}</Folder></Document></kml>'
+    )
+    predict("--aoi", tmp_path / "a.kml", "--ignore-mask", "--nodata", "none")
+    assert np.array_equal(bands(tmp_path / "mask.tif")[0][0] != 255, within(area))
+
+
 def test_shards_and_a_resume_give_the_same_mask_and_another_area_is_refused(predict, tmp_path):
     big = save_scene(tmp_path / "big.tif", 1100, 1200)
     area = ("--aoi", on_map(shapely.Polygon([(300, 400), (700, 380), (520, 800)])).wkt)

@@ -145,18 +145,26 @@ def read(path: Path) -> ClassSet:
     return _class_set(rows, str(path))
 
 
+def folded(name: str) -> str:
+    """What names of one reading share: without capitals, runs of white space, Unicode's several ways of accents.
+
+    >>> folded("Caf\\u00e9  au lait") == folded("cafe\\u0301 au LAIT")
+    True
+    """
+    return unicodedata.normalize("NFC", " ".join(name.split()).casefold())
+
+
 def with_background(classes: ClassSet, name: str) -> ClassSet:
     """The classes with their background chosen by name; `none` leaves every pixel to the best class.
 
     A class that has the name as a synonym will do. One that no class has is put first, as code 0, with itself as its
     phrase.
     """
-    if name.casefold() == "none":
+    if folded(name) == "none":
         return replace(classes, background=None)
-    wanted = " ".join(name.split()).casefold()
     for first in (1, None):  # the class of that name, else the one that has it as a synonym
         for code, phrases in enumerate(classes.phrases):
-            if wanted in [phrase.casefold() for phrase in phrases[:first]]:
+            if folded(name) in map(folded, phrases[:first]):
                 return replace(classes, background=code)
     return _with_first(classes, _class_set([_Row([name])], "--background"))
 
@@ -171,7 +179,7 @@ def with_rest(classes: ClassSet, rest: Rest) -> ClassSet:
     """
     phrases = {"competing": (BACKGROUND,), "distractors": not_covered(classes.queries), "threshold": ()}[rest]
     made = ClassSet((BACKGROUND,), (phrases,), (default_color(BACKGROUND, 0),))
-    if BACKGROUND in [phrase.casefold() for phrase in classes.queries]:
+    if BACKGROUND in map(folded, classes.queries):
         raise ClassesError(
             f"--background {rest}: the list has '{BACKGROUND}' itself; take it out, or leave the option out"
         )
@@ -300,7 +308,7 @@ def _class_set(rows: Sequence[_Row], where: str) -> ClassSet:
         for phrase in own:
             if bad := unwritable(phrase):
                 raise ClassesError(f"{where}: class {code + 1} holds the character U+{ord(bad):04X}; take it out")
-            if owner.setdefault(phrase.casefold(), code) != code:
+            if owner.setdefault(folded(phrase), code) != code:
                 raise ClassesError(f"{where}: the phrase '{phrase}' stands in two classes; keep it in one")
     names = tuple(own[0] for own in phrases)
     return ClassSet(

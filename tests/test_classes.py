@@ -104,6 +104,13 @@ def test_the_background_is_found_or_put_first(listed, asked, names, background):
     assert (made.names, made.background) == (names, background)
 
 
+@pytest.mark.parametrize("other", ["CAFE\u0301  vert", "Café Vert", "cafe\u0301 vert", " café\u00a0vert"])
+def test_a_name_is_the_same_however_it_is_written(other):
+    with pytest.raises(ClassesError, match="stands in two classes"):
+        class_lists.parse(f"café vert,{other}")
+    assert class_lists.with_background(class_lists.parse("water,café vert"), other).background == 1
+
+
 @pytest.mark.parametrize("text", ["", "[1]", '[{"code": 0}]', "nonsense"])
 def test_a_damaged_tag_is_told(text):
     with pytest.raises(ClassesError, match="damaged SEGEARTH_CLASSES tag"):

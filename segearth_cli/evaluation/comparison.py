@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # the public errors leave out those of PROJ
 from rasterio.errors import RasterioError
 
-from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, from_tag
+from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, folded, from_tag
 from segearth_cli.errors import ClassesError, RasterError
 from segearth_cli.evaluation.codes import (
     IGNORED,
@@ -182,16 +182,14 @@ def _mask_targets(mask: rasterio.DatasetReader, classes: ClassSet) -> NDArray[np
         targets[: len(classes)] = np.arange(len(classes))
     else:
         own = from_tag(tag)
-        code_of = {name.casefold(): code for code, name in enumerate(classes.names)}
-        extra = [
-            name for code, name in enumerate(own.names) if name.casefold() not in code_of and code != own.background
-        ]
+        code_of = {folded(name): code for code, name in enumerate(classes.names)}
+        extra = [name for code, name in enumerate(own.names) if folded(name) not in code_of and code != own.background]
         if extra:
             raise ClassesError(
                 f"{mask.name}: its class '{extra[0]}' is not in the class list ({', '.join(classes.names)}); "
                 "give the list it was made with by --classes-file"
             )
-        targets[: len(own)] = [code_of.get(name.casefold(), len(classes)) for name in own.names]
+        targets[: len(own)] = [code_of.get(folded(name), len(classes)) for name in own.names]
     nodata = int(mask.nodata) if mask.nodata in range(256) else NODATA
     if targets[nodata] == UNKNOWN:  # the class list wins over the file's nodata, as for labels
         targets[nodata] = IGNORED

@@ -14,7 +14,7 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 
-from segearth_cli.classes import NODATA, ClassSet
+from segearth_cli.classes import NODATA, ClassSet, folded
 from segearth_cli.disk import temporary_folder
 from segearth_cli.errors import ClassesError, RasterError
 from segearth_cli.evaluation.codes import UNKNOWN, LabelCodes
@@ -41,9 +41,9 @@ def is_drawn(path: str) -> bool:
 
 def class_code(value: Any, classes: ClassSet) -> int | None:
     """The code of a class by its name, one of its phrases, or its code as a number or text; None when there is none."""
-    text = " ".join(str(value).split()).casefold()
+    text = folded(str(value))
     for code, (name, phrases) in enumerate(zip(classes.names, classes.phrases, strict=True)):
-        if text in (name.casefold(), *(phrase.casefold() for phrase in phrases)):
+        if text in map(folded, (name, *phrases)):
             return code
     text = text.removesuffix(".0")
     return int(text) if text.isdecimal() and int(text) < len(classes) else None

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from segearth_cli.classes import ClassSet
+from segearth_cli.classes import ClassSet, folded
 from segearth_cli.evaluation.codes import IGNORED, UNFILLED, code_text
 from segearth_cli.evaluation.comparison import Tally
 from segearth_cli.evaluation.confusion import Confusion
@@ -27,7 +27,7 @@ _NUMBERED = 24  # classes up to which the picture carries figures
 
 def foreground_iou(classes: ClassSet, confusion: Confusion) -> float | None:
     """IoU of the one class beside the background, None for other class lists."""
-    names = [name.casefold() for name in classes.names]
+    names = list(map(folded, classes.names))
     if len(names) != 2 or "background" not in names:
         return None
     return float(confusion.iou[1 - names.index("background")])

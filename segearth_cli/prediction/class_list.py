@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from segearth_cli import classes as class_lists
-from segearth_cli.classes import BACKGROUND, ClassSet, Rest, Synonyms
+from segearth_cli.classes import BACKGROUND, ClassSet, Rest, Synonyms, folded
 from segearth_cli.errors import UsageError, nearest
 from segearth_cli.prediction.options import REST, ClassOptions
 from segearth_cli.presets import Preset, get
@@ -74,9 +74,9 @@ def rest_line(listed: ClassSet, classes: ClassSet, rest: Rest | None, threshold:
 def _rest(text: str | None, listed: ClassSet) -> Rest | None:
     """The meaning of a background that a text stands for; None where it names a class, or would."""
     known: tuple[Rest, ...] = get_args(Rest)
-    found = next((rest for rest in known if text is not None and text.casefold() == rest), None)
+    found = next((rest for rest in known if text is not None and folded(text) == rest), None)
     return None if found is None or _named(found, listed) else found
 
 
 def _named(name: str, listed: ClassSet) -> bool:
-    return name in [phrase.casefold() for phrase in listed.queries]
+    return name in map(folded, listed.queries)

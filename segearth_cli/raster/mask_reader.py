@@ -16,7 +16,7 @@ import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags, Resampling
 
-from segearth_cli.classes import CLASSES_TAG, OWN_TAGS, RUN_TAG, Color, default_color, from_tag
+from segearth_cli.classes import CLASSES_TAG, OWN_TAGS, RUN_TAG, Color, default_color, folded, from_tag
 from segearth_cli.errors import ClassesError, RasterError, UsageError, nearest
 from segearth_cli.raster.datasets import Patient, open_dataset
 from segearth_cli.raster.georeference import Frame
@@ -85,8 +85,8 @@ class MaskFile:
         """
         found = set()
         for name in names:
-            number = name.casefold().removeprefix("class_")
-            named = {code for code, known in self.names.items() if known.casefold() == name.casefold()}
+            number = folded(name).removeprefix("class_")
+            named = {code for code, known in self.names.items() if folded(known) == folded(name)}
             if named:
                 found |= named
             elif re.fullmatch(r"-?\d+", number) and (int(number) in self.names or not self.tags):
@@ -168,7 +168,7 @@ def _classes(path: str, ds: Any) -> tuple[dict[int, str], dict[int, Color], int 
             raise RasterError(f"{path}: {e}") from e
         return dict(enumerate(classes.names)), dict(enumerate(classes.colors)), classes.background
     names = _categories(ds)
-    background = next((code for code, name in names.items() if name.casefold() == "background"), None)
+    background = next((code for code, name in names.items() if folded(name) == "background"), None)
     return names, _colors(ds), background
 
 

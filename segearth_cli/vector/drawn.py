@@ -13,6 +13,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from segearth_cli.classes import folded
 from segearth_cli.disk import cannot_write, cause_of, refusal
 from segearth_cli.errors import UsageError, VectorError, is_of_gdal, nearest
 from segearth_cli.files import replacing
@@ -162,7 +163,7 @@ def _layer(path: Path, layers: Sequence[str], asked: str | None, flag: str) -> s
 
 
 def _field(path: Path, fields: Sequence[str], asked: str) -> str:
-    found = next((name for name in fields if name.casefold() == asked.casefold()), None)
+    found = next((name for name in fields if folded(name) == folded(asked)), None)
     if found is None:
         near = nearest(asked, fields)
         hint = f"did you mean {near}?" if near else f"it has {', '.join(fields) or 'none'}"

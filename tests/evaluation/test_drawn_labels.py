@@ -15,7 +15,7 @@ import segearth_cli
 
 CRS, PLACE = "EPSG:32633", from_origin(400_000, 5_000_000, 2, 2)
 NAMES = ("ground", "water", "roof")
-LIST = ("--classes", "ground,water|river,roof")
+LIST = ("--classes", "ground,water|river|fleuve\u0301,roof")
 
 
 def blocky(seed, rows=600, cols=80):
@@ -66,7 +66,7 @@ def test_features_score_as_the_raster_they_outline(tmp_path, mask, figures, name
     truth = blocky(1)
     wanted = figures(mask, write(tmp_path / "truth.tif", truth), *LIST)
     geometries, codes = drawn(truth)
-    words = {"names": NAMES, "phrases": ("Ground", "river", "ROOF"), "codes": (0, 1, 2), "codes as text": "012"}[named]
+    words = {"names": NAMES, "phrases": ("Ground", "fleuvé", "ROOF"), "codes": (0, 1, 2), "codes as text": "012"}[named]
     kind = "int" if named == "codes" else "str"
     label = save(tmp_path / f"label.{suffix}", geometries, [words[code] for code in codes], kind=kind, driver=driver)
     found = figures(mask, label, *LIST)

@@ -177,6 +177,11 @@ def test_classes_are_matched_by_name_when_the_mask_orders_them_otherwise(tmp_pat
     assert [row["precision"] for row in scores["classes"]] == [1, 1, 1]
 
 
+def test_names_are_the_same_however_they_are_written(tmp_path, figures):
+    mask = write(tmp_path / "a.tif", blocky(), tag=class_lists.parse("ground,cafe\u0301,roof"))
+    assert figures(mask, mask, "--classes", "Ground,CAFÉ,roof")["accuracy"] == 1
+
+
 def test_a_mask_of_other_classes_is_refused(tmp_path, evaluate):
     mask = write(tmp_path / "a.tif", blocky(), tag=class_lists.parse("ground,lava,roof"))
     code, out, err = evaluate(mask, mask, *LIST)

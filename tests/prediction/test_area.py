@@ -124,7 +124,7 @@ def test_areas_of_any_format_and_crs_hold_the_same_pixels(predict, tmp_path, crs
 
 
 def test_a_file_of_google_earth_is_an_area(predict, tmp_path):
-    area = shapely.transform(BENT, lambda xy: xy + (0.3, 0.1))  # no edge of it through the middles of pixels
+    area = shapely.transform(BENT, lambda xy: xy + np.array([0.3, 0.1]))  # no edge of it through the middles of pixels
     placed = on_map(area, "EPSG:4326")
     rings = [" ".join(f"{x},{y},0" for x, y in ring.coords) for ring in (placed.exterior, *placed.interiors)]
     inner = "".join(f"<innerBoundaryIs><LinearRing><coordinates>{ring}</coordinates></LinearRing></innerBoundaryIs>"

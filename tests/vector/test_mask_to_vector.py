@@ -200,6 +200,14 @@ def test_chosen_classes_alone_are_drawn_and_unknown_ones_named(tmp_path):
         run(path, tmp_path / "n.gpkg", classes=("watr",))
 
 
+def test_a_class_is_found_however_its_name_is_written(tmp_path):
+    path = save(tmp_path / "m.tif", blocky := blobs(), tag=parse("pré  salé,wood,roof"))
+    for asked in ("pré salé", "PRE\u0301 SALE\u0301"):
+        found = run(path, tmp_path / "m.gpkg", classes=(asked,))
+        assert np.array_equal(rasterized(found, blocky.shape, NORTH_UP), np.zeros_like(blocky))
+        assert sum(g.area for g, _ in found) == (blocky == 0).sum() / 4
+
+
 def test_a_name_of_several_codes_means_all_of_them_and_codes_without_one_go_by_number(tmp_path):
     mask = blobs(codes=5)
     path = save(tmp_path / "m.tif", mask, tag=None)

@@ -59,6 +59,7 @@ def admit(
     targets = [*targets, *_PROMISED.get()]
     for path, flag in [(target.path, target.flag) for target in targets] + [(folder, "--work") for folder in work]:
         _refuse_elsewhere(path, flag)
+        _refuse_unmeant(path, flag)
         _refuse_nameless(path, flag)
     for folder in work:
         if os.path.lexists(folder) and not folder.is_dir():
@@ -105,6 +106,17 @@ def _refuse_elsewhere(path: Path, flag: str) -> None:
     """Raises UsageError when `path` is a URL or one of GDAL's virtual file systems, which nothing is written to."""
     if _ELSEWHERE.match(str(path)):
         raise UsageError(f"{flag} {path}: is no path of this machine; write to a local folder and copy what comes out")
+
+
+def _refuse_unmeant(path: Path, flag: str) -> None:
+    """Raises UsageError for `-` and `~`, which mean stdout and home to people, where nothing has that name."""
+    first, *rest = path.parts or ("",)
+    if os.path.lexists(first):
+        return
+    if first == "~" or (first.startswith("~") and rest):
+        raise UsageError(f"{flag} {path}: {first} is no folder here, and the shell put none in its place; write it out")
+    if first == "-":
+        raise UsageError(f"{flag} {path}: files are not written to stdout; name a file or a folder")
 
 
 def _refuse_nameless(path: Path, flag: str) -> None:

@@ -84,24 +84,30 @@ def scene_outputs(entries: list[SceneEntry], places: Places) -> list[Outputs]:
     for flag, given in {"--out": places.out, "--confidence": places.confidence, "--scores": places.scores}.items():
         geotiff(given, flag, several=len(entries) > 1)
 
-    def located(given: Path | None, kind: str, name: str) -> Path | None:
+    def located(given: Path | None, kind: str, name: str, scenes: int = len(entries)) -> Path | None:
         if given is None:
             return Path(f"{stem(name)}.mask.tif") if kind == "mask" else None
-        if len(entries) == 1 and given.suffix and not given.is_dir():
+        if scenes == 1 and given.suffix and not given.is_dir():
             return given
         if given.is_file():
-            raise UsageError(f"{given}: is a file, need a folder for {len(entries)} scenes")
+            needed = "for several scenes" if scenes > 1 else "or a name that ends in .tif"
+            raise UsageError(f"{given}: is a file, need a folder {needed}")
         return given / (f"{stem(name)}.gpkg" if kind == "vector" else f"{stem(name)}.{kind}.tif")
 
+    def asked(entry: SceneEntry, column: str, common: Path | None, kind: str) -> Path | None:
+        own: Path | None = getattr(entry, column)
+        geotiff(own, f"--{column}", several=False)
+        return located(common, kind, entry.scene) if own is None else located(own, kind, entry.scene, 1)
+
     def of(entry: SceneEntry) -> Outputs:
-        mask = entry.out or located(places.out, "mask", entry.scene) or Path()
+        mask = asked(entry, "out", places.out, "mask") or Path()
         beside = mask.stem.removesuffix(".mask")
         as_format = str(places.vector) in get_args(Format)
         polygons = f"{beside}.{places.vector}"
         return Outputs(
             mask,
-            entry.confidence or located(places.confidence, "confidence", entry.scene),
-            entry.scores or located(places.scores, "scores", entry.scene),
+            asked(entry, "confidence", places.confidence, "confidence"),
+            asked(entry, "scores", places.scores, "scores"),
             mask.with_name(polygons) if as_format else located(places.vector, "vector", entry.scene),
             mask.with_name(f"{beside}.preview.{places.preview}") if places.preview else None,
             places.form,

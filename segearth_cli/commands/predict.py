@@ -95,7 +95,9 @@ def predict(
     targets = [] if sharding.partial else [*scene_targets(names, outputs, skip=skip)]
     if places.summary is not None:
         targets.append(Target(places.summary, "--summary", kept=skip and is_summary(places.summary)))
-    own = {places.out, places.confidence, places.scores, places.vector, *(e.out and e.out.parent for e in entries)}
+    own = {places.out, places.confidence, places.scores, places.vector}
+    own |= {folder for e in entries if e.out is not None for folder in (e.out, e.out.parent)}
+    own |= {folder for e in entries for folder in (e.confidence, e.scores)}
     files = [
         given.get("config"),
         given.get("classes_file"),

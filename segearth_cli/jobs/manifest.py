@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 from segearth_cli import texts
-from segearth_cli.errors import UsageError
+from segearth_cli.errors import UsageError, nearest
 from segearth_cli.files import appending, write_text
 
 SHOWN = 20  # scenes told one by one on a terminal
 PLACES = ("out", "confidence", "scores", "calibration")  # columns that name a file
+_OF_ALL = ("vector", "preview")  # outputs that are none: one flag has them made of each scene
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,11 @@ COLUMNS = [field.name for field in fields(Outcome)]
 
 def read_manifest(path: Path) -> list[SceneEntry]:
     """The scenes of a manifest: a CSV with the column `scene`, and `out`, `confidence`, `scores`, `calibration` where
-    wanted, or one path a line (`#` starts a comment). Paths are relative to the current folder; other columns are not
-    looked at.
+    wanted, or one path a line. `#` starts a comment line. Paths are relative to the current folder; other columns are
+    not looked at.
 
-    Raises UsageError when the file is absent, not text, empty, or a row names no scene.
+    Raises UsageError when the file is absent, not text, empty, a row names no scene or has more cells than there are
+    columns, or a column comes twice or seems to be meant for one of ours.
     """
     try:
         lines = texts.read_text(path).splitlines()
@@ -69,27 +71,42 @@ def read_manifest(path: Path) -> list[SceneEntry]:
         raise UsageError(f"--manifest {path}: cannot be read ({reason})") from e
     if any("\0" in line for line in lines):
         raise UsageError(f"--manifest {path}: holds a zero byte, which no name of a file can")
+    lines = ["" if line.lstrip().startswith("#") else line for line in lines]
     header = next((line for line in lines if line.strip()), "")
     delimiter = max(",;\t", key=header.count)
-    if "scene" in [name.strip().lower() for name in header.split(delimiter)]:
-        entries = _rows(path, lines, delimiter)
+    if "scene" in [name.strip(' "').lower() for name in header.split(delimiter)]:
+        entries = list(_rows(path, lines, delimiter))
     else:
-        entries = [SceneEntry(line.strip()) for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        entries = [SceneEntry(line.strip()) for line in lines if line.strip()]
     if not entries:
         raise UsageError(f"--manifest {path}: names no scene; need one path a line, or a CSV with the column scene")
     return entries
 
 
-def _rows(path: Path, lines: list[str], delimiter: str) -> list[SceneEntry]:
-    reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
-    entries = []
-    for row in reader:
-        values = {(key or "").strip().lower(): (value or "").strip() for key, value in row.items() if key}
+def _rows(path: Path, lines: list[str], delimiter: str) -> Iterator[SceneEntry]:
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    rows = ([cell.strip() for cell in cells] for cells in reader if any(cell.strip() for cell in cells))
+    columns = [name.lower() for name in next(rows)]
+    _check_columns(path, columns)
+    for cells in rows:
+        if any(cells[len(columns) :]):
+            told = f"{len(cells)} cells for {len(columns)} columns; quote a name that holds '{delimiter}'"
+            raise UsageError(f"--manifest {path}: line {reader.line_num} has {told}")
+        values = dict(zip(columns, cells, strict=False))
         if not values.get("scene"):
             raise UsageError(f"--manifest {path}: line {reader.line_num} names no scene")
-        places = {column: Path(values[column]) for column in PLACES if values.get(column)}
-        entries.append(SceneEntry(values["scene"], **places))
-    return entries
+        yield SceneEntry(values["scene"], **{column: Path(values[column]) for column in PLACES if values.get(column)})
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    known = ("scene", *PLACES)
+    for column in columns:
+        if column in known and columns.count(column) > 1:
+            raise UsageError(f"--manifest {path}: the column {column} comes twice; keep one")
+        if column in _OF_ALL:
+            raise UsageError(f"--manifest {path}: {column} is no column; --{column} has one made of each scene")
+        if column not in known and (near := nearest(column, known)):
+            raise UsageError(f"--manifest {path}: unknown column {column}; did you mean {near}?")
 
 
 def write_summary(path: Path, outcomes: Iterable[Outcome]) -> None:

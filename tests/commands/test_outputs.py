@@ -222,7 +222,7 @@ def test_an_input_is_never_an_output(here, segearth, output, name):
 def test_what_is_no_place_of_this_machine_is_refused(here, segearth, output):
     command, suffix = OUTPUTS[output][0], Path(OUTPUTS[output][1]).suffix
     before = everything(here)
-    for name in ("s3://bucket/x", "/vsimem/x", "no/such/x", "list.csv/x"):
+    for name in ("s3://bucket/x", "/vsimem/x", "no/such/x", "list.csv/x", "~/x", "-/x"):
         done = segearth(*command, flag_of(output), name + suffix)
         assert (done.code, done.out, len(done.lines)) == (2, "", 1), f"{name}: {done.err}"
         assert everything(here) == before, name

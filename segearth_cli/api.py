@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -31,7 +30,7 @@ from segearth_cli.maps import PreviewOptions
 from segearth_cli.options import Option, build, options_of, refuse_unknown
 from segearth_cli.prediction import AreaOptions, ClassOptions, PredictOptions, RunOptions
 from segearth_cli.presets import Preset, get
-from segearth_cli.raster import Outputs, ReadOptions, Scene, array_as_file, files_of, legend, open_dataset, read_array
+from segearth_cli.raster import Outputs, ReadOptions, Scene, as_file, files_of, legend, open_dataset, read_array
 from segearth_cli.raster import open_scene as _open_scene
 from segearth_cli.styles import write_style
 from segearth_cli.training import Recipe, TrainOptions, check_out
@@ -151,9 +150,9 @@ def predict(
     """The mask of a scene: a raster that GDAL can read, or an array (3, H, W) or (H, W, 3), or (H, W) for grey.
 
     classes: as of `--classes`, or a list of such words, a class file (Path), or a ClassSet; None with `preset`.
-    transform (Affine, or six numbers), crs: where an array lies. nodata: the value without data. confidence, scores:
-    whether the mask has them too. options: the flags of `segearth predict` that change a mask or say how it is
-    computed, `-` as `_`, e.g. threshold=0.3, gsd=0.5, bands=(4, 3, 2), quiet=True; aoi may be a geometry of shapely.
+    transform (Affine, or six numbers), crs: where an array lies. nodata: the value without data, beside NumPy's mask.
+    confidence, scores: whether the mask has them too. options: the flags of `segearth predict` that change a mask or
+    say how it is computed, `-` as `_`, e.g. threshold=0.3, quiet=True; aoi may be a geometry of shapely.
     The model stays in memory for the next call. Raises SegEarthError and its kinds.
     """
     from segearth_cli.prediction import Predictor, predict_scene, resolve_settings
@@ -168,7 +167,7 @@ def predict(
         notice(line)
     folder = make_temporary_folder()
     try:
-        with _named(scene, transform, crs, nodata) as name:
+        with as_file(scene, transform=transform, crs=crs, nodata=nodata) as name:
             extras = {"confidence": confidence, "scores": scores}
             wanted = {kind: folder / f"{kind}.tif" for kind, asked in extras.items() if asked}
             outputs = Outputs(folder / "mask.tif", **wanted)  # type: ignore[arg-type]
@@ -314,7 +313,12 @@ def _classes(classes: str | Path | Sequence[str] | ClassSet | None) -> tuple[Cla
         return classes, {}
     if isinstance(classes, Path):
         return None, {"classes_file": classes}
-    return None, {"classes": classes if classes is None or isinstance(classes, str) else ",".join(classes)}
+    if classes is None or isinstance(classes, str):
+        return None, {"classes": classes}
+    words = list(classes)
+    if bad := [word for word in words if not isinstance(word, str) or "," in word]:
+        raise UsageError(f"classes={words!r}: need a class a text, synonyms by bars, not {bad[0]!r}")
+    return None, {"classes": ",".join(words)}
 
 
 def _listed(classes: str | Path | Sequence[str] | ClassSet | None, setting: Preset | None) -> ClassSet:
@@ -339,12 +343,3 @@ def _model(options: ModelOptions, classes: ClassSet, notice: Callable[[str], Non
     from segearth_cli.weights import assemble
 
     return assemble(options, classes, notice)
-
-
-def _named(scene: str | Path | NDArray[Any], transform: Any, crs: Any, nodata: Any) -> AbstractContextManager[str]:
-    """The path of a scene; an array lies in a file as long as it is looked at."""
-    if isinstance(scene, np.ndarray):
-        return array_as_file(scene, transform=transform, crs=crs, nodata=nodata)
-    if transform is not None or crs is not None:
-        raise UsageError("transform and crs place an array; a raster says itself where it lies")
-    return nullcontext(str(scene))

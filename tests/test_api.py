@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from rasterio.transform import from_origin
+from rasterio.transform import Affine, from_origin
 from safetensors.numpy import load_file
 from shell import python
 
@@ -17,6 +17,7 @@ import segearth_cli as segearth
 
 PLACE = {"crs": "EPSG:32632", "transform": from_origin(356000, 5645000, 0.5, 0.5)}
 WORDS = "water|river,roof,tree"
+GREY = np.zeros((9, 9), np.uint8)
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +124,35 @@ def test_an_array_of_16_bits_with_a_value_without_data(tiny, noise):
     assert ((mask.array == 255) == (np.arange(70)[:, None] < 20)).all()
 
 
+@pytest.mark.parametrize("told_by", ["nodata", "mask", "each band"])
+@pytest.mark.parametrize("last", [False, True])
+def test_a_masked_array_has_no_data_where_its_file_has_none(write_raster, noise, tiny, told_by, last):
+    pixels, hole = noise(3, 70, 80), np.zeros((70, 80), bool)
+    pixels[pixels == 7] = 8
+    hole[10:30, 20:50] = True
+    if told_by == "mask":
+        path = write_raster("m.tif", pixels, mask=~hole)
+    else:
+        pixels[:, hole], pixels[0, 40:] = 7, 7  # the last rows in one band alone
+        path = write_raster("m.tif", pixels, nodata=7)
+    with rasterio.open(path) as ds:
+        array = ds.read(masked=True)
+    if told_by == "each band":
+        array = np.ma.masked_array(array.data, array.mask)
+        array[:, hole] = np.ma.masked
+        array.data[:, hole] = 201  # what lies below a mask is nobody's business
+    mask = segearth.predict(np.moveaxis(array, 0, 2) if last else array, WORDS, **tiny)
+    assert ((mask.array == 255) == hole).all()
+    if told_by != "each band":
+        assert (mask.array == segearth.predict(path, WORDS, **tiny).array).all()
+
+
+@pytest.mark.parametrize("kind", [tuple, np.array, lambda six: Affine(*six), lambda six: [*Affine(*six)]])
+def test_an_array_lies_where_its_transform_says(tiny, noise, kind):
+    place = (0.5, 0, 400_000, 0, -0.5, 5_000_000)
+    assert segearth.predict(noise(3, 64, 64), WORDS, transform=kind(place), **tiny).transform == Affine(*place)
+
+
 def test_confidence_and_scores_are_probabilities_where_asked_for(scene, tiny):
     mask = segearth.predict(scene, WORDS, confidence=True, scores=True, **tiny)
     assert mask.scores.shape == (4, 100, 90)
@@ -218,6 +248,14 @@ def test_a_scene_shows_how_it_is_read(scene):
         (lambda _: segearth.predict(np.zeros((2, 2, 2, 2)), WORDS), "an array of shape .2, 2, 2, 2.: need"),
         (lambda _: segearth.predict(np.zeros((3, 9, 9), bool), WORDS), "an array of bool"),
         (lambda scene: segearth.predict(scene), "name the classes with one of"),
+        (lambda _: segearth.predict(GREY, WORDS, transform=(9, 1, 0, 9, 0, -1)), "GDAL's order; give Affine.from_gdal"),
+        (lambda _: segearth.predict(GREY, WORDS, transform=(9, 1, 0, 9, 0, 1)), "GDAL's order; give Affine.from_gdal"),
+        (lambda _: segearth.predict(GREY, WORDS, transform=(1, 2, 3)), "need an Affine, or its six numbers"),
+        (lambda _: segearth.predict(GREY, WORDS, transform=(0,) * 6), "places no pixel"),
+        (lambda _: segearth.predict(GREY.tolist(), WORDS), "type list: need a path, or an array"),
+        (lambda _: segearth.predict(None, WORDS), "type NoneType: need a path, or an array"),
+        (lambda scene: segearth.predict(scene, ["water", "a,b"]), "a class a text, synonyms by bars, not 'a,b'"),
+        (lambda scene: segearth.predict(scene, ["water", 2]), "a class a text, synonyms by bars, not 2"),
         (lambda _: segearth.predict("absent.tif", WORDS), "absent.tif: no such file"),
         (lambda scene: segearth.vectorize(scene, scene), "is read by this command"),
         (lambda scene: segearth.vectorize(scene, "x.gpkg", simplfy="1px"), "simplfy: unknown; did you mean simplify?"),

@@ -12,7 +12,7 @@ from segearth_cli.faces import lazy_face
 if TYPE_CHECKING:
     from segearth_cli.raster.area import Area, AreaOfInterest, area_in_box, area_of, area_of_interest
     from segearth_cli.raster.areas import ClassAreas, class_areas, ground_area
-    from segearth_cli.raster.array_file import array_as_file, read_array, write_array
+    from segearth_cli.raster.array_file import as_file, read_array, write_array
     from segearth_cli.raster.datasets import (
         CACHE_MB,
         Patient,
@@ -121,7 +121,7 @@ __all__ = [
     "area_in_box",
     "area_of",
     "area_of_interest",
-    "array_as_file",
+    "as_file",
     "blocks",
     "check_still",
     "check_stride",
@@ -196,7 +196,7 @@ __getattr__ = lazy_face(
     {
         "area": "Area AreaOfInterest area_in_box area_of area_of_interest",
         "areas": "ClassAreas class_areas ground_area",
-        "array_file": "array_as_file read_array write_array",
+        "array_file": "as_file read_array write_array",
         "datasets": "CACHE_MB Patient collecting environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
         "georeference": "Frame Georeferenced Placement frame_from_json frame_to_json region_georeference same_corners",

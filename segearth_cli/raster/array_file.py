@@ -16,29 +16,33 @@ from rasterio.errors import RasterioError
 from segearth_cli.disk import cannot_write, cause_of, temporary_folder
 from segearth_cli.errors import RasterError, UsageError
 from segearth_cli.raster.datasets import environment, open_dataset, quietly
+from segearth_cli.raster.options import NO_VALUE
 from segearth_cli.raster.written import holds_its_blocks
 
 
 def write_array(path: Path, array: NDArray[Any], *, transform: Any = None, crs: Any = None, nodata: Any = None) -> None:
     """Writes an array (bands, H, W) as a GeoTIFF; three bands are red, green and blue.
 
-    transform: Affine or its six numbers. crs: whatever rasterio takes for one. nodata: the value without data.
+    Of a masked array, pixels that are masked in all bands are no data. transform: Affine or its six numbers. crs:
+    whatever rasterio takes for one. nodata: the value without data, or `none`.
     Raises UsageError for what cannot be written as a raster.
     """
-    place = transform if transform is None or isinstance(transform, Affine) else Affine(*transform)
     bands, height, width = array.shape
     shape = {"count": bands, "height": height, "width": width, "dtype": array.dtype.name}
+    form = {"driver": "GTiff", "photometric": "RGB" if bands == 3 else "MINISBLACK"}
     try:
-        value = None if nodata is None else float(nodata)
-        kind = "RGB" if bands == 3 else "MINISBLACK"
+        value = None if nodata is None or str(nodata).casefold() == NO_VALUE else float(nodata)
+        pixels, hidden = np.ma.getdata(array), _hidden(array, value)
+        place = {"transform": _affine(transform), "crs": crs, "nodata": None if hidden is not None else value}
         with (
             environment(),
             quietly(),
-            rasterio.open(
-                path, "w", driver="GTiff", photometric=kind, transform=place, crs=crs, nodata=value, **shape
-            ) as ds,
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+            rasterio.open(path, "w", **form, **place, **shape) as ds,
         ):
-            ds.write(array)
+            ds.write(pixels)
+            if hidden is not None:
+                ds.write_mask(~hidden)
         whole = holds_its_blocks(path)
     except (RasterioError, TypeError, ValueError) as e:
         if isinstance(cause := cause_of([path], e), OSError) and cause is not e:
@@ -48,13 +52,48 @@ def write_array(path: Path, array: NDArray[Any], *, transform: Any = None, crs: 
         raise RasterError(cannot_write(path, cause_of([path], "the file ends before its pixels do")))
 
 
+def _hidden(array: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:
+    """Where a masked array (bands, H, W) has no data in any band, (H, W); None where it masks nothing."""
+    if not np.ma.is_masked(array):
+        return None
+    samples = np.ma.getmaskarray(array)
+    if nodata is not None:  # a file with a mask band is not asked for its nodata value
+        samples = samples | (np.ma.getdata(array) == nodata)
+    return np.asarray(samples.all(axis=0))
+
+
+def _affine(transform: Any) -> Affine | None:
+    """Where an array lies. Raises UsageError for what places no pixel, or is in GDAL's order."""
+    if transform is None:
+        return None
+    try:
+        a, b, c, d, e, f = map(float, tuple(transform)[:6])
+    except (TypeError, ValueError):
+        raise UsageError(f"transform={transform!r}: need an Affine, or its six numbers") from None
+    if c == e == 0 and b and f:
+        raise UsageError(f"transform={transform!r}: is in GDAL's order; give Affine.from_gdal(*transform)")
+    if not (np.isfinite([a, b, c, d, e, f]).all() and np.isfinite(area := a * e - b * d) and area):
+        raise UsageError(f"transform={transform!r}: places no pixel; need an Affine, or its six numbers")
+    return Affine(a, b, c, d, e, f)
+
+
 @contextmanager
-def array_as_file(array: NDArray[Any], *, transform: Any, crs: Any, nodata: Any) -> Iterator[str]:
-    """The path of a file that holds an array, see `bands_first`, as long as it is looked at."""
-    with temporary_folder() as folder:
-        path = folder / "array.tif"
-        write_array(path, bands_first(array), transform=transform, crs=crs, nodata=nodata)
-        yield str(path)
+def as_file(scene: str | Path | NDArray[Any], *, transform: Any, crs: Any, nodata: Any) -> Iterator[str]:
+    """The path of a scene: its own, or of a file that holds an array (see `bands_first`) as long as it is looked at.
+
+    Raises UsageError for anything else.
+    """
+    if isinstance(scene, np.ndarray):
+        with temporary_folder() as folder:
+            path = folder / "array.tif"
+            write_array(path, bands_first(scene), transform=transform, crs=crs, nodata=nodata)
+            yield str(path)
+        return
+    if not isinstance(scene, str | Path):
+        raise UsageError(f"a scene of type {type(scene).__name__}: need a path, or an array of NumPy (np.asarray)")
+    if transform is not None or crs is not None:
+        raise UsageError("transform and crs place an array; a raster says itself where it lies")
+    yield str(scene)
 
 
 def read_array(path: Path) -> NDArray[Any]:

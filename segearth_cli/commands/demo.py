@@ -37,6 +37,14 @@ class DemoOptions:
     """No progress, and no lines of what is run."""
 
 
+def demo_scene() -> Path:
+    """The scene that comes along."""
+    place = next((place for place in PLACES if place.is_file()), None)
+    if place is None:
+        raise SegEarthError(f"{PLACES[0]}: is not there; install segearth again")
+    return place
+
+
 @flags_of(DemoOptions, examples=("segearth demo", "segearth demo -o here"))
 def demo(**given: Any) -> None:
     """Segment a scene that comes along; prints the paths of all that is made.
@@ -44,9 +52,7 @@ def demo(**given: Any) -> None:
     Offline, with the model that `auto` chooses; in under a minute with the embedded one.
     """
     options = build(DemoOptions, given)
-    place = next((place for place in PLACES if place.is_file()), None)
-    if place is None:
-        raise SegEarthError(f"{PLACES[0]}: is not there; install segearth again")
+    place = demo_scene()
     made = {name: options.out / f"bahamas{end}" for name, end in ENDS.items()}
     admit(
         [Target(path, "--out") for path in made.values()],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from segearth_cli.console import answer, note
 from segearth_cli.errors import UsageError, WeightsError
 from segearth_cli.options import build, option
 from segearth_cli.progress import Progress, progress
-from segearth_cli.quantities import data_size
+from segearth_cli.quantities import data_size, percent
 from segearth_cli.weights import AUTHORS, CATALOGUE, PUBLISHED
 
 
@@ -26,7 +26,17 @@ from segearth_cli.weights import AUTHORS, CATALOGUE, PUBLISHED
 class ListOptions:
     """In which form the list is printed."""
 
-    as_json: bool = option(False, "--json", help="One JSON array on stdout instead of the table.", panel="Messages")
+    activation: str | None = option(
+        None, help="Tell instead which activation a model was trained with, GELU or QuickGELU, if pictures can.",
+        panel="Activation", unit="model",
+    )  # fmt: skip
+    """A --model of predict, NAME:FILE among them; None = print the list."""
+    pairs: Path | None = option(
+        None, help="CSV of pictures for it: columns image, caption.", shown="tiles of the demo's scene",
+        panel="Activation", unit="file",
+    )  # fmt: skip
+    """Pictures with a caption each; None = tiles of the scene that comes along, captioned by us."""
+    as_json: bool = option(False, "--json", help="Print JSON on stdout instead of a table.", panel="Messages")
     """JSON on stdout in place of a table."""
 
 
@@ -50,11 +60,20 @@ class DownloadOptions:
     """Errors only."""
 
 
-@flags_of(ListOptions, examples=("segearth models", "segearth models --json"))
+LISTS = ("segearth models", "segearth models --json", "segearth models --activation ViT-B-32:RemoteCLIP-ViT-B-32.pt")
+
+
+@flags_of(ListOptions, examples=LISTS)
 def models(**given: Any) -> None:
     """List models and upsamplers by name; tells which of them are on this machine."""
+    options = build(ListOptions, given)
+    if options.activation:
+        _tell_activation(options, options.activation)
+        return
+    if options.pairs:
+        raise UsageError(f"--pairs {options.pairs}: goes with --activation")
     rows = known_models()
-    if build(ListOptions, given).as_json:
+    if options.as_json:
         from segearth_cli.cache import sha256
 
         hashes = [sha256(Path(row["path"])) if row["here"] else None for row in rows]
@@ -67,6 +86,27 @@ def models(**given: Any) -> None:
         head = "".join(f"{cell:{width}}  " for cell, width in zip(cells, widths, strict=True))
         lines = textwrap.wrap(what, max(20, get_terminal_size().columns - len(head)))
         answer(head + f"\n{' ' * len(head)}".join(lines))
+
+
+def _tell_activation(options: ListOptions, spec: str) -> None:
+    """Prints how well a model agrees with pictures under either activation, and which of them that speaks for."""
+    from segearth_cli.commands.captioned import listed_pictures, our_pictures
+    from segearth_cli.commands.demo import demo_scene
+    from segearth_cli.weights import choose, compare_activations, image_facts, load_clip
+
+    name = choose(spec, "none").model
+    clip, side = load_clip(name), image_facts(name).native
+    pairs = listed_pictures(options.pairs, side) if options.pairs else our_pictures(demo_scene(), side)
+    found = compare_activations(clip, *pairs)
+    if options.as_json:
+        answer(json.dumps({"model": clip.name} | asdict(found) | {"answer": found.answer}))
+        return
+    answer(f"{clip.name}: {found.pictures} pictures, {found.captions} captions")
+    for name, told in (("GELU", found.gelu), ("QuickGELU", found.quick_gelu)):
+        above = f"{told.above_chance:.1f} standard errors above a guess"
+        answer(f"  {name + ':':<11}{told.log_probability:7.3f} nats a picture, {above}, {percent(told.first)} first")
+    answer(f"  difference: {found.difference:+.3f} nats, standard error {found.error:.3f}")
+    answer(found.answer or f"cannot tell: {found.lacking}")
 
 
 @flags_of(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from segearth_cli.model.jbu import JBU
     from segearth_cli.model.phrases import Shortened, embed_phrases
     from segearth_cli.model.segmenter import Segmenter, coordinates
-    from segearth_cli.model.tower import Tower
+    from segearth_cli.model.tower import QuickGELU, Tower
     from segearth_cli.model.upsampler import Dense, Upsampler
     from segearth_cli.model.window_cache import Overlap
 
@@ -31,6 +31,7 @@ __all__ = [
     "Fused",
     "Kernels",
     "Overlap",
+    "QuickGELU",
     "Refine",
     "Segmenter",
     "Shortened",
@@ -56,7 +57,7 @@ __getattr__ = lazy_face(
         "jbu": "JBU",
         "phrases": "Shortened embed_phrases",
         "segmenter": "Segmenter coordinates",
-        "tower": "Tower",
+        "tower": "QuickGELU Tower",
         "upsampler": "Dense Upsampler",
         "window_cache": "Overlap",
     },

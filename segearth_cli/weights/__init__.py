@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
+    from segearth_cli.weights.activation import compare_activations
     from segearth_cli.weights.assembly import Assembled, Described, assemble, describe_model
     from segearth_cli.weights.catalogue import AUTHORS, CATALOGUE, PUBLISHED
     from segearth_cli.weights.downloads import download
@@ -51,6 +52,7 @@ __all__ = [
     "advice",
     "assemble",
     "choose",
+    "compare_activations",
     "describe_model",
     "download",
     "good_gsd",
@@ -70,6 +72,7 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
+        "activation": "compare_activations",
         "assembly": "Assembled Described assemble describe_model",
         "catalogue": "AUTHORS CATALOGUE PUBLISHED",
         "downloads": "download",

@@ -33,6 +33,8 @@ from segearth_cli.raster import (
 )
 from segearth_cli.vector import read_drawn
 
+REASONS = 8  # why labels were left out that are told one by one
+LONG = 60  # characters of a class that are told
 EACH = 16  # pixels that a line or polygon gives, spread evenly: its neighbours tell little more
 LATTICE = 1024  # places that are tried in a polygon's bounds
 FROM_RASTER = 200  # pixels of each class that a label raster gives
@@ -88,7 +90,7 @@ def read_labels(path: Path, column: str, layer: str | None, ignore: Sequence[int
         if value is None:
             told["with an empty field"] += 1
         elif code is None:
-            told[f"of the unknown class {value}"] += 1
+            told[f"of the unknown class {str(value)[:LONG]}"] += 1
         elif geometry is None or geometry.is_empty:
             told["without a geometry"] += 1
         else:
@@ -139,6 +141,18 @@ def left_out(labels: Labels, every: Sequence[Placed]) -> Counter[str]:
     told["outside of the scene" if len(every) == 1 else "outside of all scenes"] += len(labels.codes) - len(touching)
     told["without data under them"] += len(touching - used)
     return +told
+
+
+def why_left_out(counts: Counter[str]) -> list[str]:
+    """How many labels were left out for which reason: a text a reason, the most frequent ones, and one for the others.
+
+    >>> why_left_out(Counter({"outside of the scene": 2, "without a geometry": 1}))
+    ['2 labels outside of the scene', '1 label without a geometry']
+    """
+    first = counts.most_common(REASONS)
+    texts = [f"{count} label{'s'[: count != 1]} {reason}" for reason, count in sorted(first)]
+    others = counts.total() - sum(count for _, count in first)
+    return [*texts, f"{others} labels for {len(counts) - REASONS} other reasons"] if others else texts
 
 
 def _from_raster(path: Path, codes: LabelCodes, classes: int) -> Labels:

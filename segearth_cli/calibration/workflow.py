@@ -13,7 +13,7 @@ import torch
 from segearth_cli.calibration.fit import Floats
 from segearth_cli.calibration.gather import Gathered, gathered, joined, window_count
 from segearth_cli.calibration.holdout import Ints
-from segearth_cli.calibration.labels import Labels, Placed, left_out, placed, read_labels
+from segearth_cli.calibration.labels import Labels, Placed, left_out, placed, read_labels, why_left_out
 from segearth_cli.calibration.learning import Samples, Text, learn
 from segearth_cli.calibration.options import LabelSource
 from segearth_cli.classes import ClassSet
@@ -69,8 +69,8 @@ def calibrate_scenes(scenes: Sequence[str], labels: Labels, predictor: Predictor
     """
     parts = [_part(scene, labels, predictor) for scene in scenes]
     every = [one for one, _ in parts]
-    for reason, count in sorted(left_out(labels, every).items()):
-        predictor.run.notice(f"{count} label{'s'[: count != 1]} {reason}: left out")
+    for reason in why_left_out(left_out(labels, every)):
+        predictor.run.notice(f"{reason}: left out")
     given = sorted((part for _, part in parts if part is not None), key=lambda part: part.origin.fingerprint)
     classes, assembled = settings.classes, predictor.model()
     _refuse_few(given, classes, labels)
@@ -133,8 +133,8 @@ def _refuse_few(parts: Sequence[_Part], classes: ClassSet, labels: Labels) -> No
     if len(shown) >= 2:
         return
     if not len(labels.codes):
-        reasons = ", ".join(f"{count} {reason}" for reason, count in labels.told.items())
-        raise CalibrationError(f"--labels: none names a class of the list ({reasons or 'the file is empty'})")
+        reasons = ", ".join(why_left_out(labels.told)) or "the file is empty"
+        raise CalibrationError(f"--labels: none names a class of the list ({reasons})")
     found = f"only {classes.names[shown[0]]}" if shown else "nothing"
     raise CalibrationError(
         f"--labels: show {found} on data of {'the scene' if len(parts) < 2 else 'the scenes'}; "

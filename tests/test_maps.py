@@ -188,6 +188,22 @@ def test_the_mask_alone_is_drawn_in_the_colours_of_its_classes(made, codes, tmp_
     assert (picture == table[codes]).all()
 
 
+@pytest.mark.parametrize("name", ["\u05de\u05d9\u05dd", "\u0645\u0627\u0621"], ids=["Hebrew", "Arabic"])
+def test_figures_stand_behind_a_name_that_is_read_from_right_to_left(made, tmp_path, name):
+    """A legend's line ends as that of a name in Latin letters."""
+    ends = []
+    for one in ("water", name):
+        _, mask = made(np.zeros((300, 400), np.uint8), (one,))
+        draw(mask, tmp_path / "x.png", PreviewOptions(size=400))
+        line = np.asarray(Image.open(tmp_path / "x.png").convert("L"))[360:390].astype(float)
+        last = np.flatnonzero((line < 200).any(axis=0))[-1]
+        ends.append(line[:, last - 90 : last])  # the figures are some 100 px long
+        mask.unlink()
+    assert (
+        np.abs(ends[0] - ends[1]).mean() < 10
+    )  # letters may begin between two pixels; figures before the name differ by 20
+
+
 def test_scene_mask_and_both_stand_side_by_side(made, codes, tmp_path):
     scene, mask = made(codes)
     draw(mask, tmp_path / "x.png", PreviewOptions(size=400, opacity=0.25), scene)

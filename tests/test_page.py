@@ -67,6 +67,12 @@ CANVAS = """() => {
 }"""
 
 
+NAME = """() => {
+  const one = document.activeElement;
+  return one.ariaLabel || one.labels?.[0]?.innerText || one.innerText || "";
+}"""
+
+
 def drawn(page, codes):
     """What the mask's canvas shows, (h, w, 4)."""
     return np.array(page.evaluate(CANVAS), np.uint8).reshape(*codes.shape, 4)
@@ -103,6 +109,19 @@ def test_nothing_is_fetched_and_nothing_complained_of(opened, codes):
     image = page.evaluate("() => document.querySelector('#over img').naturalWidth")
     assert image == codes.shape[1]
     assert [line[:5] for line in heard if not line.startswith("data:")] == ["file:"]
+
+
+def test_whoever_has_keys_and_ears_alone_reaches_all_of_it(opened):
+    page, _, _ = opened
+    told = []
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement === document.body"):
+            break
+        told.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
+        assert page.evaluate(NAME).strip(), f"{told[-1]} has no name"
+    controls = ["opacity", "swipe", "beside", "in", "out", "fit", "over"]
+    assert told == [*controls, *["INPUT"] * len(NAMES), "all", "none", "SUMMARY"]
 
 
 def test_sliders_and_buttons_move_what_they_say(opened):

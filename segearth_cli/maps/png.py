@@ -21,6 +21,7 @@ from segearth_cli.quantities import digits, percent
 _SMALLEST = 300  # pixels of the longer side of a map; smaller ones are enlarged by a whole factor
 _MARGIN, _LINE, _SWATCH = 10, 20, 14  # pixels
 _LONGEST_NAME = 40  # characters
+_LEFT_TO_RIGHT = "\u200e"  # a mark without a width, that keeps figures in order beside Arabic and Hebrew
 _LETTER = 6.3  # pixels of a letter of the legend, about
 _DPI = 100
 # The first that are installed stand in for letters that matplotlib's own font lacks.
@@ -125,12 +126,13 @@ def _legend_places(legend: tuple[LegendRow, ...], across: float) -> Iterator[tup
 def _legend_row(page: _Page, row: LegendRow, left: float, top: float) -> None:
     color = tuple(part / 255 for part in row.color)
     page.box(left, top, _SWATCH, _SWATCH, facecolor=color, edgecolor="#555", linewidth=0.5)
-    page.text(left + _SWATCH + 8, top + 12, _label(row), size=8)
+    page.text(left + _SWATCH + 8, top + 12, _label(row, _LEFT_TO_RIGHT), size=8)
 
 
-def _label(row: LegendRow) -> str:
+def _label(row: LegendRow, mark: str = "") -> str:
+    """A row in words; mark: stands around the name."""
     area = f"{row.pixels:,} px" if row.hectares is None else f"{digits(row.hectares)} ha"
-    return f"{_short(row.name)}  {area}, {percent(row.share)}"
+    return f"{mark}{_short(row.name)}{mark}  {area}, {percent(row.share)}"
 
 
 def _short(text: str) -> str:

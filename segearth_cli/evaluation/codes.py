@@ -146,10 +146,17 @@ def _luma(red: NDArray[np.int64], green: NDArray[np.int64], blue: NDArray[np.int
 
 
 def unmasked(dataset: rasterio.DatasetReader, window: Window) -> NDArray[np.bool_]:
-    """Where a raster has pixels by its mask band or alpha; a nodata value is a code like any other here."""
-    if MaskFlags.per_dataset not in dataset.mask_flag_enums[0]:
-        return np.ones((window.height, window.width), bool)
-    return np.asarray(dataset.read_masks(1, window=window.to_rasterio()) > 0)
+    """Where a raster has pixels by its mask band or alpha; a nodata value is a code like any other here.
+
+    GDAL takes alpha for a mask in 8 and unsigned 16 bits alone; here it counts in every type: of a label that was
+    brought to another grid it tells where the label ends.
+    """
+    box = window.to_rasterio()
+    if MaskFlags.per_dataset in dataset.mask_flag_enums[0]:
+        return np.asarray(dataset.read_masks(1, window=box) > 0)
+    if ColorInterp.alpha in dataset.colorinterp:
+        return np.asarray(dataset.read(dataset.colorinterp.index(ColorInterp.alpha) + 1, window=box) > 0)
+    return np.ones((window.height, window.width), bool)
 
 
 def nodata_code(label: rasterio.DatasetReader) -> int | None:

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import rasterio
-from rasterio.transform import from_origin
+from rasterio.transform import Affine, from_origin
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 
 from segearth_cli import classes as class_lists
@@ -132,6 +132,31 @@ def test_a_label_in_another_crs_is_warped_and_where_it_ends_is_left_out(tmp_path
     assert scores["accuracy"] > 0.99  # pixels on cell edges may fall either way
     assert scores["pixels"] == pytest.approx(60 * 40, rel=0.05)
     assert scores["pixels_ignored"] == 60 * 80 - scores["pixels"]
+
+
+@pytest.mark.parametrize("nodata", [None, 0, 100])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "int8", "float32", "float64"])
+def test_beside_its_label_no_pixel_counts_whatever_the_type_of_its_codes(tmp_path, evaluate, figures, dtype, nodata):
+    mask, codes = write(tmp_path / "a.tif", blocky(), **UTM), blocky(seed=3)
+    hidden = np.zeros(codes.shape, bool)
+    hidden[:20, :30] = True
+
+    def label(name, columns):
+        place = {"crs": UTM["crs"], "transform": UTM["transform"] @ Affine.translation(columns, 0), "nodata": nodata}
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+            path = write(tmp_path / name, codes.astype(dtype), **place)
+            with rasterio.open(path, "r+") as ds:
+                ds.write_mask(~hidden)
+        return path
+
+    beside = np.full(codes.shape, 255, np.uint8)
+    beside[:, 45:] = np.where(hidden, 255, codes)[:, :-45]
+    wanted = figures(mask, write(tmp_path / "beside.tif", beside, **UTM), *LIST)
+    found = figures(mask, label("half.tif", 45), *LIST)
+    assert (found["confusion"], found["pixels"]) == (wanted["confusion"], wanted["pixels"])
+    code, out, err = evaluate(mask, label("away.tif", 900), *LIST)
+    assert (code, out) == (1, "")
+    assert "does not overlap" in err
 
 
 def test_georeferenced_labels_of_one_size_are_compared_by_place_not_by_position(tmp_path, figures):

@@ -230,7 +230,7 @@ def open_ledger(place: Place) -> Ledger:
         if (values := json.loads(text)) and isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
             raise RunError(f"{path}: written by another version of segearth; start anew in another --work folder")
         run = typed.parse(Run, text)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{store.name}: holds no run.json; name the --work folder of a `segearth predict`") from None
     except (OSError, ValueError, RecursionError) as e:
         raise RunError(f"{path}: cannot be read ({e}); start anew in another --work folder") from None

@@ -133,9 +133,10 @@ def size_of(path: str | Path) -> tuple[int, int]:
 def _describe(path: str, ds: Any) -> MaskFile:
     if ds.count != 1:
         raise RasterError(f"{path}: {ds.count} bands, need a mask of one band (e.g. gdal_translate -b 1)")
-    dtype = np.dtype(ds.dtypes[0])
-    if dtype.kind not in "iu":
-        raise RasterError(f"{path}: {dtype} values, need integer class codes (e.g. gdal_translate -ot Byte)")
+    kind = ds.dtypes[0]
+    if not kind.startswith(("int", "uint")):  # NumPy has no complex_int16
+        raise RasterError(f"{path}: {kind} values, need integer class codes (e.g. gdal_translate -ot Byte)")
+    dtype = np.dtype(kind)
     names, colors, background = _classes(path, ds)
     return MaskFile(
         path,

@@ -464,5 +464,11 @@ def test_a_folder_without_a_run_is_told(command, tmp_path):
     code, errors = command("merge", tmp_path)
     assert code == 1
     assert errors == f"segearth: {tmp_path}: holds no run.json; name the --work folder of a `segearth predict`\n"
+    file = tmp_path / "a.tif"
+    file.write_bytes(b"no folder at all")
+    code, errors = command("merge", file)
+    assert (code, errors) == (
+        1, f"segearth: {file}: holds no run.json; name the --work folder of a `segearth predict`\n"
+    )  # fmt: skip
     with pytest.raises(RuntimeError, match="holds no run"):
         open_ledger(tmp_path)

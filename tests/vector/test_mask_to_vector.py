@@ -344,9 +344,15 @@ def test_a_mask_without_data_gives_an_empty_layer(tmp_path, suffix):
     assert run(path, tmp_path / f"m.{suffix}") == []
 
 
-def test_several_bands_and_real_values_are_refused(tmp_path):
-    with pytest.raises(RasterError, match="float32 values"):
-        run(save(tmp_path / "m.tif", blobs().astype("float32"), tag=None), tmp_path / "m.gpkg")
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128", "complex_int16"])
+def test_several_bands_and_real_values_are_refused(tmp_path, dtype):
+    if dtype == "complex_int16":  # of GDAL alone
+        with rasterio.open(tmp_path / "m.tif", "w", driver="GTiff", width=4, height=3, count=1, dtype=dtype):
+            pass
+    else:
+        save(tmp_path / "m.tif", blobs().astype(dtype), tag=None, nodata=None)
+    with pytest.raises(RasterError, match=f"{dtype} values"):
+        run(tmp_path / "m.tif", tmp_path / "m.gpkg")
     assert not (tmp_path / "m.gpkg").exists()
 
 

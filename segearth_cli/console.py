@@ -6,6 +6,7 @@ import re
 import sys
 import unicodedata
 from contextlib import suppress
+from shutil import get_terminal_size
 from urllib.parse import parse_qs
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls, directions of writing, half characters, line ends
@@ -33,6 +34,14 @@ def answer(text: str) -> None:
     elif hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="surrogateescape")
     print(text, flush=True)  # noqa: T201
+
+
+def table_width(width: int | None = None) -> int:
+    """Columns of text that a table may take: of the terminal unless they are given, 80 where there is none.
+
+    Never less than 72: a narrow screen breaks lines, which can be read; a narrow table would drop figures.
+    """
+    return max(72, width or get_terminal_size().columns)
 
 
 def shown(text: str) -> str:

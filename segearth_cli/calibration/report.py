@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+from segearth_cli.console import table_width
 from segearth_cli.prediction import Calibration
 
 HEADINGS = {"text": "text alone", "biases": "biases alone", "correction": "text + correction"}
@@ -33,7 +34,7 @@ def told(calibration: Calibration) -> str:
     for key, heading in (("miou", "mean"), ("accuracy", "accuracy")):
         table.add_row(heading, "", *(_percent(one[key]) for one in report["variants"].values()))
     text = io.StringIO()
-    console = Console(file=text, width=72 + max(map(len, names)), color_system=None, markup=False)
+    console = Console(file=text, width=table_width(), color_system=None, markup=False)
     console.print(f"Expected on the rest of the ground, from labels held out in {report['blocks']} blocks:", table)
     return text.getvalue() + "\n".join(_words(calibration, report))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +15,7 @@ from typing import Any
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.models import known_models
 from segearth_cli.commands.results import show
+from segearth_cli.console import table_width
 from segearth_cli.options import build, option
 from segearth_cli.progress import underway
 from segearth_cli.quantities import data_size
@@ -61,7 +64,18 @@ def info(**given: Any) -> None:
     options = build(InfoOptions, given)
     with underway("looking"):
         facts = {name: _known(find) for name, find in FACTS.items()}
-    show("\n".join(f"{name + ':':13}{text}" for name, text in _lines(facts)), facts, as_json=options.as_json)
+    show("\n".join(_row(name, text) for name, text in _lines(facts)), facts, as_json=options.as_json)
+
+
+def _row(name: str, text: str) -> str:
+    """A fact for people: one line for programs such as grep, as many as it takes on a terminal."""
+    head = f"{name + ':':13}"
+    if not sys.stdout.isatty():
+        return head + text
+    return textwrap.fill(
+        text, table_width(), initial_indent=head, subsequent_indent=" " * len(head), break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def _known(find: Callable[[], Any]) -> Any:

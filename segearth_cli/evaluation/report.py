@@ -7,12 +7,12 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import Any
 
 import numpy as np
 
 from segearth_cli.classes import ClassSet, folded
+from segearth_cli.console import table_width
 from segearth_cli.evaluation.codes import IGNORED, UNFILLED, code_text
 from segearth_cli.evaluation.comparison import Tally
 from segearth_cli.evaluation.confusion import Confusion
@@ -114,7 +114,7 @@ def as_csv(classes: ClassSet, confusion: Confusion) -> str:
 def tables(classes: ClassSet, confusion: Confusion, width: int | None = None) -> str:
     """Scores in per cent and the confusion matrix in per cent of each label class, as text of `width` columns.
 
-    width: None = that of the terminal, 80 where there is none. Where the names of classes are too long to stand
+    width: None = that of the terminal, as `table_width` has it. Where the names of classes are too long to stand
     above the columns of the matrix, their codes do, beside the names on the left; columns that do not fit beside each
     other follow below.
     """
@@ -128,7 +128,7 @@ def tables(classes: ClassSet, confusion: Confusion, width: int | None = None) ->
     for code, name in enumerate(classes.names):
         scores.add_row(name, *(_percent(values[code]) for values in columns), f"{confusion.support[code]:,}")
     text = io.StringIO()
-    console = Console(file=text, width=width or get_terminal_size().columns, color_system=None, markup=False)
+    console = Console(file=text, width=table_width(width), color_system=None, markup=False)
     console.print("Scores, per cent", scores, "Confusion, per cent of each label's pixels", sep="\n")
     for matrix in _matrices(classes, confusion, console):
         console.print(matrix)

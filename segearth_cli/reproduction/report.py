@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from segearth_cli.console import table_width
 from segearth_cli.evaluation import Confusion, as_csv, figures, published_figure, write_png
 from segearth_cli.files import write_text
 from segearth_cli.reproduction.run import Result
@@ -50,12 +51,16 @@ def as_text(results: Sequence[Result]) -> str:
     from rich.table import Table
 
     shown = Table()
-    for heading in COLUMNS:
-        shown.add_column(heading, justify="right" if heading in ("tiles", "images", *COLUMNS[-3:]) else "left")
+    for heading in ("set, row", "scored", "metric"):
+        shown.add_column(heading, overflow="fold")
+    for heading in COLUMNS[-3:]:
+        shown.add_column(heading, justify="right", no_wrap=True)
     for row in table_rows(results):
-        shown.add_row(*(_cell(heading, row[heading]) for heading in COLUMNS))
+        scored = f"{row['scored']}: {row['tiles']:,} in {row['images']:,} images"
+        told = (_cell(heading, row[heading]) for heading in COLUMNS[-4:])
+        shown.add_row(f"{row['preset']}, {row['row']}", scored, *told)
     text = io.StringIO()
-    Console(file=text, width=160, color_system=None, markup=False).print(shown)
+    Console(file=text, width=table_width(), color_system=None, markup=False).print(shown)
     return text.getvalue().rstrip()
 
 

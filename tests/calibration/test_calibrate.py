@@ -127,6 +127,7 @@ def test_it_prints_the_hold_out_of_all_three_and_says_in_words_what_it_kept(cali
     done = calibrate(labels)
     for word in ("text alone", "biases alone", "text + correction", "mean", "accuracy", "water", "roof", "Kept:"):
         assert word in done.out
+    assert max(map(len, done.out.splitlines()[:10])) <= 80  # columns
     assert done.out.splitlines()[-1] == "scene.calibration"
     kept = read_calibration(Path("scene.calibration")).report["variants"]
     best = max(kept, key=lambda variant: kept[variant]["miou"] - MARGIN[variant])

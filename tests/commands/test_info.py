@@ -1,9 +1,13 @@
 """`segearth info` tells what is here, and what is broken; `segearth demo` makes a map in an empty folder."""
 
 import json
+import shlex
+import shutil
+import subprocess
 
 import pytest
 import rasterio
+from shell import command, environment
 
 from segearth_cli.raster import read_mask
 from segearth_cli.version import __version__
@@ -29,6 +33,20 @@ def test_info_is_lines_for_people_that_tell_the_same(segearth, monkeypatch):
     lines = dict(line.split(":", 1) for line in segearth("info").out.splitlines())
     assert lines["auto"].split()[:5] == ["mini", "with", "upsampler", "mini", "on"]
     assert f"{__version__}, in " in lines["segearth"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("script"), reason="needs script, which makes a terminal")
+def test_lines_fit_a_terminal_and_are_one_a_fact_elsewhere():
+    facts = {"segearth", "machine", "libraries", "gdal", "devices", "models", "auto", "cache", "environment"}
+    words = " ".join(map(shlex.quote, command("info")))
+    for terminal in (True, False):
+        line = f"stty cols 80; {words}" if terminal else f"{words} | cat"
+        done = subprocess.run(["script", "-qec", line, "/dev/null"], capture_output=True, text=True, env=environment())
+        lines = [line for line in done.stdout.splitlines() if line and not line.startswith("segearth: looking")]
+        heads = [line.split(":")[0] for line in lines if line[0] != " "]
+        assert set(heads) == facts
+        assert (max(map(len, lines)) <= 80) == terminal
 
 
 def test_a_part_that_is_broken_is_told_and_the_others_too(segearth, monkeypatch, tmp_path):

@@ -52,7 +52,12 @@ def test_every_layout_and_coding_is_read_as_its_labels_are(tmp_path, reproduce, 
     assert result["model"]["precision"] == "float32"
     row = next(csv.DictReader((tmp_path / "out" / "results.csv").read_text().splitlines()))
     assert (row["preset"], row["published"]) == (made.preset, str(EVERY[made.preset].published or ""))
-    assert "published" in done.out
+    table = [line for line in done.out.splitlines() if line[0] in "┏┃┡│└"]
+    assert max(map(len, table)) <= 80  # columns
+    for heading in ("ours", "published", "difference"):
+        figure = row[heading]
+        assert heading in table[1]
+        assert not figure or f"{float(figure):{'+' * (heading == 'difference')}.2f}" in table[3]
     with rasterio.open(tmp_path / "out" / f"{made.preset}.published.png") as picture:
         assert np.ptp(picture.read()) > 100
 

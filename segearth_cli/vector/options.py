@@ -102,6 +102,12 @@ class VectorizeOptions:
 
     def __post_init__(self) -> None:
         validate(self)
+        joined = "--dissolve" if self.dissolve else "--connectivity 8" if self.connectivity == 8 else None
+        if self.regularize and joined:
+            raise UsageError(
+                f"--regularize and {joined}: outlines with right angles may overlap, but not as parts of one "
+                "multipolygon; leave one of them out"
+            )
 
     def tags(self) -> dict[str, str]:
         """Everything that decides the polygons of a mask, as a tag for formats that carry such."""

@@ -271,6 +271,24 @@ def test_simplified_classes_neither_overlap_nor_part(tmp_path, options):
     assert not whole.interiors
 
 
+@pytest.mark.parametrize("simplify", [None, Size(1, "px")])
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("connectivity", [4, 8])
+@pytest.mark.parametrize("dissolve", [False, True])
+def test_features_are_valid_whichever_options_are_asked_together(tmp_path, simplify, smooth, connectivity, dissolve):
+    rng = np.random.default_rng(0)
+    mask = rng.integers(0, 3, (40, 48)).astype(np.uint8)  # of corners that meet at every second pixel
+    path, options = save(tmp_path / "m.tif", mask, tag=None), {"dissolve": dissolve, "connectivity": connectivity}
+    found = run(path, tmp_path / "m.gpkg", simplify=simplify, smooth=smooth, **options)
+    assert all(g.is_valid and not g.is_empty for g, _ in found)
+    right = {"simplify": simplify, "smooth": smooth, "regularize": True, **options}
+    if dissolve or connectivity == 8:
+        with pytest.raises(UsageError, match="^--regularize and .* may overlap"):
+            run(path, tmp_path / "r.gpkg", **right)
+    else:
+        assert all(g.is_valid and not g.is_empty for g, _ in run(path, tmp_path / "r.gpkg", **right))
+
+
 def test_mean_confidence_is_that_of_the_pixels_with_one(tmp_path):
     mask = blobs()
     confidence = np.random.default_rng(5).integers(0, 256, mask.shape).astype(np.uint8)  # 255 = none

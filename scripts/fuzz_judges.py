@@ -123,10 +123,17 @@ def held(file: str, raster: Any, word: str = "", margin: int = 0) -> Any:
         if not layer.crs_wkt or fiona.crs.CRS.from_wkt(layer.crs_wkt) != fiona.crs.CRS.from_wkt(raster.crs.to_wkt()):
             return None
         for feature in layer:
-            if feature["geometry"] is not None and (not word or feature["properties"]["class"].strip() == word):
-                shape = shapely.geometry.shape(feature["geometry"])
+            if feature["geometry"] is not None and (not word or _word(feature) == word):
+                shape = shapely.make_valid(
+                    shapely.geometry.shape(feature["geometry"])
+                )  # as GDAL fills what crosses itself
                 inside |= shapely.contains_xy(shape.buffer(margin * raster.transform.a) if margin else shape, x, y)
     return inside
+
+
+def _word(feature: Any) -> str:
+    """What a feature says in its field of classes."""
+    return (feature["properties"].get("class") or "").strip()
 
 
 def area(file: str) -> str:

@@ -41,11 +41,13 @@ class AreaOfInterest:
 def area_of_interest(geometries: Any, crs: Any, told: str) -> AreaOfInterest:
     """The polygons among geometries of shapely as one area; crs: whatever pyproj reads, or None.
 
-    Raises UsageError where none of them is a polygon with an inside, or the CRS is none.
+    Raises UsageError where none of them is a polygon with an inside, a coordinate is no number, or the CRS is none.
     """
     parts = shapely.get_parts(shapely.force_2d(shapely.get_parts(geometries)))
     parts = parts[np.isin(shapely.get_type_id(parts), (shapely.GeometryType.POLYGON,))] if len(parts) else parts
-    parts = parts[np.isfinite(shapely.bounds(parts)).all(axis=1)] if len(parts) else parts
+    if not np.isfinite(shapely.get_coordinates(parts)).all():
+        raise UsageError(f"{told}: has a coordinate that is no number")
+    parts = parts[~shapely.is_empty(parts)]
     whole = _polygons(shapely.union_all(shapely.make_valid(parts)))
     if whole is None:
         raise UsageError(f"{told}: holds no polygon; need one or more, with an inside")

@@ -180,7 +180,7 @@ def _leads_there(name: str, seen: set[str]) -> bool:
 
 
 class _Quiet:
-    """Warnings about rasters without a place on the ground left out while anyone is inside.
+    """Warnings about rasters without a place on the ground, and fiona's about fields, left out while anyone is inside.
 
     Python keeps one list of warning filters for all threads: the first to come in changes it, the last to leave puts
     it back.
@@ -197,6 +197,7 @@ class _Quiet:
                 self._filters = warnings.catch_warnings()
                 self._filters.__enter__()
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                warnings.filterwarnings("ignore", module=r"fiona\.")
             self._inside += 1
 
     def leave(self) -> None:
@@ -211,7 +212,7 @@ _quiet = _Quiet()
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """No warnings of rasterio about a missing geotransform: commands tell it in one line."""
+    """No warnings of rasterio about a missing geotransform, nor of fiona: commands tell what matters in one line."""
     _quiet.enter()
     try:
         yield

@@ -16,6 +16,7 @@ _SAMPLES = 33  # points a side of the scene by which its place in the CRS of a d
 _MARGIN = 0.05  # of that place, for what lies between the points
 _PIECES = 512  # into which an edge as long as the scene is cut before it goes to another CRS
 _MOST_TURNS = 8  # around the globe; longitudes of more are none
+_FAR = 1e8  # pixels beyond which GDAL no longer counts, and a millionth of a pixel is no number
 _BEYOND = 1e-9  # degrees of rounding behind which a longitude lies a turn away
 
 
@@ -77,9 +78,13 @@ class Onto:
 
         Straight edges are straight in the CRS of the drawing; in longitude and latitude whole turns tell nothing apart.
         """
-        placed = np.asarray(shapely.transform(self._near(geometry), self.find), object)
+        with np.errstate(invalid="ignore"):  # what has no place here comes as infinity
+            placed = np.asarray(shapely.transform(self._near(geometry), self.find), object)
         coordinates, owner = shapely.get_coordinates(placed, return_index=True)
         placed[np.unique(owner[~np.isfinite(coordinates).all(axis=1)])] = shapely.Polygon()
+        far = np.abs(shapely.bounds(placed)).max(axis=1, initial=0) > _FAR
+        around = shapely.box(-1, -1, self._width + 1, self._height + 1)
+        placed[far] = shapely.intersection(shapely.make_valid(placed[far]), around)
         return placed
 
     def _near(self, geometry: NDArray[Any]) -> NDArray[Any]:

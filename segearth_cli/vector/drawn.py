@@ -17,7 +17,7 @@ from segearth_cli.classes import folded
 from segearth_cli.disk import cannot_write, cause_of, refusal
 from segearth_cli.errors import UsageError, VectorError, is_of_gdal, nearest
 from segearth_cli.files import replacing
-from segearth_cli.raster import from_strangers
+from segearth_cli.raster import from_strangers, quietly
 from segearth_cli.texts import refuse_pipe
 
 # What is read of strangers: formats of one file that name no other and run nothing.
@@ -59,17 +59,16 @@ def _read(path: Path, layer: str | None, flag: str, choose: Callable[[Sequence[s
     if path.suffix.casefold() == ".gpkg":
         _refuse_other_text(path, flag)
     try:
-        name = _layer(path, _layers(path, **driver), layer, flag)
-        with fiona.open(path, layer=name, allow_unsupported_drivers=True, **driver) as source:  # KML is one
-            column = choose(list(source.schema["properties"]))
-            rows = [(row.geometry, row.properties[column] if column else None) for row in source]
-            crs = source.crs_wkt or None
+        with quietly():
+            name = _layer(path, _layers(path, **driver), layer, flag)
+            with fiona.open(path, layer=name, allow_unsupported_drivers=True, **driver) as source:  # KML is one
+                column = choose(list(source.schema["properties"]))
+                rows = [(row.geometry, row.properties[column] if column else None) for row in source]
+                crs = source.crs_wkt or None
     except (FionaError, OSError, RuntimeError, UnicodeDecodeError) as e:
         said = " ".join(str(e).split())
         raise VectorError(f"{flag} {path}: cannot be read as vector data ({said})") from None
-    shapes = [None if found is None else shapely.geometry.shape(found) for found, _ in rows]
-    geometry = np.empty(len(shapes), object)
-    geometry[:] = shapes
+    geometry = np.array([None, *(_shape(path, number, found, flag) for number, (found, _) in enumerate(rows, 1))])[1:]
     return Drawn(geometry, tuple(None if _empty(value) else value for _, value in rows), crs)
 
 
@@ -96,7 +95,7 @@ def write_points(
     # The date is set, else the file would tell when it was written.
     with fiona.Env(OGR_CURRENT_DATE="1970-01-01T00:00:00.000Z"), replacing(path) as temporary:
         try:
-            with fiona.open(temporary.absolute(), "w", **form) as sink:  # relative, a:b/c were a URL
+            with quietly(), fiona.open(temporary.absolute(), "w", **form) as sink:  # relative, a:b/c were a URL
                 sink.writerecords(records)
             if refused := refusal(temporary):
                 raise refused
@@ -169,6 +168,20 @@ def _field(path: Path, fields: Sequence[str], asked: str) -> str:
         hint = f"did you mean {near}?" if near else f"it has {', '.join(fields) or 'none'}"
         raise UsageError(f"--field {asked}: {path} has no such field; {hint}")
     return found
+
+
+def _shape(path: Path, number: int, found: Any, flag: str) -> Any:
+    """The geometry of a feature, or None. Raises VectorError where shapely can make nothing of it."""
+    if found is None:
+        return None
+    try:
+        with np.errstate(invalid="ignore"):
+            made = shapely.geometry.shape(found)
+    except (shapely.errors.ShapelyError, ValueError) as e:  # of rings of too few points, among others
+        raise VectorError(f"{flag} {path}: feature {number} is no geometry ({' '.join(str(e).split())})") from None
+    if not np.isfinite(shapely.get_coordinates(made)).all():
+        raise VectorError(f"{flag} {path}: feature {number} has a coordinate that is no number; mend or remove it")
+    return made
 
 
 def _empty(value: Any) -> bool:

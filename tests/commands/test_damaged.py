@@ -69,6 +69,32 @@ def test_a_geotransform_that_places_nothing_is_refused_in_every_command(
         assert "mask.tif: its geotransform (" in done.err
 
 
+RING = "[[[{x}, 44], [48, 30], [31, 29], [{x}, 44]]]"
+NO_SHAPES = {"NaN": RING.format(x="NaN"), "1e999": RING.format(x="1e999"), "one point": "[[[30, 44]]]"}
+
+
+@pytest.mark.parametrize("shape", NO_SHAPES)
+def test_a_drawn_shape_that_is_none_is_refused_in_every_command(
+    segearth, write_raster, noise, tmp_path, monkeypatch, shape
+):
+    monkeypatch.chdir(tmp_path)
+    scene, mask = write_raster("scene.tif", noise(3, 50, 50)), write_raster("mask.tif", noise(1, 50, 50, high=2))
+    geometry = f'{{"type": "Polygon", "coordinates": {NO_SHAPES[shape]}}}'
+    feature = f'{{"type": "Feature", "properties": {{"class": "a", "": 1}}, "geometry": {geometry}}}'
+    crs = '{"type": "name", "properties": {"name": "EPSG:32632"}}'
+    (tmp_path / "d.geojson").write_text(f'{{"type": "FeatureCollection", "crs": {crs}, "features": [{feature}]}}')
+    classes = ("-c", "a,b", "-q", "-d", "cpu")
+    for command in (
+        ("evaluate", mask, "d.geojson", *classes[:3]),
+        ("predict", scene, *classes, "--aoi", "d.geojson", "-o", "o.tif"),
+        ("calibrate", scene, *classes, "--labels", "d.geojson", "-o", "o.calibration"),
+    ):
+        done = segearth(*command)
+        assert (done.code in (1, 2), done.out, len(done.lines)) == (True, "", 1), done.err
+        assert "d.geojson" in done.err
+    assert not [*tmp_path.glob("o.*")]
+
+
 @pytest.mark.parametrize("place", range(0, 1200, 100))
 def test_a_checkpoint_that_changed_is_refused(tmp_path, place):
     import torch

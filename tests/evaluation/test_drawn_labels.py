@@ -126,6 +126,16 @@ def test_one_file_is_of_all_masks_and_folders_are_paired_by_stem(tmp_path, figur
     assert one["confusion"] == many["confusion"]
 
 
+@pytest.mark.parametrize("reach", [10.0**power for power in (3, 7, 9, 12, 20, 100)])
+def test_how_far_a_polygon_reaches_beyond_the_mask_changes_nothing(tmp_path, mask, figures, reach):
+    corners = np.array([(-30, 40), (60, -9), (200, 80), (70, 180)])  # of the mask's pixels, some beyond it
+    far = shapely.Polygon(np.where(corners > 70, corners * reach, corners))
+    near = shapely.intersection(far, shapely.box(-40, -40, 200, 700))
+    placed = [shapely.transform(one, lambda xy: xy * (2, -2) + (400_000, 5_000_000)) for one in (far, near)]
+    whole, cut = (save(tmp_path / f"{i}.gpkg", [one], ["water"]) for i, one in enumerate(placed))
+    assert figures(mask, cut, *LIST)["confusion"] == figures(mask, whole, *LIST)["confusion"]
+
+
 @pytest.mark.parametrize(
     ("values", "options", "told"),
     [

@@ -63,6 +63,8 @@ def style_path(path: Path) -> Path:
 
 def is_own(path: Path) -> bool:
     """Whether a file is a style that segearth wrote and nobody has saved since."""
+    if not path.is_file():  # a pipe would be waited for
+        return False
     try:
         with path.open("rb") as f:
             return _OURS.encode() in f.read(len(_HEAD) + len(_OURS) + 4)

@@ -228,7 +228,7 @@ def _admit(out: Path, files: Sequence[Path], tasks: Sequence[_Task], asks: Mappi
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError):
         return None
 

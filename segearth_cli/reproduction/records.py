@@ -31,6 +31,8 @@ def save_record(path: Path, name: str, scored: Scored) -> None:
 
 def read_record(path: Path) -> Scored | None:
     """The counts of an image; None where they are not kept, or the file is not what was written."""
+    if not path.is_file():  # a pipe would be waited for
+        return None
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         body = document["body"]

@@ -191,7 +191,7 @@ def good_gsd(spec: str) -> tuple[float, float] | None:
 
 def _settings(spec: str) -> dict[str, Any]:
     folder = find(spec).folder
-    return read_json(folder / SETTINGS) if folder is not None and (folder / SETTINGS).is_file() else {}
+    return read_json(folder / SETTINGS) if folder is not None and os.path.lexists(folder / SETTINGS) else {}
 
 
 def weight_file(folder: Path) -> Path:
@@ -268,7 +268,7 @@ def _upsampler_of(spec: str, upsampler: str | None) -> tuple[str, str | None]:
     if upsampler == AUTHORS:
         return str(path), None
     folder = find(spec).folder
-    if folder is None or not (folder / UPSAMPLER).is_file():
+    if folder is None or not os.path.lexists(folder / UPSAMPLER):
         return "none", None
     return "mini" if folder == MINI else str(folder / UPSAMPLER), None
 
@@ -290,7 +290,7 @@ def _find_entry(entry: CatalogueEntry) -> Source:
 
 
 def _model_folder(folder: Path, spec: str) -> Path:
-    if not (folder / CONFIG).is_file():
+    if not os.path.lexists(folder / CONFIG):
         lacks = f"holds no {CONFIG}; need a folder in open_clip's layout" if folder.is_dir() else "no such folder"
         raise WeightsError(f"--model {spec}: {folder}: {lacks}")
     check_tower(f"--model {spec}", model_config(folder / CONFIG, read_json(folder / CONFIG)))

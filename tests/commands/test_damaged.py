@@ -1,5 +1,7 @@
 """Inputs that fuzzing (scripts/fuzz.py) found to end badly once: refused in one line that names them."""
 
+import os
+import shutil
 import subprocess
 import sys
 
@@ -67,6 +69,40 @@ def test_a_geotransform_that_places_nothing_is_refused_in_every_command(
         done = segearth(*command)
         assert (done.code, done.out, len(done.lines)) == (1, "", 1), done.err
         assert "mask.tif: its geotransform (" in done.err
+
+
+ODD = {
+    "pipe": os.mkfifo,
+    "folder": os.mkdir,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "link to nothing": lambda path: path.symlink_to("nowhere"),
+}
+PREDICT = ("predict", "scene.tif", "-m", "local-dir:model", "-c", "water,road", "-d", "cpu", "-q", "-o", "out.tif")
+SMALL_FILES = {
+    "model/segearth.json": PREDICT,
+    "model/open_clip_config.json": PREDICT,
+    "model/upsampler.safetensors": PREDICT,
+    "run.toml": ("inspect", "scene.tif", "--config", "run.toml"),
+    "run/run.json": ("merge", "run"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("name", SMALL_FILES)
+def test_what_is_no_file_in_place_of_a_small_one_is_told(
+    segearth, write_raster, noise, model_dir, tmp_path, monkeypatch, name, odd
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("segearth_cli.texts.PATIENCE", 0.1)
+    write_raster("scene.tif", noise(3, 20, 20))
+    shutil.copytree(model_dir, "model")
+    (tmp_path / "run").mkdir()
+    (tmp_path / name).unlink(missing_ok=True)
+    ODD[odd](tmp_path / name)
+    done = segearth(*SMALL_FILES[name])
+    assert (done.code in (1, 2), done.out, len(done.lines)) == (True, "", 1), done.err
+    assert name.split("/")[0] in done.err
+    assert not (tmp_path / "out.tif").exists()
 
 
 RING = "[[[{x}, 44], [48, 30], [31, 29], [{x}, 44]]]"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import rasterio
+from affine import Affine
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
@@ -83,8 +84,10 @@ def _open_untrusted(name: str, **options: Any) -> Any:
 
 def _open(name: str, *, remote: bool = False, opened: Callable[..., Any] = rasterio.open, **options: Any) -> Any:
     def act() -> Any:
-        with environment(name, remote=remote), quietly():
+        with environment(name, remote=remote), quietly() as heard:
             dataset = opened(name, **options)
+            if heard.nowhere:
+                dataset._transform = list(Affine.identity().to_gdal())
             if short := cut_short(dataset):
                 dataset.close()
                 what = f"its source {short}" if dataset.driver == "VRT" else f"the {dataset.driver}"
@@ -179,6 +182,13 @@ def _leads_there(name: str, seen: set[str]) -> bool:
         return False
 
 
+class Heard(threading.local):
+    """What rasterio warned of in this thread since it became quiet."""
+
+    nowhere: bool = False
+    """Whether a raster has no geotransform, and no points."""
+
+
 class _Quiet:
     """Warnings about rasters without a place on the ground, and fiona's about fields, left out while anyone is inside.
 
@@ -190,15 +200,25 @@ class _Quiet:
         self._lock = threading.Lock()
         self._inside = 0
         self._filters = warnings.catch_warnings()
+        self._show: Callable[..., None] = warnings.showwarning
+        self.heard = Heard()
 
     def enter(self) -> None:
         with self._lock:
             if self._inside == 0:
                 self._filters = warnings.catch_warnings()
                 self._filters.__enter__()
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                self._show, warnings.showwarning = warnings.showwarning, self._hear  # type: ignore[assignment]
+                warnings.simplefilter("always", NotGeoreferencedWarning)
                 warnings.filterwarnings("ignore", module=r"fiona\.")
             self._inside += 1
+        self.heard.nowhere = False
+
+    def _hear(self, message: Warning | str, category: type[Warning], *place: Any) -> None:
+        if issubclass(category, NotGeoreferencedWarning):
+            self.heard.nowhere = True
+        else:
+            self._show(message, category, *place)
 
     def leave(self) -> None:
         with self._lock:
@@ -211,11 +231,14 @@ _quiet = _Quiet()
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
-    """No warnings of rasterio about a missing geotransform, nor of fiona: commands tell what matters in one line."""
+def quietly() -> Iterator[Heard]:
+    """No warnings of rasterio about a missing geotransform, nor of fiona: commands tell what matters in one line.
+
+    Yields what was kept back in this thread.
+    """
     _quiet.enter()
     try:
-        yield
+        yield _quiet.heard
     finally:
         _quiet.leave()
 

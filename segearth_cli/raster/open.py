@@ -19,7 +19,7 @@ from segearth_cli.raster.remote import UNREADABLE, is_remote
 from segearth_cli.raster.scene import Scene
 from segearth_cli.raster.seal import Seal, seal_of, states_before
 from segearth_cli.raster.stretch import Unit, with_stretch
-from segearth_cli.raster.validity import Validity, validity
+from segearth_cli.raster.validity import Validity, never, validity
 
 SAMPLE = (32, 256)  # rows and columns of each of nine pieces that an alpha band is known by
 MANY = 16  # values between transparent and opaque; soft edges take many too, but few pixels
@@ -96,8 +96,19 @@ def _notices(ds: Any, scene: Scene, options: ReadOptions) -> Iterator[str]:
             f"{path}: band {alpha} is flagged as alpha, so its zeros are no data, but it takes many values "
             f"({values} in a sample), as a band of an image does; if it is one, keep its pixels with --no-alpha"
         )
+    if alpha is not None and options.nodata is None and (value := _unheeded(ds, scene)):
+        yield (
+            f"{path}: band {alpha}, flagged as alpha, decides what is data, not the nodata value {value:g}; "
+            f"--no-alpha goes by the value, --nodata {value:g} leaves both out"
+        )
     if (turned := orientation(ds)) != 1:
         yield f"{path}: orientation {turned} is not applied, as in GDAL; the mask lies as the pixels are stored"
+
+
+def _unheeded(ds: Any, scene: Scene) -> float:
+    """The first nodata value but 0 that pixels of the bands drawn can have; 0 where there is none."""
+    values = (ds.nodatavals[band - 1] or 0.0 for band in scene.bands)
+    return next((value for value in values if value and not never(value, np.dtype(scene.dtype))), 0.0)
 
 
 def _values_between(ds: Any, band: int) -> int:

@@ -36,7 +36,7 @@ class Validity:
 
     def always(self, dtype: np.dtype[Any]) -> bool:
         """Whether every sample of this type is data."""
-        inside = all(value is None or _never(value, dtype) for value in self.nodata)
+        inside = all(value is None or never(value, dtype) for value in self.nodata)
         return not self.masks and self.alpha is None and inside and dtype.kind != "f"
 
     def samples(
@@ -47,7 +47,7 @@ class Validity:
             return np.broadcast_to(True, values.shape)
         found = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
         for data, band, nodata in zip(found, values, self.nodata, strict=True):
-            if nodata is not None and not _never(nodata, band.dtype):
+            if nodata is not None and not never(nodata, band.dtype):
                 data &= ~_equal(band, nodata)
         if alpha is not None:
             found &= alpha > 0
@@ -110,7 +110,7 @@ def _told_whole(dataset: Any, band: int) -> bool:
     return dataset.dtypes[band - 1] not in ("int64", "uint64") or abs(value) < _WHOLE
 
 
-def _never(value: float, dtype: np.dtype[Any]) -> bool:
+def never(value: float, dtype: np.dtype[Any]) -> bool:
     """Whether no finite sample of a type can have a value."""
     if dtype.kind == "f":
         return not math.isfinite(value)

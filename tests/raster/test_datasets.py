@@ -53,6 +53,24 @@ def test_threads_that_open_at_once_leave_the_filters_as_they_found_them(nowhere)
     assert warnings.filters == before
 
 
+def test_a_picture_without_a_world_file_lies_nowhere_and_with_one_where_it_says(tmp_path, write_raster, noise):
+    """GDAL's driver of PNM leaves a missing geotransform as it lay in memory."""
+    placed = write_raster("placed.tif", noise(3, 8, 8))
+    (tmp_path / "a.ppm").write_bytes(b"P6\n8 8\n255\n" + noise(8, 8, 3).tobytes())
+    with open_dataset(placed) as ds:
+        place = ds.transform
+
+    def opens(_):
+        with open_dataset(tmp_path / "a.ppm") as nowhere, open_dataset(placed) as there:
+            return nowhere.transform.is_identity, there.transform == place
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(opens, range(60))) == {(True, True)}
+    (tmp_path / "a.wld").write_text("2\n0\n0\n-2\n11\n19\n")
+    with open_dataset(tmp_path / "a.ppm") as ds:
+        assert tuple(ds.transform)[:6] == (2, 0, 10, 0, -2, 20)
+
+
 def read_since(folder):
     """Makes the folder's time of change newer than that of its last listing; whether it was listed since."""
     (folder / f"made{time.monotonic_ns()}").touch()

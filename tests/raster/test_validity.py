@@ -138,6 +138,15 @@ def test_only_the_bands_that_are_drawn_count(tmp_path, nodata, mask, bands):
     assert (full == valid).all()
 
 
+@pytest.mark.parametrize(("nodata", "options", "told"), [
+    ("each", {}, True), ("each", {"nodata": "7"}, False), ("each", {"alpha": False}, False),
+    ("one", {}, False), ("out of range", {}, False), ("none", {}, False),
+])  # fmt: skip
+def test_a_nodata_value_that_alpha_overrules_is_told(tmp_path, nodata, options, told):
+    scene = open_scene(str(made(tmp_path, nodata, "none", alpha=True, overviews="none")), ReadOptions(**options))
+    assert any("not the nodata value 7; --no-alpha" in line for line in scene.notices) == told
+
+
 def over(path, kind, nodata):
     """A VRT over a one-band raster, which takes nodata values that GeoTIFF would round."""
     with rasterio.open(path) as ds:

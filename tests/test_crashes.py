@@ -81,7 +81,7 @@ COMMANDS = {
     "predict --format cog": Command((*PREDICT, "--format", "cog", "--overwrite"), ("out.tif",)),
     "predict --work": Command((*PREDICT, "--work", "run", "--resume", "--overwrite"), ("out.tif",)),
     "predict --shard-index": Command((*PREDICT, "--work", "run", "--shard-index", "0", "--shard-count", "1")),
-    "merge": Command(("merge", "done", "-q"), ("done/mask.vrt",), "run"),
+    "merge": Command(("merge", "done", "--overwrite", "-q"), ("done/mask.vrt",), "run"),
     "merge --out": Command(("merge", "done", "-o", "out.tif", "--overwrite", "-q"), ("out.tif",), "run"),
     "merge --format cog": Command(
         ("merge", "done", "-o", "out.tif", "--confidence", "two.tif", "--format", "cog", "--overwrite", "-q"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +13,7 @@ import typer
 from segearth_cli.commands.arguments import geotiff
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.results import show
+from segearth_cli.commands.targets import run_files
 from segearth_cli.console import note
 from segearth_cli.errors import UsageError
 from segearth_cli.gate import Target, admit
@@ -97,7 +98,7 @@ def merge(
     options, started = build(MergeOptions, given), time.monotonic()
     place = parse_place(folder)
     ledger = open_ledger(place)
-    wanted = _admitted(options, place, ledger.kinds)
+    wanted = _admitted(options, place, ledger)
     found = complete(ledger, allow_missing=options.allow_missing)
     for line in found.missing_lines():
         note(line)
@@ -107,10 +108,10 @@ def merge(
     elif wanted:
         # A COG is made of the VRTs, which it writes itself; a bucket may be one that can be read alone.
         if isinstance(place, Path) and options.layout != "cog":
-            write_vrts(ledger, found)
+            write_vrts(ledger, found, overwrite=True)
         places = _joined(options, ledger, found, wanted)
     else:
-        places = write_vrts(ledger, found)
+        places = write_vrts(ledger, found, overwrite=True)
     empty = sum(record.state == "empty" for record in found.records.values())
     told = {"collection" if options.layout == "stac" else kind: str(path) for kind, path in places.items()}
     facts = {"work": str(place), "shards": len(ledger.shards), "empty_shards": empty, **told}
@@ -122,20 +123,23 @@ def merge(
         note(f"{joined}: {', '.join(map(str, places.values()))}; {duration(time.monotonic() - started)}")
 
 
-def _admitted(options: MergeOptions, place: Place, kinds: Collection[str]) -> dict[str, Path]:
+def _admitted(options: MergeOptions, place: Place, ledger: Ledger) -> dict[str, Path]:
     """The files to write by kind, once the gate has let them in; none where a VRT is enough."""
+    from segearth_cli.jobs import replaceable, vrts
+
     asked = {"mask": options.out, "confidence": options.confidence, "scores": options.scores}
     for kind, path in asked.items():
-        if path is not None and kind not in kinds:
+        if path is not None and kind not in ledger.kinds:
             raise UsageError(f"--{kind}: the run in {place} was computed without it")
     wanted = {kind: path for kind, path in asked.items() if path is not None}
-    read = [place] if isinstance(place, Path) else []
+    read = [*run_files(place)] if isinstance(place, Path) else []
     if options.out is not None and options.layout == "stac":
         target = Target(options.out / "collection.json", "--out", kept=True)
         admit([target], lambda: read, overwrite=options.overwrite, folders=[options.out])
         return {}
     targets = [Target(path, "--out" if kind == "mask" else f"--{kind}") for kind, path in wanted.items()]
-    admit(targets, lambda: read, overwrite=options.overwrite)
+    mosaics = [Target(path, "FOLDER", kept=replaceable(path)) for path in vrts(ledger)]
+    admit([*targets, *mosaics], lambda: read, overwrite=options.overwrite)
     for target in targets:
         geotiff(target.path, target.flag, several=False)
     return wanted

@@ -67,4 +67,10 @@ def read_files(
             if text and (path := Path(text).expanduser()).exists():
                 yield path
     yield from (path for path in others if path is not None)
-    yield from (folder / part for folder in runs for part in _RUN)
+    for folder in runs:
+        yield from run_files(folder)
+
+
+def run_files(folder: Path) -> Iterator[Path]:
+    """What a folder of runs is read for."""
+    return (folder / part for part in _RUN)

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
         summary_lines,
         write_summary,
     )
-    from segearth_cli.jobs.merge import Joinable, complete, mask_vrt, write_geotiff, write_joined_cog, write_vrts
+    from segearth_cli.jobs.merge import (
+        Joinable,
+        complete,
+        mask_vrt,
+        replaceable,
+        vrts,
+        write_geotiff,
+        write_joined_cog,
+        write_vrts,
+    )
     from segearth_cli.jobs.place import Place, parse_place
     from segearth_cli.jobs.pool import Alone, Pool
     from segearth_cli.jobs.processes import devices
@@ -62,9 +71,11 @@ __all__ = [
     "parse_place",
     "read_manifest",
     "refuse_folder",
+    "replaceable",
     "shard_side",
     "shards_needed",
     "summary_lines",
+    "vrts",
     "write_geotiff",
     "write_joined_cog",
     "write_stac",
@@ -80,7 +91,7 @@ __getattr__ = lazy_face(
         "forecasts": "Forecast forecast",
         "lock": "claim",
         "manifest": "SceneEntry Outcome growing_summary is_summary read_manifest summary_lines write_summary",
-        "merge": "Joinable complete mask_vrt write_geotiff write_joined_cog write_vrts",
+        "merge": "Joinable complete mask_vrt replaceable vrts write_geotiff write_joined_cog write_vrts",
         "place": "Place parse_place",
         "pool": "Alone Pool",
         "processes": "devices",

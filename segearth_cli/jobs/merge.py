@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
+from segearth_cli.classes import RUN_TAG
 from segearth_cli.disk import cannot_write, cause_of
 from segearth_cli.errors import RasterError, RunError
 from segearth_cli.files import growing, recover, replacing, replacing_all, write_text
@@ -48,6 +51,8 @@ from segearth_cli.raster import (
 from segearth_cli.styles import is_own, style_path, write_style
 
 NAMED = 8  # shards told by name when some are missing
+_SOURCE = re.compile("<SourceFilename[^>]*>([^<]*)")
+_ROW = re.compile(r"(shards/)?r\d+/r\d+\.\w+\.vrt")
 TOLD = 20  # shards told on a line of their own when missing ones are allowed
 
 
@@ -129,8 +134,11 @@ def joined_tags(ledger: Ledger, joinable: Joinable) -> dict[str, str]:
 
 
 def write_joined_cog(ledger: Ledger, joinable: Joinable, outputs: Outputs, *, quiet: bool = True) -> None:
-    """The joined files as cloud-optimised GeoTIFFs. Raises RasterError when they cannot be written."""
-    write_vrts(ledger, joinable)
+    """The joined files as cloud-optimised GeoTIFFs, over the run's VRTs, which are replaced whatever they are.
+
+    Raises RasterError when they cannot be written.
+    """
+    write_vrts(ledger, joinable, overwrite=True)
     places = outputs.by_kind()
     refuse_world_files(places.values(), ledger.frame)
     with replacing_all(list(places.values())) as temporaries:
@@ -146,18 +154,38 @@ def write_joined_cog(ledger: Ledger, joinable: Joinable, outputs: Outputs, *, qu
             write_side_files(temporary, path, ledger.classes if kind == "mask" else None, _counts(joinable))
 
 
-def write_vrts(ledger: Ledger, joinable: Joinable) -> dict[str, str]:
+def write_vrts(ledger: Ledger, joinable: Joinable, *, overwrite: bool = False) -> dict[str, str]:
     """One VRT a kind where the run is kept, over one a row, over the shards that hold data; their paths are relative.
 
-    Returns how users name each.
+    Returns how users name each. Raises RunError where one is not ours, unless `overwrite`.
     """
     store = ledger.store
     if isinstance(store, Folder):
+        for path in vrts(ledger):
+            if not (overwrite or replaceable(path)):
+                again = f"segearth merge {store.name} --overwrite"
+                raise RunError(
+                    f"{path}: exists already, and is not of this run; rename it, or replace it with `{again}`"
+                )
         write_mosaics(ledger, joinable, store.path, "shards/", store.temporary)
     else:
         for name, text, _ in _mosaics(ledger, joinable, "shards/"):
             store.write(name, text)
     return {kind: f"{store.name.rstrip('/')}/{kind}.vrt" for kind in ledger.kinds}
+
+
+def vrts(ledger: Ledger) -> list[Path]:
+    """The VRTs of a run in a folder, as far as users see them; none of one in a bucket."""
+    folder = ledger.store.path if isinstance(ledger.store, Folder) else None
+    return [] if folder is None else [folder / f"{kind}.vrt" for kind in ledger.kinds]
+
+
+def replaceable(path: Path) -> bool:
+    """Whether there is no such file, or it is a VRT of ours: with our tag, over VRTs of rows of shards alone."""
+    if not path.is_file():
+        return not os.path.lexists(path)
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return f'"{RUN_TAG}"' in text and all(map(_ROW.fullmatch, _SOURCE.findall(text)))
 
 
 def write_mosaics(ledger: Ledger, joinable: Joinable, folder: Path, below: str, temporary: Path | None) -> None:

@@ -62,6 +62,10 @@ OUTPUTS = {
     "calibrate --out": (
         ("calibrate", "scene.vrt", *MODEL, *CLASSES, "--labels", "label.tif"), "new.calibration", [], ["label.tif"]
     ),
+    "calibrate --out of --suggest": (
+        ("calibrate", "scene.vrt", *MODEL, *CLASSES, "--suggest", "3"), "new.gpkg", ["-wal", "-journal"],
+        ["scene.tif", "model/open_clip_config.json"],
+    ),
     "merge --out": (("merge", "run"), "new.tif", [".msk"], ["run/run.json", "run/shards/r00000/r00000c00000.mask.tif"]),
     "merge --scores": (("merge", "run", "-o", "m.tif"), "new.tif", [".aux.xml"], ["run/run.json"]),
     "merge --confidence": (("merge", "run", "-o", "m.tif"), "new.tif", [".ovr"], ["run/run.json"]),
@@ -312,6 +316,7 @@ ALL = {
     ),
     "vectorize": ("vectorize", "mask.tif", "-o", "a.gpkg", "-q"),
     "merge": ("merge", "run", "-o", "a.tif", "--confidence", "b.tif"),
+    "calibrate": ("calibrate", "scene.vrt", *MODEL, *CLASSES, "--suggest", "3", "-o", "a.gpkg"),
     "preview": ("preview", "mask.tif", "-o", "a.html"),
     "evaluate": (*EVALUATE, "--json", "a.json", "--csv", "b.csv", "--png", "c.png"),
     "train-upsampler": (*TRAIN, "-o", "a.safetensors", "--export-ckpt", "b.ckpt"),
@@ -335,6 +340,66 @@ def test_every_file_that_a_command_writes_is_refused_when_it_is_there(here, sege
         assert (done.code, len(done.lines)) == (2, 1), f"{path} was not named before work started: {done.err}"
         assert everything(here) == there
         path.unlink()
+
+
+@pytest.mark.parametrize("there", [a_file, a_link, a_pipe, a_folder])
+def test_a_vrt_of_the_users_in_a_folder_of_runs_stays_until_merge_may_replace_it(here, segearth, there):
+    for kind in ("mask", "confidence"):
+        mosaic = Path(f"run/{kind}.vrt")
+        mosaic.unlink(missing_ok=True)
+        there(mosaic)
+        before = everything(here)
+        readers = [("vectorize", "run"), ("preview", "run"), ("evaluate", "run", "label.tif", *CLASSES)]
+        for command in (("merge", "run"), ("merge", "run", "-o", "new.tif"), *readers):
+            done = segearth(*command, "-q")
+            assert (done.code in (1, 2), done.out, len(done.lines)) == (True, "", 1), (command, done.err)
+            assert "run/" in done.err
+            assert everything(here) == before, command
+        done = segearth("merge", "run", "--overwrite", "-q")
+        if there in (a_file, a_link):
+            assert done.code == 0
+            assert segearth("merge", "run", "-q").code == 0  # its own
+            cleared(mosaic)
+        else:
+            assert (done.code, len(done.lines)) == (2, 1), done.err
+            assert everything(here) == before
+            cleared(mosaic)
+
+
+def test_a_vrt_that_gdal_made_of_our_mask_is_the_users_to_merge(here, segearth):
+    import rasterio.shutil
+
+    assert segearth("merge", "run", "-q").code == 0
+    Path("run/mask.vrt").unlink()
+    rasterio.shutil.copy("old.tif", "run/mask.vrt", driver="VRT")  # with the tags of the mask
+    assert "run/mask.vrt: exists already" in segearth("merge", "run", "-q").err
+
+
+@pytest.mark.parametrize("there", [a_file, a_folder, a_link, a_link_to_itself, a_pipe, a_device])
+def test_results_of_another_reproduction_are_left_alone(here, segearth, wide_model_dir, there):
+    import sets
+
+    for kind, codes in (("image", None), ("label", sets.truth_of("whu-aerial", 40, 60, 0) * 255)):
+        pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 60)).astype(np.uint8) if codes is None else codes
+        sets.save(here / f"set/val/{kind}/0.png", pixels)
+    model = ("-m", f"local-dir:{wide_model_dir}", "--upsampler", "none", "-d", "cpu", "-q")
+    command = ("reproduce", "whu-aerial", "set", *model, "-o", "out")
+    assert segearth(*command).code == 0
+    names = [path for path in Path("out").iterdir() if path.is_file()]
+    assert len(names) >= 4
+    for path in names:
+        path.unlink()
+    Path("out/images/asked.json").unlink()
+    for path in [*names, Path("out/images/asked.json")]:
+        there(path)
+        before = everything(here)
+        done = segearth(*command)
+        if path.name == "asked.json" and there in (a_file, a_link):  # says whose the results are; there are none
+            assert done.code == 0
+            break
+        assert (done.code, done.out, len(done.lines)) == (2, "", 1), (path, done.err)
+        assert everything(here) == before, path
+        cleared(path)
 
 
 def test_layers_of_one_name_share_a_style_of_our_own(here, segearth):

@@ -17,7 +17,7 @@ import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, NoReturn
 
 import typer
@@ -41,6 +41,7 @@ from segearth_cli.console import note
 from segearth_cli.errors import OUT_OF_MEMORY, SegEarthError, is_of_gdal, is_out_of_memory
 from segearth_cli.options import build, option
 from segearth_cli.raster import UNTRUSTED, limit_memory
+from segearth_cli.signals import ENDING, Terminated, end_at_once, raise_them
 from segearth_cli.version import __version__
 
 app = typer.Typer(
@@ -89,11 +90,6 @@ def _root(context: typer.Context, **given: Any) -> None:
         print(context.get_help())
 
 
-class _Terminated(BaseException):
-    """SIGTERM or SIGHUP, raised so that temporary files are removed on the way out."""
-
-
-SIGNALS = {signal.SIGTERM: "terminated", **({signal.SIGHUP: "hung up"} if hasattr(signal, "SIGHUP") else {})}
 COMPLETIONS = ("--install-completion", "--show-completion")
 FAULT = 70  # of segearth itself
 AGAIN = 0.1  # seconds until a signal that was ignored is sent again
@@ -103,15 +99,18 @@ def main() -> NoReturn:
     """Run the command line and exit with its documented code."""
     sys.unraisablehook, sys.excepthook = _raised_in_vain, _printed_in_vain
     os.environ.setdefault("CPL_LOG", os.devnull)  # where GDAL says what nobody asked for; else that is stderr
-    sys.exit(run())
+    try:
+        code = run()
+    except (Terminated, KeyboardInterrupt) as e:  # while another was being told
+        code = _fail(*_told(e))
+    end_at_once()
+    sys.exit(code)
 
 
 def run() -> int:
     """The exit code of the command line in `sys.argv`; errors become one line on stderr."""
     _open_streams()
-    for number in SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
-            signal.signal(number, _terminate)
+    raise_them()
     logging.getLogger("rasterio").propagate = False  # what matters of GDAL's messages reaches the user as an error line
     try:
         arguments = _arguments(sys.argv[1:])
@@ -140,9 +139,9 @@ def _told(error: BaseException) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, (typer.Abort, KeyboardInterrupt)):
         return "interrupted", 130
-    if isinstance(error, _Terminated):
+    if isinstance(error, Terminated):
         number = signal.Signals(error.args[0])
-        return SIGNALS[number], 128 + number
+        return ENDING[number], 128 + number
     if hasattr(error, "format_message"):  # Typer's own, of arguments
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context else ""
@@ -198,17 +197,13 @@ def _open_streams() -> None:
             setattr(sys, name, os.fdopen(handle, "r" if name == "stdin" else "w"))
 
 
-def _terminate(number: int, _frame: FrameType | None) -> None:
-    raise _Terminated(number)
-
-
 def _raised_in_vain(ignored: sys.UnraisableHookArgs) -> None:
     """Sends a signal again whose exception fell where Python ignores it: in a finaliser or a callback of GDAL's.
 
     What GDAL's libraries raise there is told already: an error while a file is closed, once more when it is forgotten.
     """
-    if isinstance(ignored.exc_value, (_Terminated, KeyboardInterrupt)):
-        number = ignored.exc_value.args[0] if isinstance(ignored.exc_value, _Terminated) else signal.SIGINT
+    if isinstance(ignored.exc_value, (Terminated, KeyboardInterrupt)):
+        number = ignored.exc_value.args[0] if isinstance(ignored.exc_value, Terminated) else signal.SIGINT
         threading.Timer(AGAIN, os.kill, (os.getpid(), number)).start()
     elif ignored.exc_value is None or not is_of_gdal(ignored.exc_value):
         sys.__unraisablehook__(ignored)

@@ -20,8 +20,10 @@ import slurm_node
 from hypothesis import settings
 from rasterio.transform import from_origin
 
-# A shell that runs the tests in the background has them ignore Ctrl-C, which the processes they start would inherit.
+# A shell that runs the tests in the background has them ignore Ctrl-C, and nohup SIGHUP, which the processes they start
+# would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 os.environ["OMP_NUM_THREADS"] = "1"  # teams of threads crawl where several tests run at once
 os.environ["SEGEARTH_PROGRESS"] = "3600"  # no line depends on how busy the machine is

@@ -1,6 +1,7 @@
 """What the system may do to a command: full disks, closed streams, signals, no home. One line, a documented code."""
 
 import io
+import json
 import os
 import resource
 import signal
@@ -144,6 +145,54 @@ def test_a_fault_of_our_own_is_one_line_and_verbose_tells_more(shell, tmp_path):
         [sys.executable, "broken.py", "--verbose"], cwd=tmp_path, capture_output=True, text=True, env={**os.environ}
     )
     assert "Traceback" in done.stderr
+
+
+WINDOWS = """
+import atexit, json, os, signal, sys, time
+import numpy, rasterio, typer  # once for all
+from segearth_cli import __main__ as way_in
+
+class Loading:
+    def find_spec(self, name, *_):
+        if name == "segearth_cli.cli":
+            os.kill(os.getpid(), number)
+            time.sleep(0.1)
+
+class Telling:
+    said = False
+    def write(self, text):
+        if not self.said:
+            self.said = True
+            os.kill(os.getpid(), number)
+        return os.write(2, text.encode())
+    def flush(self):
+        pass
+
+found = {}
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for window in ("loading", "telling", "leaving"):
+        os.write(2, f"{window} {number:d}: ".encode())
+        child = os.fork()
+        if not child:
+            sys.argv = ["segearth", *(["inspect", "no.tif"] if window == "telling" else ["--version"])]
+            if window == "loading":
+                sys.meta_path.insert(0, Loading())
+            elif window == "telling":
+                sys.stderr = Telling()
+            else:
+                atexit.register(lambda: (os.kill(os.getpid(), number), time.sleep(0.1)))
+            way_in.main()
+        found[f"{window} {number:d}"] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(json.dumps(found))
+"""
+SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+
+
+def test_a_signal_has_its_line_from_the_first_moment_to_the_last(tmp_path):
+    done = subprocess.run([sys.executable, "-c", WINDOWS], cwd=tmp_path, capture_output=True, text=True, check=True)
+    windows = [(window, number) for number in SAID for window in ("loading", "telling", "leaving")]
+    assert json.loads(done.stdout.splitlines()[-1]) == {f"{window} {n:d}": 128 + n for window, n in windows}
+    assert done.stderr.splitlines() == [f"{window} {n:d}: segearth: {SAID[n]}" for window, n in windows]
 
 
 SWALLOWED = """

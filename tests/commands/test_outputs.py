@@ -81,7 +81,7 @@ OUTPUTS = {
 READ = {
     *("evaluate --classes-file", "predict --classes-file", "predict --manifest", "predict --upsampler"),
     *("train-upsampler --init", "train-upsampler --tar", "vectorize --confidence"),
-    "preview --scene",
+    *("preview --scene", "models --pairs"),
     "predict --work",  # a folder of runs, checked by the gate on its own: test_what_is_no_folder_of_runs_is_refused
 }
 READ |= {f"calibrate --{name}" for name in ("calibration", "classes-file", "labels", "upsampler")}
@@ -344,14 +344,15 @@ def test_every_file_that_a_command_writes_is_refused_when_it_is_there(here, sege
 
 @pytest.mark.parametrize("there", [a_file, a_link, a_pipe, a_folder])
 def test_a_vrt_of_the_users_in_a_folder_of_runs_stays_until_merge_may_replace_it(here, segearth, there):
+    shutil.copy("label.tif", "run.tif")
     for kind in ("mask", "confidence"):
         mosaic = Path(f"run/{kind}.vrt")
         mosaic.unlink(missing_ok=True)
         there(mosaic)
         before = everything(here)
-        readers = [("vectorize", "run"), ("preview", "run"), ("evaluate", "run", "label.tif", *CLASSES)]
-        for command in (("merge", "run"), ("merge", "run", "-o", "new.tif"), *readers):
-            done = segearth(*command, "-q")
+        readers = [("vectorize", "run", "-q"), ("preview", "run"), ("evaluate", "run", "run.tif", *CLASSES, "-q")]
+        for command in (("merge", "run", "-q"), ("merge", "run", "-o", "new.tif"), *readers):
+            done = segearth(*command)
             assert (done.code in (1, 2), done.out, len(done.lines)) == (True, "", 1), (command, done.err)
             assert "run/" in done.err
             assert everything(here) == before, command
@@ -360,6 +361,7 @@ def test_a_vrt_of_the_users_in_a_folder_of_runs_stays_until_merge_may_replace_it
             assert done.code == 0
             assert segearth("merge", "run", "-q").code == 0  # its own
             cleared(mosaic)
+            Path("run/mine").unlink(missing_ok=True)
         else:
             assert (done.code, len(done.lines)) == (2, 1), done.err
             assert everything(here) == before

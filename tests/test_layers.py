@@ -1,6 +1,8 @@
 """The walls of the house: imports go down a list of packages, from outside through the face, and never in a circle."""
 
 import ast
+import re
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 
@@ -119,6 +121,23 @@ def test_a_face_tells_its_story_and_shows_all_it_names(package):
     face = import_module(f"segearth_cli.{package}")
     assert 4 <= len(face.__doc__.splitlines()) <= 8
     assert [name for name in face.__all__ if not hasattr(face, name)] == []
+
+
+@pytest.mark.parametrize("package", FACES)
+def test_a_face_shows_type_checkers_the_same_and_no_function_that_nobody_asks_for(package):
+    face = import_module(f"segearth_cli.{package}")
+    shown = {name for place, names in ours(PACKAGE / package / "__init__.py") if place != "faces" for name in names}
+    assert shown == set(face.__all__)
+    asked = set().union(*(words for path, words in words_by_file().items() if path.parent != PACKAGE / package))
+    assert {name for name in face.__all__ if name.islower() and name not in asked} == set()
+
+
+@cache
+def words_by_file():
+    """The words of each Python file that is ours."""
+    folders = [PACKAGE, *(PACKAGE.parent / name for name in ("tests", "benchmarks", "scripts", "qgis"))]
+    files = [path for folder in folders for path in folder.rglob("*.py")]
+    return {path: set(re.findall(r"\w+", path.read_text(encoding="utf-8"))) for path in files}
 
 
 def test_heavy_libraries_stay_in_their_rooms():

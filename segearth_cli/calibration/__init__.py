@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
-    from segearth_cli.calibration.labels import Labels, read_labels
+    from segearth_cli.calibration.labels import Labels
     from segearth_cli.calibration.learning import Samples, Text, learn
     from segearth_cli.calibration.options import LabelSource
     from segearth_cli.calibration.report import told
     from segearth_cli.calibration.suggest import Suggestions, suggest_labels
-    from segearth_cli.calibration.workflow import calibrate_scenes, calibrate_to_file
+    from segearth_cli.calibration.workflow import calibrate_to_file
 
 __all__ = [
     "LabelSource",
@@ -23,10 +23,8 @@ __all__ = [
     "Samples",
     "Suggestions",
     "Text",
-    "calibrate_scenes",
     "calibrate_to_file",
     "learn",
-    "read_labels",
     "suggest_labels",
     "told",
 ]
@@ -34,11 +32,11 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
-        "labels": "Labels read_labels",
+        "labels": "Labels",
         "learning": "Samples Text learn",
         "options": "LabelSource",
         "report": "told",
         "suggest": "Suggestions suggest_labels",
-        "workflow": "calibrate_scenes calibrate_to_file",
+        "workflow": "calibrate_to_file",
     },
 )

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from segearth_cli.raster.datasets import (
         CACHE_MB,
         Patient,
-        collecting,
         environment,
         open_dataset,
         quietly,
@@ -79,13 +78,13 @@ if TYPE_CHECKING:
         rasters_in_zip,
         stem,
     )
-    from segearth_cli.raster.remote import is_remote, reason
+    from segearth_cli.raster.remote import reason
     from segearth_cli.raster.scene import Chip, Scene
     from segearth_cli.raster.seal import Seal, check_still, check_unchanged, take_seal
     from segearth_cli.raster.side_file import legend, tables, write_side_files
     from segearth_cli.raster.sizes import Size, parse_area, parse_length
     from segearth_cli.raster.small import SmallMask, small_mask, small_scene, small_size
-    from segearth_cli.raster.untrusted import from_strangers
+    from segearth_cli.raster.untrusted import from_strangers, limit_memory
     from segearth_cli.raster.written import holds_its_blocks, temporary_raster
 
 __all__ = [
@@ -127,7 +126,6 @@ __all__ = [
     "check_stride",
     "check_unchanged",
     "class_areas",
-    "collecting",
     "densified",
     "environment",
     "exists",
@@ -139,7 +137,6 @@ __all__ = [
     "holds_its_blocks",
     "identity",
     "inspect_scene",
-    "is_remote",
     "is_result",
     "label",
     "layouts",
@@ -197,7 +194,7 @@ __getattr__ = lazy_face(
         "area": "Area AreaOfInterest area_in_box area_of area_of_interest",
         "areas": "ClassAreas class_areas ground_area",
         "array_file": "as_file read_array write_array",
-        "datasets": "CACHE_MB Patient collecting environment open_dataset quietly reads_network",
+        "datasets": "CACHE_MB Patient environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
         "georeference": "Frame Georeferenced Placement frame_from_json frame_to_json region_georeference same_corners",
         "grid": "Window check_stride blocks shares starts touching window_weights windows working_size",
@@ -210,7 +207,7 @@ __getattr__ = lazy_face(
         "options": "Blend Compression FileOptions PixelOptions ReadOptions parse_bands parse_sides parse_stretch",
         "outputs": "BLOCK Outputs made_of",
         "paths": "SUFFIXES UNTRUSTED exists local_folder local_path rasters_below rasters_in_zip stem",
-        "remote": "is_remote reason",
+        "remote": "reason",
         "scene": "Chip Scene",
         "sizes": "Size parse_area parse_length",
         "seal": "Seal check_still check_unchanged take_seal",

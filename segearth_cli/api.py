@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segearth_cli import classes as class_lists
+from segearth_cli import raster
 from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.console import note, untold
 from segearth_cli.disk import make_temporary_folder, temporary_folder
@@ -98,9 +99,10 @@ class Mask:
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Writes the GeoTIFF, and what lies beside it (class names, a style for QGIS), to `path`, which it returns.
 
-        Raises UsageError when there is a file already and `overwrite` is off.
+        Raises UsageError for a name of another format, and when there is a file already and `overwrite` is off.
         """
         path = Path(path)
+        raster.geotiff(path, "path", several=False)
         admit([Target(path, "path")], list, overwrite=overwrite)
         with replacing(path) as temporary:
             for end in ("", ".aux.xml"):
@@ -239,7 +241,7 @@ def preview(mask: Mask | str | Path, out: str | Path, scene: str | Path | None =
 @with_keywords(_KEYWORDS)
 def evaluate(
     masks: Mask | str | Path | Sequence[Mask | str | Path],
-    labels: str | Path | Sequence[str | Path],
+    labels: Mask | str | Path | Sequence[Mask | str | Path],
     classes: str | Path | Sequence[str] | ClassSet | None = None,
     *,
     preset: str | None = None,
@@ -257,7 +259,7 @@ def evaluate(
     from segearth_cli.evaluation import label_figures  # isort: skip
 
     refuse_unknown(options, [told for told in options_of(LabelOptions) if told.name != "map"], "evaluate() option")
-    ours, theirs = _several(masks), _several(labels)
+    ours, theirs = ([str(one.path if isinstance(one, Mask) else one) for one in _several(g)] for g in (masks, labels))
     if not ours or len(ours) != len(theirs):
         raise UsageError(f"{len(ours)} masks and {len(theirs)} labels: need one label for each mask")
     if classes is None and preset is None and isinstance(masks, Mask):
@@ -266,12 +268,11 @@ def evaluate(
     chosen = _listed(classes, setting)
     words = ",".join(f"{a}={b}" for a, b in label_map.items()) if isinstance(label_map, Mapping) else label_map
     asked = build(LabelOptions, options | {"map": words, "ignore": tuple(map(str, ignore))})
-    codes = fitting(label_codes(setting, asked, len(chosen)), map(str, theirs))
+    codes = fitting(label_codes(setting, asked, len(chosen)), theirs)
     how = EvaluateOptions(codes, asked.count_nodata, field=asked.field, layer=asked.layer)
     tally = Tally(empty(len(chosen)))
     for mask, label in zip(ours, theirs, strict=True):
-        place = mask.path if isinstance(mask, Mask) else mask
-        tally += compare(str(place), str(label), chosen, how)
+        tally += compare(mask, label, chosen, how)
     left = {"pixels_ignored": tally.ignored, "pixels_nodata": tally.nodata, "labels": label_figures(chosen, tally)}
     return figures(chosen, tally.confusion) | {"pairs": len(ours), "unscored": 0} | left
 

@@ -57,6 +57,9 @@ def admit(
     dry: nothing is made, nor cleared up after a process that was killed.
     """
     targets = [*targets, *_PROMISED.get()]
+    for target in targets:
+        if not target.path.name:
+            raise UsageError(f"{target.flag} {target.path}: is a folder, need a file name")
     for path, flag in [(target.path, target.flag) for target in targets] + [(folder, "--work") for folder in work]:
         _refuse_elsewhere(path, flag)
         _refuse_unmeant(path, flag)

@@ -270,6 +270,19 @@ def test_what_cannot_be_meant_is_one_line(scene, act, line):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["m.png", "m.jpg", "m.gpkg", "", "."])
+def test_a_mask_is_saved_as_what_its_name_says_or_not_at_all(scene, tiny, tmp_path, name):
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(segearth.SegEarthError, match="GeoTIFF|is a folder"):
+        segearth.predict(scene, WORDS, **tiny).save(name)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_mask_is_a_label_too(scene, tiny):
+    mask = segearth.predict(scene, WORDS, **tiny)
+    assert segearth.evaluate(mask, mask)["accuracy"] == 1
+
+
 def test_an_existing_file_is_kept_unless_told(scene, tiny, tmp_path):
     mask = segearth.predict(scene, WORDS, **tiny)
     (tmp_path / "there.tif").write_text("precious")

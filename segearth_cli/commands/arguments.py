@@ -14,7 +14,6 @@ from segearth_cli import console
 from segearth_cli.errors import RasterError, UsageError
 
 INPUTS = "files, folders, quoted patterns, URLs, /vsi paths; - reads them from stdin, one a line"  # for help
-GEOTIFF = (".tif", ".tiff")
 _SIDE_FILES = (".aux.xml", ".ovr", ".msk")  # found by patterns, read with the raster they belong to
 _TOLD = 3  # files named one by one
 
@@ -128,20 +127,6 @@ def without_own(names: list[str]) -> list[str]:
     console.note(f"left out, written by segearth itself: {shown}")
     left_out = set(own)
     return [name for name in names if name not in left_out]
-
-
-def geotiff(path: Path | None, option: str, *, several: bool) -> None:
-    """Raises UsageError when a raster that we write would get a name of another format, or one name for several."""
-    if path is None or not path.suffix or path.is_dir():
-        return
-    known = path.suffix.lower() in GEOTIFF
-    if several and known:
-        raise UsageError(f"{option} {path}: one file for several scenes; name a folder")
-    if not several and not known:
-        raise UsageError(
-            f"{option} {path}: what is written is a GeoTIFF; name it .tif (polygons: segearth vectorize), "
-            "or make the folder first"
-        )
 
 
 def _named(name: str, folder: Folder, *, pattern: bool) -> Iterator[str]:

@@ -25,6 +25,7 @@ from segearth_cli.version import __version__
 Command = Callable[..., Any]
 Values = Mapping[str, Any]
 
+_PLACES = ("file", "folder", "path")  # units of options that take texts beside places, such as - and URLs
 _METAVARS = {int: "number", float: "number", str: "text"}
 
 
@@ -130,9 +131,14 @@ class PanelCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Reads the words of a command line; a flag that may stand alone does, unless one of its choices follows."""
-        bare = {flag: one for one in getattr(self.callback, "options", ()) if one.bare for flag in one.flags}
+        known: Sequence[Option] = getattr(self.callback, "options", ())
+        bare = {flag: one for one in known if one.bare for flag in one.flags}
+        places = {flag for one in known if one.kind is Path or one.unit in _PLACES for flag in one.flags}
         words: list[str] = []
         for at, word in enumerate(args, start=1):
+            flag, equals, value = word.partition("=")
+            if flag in places and not value and (equals or args[at : at + 1] == [""]):  # a Path would be this folder
+                raise UsageError(f"{flag}: names nothing; look for an empty variable on the command line")
             words.append(word)
             if word in bare and args[at : at + 1] not in [[choice] for choice in bare[word].choices]:
                 words.append(bare[word].bare)

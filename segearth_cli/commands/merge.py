@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from segearth_cli.commands.arguments import geotiff
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.results import show
 from segearth_cli.commands.targets import run_files
@@ -19,7 +18,7 @@ from segearth_cli.errors import UsageError
 from segearth_cli.gate import Target, admit
 from segearth_cli.options import build, like, option, validate
 from segearth_cli.quantities import duration
-from segearth_cli.raster import Compression, FileOptions
+from segearth_cli.raster import Compression, FileOptions, geotiff
 
 if TYPE_CHECKING:
     from segearth_cli.jobs import Joinable, Ledger, Place

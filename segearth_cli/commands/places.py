@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from segearth_cli.commands.arguments import geotiff
 from segearth_cli.errors import UsageError
 from segearth_cli.maps import Kind
 from segearth_cli.options import option
-from segearth_cli.raster import FileOptions
+from segearth_cli.raster import FileOptions, geotiff
 from segearth_cli.vector import Format
 
 if TYPE_CHECKING:

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
         parse_sides,
         parse_stretch,
     )
-    from segearth_cli.raster.outputs import BLOCK, Outputs, made_of
+    from segearth_cli.raster.outputs import BLOCK, Outputs, geotiff, made_of
     from segearth_cli.raster.paths import (
         SUFFIXES,
         UNTRUSTED,
@@ -133,6 +133,7 @@ __all__ = [
     "frame_from_json",
     "frame_to_json",
     "from_strangers",
+    "geotiff",
     "ground_area",
     "holds_its_blocks",
     "identity",
@@ -205,7 +206,7 @@ __getattr__ = lazy_face(
         "onto": "Onto without_georeference",
         "open": "open_scene open_sealed",
         "options": "Blend Compression FileOptions PixelOptions ReadOptions parse_bands parse_sides parse_stretch",
-        "outputs": "BLOCK Outputs made_of",
+        "outputs": "BLOCK Outputs geotiff made_of",
         "paths": "SUFFIXES UNTRUSTED exists local_folder local_path rasters_below rasters_in_zip stem",
         "remote": "reason",
         "scene": "Chip Scene",

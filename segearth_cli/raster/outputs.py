@@ -9,6 +9,7 @@ from segearth_cli.errors import UsageError
 from segearth_cli.raster.options import FileOptions
 from segearth_cli.raster.paths import stem
 
+_GEOTIFF = (".tif", ".tiff")
 BLOCK = 512  # pixels of a side of the blocks of a file; rows are written in whole blocks, each one once
 
 
@@ -39,6 +40,20 @@ class Outputs:
         """The rasters by what they hold: mask, confidence, scores."""
         kinds = {"mask": self.mask, "confidence": self.confidence, "scores": self.scores}
         return {kind: path for kind, path in kinds.items() if path is not None}
+
+
+def geotiff(path: Path | None, option: str, *, several: bool) -> None:
+    """Raises UsageError when a raster that we write would get a name of another format, or one name for several."""
+    if path is None or not path.suffix or path.is_dir():
+        return
+    known = path.suffix.lower() in _GEOTIFF
+    if several and known:
+        raise UsageError(f"{option} {path}: one file for several scenes; name a folder")
+    if not several and not known:
+        raise UsageError(
+            f"{option} {path}: what is written is a GeoTIFF; name it .tif (polygons: segearth vectorize), "
+            "or make the folder first"
+        )
 
 
 def made_of(mask: str, out: Path | None, ending: str, *, several: bool) -> Path:

@@ -85,7 +85,7 @@ READ = {
     "predict --work",  # a folder of runs, checked by the gate on its own: test_what_is_no_folder_of_runs_is_refused
 }
 READ |= {f"calibrate --{name}" for name in ("calibration", "classes-file", "labels", "upsampler")}
-READ |= {"predict --calibration", "reproduce --all", "reproduce --list", "reproduce --upsampler"}
+READ |= {"models --pairs", "predict --calibration", "reproduce --all", "reproduce --list", "reproduce --upsampler"}
 READ |= {f"{command.name} --config" for command in app.registered_commands}
 SAVED = {f"{command.name} --save-config" for command in app.registered_commands}  # one rule: tests/test_config.py
 # of many files that the command names to the gate, tried in tests/reproduction and tests/commands/test_info.py
@@ -226,8 +226,8 @@ def test_an_input_is_never_an_output(here, segearth, output, name):
 def test_what_is_no_place_of_this_machine_is_refused(here, segearth, output):
     command, suffix = OUTPUTS[output][0], Path(OUTPUTS[output][1]).suffix
     before = everything(here)
-    for name in ("s3://bucket/x", "/vsimem/x", "no/such/x", "list.csv/x", "~/x", "-/x"):
-        done = segearth(*command, flag_of(output), name + suffix)
+    for name in ("s3://bucket/x", "/vsimem/x", "no/such/x", "list.csv/x", "~/x", "-/x", ""):
+        done = segearth(*command, flag_of(output), name + suffix if name else "")
         assert (done.code, done.out, len(done.lines)) == (2, "", 1), f"{name}: {done.err}"
         assert everything(here) == before, name
 

@@ -24,6 +24,7 @@ import typer
 
 from segearth_cli.commands import (
     calibrate,
+    completion,
     demo,
     evaluate,
     flags,
@@ -113,6 +114,7 @@ def run() -> int:
     raise_them()
     logging.getLogger("rasterio").propagate = False  # what matters of GDAL's messages reaches the user as an error line
     try:
+        completion.join_words_of_bash()
         arguments = _arguments(sys.argv[1:])
         command = typer.main.get_command(app) if isinstance(app, typer.Typer) else app  # a Typer sets an excepthook
         code = command(arguments, standalone_mode=False, prog_name="segearth")

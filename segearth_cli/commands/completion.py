@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import get_args
+from typing import Any, get_args
 
 from segearth_cli.errors import SegEarthError
 from segearth_cli.options import Option
 
-BASH = "complete_bash"
+ASKED, BASH = "_SEGEARTH_COMPLETE", "complete_bash"
 Values = Callable[[list[str]], Iterable[str]]  # values of an option, from the inputs that are named already
 
 
@@ -22,20 +22,47 @@ def completer(option: Option) -> Callable[..., list[str]] | None:
 
 
 def _beginning(values: Values) -> Callable[..., list[str]]:
-    import typer
-
-    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+    def complete(ctx: Any, _parameter: Any, incomplete: str) -> list[str]:
         kept, comma, start = incomplete.rpartition(",")
-        return [_typed(f"{kept}{comma}{value}", incomplete) for value in values(ctx.args) if value.startswith(start)]
+        found = (value for value in values(_inputs(ctx)) if value.startswith(start))
+        return [_typed(f"{kept}{comma}{value}", incomplete) for value in found]
 
-    complete.__annotations__ = {"ctx": typer.Context, "incomplete": str}
     return complete
 
 
+def _inputs(ctx: Any) -> list[str]:
+    """The inputs that stand on a line whose end is missing: read already, or left where reading stopped."""
+    arguments = [one.name for one in ctx.command.params if one.param_type_name == "argument"]
+    read = (value for name in arguments if isinstance(value := ctx.params.get(name), list | tuple))
+    return [*ctx.args, *(str(text) for texts in read for text in texts)]
+
+
 def _typed(value: str, incomplete: str) -> str:
-    """A value as it is typed in the shell that asks: bash, alone, takes it as it is, outside of quotes too."""
+    """A value as it is typed in the shell that asks: bash, alone, takes it as it is, outside of quotes too.
+
+    There it also puts it behind the last colon, where a word begins for it.
+    """
     is_quoted = os.environ.get("COMP_WORDS", "").removesuffix(incomplete).endswith(('"', "'"))
-    return value if is_quoted or os.environ.get("_SEGEARTH_COMPLETE") != BASH else value.replace(" ", "\\ ")
+    if is_quoted or os.environ.get(ASKED) != BASH:
+        return value
+    return value[incomplete.rfind(":") + 1 :].replace(" ", "\\ ")
+
+
+def join_words_of_bash() -> None:
+    """Joins in the environment what bash takes apart of the words that it hands over, at `:` and `=`."""
+    words = os.environ.get("COMP_WORDS", "").split("\n")
+    if os.environ.get(ASKED) != BASH or len(words) == 1:
+        return
+    joined: list[str] = []
+    was_break = False
+    for word in words[: int(os.environ["COMP_CWORD"]) + 1]:
+        is_break = bool(word) and set(word) <= {":", "="}
+        if joined and word and (is_break or was_break):
+            joined[-1] += word
+        else:
+            joined.append(word)
+        was_break = is_break
+    os.environ |= {"COMP_WORDS": "\n".join(joined), "COMP_CWORD": str(len(joined) - 1)}
 
 
 def _models(_named: list[str]) -> Iterable[str]:

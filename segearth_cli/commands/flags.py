@@ -184,7 +184,7 @@ def _parameter(option: Option) -> inspect.Parameter:
     choices = "|".join(map(str, option.choices))
     metavar = None if option.kind is bool else choices or option.unit or _METAVARS.get(option.kind)
     declared = typer.Option(
-        *option.flags, help=option.help, metavar=metavar, show_default=False, autocompletion=completer(option)
+        *option.flags, help=option.help, metavar=metavar, show_default=False, shell_complete=completer(option)
     )
     return inspect.Parameter(
         option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, declared]

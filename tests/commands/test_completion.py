@@ -21,6 +21,10 @@ tab 'segearth' 1 pre
 tab 'segearth predict --preset' 3 love
 tab 'segearth vectorize m.tif --classes' 4 water,b
 tab 'segearth vectorize m.tif --classes' 4 '"water,b'
+tab 'segearth predict --device cuda' 4 :
+tab 'segearth predict --device' 3 '"cuda:'
+tab 'segearth predict --preset =' 4 love
+tab 'segearth vectorize m.tif --classes =' 5 water,b
 """,
     "fish": """
 segearth --show-completion fish | source
@@ -40,7 +44,7 @@ complete 'segearth vectorize m.tif --classes water,b' 'soil'
 """,
 }
 OFFERED = {
-    "bash": "predict\npreview\nloveda\nwater,bare\\ soil\nwater,bare soil\n",
+    "bash": "predict\npreview\nloveda\nwater,bare\\ soil\nwater,bare soil\n0\ncuda:0\nloveda\nwater,bare\\ soil\n",
     "fish": """predict\tSegment scenes into the classes you name
 preview\tDraw masks for people
 loveda

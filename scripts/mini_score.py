@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--biases", nargs="+", type=float, default=[0.3, 0.5])
     parser.add_argument("--cache", type=Path, help="file for the tokens of the scenes")
     options = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     models = {str(folder): _model(folder) for folder in options.models}
     first = next(iter(models.values()))
     if options.cache and options.cache.exists():

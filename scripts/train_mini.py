@@ -66,7 +66,6 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     vectors = train_image(model.visual, start, data, sets, options)
     if rank() == 0:
-        torch.set_num_threads(2)
         images = views.photos(options.train)
         texts = text.Texts([c for p in images for c in p.captions])
         texts.shrink(model)
@@ -79,11 +78,12 @@ def train_image(visual: Any, start: Tensor, data: Data, sets: list[score.Set], o
     vectors = nn.Parameter(start)
     for name, parameter in visual.named_parameters():
         parameter.requires_grad_(_is_trained(name, options.blocks))
-    slow = [p for n, p in visual.named_parameters() if p.requires_grad and n.startswith("transformer")]
-    quick = [p for n, p in visual.named_parameters() if p.requires_grad and not n.startswith("transformer")]
-    groups = [(slow, 3e-4), (quick, 1e-3), ([vectors], 4e-3)]
+    slow = [p for n, p in visual.named_parameters() if p.requires_grad and _is_block(n) and not _is_deep(n)]
+    quick = [p for n, p in visual.named_parameters() if p.requires_grad and not _is_block(n)]
+    deep = [p for n, p in visual.named_parameters() if p.requires_grad and _is_deep(n)]
+    groups = [(deep, 1.5e-4), (slow, 3e-4), (quick, 1e-3), ([vectors], 4e-3)]
     optimiser = torch.optim.AdamW([{"params": p, "base": options.rate * r} for p, r in groups], betas=(0.9, 0.98))
-    trained = [*slow, *quick, vectors]
+    trained = [*deep, *slow, *quick, vectors]
     average = [p.detach().clone() for p in trained]
     rng = random.Random(SEED + rank())
     for step in range(min(options.steps, options.stop)):
@@ -112,7 +112,9 @@ def image_losses(visual: Any, vectors: Tensor, data: Data, step: int, rng: rando
     tokens, grid, members = data.captioned.batch(rng, CAPTIONED // shares())
     left_out = [n for n, legend in enumerate(data.legends) if legend.name in data.without]
     crops, cells, sets = data.labelled.batch(rng, LABELLED // shares(), left_out)
-    patches = objective.calibrated(tower.end(visual, torch.cat([tokens, crops])), rng.uniform(*BIASES))
+    with torch.autocast("cpu", torch.bfloat16):
+        out = tower.end(visual, torch.cat([tokens, crops]))
+    patches = objective.calibrated(out, rng.uniform(*BIASES))
     logits, dense = torch.split(objective.SCALE * (patches @ vectors.T), [len(tokens), len(crops)])
     found, _ = objective.regions(grid.flatten(1), members, data.known)
     losses = {
@@ -262,9 +264,18 @@ def _rarity(known: Tensor) -> Tensor:
     return (count.median() / count).sqrt().clamp(0.4, 3)
 
 
+def _is_block(name: str) -> bool:
+    return name.startswith("transformer")
+
+
+def _is_deep(name: str) -> bool:
+    """Whether a parameter belongs to the blocks that an earlier mini had left as they came."""
+    return _is_block(name) and int(name.split(".")[2]) < tower.BLOCKS - 2
+
+
 def _is_trained(name: str, blocks: int) -> bool:
     """Whether a parameter of the image tower learns: its last blocks, less what the modulated block does not use."""
-    if not name.startswith("transformer"):
+    if not _is_block(name):
         return name in ("proj", "ln_post.weight", "ln_post.bias")
     block, part = name.removeprefix("transformer.resblocks.").split(".", 1)
     used = int(block) < tower.BLOCKS - 1 or part.startswith(("ln_1", "attn"))
@@ -349,7 +360,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--balance", type=float, default=0.5, help="how much more rare classes count")
     parser.add_argument("--without", nargs="*", default=[], help="labelled sets not to train on")
     parser.add_argument("--every", type=int, default=200, help="steps between scores")
-    parser.add_argument("--blocks", type=int, default=2, help="trained blocks, at most 2")
+    parser.add_argument("--blocks", type=int, default=4, help="trained blocks, at most 4")
     return parser.parse_args()
 
 

@@ -27,13 +27,13 @@ FINEST = 0.07  # metres a pixel, to which no crop is enlarged beyond
 # How many canvases show each set, and its ground sampling distance in metres, roughly. Sets that are alone in what they
 # show count more than their images.
 CANVASES = {
-    "dubai": (650, 0.5), "epfl_roads": (500, 0.4), "inria": (250, 0.3), "loveda": (250, 0.3),
-    "massachusetts_roads": (350, 1), "potsdam_mmseg": (200, 0.05), "uuad_mumbai": (500, 0.5), "wbs_si": (600, 10),
-    "whu_aerial": (250, 0.3), "whu_sat_ii": (300, 0.45),
-    "china_small": (250, 0.5), "deepglobe_lc7": (500, 1.5), "dronedeploy_1d4f": (400, 0.1),
-    "ethz_cil_roads": (350, 0.4), "flood_area": (650, 0.2), "hls_water_landcover": (1000, 20), "hot_fair": (850, 0.15),
-    "inria_patches": (650, 0.3), "jakarta": (650, 0.25), "korea_s2": (150, 10), "massachusetts_buildings": (250, 1),
-    "massachusetts_roads_crops": (350, 1), "turkey_drone": (200, 0.1), "us_fields": (450, 4),
+    "dubai": (700, 0.5), "epfl_roads": (550, 0.4), "inria": (300, 0.3), "loveda": (250, 0.3),
+    "massachusetts_roads": (450, 1), "potsdam_mmseg": (250, 0.05), "uuad_mumbai": (650, 0.5), "wbs_si": (600, 10),
+    "whu_aerial": (300, 0.3), "whu_sat_ii": (350, 0.45),
+    "china_small": (350, 0.5), "deepglobe_lc7": (500, 1.5), "dronedeploy_1d4f": (450, 0.1),
+    "ethz_cil_roads": (450, 0.4), "flood_area": (850, 0.2), "hls_water_landcover": (800, 20), "hot_fair": (1100, 0.15),
+    "inria_patches": (850, 0.3), "jakarta": (850, 0.25), "korea_s2": (150, 10), "massachusetts_buildings": (350, 1),
+    "massachusetts_roads_crops": (450, 1), "turkey_drone": (300, 0.1), "us_fields": (400, 4),
     "wbs_si_more": (450, 10),
 }  # fmt: skip
 # Where classes.txt, written for scoring, says more than the labels: whole built-up areas are no footprints.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as DINOv2
-BLOCKS, FROZEN, WIDTH, EMBEDDING = 10, 8, 384, 256
+BLOCKS, FROZEN, WIDTH, EMBEDDING = 10, 6, 384, 256
 CONFIG: dict[str, Any] = {
     "embed_dim": EMBEDDING,
     "vision_cfg": {

@@ -86,7 +86,7 @@ def test_a_tower_in_bfloat16_keeps_the_bounds_on_a_real_image(monkeypatch):
     monkeypatch.setattr("segearth_cli.model.encoder.NARROW", 0)  # as wide towers are
     largest, same = differences("real", torch.bfloat16)
     assert 1e-4 < largest <= 2e-3  # above: it is bfloat16 indeed
-    assert same >= 0.995  # trees and grass of the image lie close for `mini`, whose own tower stays in float32
+    assert same >= 0.99  # trees and grass of the image lie close for `mini`, whose own tower stays in float32
 
 
 @pytest.mark.slow

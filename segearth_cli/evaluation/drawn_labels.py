@@ -32,11 +32,12 @@ from segearth_cli.raster import (
 from segearth_cli.vector import Drawn, read_drawn
 
 ENDINGS = frozenset({".gpkg", ".geojson", ".json", ".fgb", ".shp", ".kml", ".gml"})
+_NAMED = ENDINGS | {".csv"}  # a table with the column WKT, as calibrate takes it; in a folder a .csv may be anything
 
 
 def is_drawn(path: str) -> bool:
     """Whether labels are features: by their suffix, unless they can be opened as a raster."""
-    return Path(path).suffix.casefold() in ENDINGS and not any(size_of(path))
+    return Path(path).suffix.casefold() in _NAMED and not any(size_of(path))
 
 
 def class_code(value: Any, classes: ClassSet) -> int | None:

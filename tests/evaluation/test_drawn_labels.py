@@ -73,6 +73,23 @@ def test_features_score_as_the_raster_they_outline(tmp_path, mask, figures, name
     assert (found["classes"], found["confusion"]) == (wanted["classes"], wanted["confusion"])
 
 
+def test_a_table_of_clicks_scores_as_their_layer(tmp_path, mask, figures, segearth):
+    """What `segearth calibrate` took as labels, in the CRS of the mask."""
+    random = np.random.default_rng(2)
+    places = [shapely.Point(*(PLACE @ place)) for place in random.uniform((0, 0), (80, 600), (30, 2)).tolist()]
+    names = [NAMES[number % 3] for number in range(30)]
+    lines = ["class,WKT", *(f"{name},{place.wkt}" for name, place in zip(names, places, strict=True))]
+    (tmp_path / "clicks.csv").write_text("\n".join(lines) + "\n")
+    found = figures(mask, tmp_path / "clicks.csv", *LIST)
+    wanted = figures(mask, save(tmp_path / "clicks.gpkg", places, names), *LIST)
+    assert (found["classes"], found["confusion"]) == (wanted["classes"], wanted["confusion"])
+    assert sum(one["support"] for one in found["classes"]) in range(28, 31)  # two may fall into one pixel
+    (tmp_path / "empty.csv").write_text("a,b\n1,2\n")
+    refused = segearth("evaluate", mask, tmp_path / "empty.csv", *LIST)
+    assert (refused.code, len(refused.lines)) == (2, 1)
+    assert "--field class: " in refused.err
+
+
 def test_features_of_another_crs_and_field_are_brought_to_the_mask(tmp_path, mask, figures):
     truth = blocky(1)
     geometries, codes = drawn(truth)

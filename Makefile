@@ -11,7 +11,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e ".[dev,parquet,dask,cloud,notebook]"
+	$(BIN)/python -m pip install --quiet -e ".[dev,parquet,dask,cloud,notebook,fast]"
 	@touch $(STAMP)
 
 demo: $(STAMP)

@@ -146,7 +146,14 @@ def test_no_tracked_file_holds_what_a_merge_left_to_decide():
 def test_every_library_that_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["parquet"], *extras["dask"], *extras["cloud"], *extras["notebook"]]
+    wanted = [
+        *project["dependencies"],
+        *extras["parquet"],
+        *extras["dask"],
+        *extras["cloud"],
+        *extras["notebook"],
+        *extras["fast"],
+    ]
     declared = {re.match(r"[\w.-]+", line)[0].lower().replace("_", "-") for line in wanted}
     known = {name: {d.lower().replace("_", "-") for d in found} for name, found in packages_distributions().items()}
     missing = set()
@@ -160,7 +167,7 @@ def test_every_library_that_is_imported_is_declared():
     assert missing == set()
 
 
-COMES_WITH = {"triton": "torch, on the machines it runs on", "dask": "distributed"}
+COMES_WITH = {"triton": "torch, on the machines it runs on", "dask": "distributed", "llvmlite": "numba"}
 
 
 def test_the_architecture_lists_every_module():

@@ -49,6 +49,8 @@ HOMES = {
     "fiona": {"vector"},
     "pyogrio": {"vector"},
     "triton": {"model.gpu_kernels"},
+    "numba": {"model.cpu_kernels", "model.cpu_stages"},
+    "llvmlite": {"model.cpu_kernels"},
     "typer": {"commands", "cli"},
 }
 
@@ -156,15 +158,15 @@ def strays(name):
             yield f"{name} imports {library}, which lives in {', '.join(homes)}"
 
 
-def test_the_model_opens_no_file_prints_nothing_and_waits_with_triton():
+def test_the_model_opens_no_file_prints_nothing_and_waits_with_compilers():
     for path in (PACKAGE / "model").glob("*.py"):
         assert {place for place, _ in ours(path)}.isdisjoint({"console", "files"}), path.name
         called = {node.func.id for node in nodes(path) if isinstance(getattr(node, "func", None), ast.Name)}
         assert called.isdisjoint({"open", "print"}), path.name
-        if path.stem != "gpu_kernels":
-            at_import = list(imported(path, at_import=True))
-            kernels = [names for module, names in at_import if "triton" in module or "gpu_kernels" in (module, *names)]
-            assert kernels == [], path.name
+        if path.stem not in ("gpu_kernels", "cpu_kernels"):
+            at_import = [name for module, names in imported(path, at_import=True) for name in (module, *names)]
+            compilers = ("triton", "numba", "llvmlite", "gpu_kernels", "cpu_kernels")
+            assert [name for name in at_import if any(part in compilers for part in name.split("."))] == [], path.name
 
 
 @pytest.mark.parametrize("package", FACES)

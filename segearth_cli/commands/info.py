@@ -24,7 +24,7 @@ from segearth_cli.version import __version__
 LIBRARIES = (
     "torch", "open_clip_torch", "rasterio", "fiona", "pyogrio", "pyarrow", "shapely", "pyproj", "numpy", "typer", "tqdm"
 )  # fmt: skip
-OPTIONAL = ("distributed", "obstore", "geopandas", "ipywidgets", "triton")
+OPTIONAL = ("numba", "distributed", "obstore", "geopandas", "ipywidgets", "triton")
 FORMATS = (
     "GTiff",
     "COG",
@@ -150,13 +150,15 @@ def _cache() -> dict[str, Any]:
 
 def _auto() -> dict[str, Any]:
     """What `predict` would run where nothing is asked for."""
-    from segearth_cli.model import pick_device, pick_precision
+    from segearth_cli.model import numba_version, pick_device, pick_precision
     from segearth_cli.prediction import defaults_now
 
     device = pick_device("auto")
     precision = str(pick_precision("auto", device)).removeprefix("torch.")
     now = {name: value for name, value in defaults_now().items() if value is not None}
     model = str(now.get("model", "none")).removeprefix("auto: ")
+    if now.get("kernels") == "auto":
+        now["kernels"] = "numba" if device.type == "cpu" and numba_version() else "torch"
     return now | {"model": model, "device": str(device), "precision": precision}
 
 

@@ -12,6 +12,7 @@ from segearth_cli.faces import lazy_face
 if TYPE_CHECKING:
     from segearth_cli.model.choices import LOGIT_SCALE, Attention, Kernels, Refine
     from segearth_cli.model.constants import constant
+    from segearth_cli.model.cpu_stages import Direct, numba_version
     from segearth_cli.model.device import devices, pick_device, pick_precision, slow_precision
     from segearth_cli.model.encoder import Encoder
     from segearth_cli.model.gpu_stages import Fused
@@ -27,6 +28,7 @@ __all__ = [
     "LOGIT_SCALE",
     "Attention",
     "Dense",
+    "Direct",
     "Encoder",
     "Fused",
     "Kernels",
@@ -41,6 +43,7 @@ __all__ = [
     "coordinates",
     "devices",
     "embed_phrases",
+    "numba_version",
     "pick_device",
     "pick_precision",
     "slow_precision",
@@ -51,6 +54,7 @@ __getattr__ = lazy_face(
     {
         "choices": "LOGIT_SCALE Attention Kernels Refine",
         "constants": "constant",
+        "cpu_stages": "Direct numba_version",
         "device": "devices pick_device pick_precision slow_precision",
         "encoder": "Encoder",
         "gpu_stages": "Fused",

@@ -19,6 +19,7 @@ from segearth_cli.clock import counted
 from segearth_cli.errors import WeightsError
 from segearth_cli.model.constants import OfWeights
 from segearth_cli.model.cosines import Cosines
+from segearth_cli.model.cpu_stages import Direct
 from segearth_cli.model.products import linear
 from segearth_cli.model.resizing import Pullback, pullback, pulled_back
 from segearth_cli.model.rows import RowBand, RowOf, Rowwise, dropout2d_gain, stacked
@@ -42,6 +43,7 @@ class JBU(nn.Module):
         self.radius = radius
         self.taps = (2 * radius + 1) ** 2
         self.correcting = torch.float32  # dtype of the corrections of kernels for maps in float32
+        self.direct: Direct | None = None  # the compiled kernels of a CPU, for maps that they serve
         self.kept = OfWeights()
         self.range_temp = nn.Parameter(torch.tensor(0.0))
         self.sigma_spatial = nn.Parameter(torch.tensor(1.0))
@@ -59,6 +61,8 @@ class JBU(nn.Module):
         """
         height, width = guidance.shape[-2:]
         self.check((height, width))
+        if self.direct is not None and self.direct.serves(self, source, guidance):
+            return self.direct.stage(self, source, guidance, finish, common)
         place = self.radius, source.device, source.dtype
         axes = pullback(source.shape[1], height, *place), pullback(source.shape[2], width, *place)
         source = F.pad(source, (0, 0, *axes[1].margins, *axes[0].margins))
@@ -184,7 +188,7 @@ class JBU(nn.Module):
         """What the pixels of tiles take of the source positions near them, (tiles, 64, L): kernels pulled back.
 
         neighbours, extended: keys and guidance of the tiles and their margins, (B, 8 k + 2 radius, 8 m + 2 radius, K).
-        shared: log of the spatial kernel, and what `_corrections` gives.
+        shared: log of the spatial kernel, and what `corrections` gives.
         """
         radius, (down, across) = self.radius, axes
         centre, colours = (x[:, radius : -radius or None, radius : -radius or None] for x in (neighbours, extended))
@@ -209,6 +213,8 @@ class JBU(nn.Module):
         Maps (1, h, w, R), guidance (1, 3, H, W). Always as many tiles at once, the last ones filled up, so that a
         tile's numbers depend on no other.
         """
+        if self.direct is not None and self.direct.serves(self, source, guidance):
+            return self.direct.at_tiles(self, source, guidance, rows, cols, finish)
         place = self.radius, source.device, source.dtype
         down, across = (pullback(n, m, *place) for n, m in zip(source.shape[1:3], guidance.shape[-2:], strict=True))
         source = F.pad(source, (0, 0, *across.margins, *down.margins))[0]
@@ -271,24 +277,23 @@ class JBU(nn.Module):
         Published as softmax, product, division by the sum clamped at 1e-7. The sum is at least the smallest spatial
         weight, so for sigma >= 0.25 the clamp cannot act and one softmax of the summed logarithms is the same.
         """
-        if torch.is_grad_enabled() or self.kept.get("wide", [self.sigma_spatial], self._wide):
+        if torch.is_grad_enabled() or self.kept.get(
+            "wide", [self.sigma_spatial], lambda: bool(self.sigma_spatial.abs() >= 0.25)
+        ):
             return torch.softmax(_plus(scores, log_spatial), dim=-1)
         kernel = torch.softmax(scores, dim=-1) * log_spatial.exp()
         return kernel / kernel.sum(dim=-1, keepdim=True).clamp(min=1e-7)
 
-    def _wide(self) -> bool:
-        return bool(self.sigma_spatial.abs() >= 0.25)
-
     def _shared(self, maps: torch.dtype) -> list[Tensor]:
-        """What all tiles need of the weights: log of the spatial kernel, and what `_corrections` gives."""
+        """What all tiles need of the weights: log of the spatial kernel, and what `corrections` gives."""
         weights = [self.sigma_spatial, *self.fixup_proj.parameters()]
         key = "shared", self._correcting_for(maps)
-        return self.kept.get(key, weights, lambda: [self.log_spatial(), *self._corrections(maps)])
+        return self.kept.get(key, weights, lambda: [self.log_spatial(), *self.corrections(maps)])
 
     def _correcting_for(self, maps: torch.dtype) -> torch.dtype:
         return self.correcting if maps == torch.float32 else maps
 
-    def _corrections(self, maps: torch.dtype) -> list[Tensor]:
+    def corrections(self, maps: torch.dtype) -> list[Tensor]:
         """The parameters of 0.1 fixup_proj: first weights with their bias as one more column, second weights, bias."""
         first, second = _convs(self.fixup_proj)
         widened = torch.cat([first.weight.flatten(1), cast(Tensor, first.bias)[:, None]], dim=1)
@@ -296,7 +301,7 @@ class JBU(nn.Module):
         return [part.to(self._correcting_for(maps)) for part in (widened, change, bias)]
 
     def _fixed_up(self, kernel: Tensor, colours: Tensor, fixup: Sequence[Tensor], dropout: Tensor | None) -> Tensor:
-        """kernel + 0.1 fixup([kernel, colours]); (n, 64, taps). colours: and a one. fixup: of `_corrections`."""
+        """kernel + 0.1 fixup([kernel, colours]); (n, 64, taps). colours: and a one. fixup: of `corrections`."""
         first, change, bias = fixup
         hidden = linear(torch.cat([kernel.to(first.dtype), colours], dim=-1), first, act="gelu")
         if dropout is not None:

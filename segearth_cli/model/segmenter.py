@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from segearth_cli.clock import stage
 from segearth_cli.model.cosines import Cosines
+from segearth_cli.model.cpu_stages import Direct
 from segearth_cli.model.device import finer
 from segearth_cli.model.encoder import Encoder
 from segearth_cli.model.gpu_stages import Fused
@@ -31,9 +32,9 @@ class Segmenter(nn.Module):
     phrases: unit text embeddings (Q, C). upsampler: None for logits at token resolution, resized bilinearly.
     global_bias: how much of the global token's own cosine is taken away (lambda = -global_bias).
     precision: dtype of the image tower's products and, but for bfloat16, of the upsampler's; sums, norms and logits
-    are float32. fused: the upsampler's GPU kernels, used on CUDA; None = PyTorch alone. offsets: (Q,), added to the
-    logits; None = none. adaptive: the class of each phrase, to run the upsampler's last stage on a CPU only where two
-    classes come close; None = everywhere.
+    are float32. fused, direct: the upsampler's kernels on CUDA and on a CPU; None = PyTorch. offsets: (Q,), added to
+    the logits; None = none. adaptive: the class of each phrase, to run the upsampler's last stage on a CPU only where
+    two classes come close; None = everywhere.
     Encoder and upsampler are left as they are.
     """
 
@@ -51,13 +52,14 @@ class Segmenter(nn.Module):
         fused: Fused | None = None,
         offsets: Tensor | None = None,
         adaptive: Sequence[int] | None = None,
+        direct: Direct | None = None,
     ):
         super().__init__()
         self.encoder = encoder.in_precision(precision)
-        self.upsampler = upsampler and upsampler.correcting_in(precision)
+        self.upsampler = upsampler and upsampler.computing(precision, direct)
         self.global_bias = global_bias
         self.precision = precision
-        self.fused = fused
+        self.fused, self.direct = fused, direct
         self.register_buffer("phrases", phrases.float(), persistent=False)
         self._axes = len(phrases) == phrases.shape[1] and torch.equal(phrases, torch.eye(len(phrases)).to(phrases))
         self.register_buffer("offsets", None if offsets is None else offsets.float(), persistent=False)
@@ -71,7 +73,7 @@ class Segmenter(nn.Module):
         """
         made = Segmenter(
             self.encoder, self.upsampler, phrases, global_bias=self.global_bias, precision=self.precision,
-            fused=self.fused, offsets=offsets,
+            fused=self.fused, offsets=offsets, direct=self.direct,
         )  # fmt: skip
         return made.to(self.phrases.device)
 

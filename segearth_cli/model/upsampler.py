@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from segearth_cli.errors import WeightsError
 from segearth_cli.model.copies import own
 from segearth_cli.model.cosines import Cosines
+from segearth_cli.model.cpu_stages import Direct
 from segearth_cli.model.gpu_stages import Fused, Steps
 from segearth_cli.model.jbu import JBU
 from segearth_cli.model.tiles import replaced
@@ -60,15 +61,16 @@ class Upsampler(nn.Module):
                 self.add_module(f"up{i + 1}", JBU(radius, keys))
         self.fixup_proj = nn.Sequential(nn.Dropout2d(0.2), nn.Conv2d(channels, channels, 1))
 
-    def correcting_in(self, dtype: torch.dtype) -> Upsampler:
-        """An upsampler of the same weights with the kernels' corrections in `dtype` for maps in float32.
+    def computing(self, correcting: torch.dtype, direct: Direct | None = None) -> Upsampler:
+        """An upsampler of the same weights for maps in float32.
 
-        A tenth of a correction counts.
+        correcting: the dtype of the kernels' corrections, of which a tenth counts. direct: the compiled kernels of a
+        CPU, used where they serve; None = PyTorch alone.
         """
         made = own(self)
         for jbu in made.children():
             if isinstance(jbu, JBU):
-                jbu.correcting = dtype
+                jbu.correcting, jbu.direct = correcting, direct
         return made
 
     @property

@@ -82,12 +82,12 @@ class ModelOptions:
     precision: Precision = option("auto", help="Of the model's products; auto goes by the device.", panel="Machine")
     """Of the products of the tower and SimFeatUp; `auto` goes by the device."""
     kernels: Kernels = option(
-        "torch",
-        help="What SimFeatUp runs by on CUDA in half precision; triton is unmeasured. Or SEGEARTH_KERNELS.",
+        "auto",
+        help="What SimFeatUp runs by; auto: Numba on CPUs that have it, else PyTorch. Or SEGEARTH_KERNELS.",
         panel="Machine",
         variable="SEGEARTH_KERNELS",
     )
-    """PyTorch, or Triton kernels that no card has run yet."""
+    """`auto` = Numba on a CPU where it is installed, else PyTorch; `torch`; `triton` = CUDA's, unmeasured."""
 
     def __post_init__(self) -> None:
         validate(self)

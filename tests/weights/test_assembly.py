@@ -15,7 +15,7 @@ def facts(model_dir, **options):
     return made.facts
 
 
-def test_kernels_are_named_only_where_they_are_not_those_of_torch(model_dir):
+def test_kernels_are_named_only_where_they_are_chosen(model_dir):
     plain, triton = facts(model_dir), facts(model_dir, kernels="triton")
     assert "kernels" not in plain
     assert triton == plain | {"kernels": "triton"}
@@ -50,7 +50,7 @@ def test_no_last_block_at_all_is_told():
 
 
 def test_unknown_kernels_are_told():
-    with pytest.raises(UsageError, match="--kernels cuda: choose one of torch, triton"):
+    with pytest.raises(UsageError, match="--kernels cuda: choose one of auto, torch, triton"):
         ModelOptions("mini", kernels="cuda")
 
 
@@ -58,4 +58,4 @@ def test_the_environment_chooses_kernels_for_jobs(segearth, monkeypatch, write_r
     scene = write_raster("scene.tif", noise(3, 64, 64))
     monkeypatch.setenv("SEGEARTH_KERNELS", "cuda")
     done = segearth("predict", scene, "-c", "water,road", "-m", f"local-dir:{model_dir}")
-    assert (done.code, done.lines[-1]) == (2, "segearth: --kernels cuda: choose one of torch, triton")
+    assert (done.code, done.lines[-1]) == (2, "segearth: --kernels cuda: choose one of auto, torch, triton")

@@ -1,0 +1,7 @@
+"""The shapes that the compiled kernels of a CPU and their callers agree on."""
+
+from __future__ import annotations
+
+RADIUS = 5  # of the published upsampler, whose taps the kernels have unrolled
+WIDTH = 128  # of a pixel's row of 121 taps, with its colours and a one behind them
+BICUBIC = 4  # source positions that a resized one is mixed of

@@ -1,0 +1,248 @@
+"""The upsampler by compiled kernels, for float32 at inference on a CPU; `jbu` holds what they must equal."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segearth_cli.clock import counted
+from segearth_cli.model.constants import constant
+from segearth_cli.model.cosines import Cosines
+from segearth_cli.model.cpu_shapes import BICUBIC, RADIUS, WIDTH
+from segearth_cli.model.products import linear
+from segearth_cli.model.resizing import resizing
+from segearth_cli.model.tiles import TILE, extend, untiled
+from segearth_cli.model.window_cache import Common, TileRun, digest
+
+CHUNK = 28  # tiles at once: what lies between their kernels and the correction stays in the cache
+STRIP = 4  # rows of tiles at once where no other window has any
+
+Tiles = tuple[NDArray[np.int64], NDArray[np.int64]]  # row and column of the first pixel of each, (n,)
+Bicubic = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]  # down, across
+
+
+def numba_version() -> str | None:
+    """The version of Numba, which compiles the kernels; None where it cannot be imported."""
+    try:
+        import numba
+    except ImportError:
+        return None
+    return str(numba.__version__)
+
+
+class Direct:
+    """The compiled kernels: taps are taken where they are, in place of products with dense neighbourhoods."""
+
+    def __init__(self, keep: Path | None = None):
+        """keep: a folder of the user's own for what is compiled; None = compiled in every process, 2 s of CPU.
+
+        Raises ImportError without Numba.
+        """
+        from segearth_cli.model import cpu_kernels
+
+        self._code = cpu_kernels.compiled(keep)
+
+    def __deepcopy__(self, _memo: object) -> Direct:
+        return self
+
+    def serves(self, jbu: Any, maps: Tensor, guidance: Tensor) -> bool:
+        """Whether a JBU can lift maps (B, h, w, R) so: float32 on a CPU, at inference, with the published radius.
+
+        The guidance (B, 3, H, W) must be no smaller than the maps.
+        """
+        known = maps.device.type == "cpu" and maps.dtype == guidance.dtype == torch.float32 and jbu.radius == RADIUS
+        grown = all(n <= m for n, m in zip(maps.shape[1:3], guidance.shape[2:], strict=True))
+        return known and grown and not jbu.training and not torch.is_grad_enabled()
+
+    def stage(
+        self, jbu: Any, source: Tensor, guidance: Tensor, finish: Cosines | None, common: Common | None
+    ) -> Tensor:
+        """What `JBU.forward` gives: maps (B, h, w, R) on the grid of the guidance (B, 3, H, W)."""
+        windows = [
+            self._window(jbu, source[i], guidance[i : i + 1], finish and finish.part(i, i + 1), common)
+            for i in range(len(source))
+        ]
+        return windows[0] if len(windows) == 1 else torch.cat(windows)
+
+    def at_tiles(
+        self, jbu: Any, source: Tensor, guidance: Tensor, rows: Tensor, cols: Tensor, finish: Cosines
+    ) -> Tensor:
+        """What `JBU.at_tiles` gives: what `finish` makes of the tiles at rows and cols, (n, 64, K)."""
+        made, extended, found = _kept_weights(jbu), extend(guidance, RADIUS)[0], []
+        maps = _Maps(source[0], guidance, self._code.block)
+        near = _neighbours(made, extended)
+        for first in range(0, len(rows), CHUNK):  # always as many, so that a tile's numbers depend on no other
+            part = [F.pad(x[first : first + CHUNK], (0, max(0, first + CHUNK - len(x)))) for x in (rows, cols)]
+            tiles = (part[0] * TILE).numpy(), (part[1] * TILE).numpy()
+            found.append(self._pixels(self._weights(made, near, tiles), tiles, maps, finish))
+        return torch.cat(found)[: len(rows)]
+
+    def _window(
+        self, jbu: Any, source: Tensor, guidance: Tensor, finish: Cosines | None, common: Common | None
+    ) -> Tensor:
+        """One window's maps (h, w, R): (1, H, W, K), in blocks that other windows may have had."""
+        made, extended, maps = (
+            _kept_weights(jbu),
+            extend(guidance, RADIUS)[0],
+            _Maps(source, guidance, self._code.block),
+        )
+        tall, wide = ((side - 2 * RADIUS) // TILE for side in extended.shape[:2])
+        out: Tensor | None = None
+        for down, across in _blocks(common, tall, wide):
+            crop = _with_margins(extended, down, across)
+            make = functools.partial(self._block, made, crop)
+            if common is not None and (windows := down.windows * across.windows) > 1:
+                weights = common.overlap.get((id(jbu), crop.shape, digest(crop)), windows, make)
+            else:
+                weights = make()
+            count = across.end - across.first
+            for row, mine in zip(range(down.first, down.end), torch.split(weights, count * TILE**2), strict=True):
+                pixels = self._pixels(mine, _grid(row, row + 1, across.first, across.end), maps, finish)
+                if out is None:
+                    out = _blank(pixels, (tall * TILE, wide * TILE), first_channels=finish is not None)
+                left = across.first * TILE
+                out[:, row * TILE : (row + 1) * TILE, left : left + count * TILE] = untiled(pixels, (1, 1, count))
+        height, width = guidance.shape[-2:]
+        return cast(Tensor, out)[:, :height, :width]
+
+    def _block(self, made: KernelWeights, extended: Tensor) -> Tensor:
+        """The weights of all tiles of an extended guidance (H, W, 3): see `_weights`."""
+        tall, wide = ((side - 2 * RADIUS) // TILE for side in extended.shape[:2])
+        near, (rows, cols) = _neighbours(made, extended), _grid(0, tall, 0, wide)
+        weights = extended.new_empty(len(rows) * TILE**2, WIDTH)
+        for first in range(0, len(rows), CHUNK):
+            tiles = rows[first : first + CHUNK], cols[first : first + CHUNK]
+            out = weights[first * TILE**2 : (first + CHUNK) * TILE**2]
+            self._weights(made, near, tiles, out)
+        return weights
+
+    @counted("kernels")
+    def _weights(
+        self, made: KernelWeights, near: tuple[Tensor, Tensor], tiles: Tiles, out: Tensor | None = None
+    ) -> Tensor:
+        """What pixels of tiles take of those near them, (64 n, WIDTH): a row's first numbers are its kernel.
+
+        near: of `_neighbours`, that of the tiles and their margins. out: where to.
+        """
+        first, second, bias = made.fixup
+        kernels = near[0].new_empty(len(tiles[0]) * TILE**2, WIDTH)
+        self._code.kernels(near[0].numpy(), near[1].numpy(), *tiles, made.spatial.numpy(), kernels.numpy())
+        hidden = linear(kernels.to(first.dtype), first, act="gelu")
+        return torch.add(kernels, linear(hidden, second, bias), out=out)
+
+    @counted("taps")
+    def _pixels(self, weights: Tensor, tiles: Tiles, maps: _Maps, finish: Cosines | None) -> Tensor:
+        """The upsampled pixels of tiles, (n, 64, K), from their weights."""
+        out = weights.new_empty(len(weights), maps.filled.shape[-1])
+        self._code.taps(weights.numpy(), *tiles, maps.filled.numpy(), *maps.bicubic, out.numpy())
+        pixels = out.view(-1, TILE**2, out.shape[-1])[..., : maps.channels]
+        return pixels if finish is None else finish(pixels).view(*pixels.shape[:2], -1)
+
+
+class _Maps:
+    """Maps (h, w, R) as the kernels read them, to be resized to the grid of a guidance (1, 3, H, W).
+
+    block: they get a multiple of so many channels.
+    """
+
+    def __init__(self, source: Tensor, guidance: Tensor, block: int):
+        h, w, self.channels = source.shape
+        more = -self.channels % block, max(0, BICUBIC - w), max(0, BICUBIC - h)
+        self.filled = F.pad(source, (0, more[0], 0, more[1], 0, more[2])).contiguous()
+        height, width = guidance.shape[-2:]
+        self.bicubic: Bicubic = *_bicubic(h, height), *_bicubic(w, width)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelWeights:
+    """The parameters of a JBU as the kernels take them: K key channels, T taps, rows of WIDTH numbers."""
+
+    range: tuple[Tensor, Tensor, Tensor, Tensor]
+    """Weight (K, 3) and bias (K,) of the first key convolution, (K, K) and (K,) of the second with the temperature."""
+    spatial: Tensor
+    """(T,), the spatial kernel."""
+    fixup: tuple[Tensor, Tensor, Tensor]
+    """Weight of the first convolution with its bias as one more column, weight and bias of a tenth of the second."""
+
+
+def _kept_weights(jbu: Any) -> KernelWeights:
+    made: KernelWeights = jbu.kept.get(("direct", jbu.correcting), list(jbu.parameters()), lambda: kernel_weights(jbu))
+    return made
+
+
+def kernel_weights(jbu: Any) -> KernelWeights:
+    """The parameters of a JBU for the kernels; those of the correction in the dtype that it has for them."""
+    first, second = jbu.range_proj[0], jbu.range_proj[3]
+    heat = jbu.range_temp.exp().clamp(1e-4, 1e4).sqrt()
+    range_ = first.weight.flatten(1), first.bias, heat * second.weight.flatten(1), heat * second.bias
+    widened, change, bias = (
+        F.pad(x.detach(), [n for side in reversed(x.shape) for n in (0, WIDTH - side)]).contiguous()
+        for x in jbu.corrections(torch.float32)
+    )
+    return KernelWeights(range_, jbu.log_spatial().exp().detach(), (widened, change, bias))
+
+
+@counted("kernels")
+def _neighbours(made: KernelWeights, extended: Tensor) -> tuple[Tensor, Tensor]:
+    """The keys (H, K, W) of an extended guidance (H, W, 3), and the guidance as (H, 3, W).
+
+    Keys are scaled so that their products carry the temperature.
+    """
+    first, bias, second, more = made.range
+    keys = linear(linear(extended, first, bias, act="gelu"), second, more)
+    return keys.transpose(1, 2).contiguous(), extended.transpose(1, 2).contiguous()
+
+
+@constant()
+def _bicubic(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """`resizing` as the first of BICUBIC source positions and their weights, of each resized one; to whole tiles."""
+    whole = F.pad(resizing(source, target, RADIUS), (0, max(0, BICUBIC - source), 0, -target % TILE))
+    first = whole.ne(0).int().argmax(dim=1).clamp(max=whole.shape[1] - BICUBIC)
+    first[target + 2 * RADIUS :] = first[target + 2 * RADIUS - 1]  # near the others of their tile
+    weights = whole.gather(1, first[:, None] + torch.arange(BICUBIC))
+    return first.numpy(), weights.float().numpy()
+
+
+@constant(256)
+def _grid(top: int, bottom: int, left: int, right: int) -> Tiles:
+    """The tiles of some rows and columns of tiles, row by row."""
+    rows, cols = np.mgrid[top:bottom, left:right].reshape(2, -1).astype(np.int64) * TILE
+    return rows, cols
+
+
+def _blocks(common: Common | None, tall: int, wide: int) -> Iterator[tuple[TileRun, TileRun]]:
+    """The blocks that the tiles of a window are made in.
+
+    From right to left, because a window to the right may be at the same stage in another thread.
+    """
+    whole = TileRun(0, wide, 1)
+    if common is None:
+        yield from ((TileRun(row, min(row + STRIP, tall), 1), whole) for row in range(0, tall, STRIP))
+        return
+    for down in common.rows:
+        yield from ((down, across) for across in (reversed(common.cols) if down.windows > 1 else [whole]))
+
+
+def _with_margins(extended: Tensor, down: TileRun, across: TileRun) -> Tensor:
+    """A block's part of an extended guidance (H, W, 3)."""
+    rows, cols = (slice(run.first * TILE, run.end * TILE + 2 * RADIUS) for run in (down, across))
+    return extended[rows, cols].contiguous()
+
+
+def _blank(pixels: Tensor, size: tuple[int, int], *, first_channels: bool) -> Tensor:
+    """Room for the pixels (n, 64, K) of a window, (1, *size, K); first_channels: it lies as (1, K, *size) in memory.
+
+    What is finished goes to be added up phrase by phrase.
+    """
+    if first_channels:
+        return pixels.new_empty(1, pixels.shape[-1], *size).permute(0, 2, 3, 1)
+    return pixels.new_empty(1, *size, pixels.shape[-1])

@@ -58,7 +58,8 @@ def _told(found: re.Match[str], known: Known) -> str:
         switched_on = flag in [given.split("/")[0] for given in option.flags]
         return f"{option.name}={switched_on}" + f" {after}" * bool(after)
     known_values = map(str, (*option.choices, *option.words)) if isinstance(option, Option) else ()
-    is_value = after in known_values or _PLAIN.match(after)
+    in_brackets = f"({found[0]})" == found.string[max(0, found.start() - 1) : found.end() + 1]
+    is_value = in_brackets or after in known_values or _PLAIN.match(after)
     return f"{_keyword(option)}=" + " " * bool(after and not is_value) + after
 
 

@@ -36,6 +36,8 @@ KNOWN = flags_by_name(options_of(Some)) | {"--map": "label_map"}
         ("a.tif: need 3 of 4; --long-side, e.g. --long-side 3", "a.tif: need 3 of 4; long_side=, e.g. long_side=3"),
         ("a.tif: exists; replace it with --loud", "a.tif: exists; replace it with loud=True"),
         ("a.tif: nothing left; --ignore-alpha mends it", "a.tif: nothing left; use_alpha=False mends it"),
+        ("a is background (--place nowhere)", "a is background (place=nowhere)"),
+        ("12 are left out (--place counts them)", "12 are left out (place= counts them)"),
         ("a.tif: too coarse; try --gsd auto: 2 m", "a.tif: too coarse; try gsd=auto: 2 m"),
         ("try a lower --share (now 1), --how mean or another", "try a lower share= (now 1), how=mean or another"),
         ("x: --map 1=0 is needed, see --help and a--share", "x: label_map=1=0 is needed, see --help and a--share"),

@@ -112,6 +112,7 @@ def run() -> int:
     """The exit code of the command line in `sys.argv`; errors become one line on stderr."""
     _open_streams()
     raise_them()
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of each home that it cannot write to
     logging.getLogger("rasterio").propagate = False  # what matters of GDAL's messages reaches the user as an error line
     try:
         completion.join_words_of_bash()
@@ -152,7 +153,7 @@ def _told(error: BaseException) -> tuple[str, int]:
     if is_out_of_memory(error):
         return OUT_OF_MEMORY, 1
     if "can't start new thread" in said:
-        return "the system allows no more threads; set OMP_NUM_THREADS=1 or raise the limit (ulimit -u)", 1
+        return "the system allows no more threads; set OMP_NUM_THREADS=1 or raise the limits (ulimit -u, -v)", 1
     if isinstance(error, OSError) and error.errno is not None:
         if error.filename is None and error.errno == errno.ENOENT:  # of Python's tempfile
             return f"{said}; set TMPDIR to a folder that may be written", 1

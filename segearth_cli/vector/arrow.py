@@ -13,12 +13,14 @@ from pathlib import Path
 from queue import Full, Queue
 from typing import Any
 
+import numpy as np
 import pyproj
 
 from segearth_cli.disk import refusal, temporary_folder
 from segearth_cli.vector.features import FIELDS, FeatureBatch, VectorLayer, Write
 
 GEOMETRY = "geometry"
+_ROOM = 1 << 25  # bytes that must be free for a batch
 _WAIT = 0.1  # seconds between two looks at whether a file is still being written
 _SPLIT = re.compile(r"[;!\\\x00-\x1f\x7f]")  # where pyogrio and GDAL cut a path, or what they drop of it
 
@@ -69,6 +71,11 @@ def _quiet() -> Any:
     return pyogrio
 
 
+def _ask_for_room() -> None:
+    """Raises MemoryError where the system refuses memory: Arrow and GDAL, told so, end the process."""
+    np.empty(_ROOM, np.uint8)
+
+
 @contextmanager
 def _as_told(path: Path) -> Iterator[str]:
     """The name of a file for pyogrio, which takes paths for URLs: absolute, by way of a link where it would be cut.
@@ -95,8 +102,7 @@ def by_gdal(
     """
     import pyarrow as pa
 
-    pyogrio = _quiet()
-    schema = _schema(layer, names or {})
+    pyogrio, schema = _quiet(), _schema(layer, names or {})
     queue: Queue[FeatureBatch | None] = Queue(1)
     failures: list[BaseException] = []
     abandoned, ended = threading.Event(), threading.Event()
@@ -129,9 +135,11 @@ def by_gdal(
 
     def write(features: FeatureBatch) -> None:
         if len(features):
+            _ask_for_room()
             put(features)
             check()
 
+    _ask_for_room()
     with _as_told(path) as name, warnings.catch_warnings():
         thread = threading.Thread(target=work, args=(name,), daemon=True)
         warnings.filterwarnings("ignore", "'crs' was not provided")

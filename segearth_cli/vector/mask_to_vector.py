@@ -45,6 +45,8 @@ from segearth_cli.vector.read_ahead import ahead
 from segearth_cli.vector.simpler import simple_polygons
 from segearth_cli.vector.strips import Strip
 
+_SHAPEFILE_TEXT = 254  # bytes of UTF-8
+_TOLD = 40  # characters of a name that is cut
 CONFIDENCE_SCALE = 254  # a uint8 confidence raster holds the probability times this
 Step = Callable[[Iterable[Shapes]], Iterable[Shapes]]
 
@@ -102,6 +104,9 @@ def _notes(mask: MaskFile, ground: Ground, out: Path, options: VectorizeOptions)
         note(f"{mask.path}: polygons are placed by its {by}; gdalwarp the mask first for another way")
     if out.suffix.casefold() == ".shp":
         note(f"{out}: Shapefile names have ten characters at most: perimeter_m is called perim_m")
+        if cut := [name for name in mask.names.values() if len(name.encode()) > _SHAPEFILE_TEXT]:
+            told = f"{cut[0][:_TOLD]}... is cut; class_id tells classes apart"
+            note(f"{out}: Shapefile texts have {_SHAPEFILE_TEXT} bytes at most: {told}")
 
 
 def _cleaned(

@@ -176,6 +176,16 @@ def colours_of(path):
     return {c.get("value"): symbols[c.get("symbol")] for c in root.iter("category")}
 
 
+def test_a_class_whose_name_a_shapefile_cuts_is_told(tmp_path, capfd):
+    names = ("水" * 84, "水" * 85, "roof")
+    path = save(tmp_path / "m.tif", blobs(), tag=parse(",".join(names)))
+    for suffix, told in {"gpkg": 0, "shp": 1}.items():
+        vectorize(path, tmp_path / f"m.{suffix}", VectorizeOptions())
+        assert capfd.readouterr().err.count("class_id tells classes apart") == told
+        kept = {row["class_id"]: row["class"] for _, row in read(tmp_path / f"m.{suffix}")}
+        assert kept == {code: name[:84] if told else name for code, name in enumerate(names)}
+
+
 def test_a_black_class_stays_black_and_an_unset_table_is_no_colour(tmp_path):
     for name, table in (("set", {0: (255, 255, 255, 255), 1: (0, 0, 0, 255)}), ("unset", {0: (0, 0, 0, 255)})):
         path = save(tmp_path / f"{name}.tif", blobs(codes=2), tag=None)

@@ -26,7 +26,8 @@ pictures: demo
 	$(BIN)/python -m scripts.pictures
 
 # A file of tests stays on one worker, so that what its tests share is made once; conftest.py puts the long files first.
-PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+# One worker more than there are cores: some tests wait for Slurm, servers and claims that lapse.
+PYTEST = $(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP) lint
 	$(PYTEST)

@@ -167,3 +167,15 @@ def test_a_task_that_fails_names_its_worker(made, model_dir, tmp_path):
         )
     assert done.returncode == 1
     assert "(on worker tcp://127.0.0.1:" in done.stderr.splitlines()[-1]
+
+
+def test_relative_names_are_those_of_who_started_the_run_wherever_workers_were_started(made, model_dir, tmp_path):
+    port = free_port()
+    words = ("predict", "s2.tif", *flags(os.path.relpath(model_dir, made)))
+    direct = forked.segearth(*words, "-d", "cpu", "-o", tmp_path / "direct.tif", cwd=made)
+    assert direct.returncode == 0, direct.stderr
+    with scheduler(port), worker(port):
+        words += ("--shard-size", 512, "--work", os.path.relpath(tmp_path / "work", made), "-o", tmp_path / "mask.tif")
+        done = forked.segearth(*words, "--engine", "dask", "--scheduler", f"tcp://127.0.0.1:{port}", cwd=made)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mask.tif").read_bytes() == (tmp_path / "direct.tif").read_bytes()

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch")
 
-# cred_expire: seconds until a task that was put into the queue again may start, and that a busy machine has for
-# starting one; File: cards that nobody opens.
+# cred_expire: seconds until a task that was put into the queue again may start; File: cards that nobody opens.
 CONF = """
 ClusterName=segearth
 SlurmctldHost={host}(127.0.0.1)
@@ -19,7 +18,7 @@ SlurmdPort={ports[1]}
 SlurmUser=root
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=15
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid

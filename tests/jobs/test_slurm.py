@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -58,13 +59,14 @@ def test_tasks_that_are_stopped_and_killed_come_again_and_the_mask_is_that_of_on
     job = str(int(last) - 2)
     wait_for(lambda: len(records(place)) >= 2)
     running = asked(cluster, "squeue", "--noheader", "--states=R", "--format=%i", f"--jobs={job}").split()
-    asked(cluster, "scancel", "--batch", "--signal=TERM", running[0])  # what --signal=B:TERM@90 sends
-    wait_for(lambda: restarts(cluster, job) == 1)
-    wait_for(lambda: computing(place))
-    os.kill(computing(place)[0], signal.SIGKILL)
+    words = ("scancel", "--batch", "--signal=TERM", running[0])  # what --signal=B:TERM@90 sends
+    with subprocess.Popen(words, env=cluster):  # it goes on to ask for half a minute, when all may be done
+        wait_for(lambda: restarts(cluster, job) >= 1)
+        wait_for(lambda: computing(place))
+        os.kill(computing(place)[0], signal.SIGKILL)
     wait_for(lambda: state(cluster, last) == ["COMPLETED"])
     assert state(cluster, job) == ["COMPLETED"], told(place)
-    assert restarts(cluster, job) >= 2  # scancel signals again while a task goes back to the queue
+    assert restarts(cluster, job) >= 2
     assert (place / "mask.tif").read_bytes() == direct(place, cluster)
     assert (place / "mask.gpkg").exists()
 

@@ -150,7 +150,7 @@ def _cache() -> dict[str, Any]:
 
 def _auto() -> dict[str, Any]:
     """What `predict` would run where nothing is asked for."""
-    from segearth_cli.model import numba_version, pick_device, pick_precision
+    from segearth_cli.model import by_numba, pick_device, pick_precision
     from segearth_cli.prediction import defaults_now
 
     device = pick_device("auto")
@@ -158,7 +158,7 @@ def _auto() -> dict[str, Any]:
     now = {name: value for name, value in defaults_now().items() if value is not None}
     model = str(now.get("model", "none")).removeprefix("auto: ")
     if now.get("kernels") == "auto":
-        now["kernels"] = "numba" if device.type == "cpu" and numba_version() else "torch"
+        now["kernels"] = "numba" if by_numba("auto", device) else "torch"
     return now | {"model": model, "device": str(device), "precision": precision}
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segearth_cli.clock import counted
+from segearth_cli.model.choices import Kernels
 from segearth_cli.model.constants import constant
 from segearth_cli.model.cosines import Cosines
 from segearth_cli.model.cpu_shapes import BICUBIC, RADIUS, WIDTH
@@ -37,6 +38,11 @@ def numba_version() -> str | None:
     except ImportError:
         return None
     return str(numba.__version__)
+
+
+def by_numba(kernels: Kernels, device: torch.device) -> bool:
+    """Whether the upsampler runs by the compiled kernels on a device, as far as they serve it."""
+    return device.type == "cpu" and kernels != "torch" and numba_version() is not None
 
 
 class Direct:

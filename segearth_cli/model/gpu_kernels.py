@@ -1,4 +1,4 @@
-"""The Triton kernels of the upsampler on a GPU; `fused` says what they are for and launches them.
+"""The Triton kernels of the upsampler on a GPU; `gpu_stages` says what they are for and launches them.
 
 Every offset within a tile fits 32 bits; the tile's own is 64 bits wide. Sizes in capitals are fixed when a kernel is
 compiled. Products take their operands as they are stored (half precision) and are summed in float32.

@@ -67,6 +67,12 @@ def _remote(
 def _two_activations(architecture: str) -> str:
     return (
         f"its README builds {architecture} (GELU), as this name does, its authors' evaluation the openai model "
+        f"{_quick(architecture)}"
+    )
+
+
+def _quick(architecture: str) -> str:
+    return (
         f"(QuickGELU), which --model {architecture}-quickgelu:FILE takes; `segearth models --activation` compares both"
     )
 
@@ -125,7 +131,7 @@ CATALOGUE: Mapping[str, CatalogueEntry] = {
             hub="likyoo/AlignEarth-SAR-ViT-B-16",
             files=("AlignEarth-SAR-ViT-B-16.pt", "open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
             remark="its authors' evaluation builds ViT-B-16 (GELU), as this name does, its teacher is OpenAI's CLIP "
-            "(QuickGELU), which --model ViT-B-16-quickgelu:FILE takes; `segearth models --activation` compares both",
+            + _quick("ViT-B-16"),
         ),
         _remote("georsclip-vit-b32", "ViT-B-32-quickgelu", "CC", _GEO_RS_CLIP, "ckpt/RS5M_ViT-B-32.pt"),
         _remote("georsclip-vit-l14", "ViT-L-14-quickgelu", "CC", _GEO_RS_CLIP, "ckpt/RS5M_ViT-L-14.pt"),

@@ -152,14 +152,15 @@ def _auto() -> dict[str, Any]:
     """What `predict` would run where nothing is asked for."""
     from segearth_cli.model import by_numba, pick_device, pick_precision
     from segearth_cli.prediction import defaults_now
+    from segearth_cli.weights import ModelOptions
 
     device = pick_device("auto")
     precision = str(pick_precision("auto", device)).removeprefix("torch.")
     now = {name: value for name, value in defaults_now().items() if value is not None}
     model = str(now.get("model", "none")).removeprefix("auto: ")
-    if now.get("kernels") == "auto":
-        now["kernels"] = "numba" if by_numba("auto", device) else "torch"
-    return now | {"model": model, "device": str(device), "precision": precision}
+    asked = build(ModelOptions, {"model": model}).kernels  # by SEGEARTH_KERNELS
+    kernels = "numba" if by_numba(asked, device) else asked.replace("auto", "torch")
+    return now | {"model": model, "device": str(device), "precision": precision, "kernels": kernels}
 
 
 def _variables() -> dict[str, str]:

@@ -152,7 +152,7 @@ def summary_lines(outcomes: list[Outcome]) -> list[str]:
     if len(shown) < len(ordered):
         lines.append(f"... and {len(ordered) - len(shown)} more")
     told = [f"{n} {state}" for state, n in numbers.items() if n or state != "part"]
-    lines.append(f"{len(outcomes)} scenes: " + ", ".join(told))
+    lines.append(f"{len(outcomes)} scene{'s'[: len(outcomes) != 1]}: " + ", ".join(told))
     return lines
 
 

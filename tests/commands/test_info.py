@@ -4,9 +4,11 @@ import json
 import shlex
 import shutil
 import subprocess
+from importlib.util import find_spec
 
 import pytest
 import rasterio
+import torch
 from shell import command, environment
 
 from segearth_cli.raster import read_mask
@@ -26,6 +28,15 @@ def test_info_tells_versions_devices_models_cache_and_what_auto_runs(segearth, m
     assert (told["auto"]["model"], told["auto"]["window"]) == ("mini", 224)
     assert told["cache"] == {"folder": str(tmp_path), "files": 1, "bytes": 2_000_000}
     assert told["environment"]["SEGEARTH_MODEL"] == "mini"
+
+
+@pytest.mark.parametrize("asked", ["auto", "torch"])
+def test_info_tells_what_upsamples(segearth, monkeypatch, asked):
+    monkeypatch.setenv("SEGEARTH_KERNELS", asked)
+    compiled = find_spec("numba") and asked == "auto" and not torch.cuda.is_available()
+    found = "numba" if compiled else "torch"
+    assert json.loads(segearth("info", "--json").out)["auto"]["kernels"] == found
+    assert f"kernels {found}" in segearth("info").out
 
 
 def test_info_is_lines_for_people_that_tell_the_same(segearth, monkeypatch):

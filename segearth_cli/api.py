@@ -246,7 +246,7 @@ def evaluate(
     *,
     preset: str | None = None,
     label_map: Mapping[int, int] | str | None = None,
-    ignore: Iterable[int | str] = (),
+    ignore: int | str | Iterable[int | str] = (),
     **options: Any,
 ) -> dict[str, Any]:
     """The figures of masks against their labels, one each, in order, as `segearth evaluate --json` has them.
@@ -267,7 +267,7 @@ def evaluate(
     setting = get(preset) if preset is not None else None
     chosen = _listed(classes, setting)
     words = ",".join(f"{a}={b}" for a, b in label_map.items()) if isinstance(label_map, Mapping) else label_map
-    asked = build(LabelOptions, options | {"map": words, "ignore": tuple(map(str, ignore))})
+    asked = build(LabelOptions, options | {"map": words, "ignore": _several(ignore)})
     codes = fitting(label_codes(setting, asked, len(chosen)), theirs)
     how = EvaluateOptions(codes, asked.count_nodata, field=asked.field, layer=asked.layer)
     tally = Tally(empty(len(chosen)))
@@ -335,7 +335,7 @@ def _listed(classes: str | Path | Sequence[str] | ClassSet | None, setting: Pres
 
 
 def _several(given: Any) -> list[Any]:
-    return [given] if isinstance(given, str | Path | Mask) else list(given)
+    return [given] if isinstance(given, str | int | Path | Mask) else list(given)
 
 
 @lru_cache(maxsize=1)

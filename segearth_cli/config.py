@@ -100,7 +100,7 @@ def _as_typed(told: Option, value: Any) -> Any:
         value = ",".join(map(str, value))
     elif told.parse and isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
-    elif told.kind is tuple and not told.parse and isinstance(value, str):
+    elif told.kind is tuple and not told.parse and not isinstance(value, list):
         value = [value]
     if value is not None:
         accepted = taken(told, value)

@@ -203,7 +203,7 @@ def test_figures_are_those_of_the_command(shell_line, scene, tiny):
     label = segearth.predict(scene, WORDS, background="none", attention="vanilla", **tiny).save("label.tif")
     found = segearth.evaluate(mask, label, ignore=[2])
     told = json.loads(shell_line("evaluate", "mask.tif", "label.tif", "-c", WORDS, "--ignore", 2, "--json", "-").out)
-    assert found == told
+    assert found == told == segearth.evaluate(mask, label, ignore=2) == segearth.evaluate(mask, label, ignore="2,2")
 
 
 @pytest.mark.slow

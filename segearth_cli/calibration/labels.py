@@ -17,9 +17,18 @@ from segearth_cli.calibration.fit import Floats
 from segearth_cli.calibration.holdout import Ints
 from segearth_cli.classes import ClassSet
 from segearth_cli.errors import CalibrationError, RasterError
-from segearth_cli.evaluation import LabelCodes, check_label, class_code, code_text, codes_of, nodata_code
+from segearth_cli.evaluation import (
+    UNKNOWN,
+    LabelCodes,
+    check_label,
+    code_text,
+    codes_of,
+    drawn_class,
+    ignored_codes,
+    is_drawn,
+    nodata_code,
+)
 from segearth_cli.raster import (
-    SUFFIXES,
     Frame,
     Onto,
     Placement,
@@ -76,21 +85,23 @@ class Placed:
     """Which lie on the scene at all."""
 
 
-def read_labels(path: Path, column: str, layer: str | None, ignore: Sequence[int], classes: ClassSet) -> Labels:
-    """The labels of a file: a raster by its suffix, else vector data. column: the field that names the class.
+def read_labels(path: Path, column: str, layer: str | None, ignore: Sequence[str], classes: ClassSet) -> Labels:
+    """The labels of a file: of vector data (`is_drawn`), else of a raster. column: the field that names the class.
 
-    ignore: codes of a raster that are none. Raises VectorError, RasterError, UsageError.
+    ignore: codes that are none. Raises VectorError, RasterError, UsageError.
     """
-    if path.suffix.casefold() in SUFFIXES:
-        codes_of = LabelCodes(ignored=LabelCodes().ignored | frozenset(ignore))
-        return _with_phrases(_from_raster(path, codes_of, len(classes)), classes)
+    meaning = LabelCodes(ignored=LabelCodes().ignored | ignored_codes(ignore))
+    if not is_drawn(str(path)):
+        return _with_phrases(_from_raster(path, meaning, len(classes)), classes)
     drawn, told, kept, codes = read_drawn(path, column, layer), Counter[str](), [], []
     for number, (geometry, value) in enumerate(zip(drawn.geometry, drawn.values, strict=True)):
-        code = None if value is None else class_code(value, classes)
+        code = UNKNOWN if value is None else drawn_class(value, classes, meaning)
         if value is None:
             told["with an empty field"] += 1
-        elif code is None:
+        elif code == UNKNOWN:
             told[f"of the unknown class {str(value)[:LONG]}"] += 1
+        elif code < 0:
+            continue  # as --ignore asks
         elif geometry is None or geometry.is_empty:
             told["without a geometry"] += 1
         else:

@@ -10,14 +10,6 @@ from segearth_cli.evaluation import LabelOptions
 from segearth_cli.options import like, option, validate
 
 
-def parse_codes(text: str) -> tuple[int, ...]:
-    """Codes from `0,255`. Raises UsageError when they are no numbers."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--ignore {text}: need codes separated by commas, e.g. 0,255") from None
-
-
 @dataclass(frozen=True, slots=True)
 class LabelSource:
     """Where labels are, and how they name classes."""
@@ -33,10 +25,8 @@ class LabelSource:
     """Name of the field, whatever its case."""
     layer: str | None = like(LabelOptions, "layer", None)
     """Name of the layer; None = the only one."""
-    ignore: tuple[int, ...] = option(
-        (), help="Codes of a label raster to leave out, beside 255.", panel="Labels", unit="codes", parse=parse_codes
-    )
-    """Codes of a raster that are no class."""
+    ignore: tuple[str, ...] | None = like(LabelOptions, "ignore", None)
+    """Codes, or colours such as `#ff0000`, that are no class."""
     suggest: int | None = option(
         None,
         help="Write this many points where a label helps most, in place of a calibration.",

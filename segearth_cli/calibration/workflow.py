@@ -53,7 +53,7 @@ def calibrate_to_file(
         raise CalibrationError("--labels: name points, lines or polygons with a field `class`, or a raster of codes")
     if settings.options.calibration is not None:
         raise CalibrationError("--calibration: is for predict and --suggest; one is made of labels alone")
-    labels = read_labels(source.labels, source.field, source.layer, source.ignore, settings.classes)
+    labels = read_labels(source.labels, source.field, source.layer, source.ignore or (), settings.classes)
     made = write_calibration(out, calibrate_scenes(scenes, labels, predictor, settings))
     names = [origin.name for origin in made.scenes]
     return made, {"calibration": str(out), "sha256": made.sha256, "kept": made.kept, "scenes": names} | dict(

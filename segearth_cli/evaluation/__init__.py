@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
-    from segearth_cli.evaluation.codes import LabelCodes, check_label, code_text, codes_of, nodata_code, read_label
+    from segearth_cli.evaluation.codes import (
+        UNKNOWN,
+        LabelCodes,
+        check_label,
+        code_text,
+        codes_of,
+        ignored_codes,
+        nodata_code,
+        read_label,
+    )
     from segearth_cli.evaluation.comparison import EvaluateOptions, Tally, Tiling, compare, counted
     from segearth_cli.evaluation.confusion import Confusion, empty
-    from segearth_cli.evaluation.drawn_labels import ENDINGS, class_code, is_drawn
+    from segearth_cli.evaluation.drawn_labels import ENDINGS, drawn_class, is_drawn
     from segearth_cli.evaluation.labels import fitting, label_codes
     from segearth_cli.evaluation.options import LabelOptions
     from segearth_cli.evaluation.pairing import Pairing, pair
@@ -28,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENDINGS",
+    "UNKNOWN",
     "Confusion",
     "EvaluateOptions",
     "LabelCodes",
@@ -38,14 +48,15 @@ __all__ = [
     "as_csv",
     "audit",
     "check_label",
-    "class_code",
     "code_text",
     "codes_of",
     "compare",
     "counted",
+    "drawn_class",
     "empty",
     "figures",
     "fitting",
+    "ignored_codes",
     "is_drawn",
     "label_codes",
     "label_figures",
@@ -60,10 +71,10 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
-        "codes": "LabelCodes check_label code_text codes_of nodata_code read_label",
+        "codes": "UNKNOWN LabelCodes check_label code_text codes_of ignored_codes nodata_code read_label",
         "comparison": "EvaluateOptions Tally Tiling compare counted",
         "confusion": "Confusion empty",
-        "drawn_labels": "ENDINGS class_code is_drawn",
+        "drawn_labels": "ENDINGS drawn_class is_drawn",
         "labels": "fitting label_codes",
         "options": "LabelOptions",
         "pairing": "Pairing pair",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 
 from segearth_cli.classes import NODATA, ClassSet
-from segearth_cli.errors import ClassesError, RasterError
+from segearth_cli.errors import ClassesError, RasterError, UsageError
 from segearth_cli.presets import COLOUR
 from segearth_cli.raster import Window, environment, open_dataset, reads_network
 
@@ -205,6 +206,21 @@ def code_text(code: int) -> str:
     ('7', "'#ff00ff'")
     """
     return f"'#{code - COLOUR:06x}'" if COLOUR <= code < 2 * COLOUR else str(code)
+
+
+def code_of(text: str, option: str) -> int:
+    """The label code that a text of an option names; inverse of `code_text`. Raises UsageError for no such text."""
+    text = text.strip()
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        return COLOUR + int(text[1:], 16)
+    if re.fullmatch(r"-?\d{1,18}", text):
+        return int(text)
+    raise UsageError(f"{option} {text}: need a whole number or a colour such as '#ff0000'")
+
+
+def ignored_codes(given: Iterable[str | int]) -> frozenset[int]:
+    """The codes that --ignore names, one or several by commas in each of its values. Raises UsageError."""
+    return frozenset(code_of(text, "--ignore") for value in given for text in str(value).split(","))
 
 
 def _unknown_line(label: str, codes: Sequence[int], classes: ClassSet) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -20,10 +21,12 @@ from segearth_cli.errors import ClassesError, RasterError
 from segearth_cli.evaluation.codes import UNKNOWN, LabelCodes
 from segearth_cli.raster import (
     BLOCK,
+    SUFFIXES,
     Frame,
     Onto,
     Window,
     blocks,
+    exists,
     open_dataset,
     region_georeference,
     size_of,
@@ -36,18 +39,25 @@ _NAMED = ENDINGS | {".csv"}  # a table with the column WKT, as calibrate takes i
 
 
 def is_drawn(path: str) -> bool:
-    """Whether labels are features: by their suffix, unless they can be opened as a raster."""
-    return Path(path).suffix.casefold() in _NAMED and not any(size_of(path))
+    """Whether labels are features: by their suffix, or in a file that cannot be opened as a raster."""
+    suffix = Path(path).suffix.casefold()
+    return suffix not in SUFFIXES and (suffix in _NAMED or exists(path)) and not any(size_of(path))
 
 
-def class_code(value: Any, classes: ClassSet) -> int | None:
-    """The code of a class by its name, one of its phrases, or its code as a number or text; None when there is none."""
-    text = folded(str(value))
-    for code, (name, phrases) in enumerate(zip(classes.names, classes.phrases, strict=True)):
-        if text in map(folded, (name, *phrases)):
-            return code
-    text = text.removesuffix(".0")
-    return int(text) if text.isdecimal() and int(text) < len(classes) else None
+def drawn_class(value: Any, classes: ClassSet, meaning: LabelCodes) -> int:
+    """The class that a value of a field means, IGNORED or UNKNOWN.
+
+    A number that `meaning` maps is that class; else a value is a class by its name or one of its phrases, and last a
+    number what it is in a raster.
+    """
+    text = str(value).strip().removesuffix(".0")
+    number = int(text) if re.fullmatch(r"-?\d{1,18}", text) else None
+    if number not in meaning.mapping:
+        told = {folded(str(value)), folded(text)}
+        for code, (name, phrases) in enumerate(zip(classes.names, classes.phrases, strict=True)):
+            if not told.isdisjoint(map(folded, (name, *phrases))):
+                return code
+    return UNKNOWN if number is None else meaning.target(number, len(classes))
 
 
 @contextmanager
@@ -80,12 +90,11 @@ def _drawn(path: Path, field: str, layer: str | None, modified: int) -> Drawn:  
 
 
 def _target(value: Any, classes: ClassSet, meaning: LabelCodes, label: str, field: str) -> int:
-    """The class of a value of the field, or below 0 where it is left out: a number as in a raster, else by its name."""
-    text = str(value).strip().removesuffix(".0")
-    number = text.removeprefix("-").isdecimal()
-    target = meaning.target(int(text), len(classes)) if number else UNKNOWN
-    found = class_code(value, classes) if target == UNKNOWN and not number else target
-    if found is None or found == UNKNOWN:
+    """The class of a value of the field, or below 0 where it is left out. Raises ClassesError where it is none."""
+    found = drawn_class(value, classes, meaning)
+    if found == UNKNOWN:
+        text = str(value).strip().removesuffix(".0")
+        number = text.removeprefix("-").isdecimal()
         hint = f"--ignore {text}, --map {text}=0 or --label-offset" if number else f"one of {', '.join(classes.names)}"
         raise ClassesError(f"{label}: '{value}' in the field {field} is none of the classes; need {hint}")
     return found

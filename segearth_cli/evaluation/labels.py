@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from segearth_cli.classes import NODATA
 from segearth_cli.errors import UsageError
-from segearth_cli.evaluation.codes import LabelCodes, grey_values
+from segearth_cli.evaluation.codes import LabelCodes, code_of, grey_values, ignored_codes
 from segearth_cli.evaluation.drawn_labels import is_drawn
 from segearth_cli.evaluation.options import LabelOptions
-from segearth_cli.presets import COLOUR, Preset
+from segearth_cli.presets import Preset
 
 _LOOKED_AT = 32  # labels of black and white, after which no 1 is waited for
 
@@ -25,7 +24,7 @@ def label_codes(setting: Preset | None, asked: LabelOptions, classes: int) -> La
     text, offset = asked.mapping, asked.label_offset
     mapping: Mapping[int, int] = setting.label_codes if setting and offset is None else {}
     ignored = setting.label_ignored if setting and offset is None else LabelCodes().ignored
-    left = frozenset(_code(value, "--ignore") for value in asked.ignore or ())
+    left = ignored_codes(asked.ignore or ())
     named: dict[int, int] = {}
     for code, target in [_mapped(item, classes) for item in (text.split(",") if text else [])]:
         if named.setdefault(code, target) != target:
@@ -60,15 +59,6 @@ def fitting(codes: LabelCodes, labels: Iterable[str]) -> LabelCodes:
 
 def _mapped(item: str, classes: int) -> tuple[int, int]:
     code, equals, target = item.partition("=")
-    if not equals or not 0 <= _code(target, "--map") < classes:
+    if not equals or not 0 <= code_of(target, "--map") < classes:
         raise UsageError(f"--map {item}: need LABEL=CLASS with a class code of 0-{classes - 1}, e.g. --map 1=0,2=1")
-    return _code(code, "--map"), _code(target, "--map")
-
-
-def _code(text: str, option: str) -> int:
-    text = text.strip()
-    if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-        return COLOUR + int(text[1:], 16)
-    if re.fullmatch(r"-?\d+", text):
-        return int(text)
-    raise UsageError(f"{option} {text}: need a whole number or a colour such as '#ff0000'")
+    return code_of(code, "--map"), code_of(target, "--map")

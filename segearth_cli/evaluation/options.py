@@ -12,9 +12,9 @@ class LabelOptions:
     """What labels mean: their codes, the fields of features, and which of their pixels count."""
 
     ignore: tuple[str, ...] | None = option(
-        None, help="Label code to leave out, beside 255; repeatable.", panel="Labels", unit="code"
+        None, help="Label codes to leave out, beside 255, e.g. 0,7; repeatable.", panel="Labels", unit="codes"
     )
-    """Codes, or colours such as `#ff0000`."""
+    """Codes, or colours such as `#ff0000`, several by commas too."""
     mapping: str | None = option(
         None, "--map", help="Label codes as class codes, e.g. 1=0,2=1 or '#ffffff=1'.", panel="Labels", unit="codes"
     )

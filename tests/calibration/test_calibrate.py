@@ -186,6 +186,16 @@ def test_a_raster_of_codes_is_as_good_as_points(calibrate, tmp_path, scene, made
     assert made.read_bytes() == (tmp_path / "other.calibration").read_bytes()
 
 
+@pytest.mark.parametrize("words", [("--ignore", "8,9"), ("--ignore", "8", "--ignore", "9"), ("--ignore", "9,8")])
+def test_codes_to_leave_out_are_named_as_for_evaluate_and_of_features_too(calibrate, tmp_path, made, words):
+    numbers = {"water": "1", "roof": "2", "tree": "3"}
+    coded = [(shape, numbers[name]) for shape, name in points(clicks())]
+    odd = [(shapely.Point(at(50 + 2 * i, 50)), str(code)) for i, code in enumerate((8, 9, 9))]
+    done = calibrate(save(tmp_path / "odd.gpkg", coded + odd), *words, out="odd.calibration")
+    assert "left out" not in done.err
+    assert (tmp_path / "odd.calibration").read_bytes() == made.read_bytes()
+
+
 def test_what_gives_no_label_is_counted_and_told(calibrate, tmp_path):
     far = [(shapely.Point(LEFT - 50, TOP - 20), "roof")] * 2
     empty = [(shapely.Point(at(5, 50)), "tree")]

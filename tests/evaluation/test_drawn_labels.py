@@ -115,6 +115,31 @@ def test_codes_are_mapped_ignored_and_shifted_as_those_of_rasters(tmp_path, mask
     assert figures(mask, label, *LIST, "--map", "1=0,2=1,3=2")["confusion"] == wanted
     left_out = figures(mask, label, *LIST, "--label-offset", "-1", "--ignore", "3")
     assert [row["support"] for row in left_out["classes"]] == [*map(int, np.bincount(truth.ravel())[:2]), 0]
+    for several in (("--ignore", "2,3"), ("--ignore", "2", "--ignore", "3")):
+        left_out = figures(mask, label, *LIST, "--label-offset", "-1", *several)
+        assert [row["support"] for row in left_out["classes"]] == [np.bincount(truth.ravel())[0], 0, 0]
+
+
+@pytest.mark.parametrize("kind", [int, float, str])
+def test_classes_that_are_called_by_numbers_are_known_by_them(tmp_path, mask, figures, kind):
+    geometries, codes = drawn(blocky(1))
+    named = figures(mask, save(tmp_path / "n.gpkg", geometries, [NAMES[code] for code in codes]), *LIST)
+    values = [kind((2, 1, 0)[code]) for code in codes]  # classes in reverse if they were codes
+    label = save(tmp_path / "l.gpkg", geometries, values, kind=kind.__name__)
+    assert figures(mask, label, "--classes", "2,1,0")["confusion"]["counts"] == named["confusion"]["counts"]
+    mapped = figures(mask, label, "--classes", "2,1,0", "--map", "0=0,1=1,2=2")
+    assert mapped["confusion"]["counts"] == named["confusion"]["counts"][::-1]
+
+
+@pytest.mark.parametrize("suffix", [".dat", ""])
+def test_labels_of_whatever_suffix_are_what_they_can_be_opened_as(tmp_path, mask, figures, suffix):
+    truth = blocky(1)
+    geometries, codes = drawn(truth)
+    wanted = figures(mask, write(tmp_path / "truth.tif", truth), *LIST)["confusion"]
+    raster, vector = tmp_path / f"raster{suffix}", tmp_path / f"vector{suffix}"
+    write(raster, truth)
+    save(tmp_path / "l.gpkg", geometries, [NAMES[code] for code in codes]).rename(vector)
+    assert figures(mask, raster, *LIST)["confusion"] == figures(mask, vector, *LIST)["confusion"] == wanted
 
 
 def test_points_count_as_their_pixels_and_what_two_classes_claim_is_left_out(tmp_path, mask, figures):

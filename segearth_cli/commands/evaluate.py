@@ -13,7 +13,7 @@ import typer
 
 from segearth_cli import classes as class_lists
 from segearth_cli import presets
-from segearth_cli.classes import RUN_TAG, ClassSet
+from segearth_cli.classes import ClassSet
 from segearth_cli.commands.arguments import INPUTS, inputs, is_one, mask_raster, masks_in
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import Tried, each, raise_failed
@@ -301,13 +301,15 @@ def _remarks(
 
 def _shrunk(setting: presets.Preset, pairing: Pairing) -> str | None:
     """One line where a mask was made of a whole scene that is far larger than the images the setting is for."""
-    from segearth_cli.raster import read_tags, size_of
+    from segearth_cli.raster import read_tags, size_of, tagged_run
 
     for mask, _ in pairing.pairs if setting.image_side else ():
-        side = max(size_of(mask_raster(mask)))
+        raster = mask_raster(mask)
+        side = max(size_of(raster))
         if side > presets.FAR * (setting.image_side or side):
-            run = json.loads(read_tags(Path(mask)).get(RUN_TAG, "{}"))
-            if run and "tile" not in run and max(run.get("working_size", [0])) <= setting.long_side:
+            run = tagged_run(read_tags(raster))
+            sides = told if isinstance(told := run.get("working_size"), list) else []
+            if run and "tile" not in run and all(isinstance(n, int) and n <= setting.long_side for n in sides):
                 return (
                     f"{mask}: {side} px a side, made of a scene shrunk to {setting.long_side} px, which is meant for "
                     f"images of {setting.image_side} px; make it anew with predict --preset {setting.id}"

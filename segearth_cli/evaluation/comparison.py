@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # the public errors leave out those of PROJ
 from rasterio.errors import RasterioError
 
-from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, folded, from_tag
+from segearth_cli.classes import NODATA, ClassSet, folded
 from segearth_cli.errors import ClassesError, RasterError
 from segearth_cli.evaluation.codes import (
     IGNORED,
@@ -32,7 +32,7 @@ from segearth_cli.evaluation.codes import (
 from segearth_cli.evaluation.confusion import Confusion, confusion, empty
 from segearth_cli.evaluation.drawn_labels import as_raster, is_drawn
 from segearth_cli.evaluation.one_grid import to_grid
-from segearth_cli.raster import Patient, Window, check_still, open_dataset, reason, starts, take_seal
+from segearth_cli.raster import Patient, Window, check_still, open_dataset, reason, starts, tagged_classes, take_seal
 
 _CACHE_BYTES = 256 << 20  # a row of tiles of both rasters, so that full-width bands read each tile once
 
@@ -177,11 +177,10 @@ def _mask_targets(mask: rasterio.DatasetReader, classes: ClassSet) -> NDArray[np
     if mask.count != 1 or mask.dtypes[0] != "uint8":
         raise RasterError(f"{mask.name}: {mask.count} bands of {mask.dtypes[0]}; a mask has one of uint8 codes")
     targets = np.full(256, UNKNOWN, np.int16)
-    tag = mask.tags().get(CLASSES_TAG)
-    if tag is None:
+    own = tagged_classes(mask.name, mask.tags())
+    if own is None:
         targets[: len(classes)] = np.arange(len(classes))
     else:
-        own = from_tag(tag)
         code_of = {folded(name): code for code, name in enumerate(classes.names)}
         extra = [name for code, name in enumerate(own.names) if folded(name) not in code_of and code != own.background]
         if extra:

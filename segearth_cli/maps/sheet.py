@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segearth_cli.classes import RUN_TAG, Color
+from segearth_cli.classes import Color
 from segearth_cli.console import without_secrets
 from segearth_cli.errors import UsageError
 from segearth_cli.maps.options import PreviewOptions
@@ -31,6 +31,7 @@ from segearth_cli.raster import (
     small_scene,
     small_size,
     stem,
+    tagged_run,
 )
 
 NOTHING = 0  # in `Sheet.rows`: no data
@@ -100,7 +101,7 @@ def make_sheet(mask_path: str, scene: Scene | str | None, options: PreviewOption
     ground = Ground(mask.frame, mask.path)
     width = ground.pixel_width
     known = ground.crs is not None and math.isfinite(width) and width > 0
-    run = _run(mask)
+    run = tagged_run(mask.tags)
     return Sheet(
         title=stem(without_secrets(mask_path)).removesuffix(".mask"),
         rows=np.where(small.data, _numbers(small.codes, table), NOTHING),
@@ -116,7 +117,7 @@ def make_sheet(mask_path: str, scene: Scene | str | None, options: PreviewOption
 
 def scene_name(mask_path: str) -> str | None:
     """The name of the file that a mask was made of, as far as it tells. Raises RasterError."""
-    name = _run(read_mask(mask_path)).get("scene")
+    name = tagged_run(read_mask(mask_path).tags).get("scene")
     return name if isinstance(name, str) and name and name == PurePath(name).name else None
 
 
@@ -173,15 +174,6 @@ def _rgba(scene: Scene, mask: MaskFile, shape: tuple[int, int]) -> NDArray[np.ui
         raise UsageError(f"--scene {scene.path}: lies elsewhere than the mask; name the scene that it was made of")
     chip = small_scene(scene, shape)
     return np.dstack([*chip.image, np.where(chip.valid, 255, 0)]).astype(np.uint8)
-
-
-def _run(mask: MaskFile) -> dict[str, Any]:
-    """How the mask was made, as far as it tells."""
-    try:
-        told = json.loads(mask.tags.get(RUN_TAG, "{}"))
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
 
 
 def _facts(mask: MaskFile, run: dict[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
         read_mask,
         read_tags,
         size_of,
+        tagged_classes,
+        tagged_run,
     )
     from segearth_cli.raster.mask_writer import Rows, label, layouts, refuse_world_files, write_cog, writing
     from segearth_cli.raster.onto import Onto, without_georeference
@@ -176,6 +178,8 @@ __all__ = [
     "starts",
     "stem",
     "tables",
+    "tagged_classes",
+    "tagged_run",
     "take_seal",
     "temporary_raster",
     "touching",
@@ -201,7 +205,9 @@ __getattr__ = lazy_face(
         "grid": "Window check_stride blocks shares starts touching window_weights windows working_size",
         "ground": "Ground densified",
         "inspection": "Inspection inspect_scene",
-        "mask_reader": "MaskFile Recoding is_result mask_strips mask_windows read_mask read_tags size_of",
+        "mask_reader": (
+            "MaskFile Recoding is_result mask_strips mask_windows read_mask read_tags size_of tagged_classes tagged_run"
+        ),
         "mask_writer": "Rows label layouts refuse_world_files write_cog writing",
         "onto": "Onto without_georeference",
         "open": "open_scene open_sealed",

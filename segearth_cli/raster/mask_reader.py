@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags, Resampling
 
-from segearth_cli.classes import CLASSES_TAG, OWN_TAGS, RUN_TAG, Color, default_color, folded, from_tag
+from segearth_cli.classes import CLASSES_TAG, OWN_TAGS, RUN_TAG, ClassSet, Color, default_color, folded, from_tag
 from segearth_cli.errors import ClassesError, RasterError, UsageError, nearest
 from segearth_cli.raster.datasets import Patient, open_dataset
 from segearth_cli.raster.georeference import Frame
@@ -112,13 +113,30 @@ def read_mask(path: str) -> MaskFile:
         return _describe(path, ds)
 
 
-def read_tags(path: Path) -> dict[str, str]:
+def read_tags(path: str | Path) -> dict[str, str]:
     """The tags of a raster; none when it cannot be read."""
     try:
         with open_dataset(path) as ds:
             return dict(ds.tags())
     except RasterError:
         return {}
+
+
+def tagged_classes(name: str, tags: Mapping[str, str]) -> ClassSet | None:
+    """The classes that a mask's tags tell; None where they tell none. Raises RasterError where the tag is damaged."""
+    try:
+        return from_tag(tag) if (tag := tags.get(CLASSES_TAG)) else None
+    except ClassesError as e:
+        raise RasterError(f"{name}: {e}") from e
+
+
+def tagged_run(tags: Mapping[str, str]) -> dict[str, Any]:
+    """How a mask was made, as its tags tell it; nothing where they do not, or the tag is damaged."""
+    try:
+        told = json.loads(tags.get(RUN_TAG, "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def size_of(path: str | Path) -> tuple[int, int]:
@@ -162,11 +180,7 @@ def _code(nodata: float | None, dtype: np.dtype[Any]) -> int | None:
 
 def _classes(path: str, ds: Any) -> tuple[dict[int, str], dict[int, Color], int | None]:
     """Names, colours and background from our tag, else from GDAL's category names and the colour table."""
-    if tag := ds.tags().get(CLASSES_TAG):
-        try:
-            classes = from_tag(tag)
-        except ClassesError as e:
-            raise RasterError(f"{path}: {e}") from e
+    if classes := tagged_classes(path, ds.tags()):
         return dict(enumerate(classes.names)), dict(enumerate(classes.colors)), classes.background
     names = _categories(ds)
     background = next((code for code, name in names.items() if folded(name) == "background"), None)

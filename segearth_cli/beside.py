@@ -9,6 +9,7 @@ from pathlib import Path
 SQLITE = ("-wal", "-shm", "-journal")
 _RASTER = (".aux.xml", ".msk", ".ovr", ".msk.ovr", ".vat.dbf")
 _WORLD = (".tfw", ".tifw", ".wld")
+_OTHER_WORLD = (".pgw", ".jgw", ".j2w", ".gfw", ".bpw")  # of formats that we read alone
 STYLE = ".qml"  # of QGIS
 _SHAPEFILE = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx", STYLE)
 _ALONE = frozenset({".json", ".csv", ".png", ".html", ".txt", ".xml", ".safetensors", ".ckpt", ".pt"}) | {
@@ -37,6 +38,15 @@ def side_files(path: Path) -> list[Path]:
         return [path.with_name(stem + end) for end in ends]
     ends = (*_WORLD, STYLE) if suffix in _STYLED_RASTERS else _WORLD
     return [path.with_name(path.name + end) for end in _RASTER] + [path.with_name(stem + end) for end in ends]
+
+
+def is_side_file(name: str) -> bool:
+    """Whether a file, by its name, is read with another one alone.
+
+    >>> is_side_file("a.mask.tif.aux.xml"), is_side_file("a.QML"), is_side_file("a.tif")
+    (True, True, False)
+    """
+    return name.casefold().endswith((*_RASTER, *_OF_WORLD, *_OTHER_WORLD, *_SHAPEFILE, *SQLITE))
 
 
 def other_user(side: Path, path: Path) -> Path | None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from segearth_cli import console
+from segearth_cli.beside import is_side_file
 from segearth_cli.errors import RasterError, UsageError
 
 INPUTS = "files, folders, quoted patterns, URLs, /vsi paths; - reads them from stdin, one a line"  # for help
-_SIDE_FILES = (".aux.xml", ".ovr", ".msk")  # found by patterns, read with the raster they belong to
 _TOLD = 3  # files named one by one
 
 Folder = Callable[[Path], list[str]]  # what a folder stands for
@@ -136,7 +136,7 @@ def _named(name: str, folder: Folder, *, pattern: bool) -> Iterator[str]:
         raise UsageError("an input has no name; look for an empty variable or a stray '' on the command line")
     found = [name := plain(name)]
     if pattern and glob.has_magic(name) and local_path(name) is not None and not exists(name):
-        found = [match for match in sorted(glob.glob(name, recursive=True)) if not match.endswith(_SIDE_FILES)]  # noqa: PTH207
+        found = [match for match in sorted(glob.glob(name, recursive=True)) if not is_side_file(match)]  # noqa: PTH207
         if not found:
             raise UsageError(f"{name}: no file matches this pattern")
     for one in found:

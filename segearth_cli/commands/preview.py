@@ -8,14 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from segearth_cli.commands.arguments import INPUTS, inputs, mask_raster, masks_in
+from segearth_cli.commands.arguments import INPUTS, inputs, mask_raster, masks_in, plain
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import each, raise_failed
 from segearth_cli.commands.targets import admit_made
 from segearth_cli.console import answer
-from segearth_cli.errors import UsageError
+from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.maps import Kind, PreviewOptions
 from segearth_cli.options import build, option
+from segearth_cli.raster import local_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +67,28 @@ def preview(
 
     places, options = build(PreviewPlaces, given), build(PreviewOptions, given)
     names = inputs(mask, masks_in)
+    scenes = None if places.scene is None else plain(places.scene)
+    if scenes is not None and len(names) > 1 and local_folder(scenes) is None:
+        raise UsageError(f"--scene {scenes}: one scene for several masks; name the folder of their scenes")
     outs = [preview_path(name, places.out, places.format, several=len(names) > 1) for name in names]
-    admit_made(names, outs, places.out, [places.scene], overwrite=places.overwrite)
+    admit_made(names, outs, places.out, [scenes], overwrite=places.overwrite)
 
     def act(job: tuple[str, Path]) -> None:
         name, target = job
         raster = mask_raster(name)
-        scene = None if places.scene is None else _scene_of(raster, places.scene, several=len(names) > 1)
+        scene = None if scenes is None else _scene_of(raster, scenes)
         answer(str(draw(raster, target, options, scene)))
 
-    raise_failed(each(names, list(zip(names, outs, strict=True)), act), "masks")
+    raise_failed(each(names, list(zip(names, outs, strict=True)), act, faults=(SegEarthError,)), "masks")
 
 
-def _scene_of(mask: str, given: str, *, several: bool) -> str:
+def _scene_of(mask: str, given: str) -> str:
     """The scene of a mask: what is named, or the file of its name in a folder. Raises UsageError."""
-    from segearth_cli.commands.arguments import plain
     from segearth_cli.maps import scene_name
-    from segearth_cli.raster import local_folder
 
-    folder = local_folder(plain(given))
+    folder = local_folder(given)
     if folder is None:
-        if several:
-            raise UsageError(f"--scene {given}: one scene for several masks; name the folder of their scenes")
-        return plain(given)
+        return given
     name = scene_name(mask)
     if name is None or not (folder / name).exists():
         raise UsageError(f"--scene {given}: holds no scene of {mask}, which was made of {name or 'an unknown one'}")

@@ -25,7 +25,7 @@ from segearth_cli.disk import make_temporary_folder, temporary_folder
 from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.evaluation import LabelOptions
 from segearth_cli.files import replacing
-from segearth_cli.gate import Target, admit
+from segearth_cli.gate import Target, admit, named_files
 from segearth_cli.keywords import Known, by_keyword, flags_by_name, with_keywords
 from segearth_cli.maps import PreviewOptions
 from segearth_cli.options import Option, build, options_of, refuse_unknown
@@ -34,7 +34,7 @@ from segearth_cli.presets import Preset, get
 from segearth_cli.raster import Outputs, ReadOptions, Scene, as_file, files_of, legend, open_dataset, read_array
 from segearth_cli.raster import open_scene as _open_scene
 from segearth_cli.styles import write_style
-from segearth_cli.training import Recipe, TrainOptions, check_out
+from segearth_cli.training import Recipe, TrainOptions, image_files, run_targets
 from segearth_cli.vector import VectorizeOptions
 from segearth_cli.weights import ModelOptions
 
@@ -199,7 +199,8 @@ def calibrate(
     source, (chosen, words), target = build(LabelSource, options | {"labels": labels}), _classes(classes), Path(out)
     settings, notice = resolve_settings(words | options, chosen), untold if options.get("quiet") else _note
     names = list(map(str, _several(scenes)))
-    admit([Target(target, "out")], lambda: [Path(labels), *files_of(*names)], overwrite=overwrite)
+    files = named_files(words | options, (*options_of(ClassOptions), *_predict_options()))
+    admit([Target(target, "out")], lambda: (*files_of(str(labels), *names), *files), overwrite=overwrite)
     for line in settings.notes:
         notice(line)
     run, model = build(RunOptions, options, notice=notice), partial(_model, settings.model, settings.classes, notice)
@@ -219,7 +220,8 @@ def vectorize(mask: Mask | str | Path, out: str | Path, *, overwrite: bool = Fal
 
     refuse_unknown(options, options_of(VectorizeOptions), "vectorize() option")
     source, target = mask.path if isinstance(mask, Mask) else Path(mask), Path(out)
-    admit([Target(target, "out")], lambda: files_of(str(source)), overwrite=overwrite)
+    files = named_files(options, options_of(VectorizeOptions))
+    admit([Target(target, "out")], lambda: (*files_of(str(source)), *files), overwrite=overwrite)
     return write(source, target, build(VectorizeOptions, options)).path
 
 
@@ -289,8 +291,8 @@ def train_upsampler(images: str | Path | Iterable[str | Path], out: str | Path, 
     refuse_unknown(options, (*options_of(TrainOptions), *options_of(Recipe)), "train_upsampler() option")
     asked, recipe = build(TrainOptions, options), build(Recipe, options)
     names, target = list(map(str, _several(images))), Path(out)
-    check_out(target)
-    admit([Target(target, "out", kept=asked.resume)], lambda: map(Path, names), overwrite=asked.overwrite)
+    files = named_files(options, (*options_of(TrainOptions), *options_of(Recipe)))
+    admit(run_targets(target, resume=asked.resume), lambda: (*image_files(names), *files), overwrite=asked.overwrite)
     train_on(names, (), recipe, target, asked, notice=untold if asked.quiet else _note)
     return target
 

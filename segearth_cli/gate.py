@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from segearth_cli.beside import STYLE, side_files
 from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.files import make_folders, recover
+from segearth_cli.options import Option
 from segearth_cli.styles import is_own
 
 _OWN_TEXTS = ("--summary", "--json", "--csv")  # written without GDAL
+_READING = ("file", "path", "name", "set", "file|WKT")  # units of options that may name a file to read
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]+:/|/vsi[a-z0-9_]+[/?]", re.IGNORECASE)  # a Path makes s3:/b of s3://b
 
 
@@ -39,6 +42,7 @@ class Target:
 
 
 _PROMISED: ContextVar[tuple[Target, ...]] = ContextVar("promised", default=())
+_READ: ContextVar[tuple[Callable[[], Iterable[Path]], ...]] = ContextVar("read", default=())
 
 
 def admit(
@@ -74,7 +78,7 @@ def admit(
         there = [path for path in _members(target) if _exists(path, target.flag) and not _shared(path, target)]
         _refuse_kind(target)
         if there and read is None:
-            read = _identities(inputs())
+            read = _identities(path for files in (inputs, *_READ.get()) for path in files())
         for path in there:
             if (entry := _identity(path)) in (read or {}):
                 raise UsageError(f"{target.flag} {path}: is read by this command ({read[entry]}); choose another name")  # type: ignore[index]
@@ -92,17 +96,42 @@ def admit(
 
 
 @contextmanager
-def promised(target: Target, inputs: Collection[Path], *, overwrite: bool) -> Iterator[None]:
+def promised(target: Target, *, overwrite: bool) -> Iterator[None]:
     """Admits a file that is written when a command has ended; meanwhile it is one of those that the command asks for.
 
     Raises as `admit` does.
     """
-    admit([target], lambda: inputs, overwrite=overwrite)
+    admit([target], list, overwrite=overwrite)
     token = _PROMISED.set((*_PROMISED.get(), replace(target, kept=True)))
     try:
         yield
     finally:
         _PROMISED.reset(token)
+
+
+@contextmanager
+def reading(files: Callable[[], Iterable[Path]]) -> Iterator[None]:
+    """Has `admit` take files for inputs within the block, beside those that it is told; asked for as its own are."""
+    token = _READ.set((*_READ.get(), files))
+    try:
+        yield
+    finally:
+        _READ.reset(token)
+
+
+def named_files(given: Mapping[str, Any], known: Iterable[Option]) -> Iterator[Path]:
+    """The files, and folders of models, that values of options name to be read, `NAME:FILE` and `local-dir:` too.
+
+    given: values by keyword; those of other options are left alone.
+    """
+    for told in known:
+        if told.panel == "Outputs" or not (told.kind is Path or told.unit in _READING):
+            continue
+        values = given.get(told.name)
+        for text in map(str, values if isinstance(values, list | tuple) else [] if values is None else [values]):
+            for name in map(os.path.expanduser, (text, text.partition(":")[2])):
+                if os.path.isfile(name) or (told.unit == "name" and os.path.isdir(name)):  # noqa: PTH112, PTH113 - see `exists`
+                    yield Path(name)
 
 
 def _refuse_elsewhere(path: Path, flag: str) -> None:

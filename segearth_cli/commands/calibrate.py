@@ -13,7 +13,6 @@ from segearth_cli import console
 from segearth_cli.calibration import LabelSource
 from segearth_cli.commands.arguments import INPUTS, inputs, rasters_in, without_own
 from segearth_cli.commands.flags import flags_of
-from segearth_cli.commands.targets import read_files
 from segearth_cli.console import untold
 from segearth_cli.errors import UsageError
 from segearth_cli.gate import Target, admit
@@ -72,18 +71,16 @@ def calibrate(
     Text alone, biases alone and text with a correction of each class are judged on labels held out in blocks of
     ground, and the best is kept. It is for these scenes: on others it may do worse than text alone.
     """
+    from segearth_cli.raster import files_of
+
     source, places = build(LabelSource, given), build(CalibrationPlaces, given)
     run = build(RunOptions, given, notice=untold if given.get("quiet") else console.note)
     names = without_own(inputs(scenes, rasters_in))
     settings = resolve_settings(given)
     _refuse(source, names, given)
     out = _out(places.out, names, source)
-    files = [given.get("classes_file"), given.get("calibration"), source.labels]
-    admit(
-        [Target(out, "--out")],
-        lambda: read_files(names, [given.get("model"), given.get("upsampler"), given.get("templates")], files, []),
-        overwrite=run.overwrite,
-    )
+    read = [*names, *([str(source.labels)] if source.labels else [])]
+    admit([Target(out, "--out")], lambda: files_of(*read), overwrite=run.overwrite)
     for line in settings.notes:
         run.notice(line)
     with underway("starting", quiet=run.quiet):  # torch takes seconds

@@ -127,7 +127,7 @@ def evaluate(
     codes = label_codes(setting, asked, len(chosen))
     pairing = _pairing(predictions, labels, paired)
     targets = [Target(path, flag) for flag, path in report.places.items()]
-    admit(targets, lambda: _inputs(pairing, scored.classes_file), overwrite=report.overwrite)
+    admit(targets, lambda: _inputs(pairing), overwrite=report.overwrite)
     codes = fitting(codes, (label for _, label in pairing.pairs))
     options = _options(asked, codes, setting)
     try:
@@ -228,12 +228,11 @@ def _tile_line(name: str, setting: presets.Preset, classes: ClassSet, confusion:
     return f"counting {name}, {apart}, overlaps more than once: {setting.metric} {figure}"
 
 
-def _inputs(pairing: Pairing, classes_file: Path | None) -> Iterator[Path]:
-    """All files that are read."""
+def _inputs(pairing: Pairing) -> Iterator[Path]:
+    """All masks and labels."""
     from segearth_cli.raster import files_of
 
-    yield from [classes_file] if classes_file else []
-    yield from files_of(*sum(pairing.pairs, ()), *pairing.predictions_alone, *pairing.labels_alone)
+    return files_of(*sum(pairing.pairs, ()), *pairing.predictions_alone, *pairing.labels_alone)
 
 
 def _run(

@@ -18,7 +18,7 @@ from segearth_cli.commands.results import note_written
 from segearth_cli.config import ConfigOptions, config_text, is_config, read_config, settled
 from segearth_cli.errors import SomeFailedError, UsageError
 from segearth_cli.files import write_text
-from segearth_cli.gate import Target, promised
+from segearth_cli.gate import Target, named_files, promised, reading
 from segearth_cli.options import Option, build, default_text, options_of, value_text
 from segearth_cli.version import __version__
 
@@ -69,24 +69,33 @@ def configured(command: str, typed: dict[str, Any], known: Sequence[Option]) -> 
     """
     files = build(ConfigOptions, typed)
     given = settled({} if files.config is None else read_config(files.config, known), typed, known)
-    if files.save_config is None:
-        yield given
-        return
-    text = config_text(given, known, f"{command.replace('_', '-')}, version {__version__}; inputs are typed beside it")
-    done, read = False, [files.config] if files.config else []
-    _refuse_config(files.save_config, known)
-    try:
-        with promised(Target(files.save_config, "--save-config"), read, overwrite=bool(given.get("overwrite"))):
+    config = [files.config] if files.config else []
+    with reading(lambda: (*config, *named_files(given, known))):
+        if files.save_config is None:
             yield given
+        else:
+            with _saved(files.save_config, command, given, known):
+                yield given
+
+
+@contextmanager
+def _saved(path: Path, command: str, given: Values, known: Sequence[Option]) -> Iterator[None]:
+    """Writes what is given of a command's options to a config file once the block is done, for some inputs at least."""
+    text = config_text(given, known, f"{command.replace('_', '-')}, version {__version__}; inputs are typed beside it")
+    done = False
+    _refuse_config(path, known)
+    try:
+        with promised(Target(path, "--save-config"), overwrite=bool(given.get("overwrite"))):
+            yield
         done = True
     except SomeFailedError:
         done = True
         raise
     finally:
         if done:
-            _refuse_config(files.save_config, known)  # somebody may have written a file of that name meanwhile
-            write_text(files.save_config, text)
-            note_written([files.save_config], quiet=bool(given.get("quiet")))
+            _refuse_config(path, known)  # somebody may have written a file of that name meanwhile
+            write_text(path, text)
+            note_written([path], quiet=bool(given.get("quiet")))
 
 
 def _refuse_config(path: Path, known: Sequence[Option]) -> None:

@@ -98,17 +98,10 @@ def predict(
     own = {places.out, places.confidence, places.scores, places.vector}
     own |= {folder for e in entries if e.out is not None for folder in (e.out, e.out.parent)}
     own |= {folder for e in entries for folder in (e.confidence, e.scores)}
-    files = [
-        given.get("config"),
-        given.get("classes_file"),
-        places.manifest,
-        *(one.options.calibration for one in settings),
-    ]
-    files.append(build(AreaOptions, given).file)
-    weights = [given.get("model"), given.get("upsampler"), given.get("templates")]
+    files = [places.manifest, *(one.options.calibration for one in settings)]
     admit(
         targets,
-        lambda: read_files(names, weights, files, runs, targets),
+        lambda: read_files(names, files, runs, targets),
         overwrite=run.overwrite,
         folders={target.path.parent for target in targets if target.path.parent in own},
         work=runs,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -71,7 +73,8 @@ def preview(
     if scenes is not None and len(names) > 1 and local_folder(scenes) is None:
         raise UsageError(f"--scene {scenes}: one scene for several masks; name the folder of their scenes")
     outs = [preview_path(name, places.out, places.format, several=len(names) > 1) for name in names]
-    admit_made(names, outs, places.out, [scenes], overwrite=places.overwrite)
+    under = () if scenes is None else _scenes(names, scenes)
+    admit_made(names, outs, places.out, under, overwrite=places.overwrite)
 
     def act(job: tuple[str, Path]) -> None:
         name, target = job
@@ -80,6 +83,13 @@ def preview(
         answer(str(draw(raster, target, options, scene)))
 
     raise_failed(each(names, list(zip(names, outs, strict=True)), act, faults=(SegEarthError,)), "masks")
+
+
+def _scenes(masks: Sequence[str], given: str) -> Iterator[str]:
+    """The scenes of masks, but those that are not found, which is told when their turn comes."""
+    for mask in masks:
+        with suppress(SegEarthError):
+            yield _scene_of(mask_raster(mask), given)
 
 
 def _scene_of(mask: str, given: str) -> str:

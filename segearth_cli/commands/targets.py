@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,41 +31,33 @@ def scene_targets(names: Sequence[str], outputs: Sequence[Outputs], *, skip: boo
 
 
 def admit_made(
-    masks: Sequence[str], made: Sequence[Path], out: Path | None, others: Sequence[str | None], *, overwrite: bool
+    masks: Sequence[str], made: Sequence[Path], out: Path | None, others: Iterable[str] = (), *, overwrite: bool
 ) -> None:
     """Asks the gate for the one file that is made of each mask.
 
-    out: as it was named; a folder may be made. others: further inputs than the masks, None = not given.
+    out: as it was named; a folder may be made. others: further inputs than the masks, asked for where a file is there.
     """
     from segearth_cli.raster import files_of
 
     admit(
         [Target(path, "--out", scene=mask) for mask, path in zip(masks, made, strict=True)],
-        lambda: files_of(*masks, *filter(None, others)),
+        lambda: files_of(*masks, *others),
         overwrite=overwrite,
         folders={path.parent for path in made if path.parent == out},
     )
 
 
 def read_files(
-    names: Sequence[str],
-    weights: Sequence[str | None],
-    others: Sequence[Path | None],
-    runs: Sequence[Path],
-    targets: Sequence[Target] | None = None,
+    names: Sequence[str], others: Sequence[Path | None], runs: Sequence[Path], targets: Sequence[Target]
 ) -> Iterator[Path]:
-    """All files that are read: scenes with their sources, weights by the names given, other files, run folders.
+    """All files that are read but those that options name: scenes with their sources, other files, run folders.
 
     targets: what is asked of is these alone; scenes far from all of them are not opened.
     """
     from segearth_cli.raster import files_of
 
-    near = None if targets is None else {Path(os.path.realpath(target.path)).parent for target in targets}
+    near = {Path(os.path.realpath(target.path)).parent for target in targets}
     yield from files_of(*names, near=near)
-    for weight in weights:
-        for text in (weight or "", (weight or "").partition(":")[2]):
-            if text and (path := Path(text).expanduser()).exists():
-                yield path
     yield from (path for path in others if path is not None)
     for folder in runs:
         yield from run_files(folder)

@@ -17,7 +17,7 @@ from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.results import note_written
 from segearth_cli.gate import Target, admit
 from segearth_cli.options import build, option, validate
-from segearth_cli.training import Recipe, TrainOptions, check_out
+from segearth_cli.training import Recipe, TrainOptions, check_out, image_files, run_folder, run_targets
 
 if TYPE_CHECKING:
     from segearth_cli.training import Peers, Upsampled
@@ -73,7 +73,7 @@ def train_upsampler(
     if _world(os.environ) == 1 or os.environ["RANK"] == "0":  # of several devices the first one writes
         admit(
             _targets(places, resume=options.resume),
-            lambda: _read([*names, *places.tar], given.get("config"), recipe.init),
+            lambda: image_files(names),
             overwrite=options.overwrite,
         )
     result = _run(names, places, recipe, options)
@@ -83,7 +83,7 @@ def train_upsampler(
         from segearth_cli.training import export_ckpt
 
         export_ckpt(places.out, places.export_ckpt)
-    note_written([places.export_ckpt, f"{_folder(places)}/"], quiet=options.quiet)
+    note_written([places.export_ckpt, f"{run_folder(places.out)}/"], quiet=options.quiet)
     for line in result.unreadable[:_NAMED]:
         console.note(f"not read: {line}")
     if len(result.unreadable) > _NAMED:
@@ -93,31 +93,9 @@ def train_upsampler(
 
 
 def _targets(places: TrainPlaces, *, resume: bool) -> list[Target]:
-    """All files that a run writes. One that is resumed from its checkpoint has written some of them itself."""
-    folder = _folder(places)
-    saved = resume and (folder / "checkpoint.pt").is_file()
-    inside = [folder / name for name in ("checkpoint.pt", "train.csv", "loss.png")] + sorted(folder.glob("step-*.png"))
-    inside = inside if os.path.lexists(folder) else []  # it is made when there is something to write
-    return [
-        Target(places.out, "--out", kept=saved),
-        *([Target(places.export_ckpt, "--export-ckpt")] if places.export_ckpt else []),
-        *(Target(path, "--out", kept=resume) for path in inside),
-    ]
-
-
-def _folder(places: TrainPlaces) -> Path:
-    """Where log, pictures and checkpoints of a run lie."""
-    return places.out.with_name(f"{places.out.stem}.train")
-
-
-def _read(names: list[str], config: Path | None, init: str | None) -> Iterator[Path]:
-    """All files that are read."""
-    from segearth_cli.raster import local_folder, local_path, rasters_below
-
-    yield from (Path(name) for name in (config, init) if name)
-    for name in names:
-        folder = local_folder(name)
-        yield from rasters_below(folder) if folder else [path for path in [local_path(name)] if path]
+    """All files that are written."""
+    exported = [Target(places.export_ckpt, "--export-ckpt")] if places.export_ckpt else []
+    return [*run_targets(places.out, resume=resume), *exported]
 
 
 def _run(names: list[str], places: TrainPlaces, recipe: Recipe, options: TrainOptions) -> Upsampled | None:

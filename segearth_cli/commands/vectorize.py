@@ -75,8 +75,8 @@ def vectorize(
         _partitioned(names, places, options)
         return
     outs = [output_path(name, places.out, places.format, several=len(names) > 1) for name in names]
-    confidence = None if options.confidence is None else str(options.confidence)
-    admit_made(names, outs, places.out, [confidence], overwrite=places.overwrite)
+    confidence = [] if options.confidence is None else [str(options.confidence)]
+    admit_made(names, outs, places.out, confidence, overwrite=places.overwrite)
 
     def act(job: tuple[str, Path]) -> None:
         name, target = job

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from segearth_cli.training.loop import TrainingJob, Upsampled, export_ckpt, train
     from segearth_cli.training.named import train_on
     from segearth_cli.training.pictures import save_looks
-    from segearth_cli.training.recipe import Recipe, TrainOptions, check_out
+    from segearth_cli.training.places import check_out, image_files, run_folder, run_targets
+    from segearth_cli.training.recipe import Recipe, TrainOptions
     from segearth_cli.training.step import Learner, Peers
     from segearth_cli.training.windows import Windows
 
@@ -28,6 +29,9 @@ __all__ = [
     "check_out",
     "collect",
     "export_ckpt",
+    "image_files",
+    "run_folder",
+    "run_targets",
     "save_looks",
     "train",
     "train_on",
@@ -40,7 +44,8 @@ __getattr__ = lazy_face(
         "loop": "TrainingJob Upsampled export_ckpt train",
         "named": "train_on",
         "pictures": "save_looks",
-        "recipe": "Recipe TrainOptions check_out",
+        "places": "check_out image_files run_folder run_targets",
+        "recipe": "Recipe TrainOptions",
         "step": "Learner Peers",
         "windows": "Windows",
     },

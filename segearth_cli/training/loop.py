@@ -26,6 +26,7 @@ from segearth_cli.training import checkpoint
 from segearth_cli.training.collection import Collection
 from segearth_cli.training.objective import LOSS, TOGETHER
 from segearth_cli.training.pictures import save_curves, save_looks
+from segearth_cli.training.places import CHECKPOINT, CURVES, LOG, picture
 from segearth_cli.training.recipe import FREE, IMAGENET, Recipe
 from segearth_cli.training.step import Figures, Learner, Peers
 from segearth_cli.training.time_left import TimeLeft
@@ -33,7 +34,7 @@ from segearth_cli.training.windows import CropBatch, Windows, batches, collate, 
 from segearth_cli.version import __version__
 from segearth_cli.weights import Clip, load_upsampler, read_tensors, save_upsampler
 
-LOG = (
+COLUMNS = (
     *("step", "seconds", "features", "image", "error", "gradient_norm"),
     *("held_out_features", "held_out_image", "held_out_error"),
     *("bilinear_features", "bilinear_image", "bilinear_error"),
@@ -68,12 +69,12 @@ class TrainingJob:
     @property
     def checkpoint(self) -> Path:
         """The last good state of the run."""
-        return self.folder / "checkpoint.pt"
+        return self.folder / CHECKPOINT
 
     @property
     def log(self) -> Path:
         """A line a step."""
-        return self.folder / "train.csv"
+        return self.folder / LOG
 
     @property
     def leads(self) -> bool:
@@ -239,7 +240,7 @@ class TrainingRun:
             with self.job.log.open(newline="") as f:
                 kept = [row for row in csv.reader(f) if row and row[0].isdigit() and int(row[0]) <= self.first]
         text = io.StringIO(newline="")
-        csv.writer(text).writerows([LOG, *kept])
+        csv.writer(text).writerows([COLUMNS, *kept])
         write_text(self.job.log, text.getvalue())
         self._csv = appending(self.job.log)
 
@@ -258,8 +259,8 @@ class TrainingRun:
         looks = [
             self.learner.look(*pair) for pair in zip(self.held.images[:SHOWN], self.held.valid[:SHOWN], strict=True)
         ]
-        save_looks(looks, self.job.folder / f"step-{done:06d}.png", f"{self.clip.name}, step {done}: held-out windows")
-        save_curves(self.job.log, self.job.folder / "loss.png")
+        save_looks(looks, self.job.folder / picture(done), f"{self.clip.name}, step {done}: held-out windows")
+        save_curves(self.job.log, self.job.folder / CURVES)
 
     # ---- checkpoints ---------------------------------------------------------------------------------------------
 

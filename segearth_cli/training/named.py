@@ -10,6 +10,7 @@ from segearth_cli.model import pick_device, pick_precision, slow_precision
 from segearth_cli.progress import underway
 from segearth_cli.training.collection import collect
 from segearth_cli.training.loop import TrainingJob, Upsampled, train
+from segearth_cli.training.places import run_folder
 from segearth_cli.training.recipe import Recipe, TrainOptions
 from segearth_cli.training.step import Peers
 from segearth_cli.weights import choose, load_clip
@@ -44,8 +45,7 @@ def train_on(
         notice(line)
     unreadable = f", {len(collection.unreadable)} unreadable" if collection.unreadable else ""
     notice(f"{len(collection.pictures)} images{unreadable}")
-    folder = out.with_name(f"{out.stem}.train")
-    job = TrainingJob(out, folder, on, precision, peers, options.resume, notice, options.quiet)
+    job = TrainingJob(out, run_folder(out), on, precision, peers, options.resume, notice, options.quiet)
     with underway(f"loading {choice.model}", quiet=options.quiet or peers.rank > 0):
         clip = load_clip(choice.model)
     return train(clip, collection, recipe, job)

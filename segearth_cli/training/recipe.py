@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, Literal
 
-from segearth_cli.errors import UsageError
 from segearth_cli.options import like, option, validate, value_text
 from segearth_cli.raster import PixelOptions, ReadOptions
 from segearth_cli.weights import ModelOptions, Precision
@@ -110,9 +108,3 @@ class Recipe:
     def planned_steps(self, windows: int) -> int:
         """Optimiser steps of the run over a collection that holds so many windows."""
         return self.steps if self.epochs is None else max(1, round(self.epochs * windows / self.batch_size))
-
-
-def check_out(out: Path) -> None:
-    """Raises UsageError for a name that an upsampler's file cannot have."""
-    if out.suffix != ".safetensors":
-        raise UsageError(f"--out {out}: need a name that ends in .safetensors")

@@ -7,6 +7,7 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
+import segearth_cli
 from segearth_cli.classes import CLASSES_TAG, RUN_TAG, parse, to_tag
 
 PLACE = from_origin(500_000, 5_600_000, 1, 1)
@@ -77,3 +78,81 @@ def test_patterns_pass_over_what_lies_beside_a_raster(segearth, masks, command):
         (masks / name).write_text("beside")
     done = segearth(command, "masks/a*", "-o", "made", *(("-f", "png") if command == "preview" else ()))
     assert (done.code, len(done.out.split())) == (0, 1), done.err
+
+
+READING = {
+    "evaluate --config": ("evaluate", "masks", "labels", "--config", "read.toml", "--json", "read.toml"),
+    "evaluate --classes-file": ("evaluate", "masks", "labels", "--classes-file", "read.txt", "--csv", "read.txt"),
+    "calibrate --config": (
+        "calibrate",
+        "scenes/a.tif",
+        "--config",
+        "read.toml",
+        "--labels",
+        "labels/a.tif",
+        "-o",
+        "read.toml",
+    ),
+    "calibrate --classes-file": (
+        *("calibrate", "scenes/a.tif", "--classes-file", "read.txt", "--labels", "labels/a.tif"),
+        *("-o", "read.txt"),
+    ),
+    "calibrate --labels": ("calibrate", "scenes/a.tif", *LIST, "--labels", "read.csv", "-o", "read.csv"),
+    "predict --classes-file": ("predict", "scenes/a.tif", "--classes-file", "read.txt", "--summary", "read.txt"),
+    "predict --config": ("predict", "scenes/a.tif", "--config", "read.toml", "--summary", "read.toml"),
+    "train-upsampler --config": ("train-upsampler", "scenes", "--config", "read.toml", "--export-ckpt", "read.toml"),
+    "train-upsampler --init": ("train-upsampler", "scenes", "--init", "read.safetensors", "-o", "read.safetensors"),
+    "train-upsampler --model": (
+        *("train-upsampler", "scenes", "--model", "ViT-B-16:read.safetensors"),
+        *("-o", "read.safetensors"),
+    ),
+    "train-upsampler IMAGES": ("train-upsampler", "scenes", "--export-ckpt", "scenes/a.tif"),
+}
+
+
+@pytest.mark.parametrize("words", READING.values(), ids=READING)
+def test_what_a_command_reads_it_does_not_replace(segearth, masks, words):
+    before = {"read.toml": 'classes = "water,roof"\n', "read.txt": "water\nroof\n", "read.csv": "class,WKT\n"}
+    if words[0] == "train-upsampler":
+        before["read.toml"] = "steps = 1\n"
+    before["read.safetensors"] = "weights"
+    for name, text in before.items():
+        (masks.parent / name).write_text(text)
+    done = segearth(*words, "--overwrite")
+    assert done.code == 2, done.err
+    assert "is read by this command" in done.err
+    assert {name: (masks.parent / name).read_text() for name in before} == before
+
+
+@pytest.mark.parametrize(
+    ("there", "asked"),
+    [
+        ("mine.train/train.csv", {}),
+        ("mine.train/step-000100.png", {}),
+        ("mine.safetensors", {}),
+        ("mine.safetensors", {"resume": True}),  # no checkpoint tells that it is of this run
+    ],
+)
+def test_what_another_training_has_written_is_refused_from_python_too(segearth, masks, there, asked):
+    file = masks.parent / there
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("another's")
+    done = segearth("train-upsampler", "scenes", "-o", "mine.safetensors", *("--resume",) * bool(asked))
+    assert (done.code, "exists already" in done.err) == (2, True), done.err
+    with pytest.raises(segearth_cli.SegEarthError, match="exists already"):
+        segearth_cli.train_upsampler("scenes", "mine.safetensors", quiet=True, **asked)
+    assert file.read_text() == "another's"
+
+
+def test_what_python_reads_it_does_not_replace(masks):
+    legend, init = masks.parent / "legend.txt", masks.parent / "init.safetensors"
+    legend.write_text("water\nroof\n"), init.write_text("weights")
+    with pytest.raises(segearth_cli.SegEarthError, match="is read by this command"):
+        segearth_cli.calibrate("scenes/a.tif", "labels/a.tif", legend, legend, overwrite=True)
+    with pytest.raises(segearth_cli.SegEarthError, match="is read by this command"):
+        segearth_cli.train_upsampler("scenes", init, init=str(init), overwrite=True)
+
+
+def test_pictures_are_drawn_anew_in_the_folder_of_scenes(segearth, masks):
+    again = ("preview", "masks", "-s", "scenes", "-o", "scenes", "--overwrite")
+    assert segearth(*again).code == segearth(*again).code == 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from segearth_cli.commands.inspect import as_json as reading_as_json
 from segearth_cli.commands.results import show
 from segearth_cli.commands.sharding import Sharding, job_of
+from segearth_cli.options import whole
 from segearth_cli.quantities import data_size, duration, percent
 
 if TYPE_CHECKING:
@@ -97,8 +98,7 @@ class DryRun:
     def _threads(self) -> int:
         """Windows that a process on a CPU has in work at once, as torch counts threads."""
         known = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        told = os.environ.get("OMP_NUM_THREADS", "")
-        threads = int(told) if told.isdigit() and int(told) else known
+        threads = whole(os.environ.get("OMP_NUM_THREADS", "")) or known
         devices = self.sharding.devices
         threads = max(1, threads // max((devices.count(device) for device in devices), default=1))
         return min(self.run.batch or threads, threads)

@@ -16,7 +16,7 @@ from segearth_cli.commands.reporting import numbered, report, table
 from segearth_cli.commands.results import scene_line, show
 from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.jobs import Place, SceneEntry, parse_place, read_manifest
-from segearth_cli.options import build, option, validate
+from segearth_cli.options import build, option, validate, whole
 from segearth_cli.raster import BLOCK
 
 Engine = Literal["local", "dask"]
@@ -48,9 +48,9 @@ def parse_size(text: str) -> int | Literal["auto"]:
     """Pixels from the text of a flag, or `auto`. Raises UsageError for anything else."""
     if text == "auto":
         return "auto"
-    if not text.isdigit():
+    if (number := whole(text)) is None:
         raise UsageError(f"--shard-size {text}: need auto or a multiple of {BLOCK} px")
-    return int(text)
+    return number
 
 
 _ARRAYS = (("JOB_COMPLETION_INDEX", ""), ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN"))  # the number, the first one

@@ -12,7 +12,7 @@ from segearth_cli.classes import Rest, Synonyms
 from segearth_cli.console import untold
 from segearth_cli.errors import UsageError
 from segearth_cli.model import LOGIT_SCALE
-from segearth_cli.options import option, validate
+from segearth_cli.options import option, validate, whole
 from segearth_cli.raster import Blend, ReadOptions, parse_sides
 
 REST: Rest = "distractors"  # what a background is that neither list nor model nor user says anything of
@@ -24,9 +24,9 @@ def parse_batch(text: str) -> int | None:
     """Windows at once from the text of a flag, None for `auto`. Raises UsageError for anything else."""
     if text == "auto":
         return None
-    if not text.isdigit() or int(text) < 1:
+    if not (number := whole(text)):
         raise UsageError(f"--batch-size {text}: need auto or a number from 1")
-    return int(text)
+    return number
 
 
 def parse_gsd(text: str) -> float | Literal["auto"]:

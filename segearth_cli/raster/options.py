@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from segearth_cli.errors import UsageError
-from segearth_cli.options import option, validate
+from segearth_cli.options import option, validate, whole
 
 Blend = Literal["mean", "taper"]
 Layout = Literal["geotiff", "cog"]
@@ -68,10 +68,10 @@ def parse_sides(text: str, flag: str = "--tile") -> tuple[int, ...]:
     """
     if text.strip().casefold() == NO_VALUE:
         return ()
-    parts = text.casefold().replace("×", "x").split("x")
-    if len(parts) > 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+    sides = [whole(part.strip()) or 0 for part in text.casefold().replace("×", "x").split("x")]
+    if len(sides) > 2 or not all(sides):
         raise UsageError(f"{flag} {text}: need WIDTHxHEIGHT in pixels such as 1280x1080, one number, or none")
-    return int(parts[0]), int(parts[-1])
+    return sides[0], sides[-1]
 
 
 NO_VALUE = "none"

@@ -238,7 +238,7 @@ class TrainingRun:
         kept: list[list[str]] = []
         if self.first and self.job.log.is_file():
             with self.job.log.open(newline="") as f:
-                kept = [row for row in csv.reader(f) if row and row[0].isdigit() and int(row[0]) <= self.first]
+                kept = [row for row in csv.reader(f) if row and row[0].isdecimal() and int(row[0]) <= self.first]
         text = io.StringIO(newline="")
         csv.writer(text).writerows([COLUMNS, *kept])
         write_text(self.job.log, text.getvalue())

@@ -16,6 +16,7 @@ from urllib.error import HTTPError, URLError
 
 from segearth_cli.errors import UsageError, WeightsError
 from segearth_cli.files import growing, remove, write_text
+from segearth_cli.options import whole
 from segearth_cli.version import __version__
 
 Report = Callable[[int, int | None], None]  # bytes here, bytes in all; None = the server does not say
@@ -156,12 +157,11 @@ def _resumable(url: str, part: Path) -> tuple[Origin | None, int]:
 
 def _total(response: HTTPResponse) -> int | None:
     text = response.headers.get("Content-Length") if response.status != 206 else _content_range(response)[1]
-    return int(text) if text and text.isdigit() else None
+    return whole(text or "")
 
 
 def _start(response: HTTPResponse) -> int | None:
-    first = _content_range(response)[0].removeprefix("bytes").strip().partition("-")[0]
-    return int(first) if first.isdigit() else None
+    return whole(_content_range(response)[0].removeprefix("bytes").strip().partition("-")[0])
 
 
 def _content_range(response: HTTPResponse) -> tuple[str, str]:

@@ -97,8 +97,7 @@ def _look(picture: Picture, inner: str, scene: Scene) -> _Found:
     named = bool(LABELS.search(inner) or LABELS.search(stem(picture.name)))
     one = len(scene.bands) == 1
     whole = one and np.issubdtype(np.dtype(scene.dtype), np.integer)
-    written = Path(picture.path).suffix.lower() in (".tif", ".vrt") and is_result(picture.path)
-    return _Found(picture, named, not one, scene.palette is not None, whole, written)
+    return _Found(picture, named, not one, scene.palette is not None, whole, is_result(picture.path))
 
 
 def _without_labels(found: Sequence[_Found]) -> tuple[list[Picture], list[str]]:

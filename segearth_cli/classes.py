@@ -128,7 +128,7 @@ def read(path: Path) -> ClassSet:
     try:
         text = texts.read_text(path)
     except (OSError, UnicodeDecodeError) as e:
-        raise ClassesError(f"{path}: cannot read the class file ({_reason(e)})") from e
+        raise ClassesError(f"{path}: cannot read the class file ({texts.reason(e)})") from e
     rows: list[_Row] = []
     common: Synonyms = "max"
     for number, line in enumerate(text.splitlines(), 1):
@@ -227,7 +227,7 @@ def to_tag(classes: ClassSet) -> str:
 def from_tag(text: str) -> ClassSet:
     """The classes of a mask from its tag; inverse of `to_tag`. Raises ClassesError when the tag is damaged."""
     try:
-        rows = json.loads(text)
+        rows = texts.from_json(text)
         background = next((int(row["code"]) for row in rows if row.get("background")), None)
         if bad := unwritable("".join(str(row["name"]) for row in rows)):
             raise ValueError(f"a class name holds the character U+{ord(bad):04X}")
@@ -344,7 +344,3 @@ def _spread(code: int) -> Color:
 def _rgb(text: str) -> Color:
     value = int(text.removeprefix("#"), 16)
     return value >> 16, value >> 8 & 255, value & 255
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else "not UTF-8 text"

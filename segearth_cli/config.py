@@ -14,7 +14,7 @@ from typing import Any
 
 from segearth_cli.errors import UsageError
 from segearth_cli.options import Option, option, refuse_unknown, taken, validate
-from segearth_cli.texts import read_text
+from segearth_cli.texts import read_text, reason
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -53,7 +53,7 @@ def read_config(path: Path, known: Sequence[Option]) -> dict[str, Any]:
     try:
         read = tomllib.loads(read_text(path))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise UsageError(f"--config {path}: {getattr(e, 'strerror', None) or e}") from None
+        raise UsageError(f"--config {path}: {reason(e)}") from None
     options = {told.name: told for told in known}
     names = {told.flag.removeprefix("--"): told.name for told in known}
     named = {names.get(key.replace("_", "-"), key): value for key, value in read.items()}

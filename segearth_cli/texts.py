@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from segearth_cli.errors import SegEarthError
 
@@ -36,6 +39,24 @@ def read_text(path: Path) -> str:
     finally:
         os.close(number)
     return content.decode("utf-8-sig")
+
+
+def reason(error: Exception) -> str:
+    """Why `read_text` could not read a text."""
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8 text"
+    return str(getattr(error, "strerror", None) or error)
+
+
+def from_json(text: str, constant: Callable[[str], Any] | None = None) -> Any:
+    """The value of a JSON text. Raises ValueError for any other, also where it is nested too deeply.
+
+    constant: what NaN and infinities, which JSON has no numbers for, become by their names; None = floats.
+    """
+    try:
+        return json.loads(text, parse_constant=constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _pieces(number: int, *, waits: bool) -> bytes:

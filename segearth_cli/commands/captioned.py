@@ -54,7 +54,7 @@ def listed_pictures(path: Path, side: int) -> tuple[Tensor, list[str]]:
     try:
         rows = list(csv.DictReader(texts.read_text(path).splitlines(), skipinitialspace=True))
     except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise UsageError(f"--pairs {path}: cannot be read ({e})") from None
+        raise UsageError(f"--pairs {path}: cannot be read ({texts.reason(e)})") from None
     if not rows or any(not row.get("image") or not row.get("caption") for row in rows):
         raise UsageError(f"--pairs {path}: need a CSV with the columns image and caption, both filled in every row")
     if len({row["caption"] for row in rows}) < 2:

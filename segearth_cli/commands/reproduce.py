@@ -20,6 +20,7 @@ from segearth_cli.gate import Target, admit
 from segearth_cli.options import build, option
 from segearth_cli.prediction import RunOptions
 from segearth_cli.presets import Preset
+from segearth_cli.texts import from_json
 from segearth_cli.weights import CATALOGUE, PUBLISHED, ModelOptions
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def _admit(out: Path, files: Sequence[Path], tasks: Sequence[_Task], asks: Mappi
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError):
         return None
 

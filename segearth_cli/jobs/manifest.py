@@ -67,8 +67,7 @@ def read_manifest(path: Path) -> list[SceneEntry]:
     try:
         lines = texts.read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as e:
-        reason = e.strerror or str(e) if isinstance(e, OSError) else "not UTF-8 text"
-        raise UsageError(f"--manifest {path}: cannot be read ({reason})") from e
+        raise UsageError(f"--manifest {path}: cannot be read ({texts.reason(e)})") from e
     if any("\0" in line for line in lines):
         raise UsageError(f"--manifest {path}: holds a zero byte, which no name of a file can")
     lines = ["" if line.lstrip().startswith("#") else line for line in lines]

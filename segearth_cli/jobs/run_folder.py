@@ -24,6 +24,7 @@ from segearth_cli.jobs.place import Place
 from segearth_cli.jobs.store import RUN, Store, open_store
 from segearth_cli.prediction import Measured
 from segearth_cli.raster import Frame, Georeferenced, Outputs, Window, blocks, frame_from_json, frame_to_json
+from segearth_cli.texts import from_json
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -227,12 +228,12 @@ def open_ledger(place: Place) -> Ledger:
     path = f"{store.name.rstrip('/')}/{RUN}"
     try:
         text = store.read(RUN)
-        if (values := json.loads(text)) and isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
+        if (values := from_json(text)) and isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
             raise RunError(f"{path}: written by another version of segearth; start anew in another --work folder")
         run = typed.parse(Run, text)
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{store.name}: holds no run.json; name the --work folder of a `segearth predict`") from None
-    except (OSError, ValueError, RecursionError) as e:
+    except (OSError, ValueError) as e:
         raise RunError(f"{path}: cannot be read ({e}); start anew in another --work folder") from None
     if run != run.sealed():
         raise RunError(f"{path}: was changed since it was written (its hash says so); start anew in another folder")

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from segearth_cli.errors import UsageError
 from segearth_cli.options import Option, taken
+from segearth_cli.texts import from_json
 
 T = TypeVar("T")
 
@@ -28,11 +29,7 @@ class Unfit(ValueError):  # noqa: N818
 
 def parse(kind: type[T], text: str) -> T:
     """A document of the dataclass `kind` from its JSON. Raises ValueError where it is none, Unfit for a wrong value."""
-    try:
-        values = json.loads(text, parse_constant=_no_constant)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    value: T = fitted(kind, values, "")
+    value: T = fitted(kind, from_json(text, _no_constant), "")
     return value
 
 

@@ -18,7 +18,7 @@ from segearth_cli.errors import CalibrationError, SegEarthError
 from segearth_cli.files import write_bytes
 from segearth_cli.options import Option, options_of, value_text
 from segearth_cli.prediction.options import PredictOptions, default_stride
-from segearth_cli.texts import refuse_pipe
+from segearth_cli.texts import from_json, refuse_pipe
 from segearth_cli.weights import ModelOptions
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def read_calibration(path: Path) -> Calibration:
     if not text:
         raise CalibrationError(f"--calibration {path}: is no calibration; `segearth calibrate` makes them")
     try:
-        found = _calibration(json.loads(text), tensors)
+        found = _calibration(from_json(text), tensors)
     except (ValueError, KeyError, TypeError, SegEarthError) as e:
         raise CalibrationError(f"--calibration {path}: damaged, or of another version ({_line(e)})") from None
     if found.sha256 != found.sealed().sha256:

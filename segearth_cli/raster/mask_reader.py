@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from segearth_cli.raster.georeference import Frame
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.paths import local_path
 from segearth_cli.raster.remote import UNREADABLE, reason
+from segearth_cli.texts import from_json
 
 STRIP_PIXELS = 1 << 22
 _TALLEST_BLOCK = 1 << 25  # pixels of a row of internal blocks that are read at once
@@ -133,8 +133,8 @@ def tagged_classes(name: str, tags: Mapping[str, str]) -> ClassSet | None:
 def tagged_run(tags: Mapping[str, str]) -> dict[str, Any]:
     """How a mask was made, as its tags tell it; nothing where they do not, or the tag is damaged."""
     try:
-        told = json.loads(tags.get(RUN_TAG, "{}"))
-    except (ValueError, RecursionError):
+        told = from_json(tags.get(RUN_TAG, "{}"))
+    except ValueError:
         return {}
     return told if isinstance(told, dict) else {}
 

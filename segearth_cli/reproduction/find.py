@@ -183,7 +183,7 @@ def _listed_names(path: Path) -> frozenset[str]:
     try:
         lines = texts.read_text(path).split()
     except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"{path}: cannot be read as a list of names ({e})") from e
+        raise UsageError(f"{path}: cannot be read as a list of names ({texts.reason(e)})") from e
     return frozenset(_stem(PurePosixPath(line).name).casefold() for line in lines)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from segearth_cli.evaluation import Confusion
 from segearth_cli.files import write_text
 from segearth_cli.reproduction.score import Scored
+from segearth_cli.texts import from_json
 
 
 def record_file(folder: Path, facts: Mapping[str, Any]) -> Path:
@@ -34,7 +35,7 @@ def read_record(path: Path) -> Scored | None:
     if not path.is_file():  # a pipe would be waited for
         return None
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = from_json(path.read_text(encoding="utf-8"))
         body = document["body"]
         if document["sha256"] != _digest(json.dumps(body, ensure_ascii=True)):
             return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import sys
 from collections.abc import Collection, Mapping
 from functools import cache
@@ -12,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from segearth_cli import texts
 from segearth_cli.errors import WeightsError
-from segearth_cli.texts import refuse_pipe
 
 _LARGEST = {
     "embed_dim": 1 << 14,
@@ -145,11 +144,11 @@ def _check_sizes(path: Path, config: Mapping[str, Any]) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; raises WeightsError when the file holds anything else."""
-    refuse_pipe(path)
+    texts.refuse_pipe(path)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = texts.from_json(texts.read_text(path))
     except (OSError, ValueError) as e:
-        raise WeightsError(f"{path}: not readable as JSON: {e}") from None
+        raise WeightsError(f"{path}: not readable as JSON: {texts.reason(e)}") from None
     if not isinstance(document, dict):
         raise WeightsError(f"{path}: holds no JSON object")
     return document

@@ -26,10 +26,8 @@ def read_templates(text: str) -> tuple[str, ...]:
     try:
         lines = texts.read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as e:
-        reason = "not UTF-8 text" if isinstance(e, UnicodeDecodeError) else e.strerror or e
-        raise UsageError(
-            f"--templates {text}: cannot be read ({reason}); need {', '.join(NAMED)} or a file, one a line, {_EXAMPLE}"
-        ) from None
+        need = f"need {', '.join(NAMED)} or a file, one a line, {_EXAMPLE}"
+        raise UsageError(f"--templates {text}: cannot be read ({texts.reason(e)}); {need}") from None
     found = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
     check_templates(found, f"--templates {text}")
     return found

@@ -5,15 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from segearth_cli.errors import nearest
+from segearth_cli import texts
+from segearth_cli.errors import WeightsError, nearest
 from segearth_cli.weights.locate import VOCABULARY, find
 
 
 def vocabulary(spec: str) -> frozenset[str] | None:
-    """The lower-case words that the model of a --model was trained on; None where nothing lists them."""
+    """The lower-case words that the model of a --model was trained on; None where nothing lists them.
+
+    Raises WeightsError for a list that cannot be read.
+    """
     folder = find(spec).folder
     words = None if folder is None else folder / VOCABULARY
-    return frozenset(words.read_text(encoding="utf-8").lower().split()) if words and words.is_file() else None
+    if words is None or not words.is_file():
+        return None
+    try:
+        return frozenset(texts.read_text(words).lower().split())
+    except (OSError, UnicodeDecodeError) as e:
+        raise WeightsError(f"{words}: cannot be read ({texts.reason(e)})") from None
 
 
 def unknown_words(phrases: Iterable[str], known: frozenset[str]) -> tuple[str, ...]:

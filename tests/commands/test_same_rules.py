@@ -1,6 +1,8 @@
 """Rules that a user has once in mind, held to be the same in every command that they matter for."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from rasterio.transform import from_origin
 
 import segearth_cli
 from segearth_cli.classes import CLASSES_TAG, RUN_TAG, parse, to_tag
+from segearth_cli.raster import ReadOptions
+from segearth_cli.training import collect
 
 PLACE = from_origin(500_000, 5_600_000, 1, 1)
 LIST = ("-c", "water,roof")
@@ -17,7 +21,7 @@ LIST = ("-c", "water,roof")
 def save(path, pixels, **tags):
     pixels = np.atleast_3d(pixels).transpose(2, 0, 1)
     form = {"driver": "GTiff", "height": pixels.shape[1], "width": pixels.shape[2], "crs": "EPSG:32632"}
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with rasterio.open(path, "w", count=len(pixels), dtype=pixels.dtype, transform=PLACE, **form) as ds:
         ds.write(pixels)
         ds.update_tags(**tags)
@@ -156,3 +160,61 @@ def test_what_python_reads_it_does_not_replace(masks):
 def test_pictures_are_drawn_anew_in_the_folder_of_scenes(segearth, masks):
     again = ("preview", "masks", "-s", "scenes", "-o", "scenes", "--overwrite")
     assert segearth(*again).code == segearth(*again).code == 0
+
+
+ODD_NUMBERS = ("\u00b2", "\u0661\u00b3", "1_0", "+1", "1e2", "0x1", "1" * 5000)
+
+
+@pytest.mark.parametrize("number", ODD_NUMBERS, ids=range(len(ODD_NUMBERS)))
+@pytest.mark.parametrize("flag", ["--batch-size", "--tile", "--shard-size", "--workers", "--window"])
+def test_what_only_looks_like_a_whole_number_is_refused(segearth, masks, flag, number):
+    done = segearth("predict", "scenes/a.tif", *LIST, "--work", "run", f"{flag}={number}")
+    assert (done.code, flag in done.err) == (2, True) or (flag in ("--workers", "--window") and number in ("+1", "1_0"))
+
+
+LATIN, DEEP = "caf\u00e9".encode("latin-1"), b"[" * 100_000
+TEXTS = {
+    "class file": (LATIN, "predict", "scenes/a.tif", "--classes-file", "odd"),
+    "config": (LATIN, "predict", "scenes/a.tif", *LIST, "--config", "odd"),
+    "manifest": (LATIN, "predict", "--manifest", "odd", *LIST, "-o", "made"),
+    "templates": (LATIN, "predict", "scenes/a.tif", *LIST, "--templates", "odd"),
+    "list": (LATIN, "reproduce", "loveda", "set", "--list", "odd"),
+    "pairs": (LATIN, "models", "--activation", "mini", "--pairs", "odd"),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), [(t[0], t[1:]) for t in TEXTS.values()], ids=TEXTS)
+def test_what_is_no_utf_8_is_said_so_by_every_command(segearth, masks, text, words):
+    (masks.parent / "odd").write_bytes(text)
+    for folder in ("images_png", "masks_png"):  # one pair of a published set
+        save(masks.parent / "set" / folder / "a.png", np.ones((20, 20, 3 if folder[0] == "i" else 1), "u1"))
+    done = segearth(*words)
+    assert (done.code, "not UTF-8 text" in done.lines[-1]) == (2, True), done.err
+
+
+@pytest.mark.parametrize("part", ["segearth.json", "open_clip_config.json", "vocabulary.txt"])
+def test_files_of_a_model_are_read_as_all_texts_are(segearth, masks, model_dir, part):
+    model = shutil.copytree(model_dir, masks.parent / "model")
+    predict = ("predict", "scenes/a.tif", *LIST, "-m", "local-dir:model", "--dry-run")
+    file = model / part
+    before = file.read_bytes() if file.exists() else b"{}" if part.endswith(".json") else b"water roof"
+    file.write_bytes(b"\xef\xbb\xbf" + before)  # as some editors begin a file
+    assert segearth(*predict).code == 0
+    for text in (LATIN, DEEP) if part.endswith(".json") else (LATIN,):
+        file.write_bytes(text)
+        done = segearth(*predict)
+        assert (done.code, part in done.lines[-1], "GDAL" in done.err) == (1, True, False), done.err
+
+
+def test_training_leaves_out_what_predict_leaves_out(segearth, masks):
+    scenes = masks.parent / "scenes"
+    (masks / "a.mask.tif").rename(scenes / "x.tiff")
+    assert segearth("preview", "masks/b.mask.tif", "-o", "scenes/b.preview.png").code == 0
+    left = [path.name for path in map(Path, read_images("scenes"))]
+    assert left == ["a.tif", "b.tif", "c.tif"]
+    done = segearth("predict", "scenes", *LIST, "--dry-run", "-o", "made")
+    assert "left out, written by segearth itself: scenes/b.preview.png, scenes/x.tiff" in done.err
+
+
+def read_images(folder):
+    return [picture.path for picture in collect([folder], [], ReadOptions()).pictures]

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
         Placement,
         frame_from_json,
         frame_to_json,
+        placed_by,
         region_georeference,
         same_corners,
+        same_places,
     )
     from segearth_cli.raster.grid import (
         Window,
@@ -159,6 +161,7 @@ __all__ = [
     "parse_length",
     "parse_sides",
     "parse_stretch",
+    "placed_by",
     "quietly",
     "rasters_below",
     "rasters_in_zip",
@@ -170,6 +173,7 @@ __all__ = [
     "refuse_world_files",
     "region_georeference",
     "same_corners",
+    "same_places",
     "shares",
     "size_of",
     "small_mask",
@@ -201,7 +205,8 @@ __getattr__ = lazy_face(
         "array_file": "as_file read_array write_array",
         "datasets": "CACHE_MB Patient environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
-        "georeference": "Frame Georeferenced Placement frame_from_json frame_to_json region_georeference same_corners",
+        "georeference": "Frame Georeferenced Placement frame_from_json frame_to_json placed_by region_georeference "
+        "same_corners same_places",
         "grid": "Window check_stride blocks shares starts touching window_weights windows working_size",
         "ground": "Ground densified",
         "inspection": "Inspection inspect_scene",

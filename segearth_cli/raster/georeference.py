@@ -13,11 +13,15 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.rpc import RPC
 from rasterio.transform import GCPTransformer, RPCTransformer
+from rasterio.warp import transform
 
 from segearth_cli.errors import RasterError
 from segearth_cli.raster.datasets import environment
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.remote import UNREADABLE, reason
+
+_LATTICE = 5  # places a side at which two rasters are compared
+_NEAR = 0.5  # of a pixel
 
 
 class Georeferenced(Protocol):
@@ -144,6 +148,23 @@ def same_corners(one: Georeferenced, other: Georeferenced) -> bool:
     corners = np.array([[0, one.width, 0], [0, 0, one.height], [1, 1, 1]])  # a column each: x, y, 1
     ours, theirs = (np.array(tuple(raster.transform), np.float64).reshape(3, 3) for raster in (one, other))
     return bool(np.allclose(np.linalg.solve(ours, theirs @ corners), corners, rtol=0, atol=0.01))
+
+
+def same_places(one: Georeferenced, other: Georeferenced) -> bool:
+    """Whether pixels of two rasters of one size lie in the same places, within half a pixel, whatever places them.
+
+    So near, the nearest neighbour of a pixel is that of the same column and row.
+    """
+    ours, theirs = Placement(one, "the raster"), Placement(other, "the other raster")
+    edge = np.linspace(0, 1, _LATTICE)
+    pixels = np.stack(np.meshgrid(edge * one.width, edge * one.height), axis=-1).reshape(-1, 2)
+    found = theirs.move(pixels)
+    if ours.crs != theirs.crs:
+        if ours.crs is None or theirs.crs is None:
+            return False
+        found = np.stack(transform(theirs.crs, ours.crs, *found.T), axis=1)
+    apart = np.linalg.solve(ours.pixel.T, (found - ours.move(pixels)).T)
+    return bool((np.abs(apart) < _NEAR).all())
 
 
 def frame_to_json(scene: Georeferenced) -> dict[str, Any]:

@@ -251,8 +251,8 @@ def check_confidence(path: Path, mask: MaskFile) -> None:
     """Raises UsageError where a confidence raster is not of the mask's pixels."""
     with open_dataset(path) as ds:
         size = (ds.width, ds.height) == (mask.width, mask.height)
-        if ds.count != 1 or not (size and same_corners(mask.frame, ds)):
-            raise UsageError(f"--confidence {path}: need one band on the same pixels as {mask.path}")
+        if ds.count != 1 or "complex" in ds.dtypes[0] or not (size and same_corners(mask.frame, ds)):
+            raise UsageError(f"--confidence {path}: need one band of real values on the same pixels as {mask.path}")
 
 
 def read_weights(path: Path, window: Window) -> NDArray[np.float64]:

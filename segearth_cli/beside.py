@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 # What belongs to a file beside it: after its whole name, and in place of its suffix. GDAL, SQLite and QGIS read these
@@ -19,6 +20,23 @@ _STYLED = frozenset({".geojson", ".fgb", ".parquet"})
 _STYLED_RASTERS = frozenset({".tif", ".tiff", ".vrt"})
 _TIFF = (".tif", ".tiff")
 _OF_WORLD = {".tfw": _TIFF, ".tifw": _TIFF, ".wld": (*_TIFF, ".jpg", ".jpeg", ".png", ".gif", ".bmp", ".jp2", ".webp")}
+
+# What GDAL 3.10 opens beside a raster, whoever wrote it: after its name, in place of its suffix, in its folder.
+_READ_WITH = (".aux.xml", ".msk", ".ovr", ".aux"), (
+    *(".aux", ".tab", ".imd", ".rpb", ".rpc", ".pvl", ".txt", ".xml", ".wld", "_rpc.txt", "_metadata.xml"),
+    *("_RPC.TXT", "_metadata.txt", "_METADATA.XML", "_METADATA.txt"),
+), ("METADATA.DIM", "summary.txt")  # fmt: skip
+
+
+def read_with(path: Path) -> Iterator[str]:
+    """The names beside a raster that GDAL may open with it, whether they are there or not."""
+    whole, stems, folder = _READ_WITH
+    here, suffix = str(path.parent), path.suffix
+    stem = path.name.removesuffix(suffix)
+    world = (f".{suffix[1]}{suffix[-1]}w", f"{suffix}w") if len(suffix) > 1 else ()
+    for start, ends in ((path.name, whole), (stem, (*stems, *world))):
+        yield from (f"{here}/{start}{end}" for lower in ends for end in (lower, lower.upper()))
+    yield from (f"{here}/{name}" for name in folder)
 
 
 def side_files(path: Path) -> list[Path]:

@@ -85,7 +85,7 @@ def _open_untrusted(name: str, **options: Any) -> Any:
 def _open(name: str, *, remote: bool = False, opened: Callable[..., Any] = rasterio.open, **options: Any) -> Any:
     def act() -> Any:
         with environment(name, remote=remote), quietly() as heard:
-            dataset = opened(name, **options)
+            dataset = opened(asked, **options)
             if heard.nowhere:
                 dataset._transform = list(Affine.identity().to_gdal())
             if short := cut_short(dataset):
@@ -96,7 +96,7 @@ def _open(name: str, *, remote: bool = False, opened: Callable[..., Any] = raste
                 )
             return dataset
 
-    readable(name)
+    asked = readable(name)
     remote = remote or is_remote(name) or vrt_names_network(name)
     try:
         dataset = patiently(name, act, remote=remote)

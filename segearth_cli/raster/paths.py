@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 from zipfile import ZipFile
 
+from segearth_cli.beside import read_with
 from segearth_cli.errors import RasterError
 
 SUFFIXES = frozenset(
@@ -67,10 +68,13 @@ def exists(name: str | Path) -> bool:
 
 
 def readable(name: str) -> str:
-    """The name of a raster that GDAL may be asked for.
+    """The name of a raster that GDAL may be asked for; rasterio takes what stands before a colon for a scheme.
 
-    Raises RasterError when nothing of this machine has the name, for pipes and devices, which GDAL would wait for and
-    could not read twice, and for names that are no UTF-8 text.
+    Raises RasterError when nothing of this machine has the name, for pipes and devices, there or beside it, which GDAL
+    would wait for and could not read twice, and for names that are no UTF-8 text.
+
+    >>> readable("https://host/b.tif")
+    'https://host/b.tif'
     """
     place = local_path(name)
     if place is None:
@@ -87,7 +91,20 @@ def readable(name: str) -> str:
         name.encode()
     except UnicodeEncodeError:
         raise RasterError(f"{name}: its name is not UTF-8 text, which GDAL is asked in; rename it") from None
-    return name
+    if side := next((side for side in read_with(place) if _waits(side)), None):
+        raise RasterError(
+            f"{Path(side)}: is a pipe or a device, but would be read with {place.name}; move it elsewhere"
+        )
+    return f"./{name}" if ":" in name and not place.is_absolute() and not name.startswith(".") else name
+
+
+def _waits(path: str) -> bool:
+    """Whether a name is that of a pipe or a device."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - asked for dozens of names a raster
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def rasters_below(folder: Path) -> list[Path]:

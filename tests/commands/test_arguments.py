@@ -176,6 +176,31 @@ def test_what_cannot_be_read_is_one_line_in_every_command(commands, command, nam
     assert "SECRET" not in done.err
 
 
+BESIDE = ("{name}.aux.xml", "{name}.msk", "{name}.ovr", "{stem}.aux", "{stem}.IMD", "{stem}_RPC.TXT", "{stem}.tfw")
+
+
+@pytest.mark.parametrize("command", ["vectorize", "predict"])
+@pytest.mark.parametrize("side", [*BESIDE, "METADATA.DIM"])
+def test_a_pipe_beside_a_raster_is_one_line_and_keeps_nobody_waiting(commands, write_raster, noise, command, side):
+    path = Path(write_raster("s.tif", noise(1, 20, 20, high=2), crs=None, transform=None))
+    os.mkfifo(path.with_name(side.format(name=path.name, stem=path.stem)))
+    done = commands[command](path)
+    assert (done.code, done.out, len(done.lines)) == (1, "", 1)
+    assert "is a pipe or a device, but would be read with s.tif" in done.err
+
+
+SCHEMES = ("file", "zip", "tar", "http", "s3", "zip+file", "a", "NETCDF", "GTIFF_DIR:1", "~", "<", "a\nb", "a!b", "%41")
+
+
+@pytest.mark.parametrize("start", SCHEMES)
+def test_a_file_of_this_machine_is_read_whatever_its_name_looks_like(segearth, tmp_path, write_raster, noise, start):
+    name = f"{start}:x.tif"
+    Path(write_raster("s.tif", noise(1, 20, 20, high=2))).rename(tmp_path / name)
+    assert segearth("inspect", name).code == 0
+    assert segearth("evaluate", name, name, "-c", "a,b").code == 0
+    assert segearth("vectorize", name, "-o", "o.gpkg").code == 0
+
+
 # some of several
 
 

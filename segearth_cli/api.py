@@ -318,6 +318,8 @@ def _classes(classes: str | Path | Sequence[str] | ClassSet | None) -> tuple[Cla
         return None, {"classes_file": classes}
     if classes is None or isinstance(classes, str):
         return None, {"classes": classes}
+    if not isinstance(classes, Sequence):
+        raise UsageError(f"classes={classes!r}: need words by comma, or a list of them, in order")
     words = list(classes)
     if bad := [word for word in words if not isinstance(word, str) or "," in word]:
         raise UsageError(f"classes={words!r}: need a class a text, synonyms by bars, not {bad[0]!r}")

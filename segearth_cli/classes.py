@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import colorsys
+import csv
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
 from segearth_cli import texts
+from segearth_cli.class_colors import Color, default_color
 from segearth_cli.errors import ClassesError, nearest
 from segearth_cli.land_cover import not_covered
 
@@ -22,44 +23,11 @@ OWN_TAGS = "SEGEARTH_"  # what the tags that we write begin with
 RUN_TAG = "SEGEARTH_RUN"  # of masks, confidences and scores: how they were made
 
 T = TypeVar("T")
-Color = tuple[int, int, int]
 Synonyms = Literal["max", "mean"]
 Rest = Literal["competing", "distractors", "threshold"]  # what a background is that the list does not name
 BACKGROUND = "background"
 
 _TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"  # writing to the right or left
-
-# Colours that map readers expect; any other name gets one from `_spread`.
-_CONVENTIONS: Mapping[str, Color] = {
-    "background": (224, 224, 224),
-    "clutter": (224, 224, 224),
-    "water": (46, 120, 210),
-    "sea": (30, 90, 180),
-    "river": (70, 150, 230),
-    "lake": (46, 120, 210),
-    "wetland": (110, 190, 190),
-    "building": (214, 62, 62),
-    "roof": (230, 110, 80),
-    "house": (214, 62, 62),
-    "road": (90, 90, 90),
-    "street": (90, 90, 90),
-    "pavement": (160, 150, 140),
-    "car": (245, 200, 40),
-    "vehicle": (245, 200, 40),
-    "tree": (28, 110, 50),
-    "forest": (28, 110, 50),
-    "vegetation": (80, 160, 70),
-    "grass": (150, 205, 95),
-    "rangeland": (190, 205, 120),
-    "agricultural": (235, 205, 95),
-    "cropland": (235, 205, 95),
-    "farmland": (235, 205, 95),
-    "barren": (190, 150, 105),
-    "bareland": (190, 150, 105),
-    "bare soil": (190, 150, 105),
-    "sand": (240, 220, 170),
-    "snow": (245, 250, 255),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +87,9 @@ def parse(text: str) -> ClassSet:
 
 
 def read(path: Path) -> ClassSet:
-    """Classes from a UTF-8 file or pipe: one class a line, its phrases separated by commas, the first one its name.
+    """Classes from a text file or pipe: one class a line, its phrases separated by commas, the first one its name.
 
+    A phrase that has a comma stands in double quotes, as in CSV.
     After the phrases `; synonyms: mean` and `; description: A sentence.` say more of the class; `synonyms: mean` alone
     on a line above all classes holds for each that does not say otherwise. `#RRGGBB` at the end is the colour of the
     class; any other `#` starts a comment. Raises ClassesError when the file is absent or is not a class list.
@@ -141,17 +110,18 @@ def read(path: Path) -> ClassSet:
             common = _fields([phrases], where)[0] or common
         elif told:
             synonyms, description = _fields(more, where)
-            rows.append(_Row(phrases.split(","), color, synonyms or common, description))
+            rows.append(_Row(_phrases(phrases, where), color, synonyms or common, description))
     return _class_set(rows, str(path))
 
 
 def folded(name: str) -> str:
-    """What names of one reading share: without capitals, runs of white space, Unicode's several ways of accents.
+    """What names of one reading share: no capitals, runs of white space, invisible marks or several ways of accents.
 
     >>> folded("Caf\\u00e9  au lait") == folded("cafe\\u0301 au LAIT")
     True
     """
-    return unicodedata.normalize("NFC", " ".join(name.split()).casefold())
+    shown = "".join(c for c in name if unicodedata.category(c) != "Cf")
+    return unicodedata.normalize("NFC", " ".join(shown.split()).casefold())
 
 
 def with_background(classes: ClassSet, name: str) -> ClassSet:
@@ -243,6 +213,18 @@ def from_tag(text: str) -> ClassSet:
         raise ClassesError(f"damaged {CLASSES_TAG} tag: {e}") from e
 
 
+def _phrases(text: str, where: str) -> list[str]:
+    """The phrases of a class in a class file. Raises ClassesError for a quote without an end, and for codes."""
+    try:
+        phrases = next(csv.reader([text], skipinitialspace=True, strict=True), [])
+    except csv.Error:
+        raise ClassesError(f"{where}: '{text}': a quote has no end; phrases with a comma are put in \"...\"") from None
+    phrases = phrases or [""]
+    if re.fullmatch(r"\d+(?:\s*[:=\t].*)?", phrases[0].strip()) and (len(phrases) > 1 or not phrases[0].isdecimal()):
+        raise ClassesError(f"{where}: '{text}' begins with a code; codes go by the order of the lines, name the class")
+    return phrases
+
+
 def _split_line(line: str) -> tuple[str, Color | None]:
     """A line of a class file as its phrases and its colour."""
     match = re.search(r"#([0-9a-fA-F]{6})(?=\s|,|$)", line)
@@ -327,18 +309,6 @@ def unwritable(name: str) -> str:
     emoji need may stay.
     """
     return next((c for c in name if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNING), "")
-
-
-def default_color(name: str, code: int) -> Color:
-    """The conventional colour of a name or of its last word that has one, else one far from its neighbours'."""
-    words = [name.casefold(), *reversed(name.casefold().split())]
-    return next((_CONVENTIONS[word] for word in words if word in _CONVENTIONS), None) or _spread(code)
-
-
-def _spread(code: int) -> Color:
-    """Colours far apart for neighbouring codes: hues a golden ratio apart."""
-    r, g, b = colorsys.hsv_to_rgb((0.08 + code * 0.61803398875) % 1, 0.65 - 0.25 * (code // 8 % 2), 0.85)
-    return round(r * 255), round(g * 255), round(b * 255)
 
 
 def _rgb(text: str) -> Color:

@@ -11,7 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from segearth_cli.beside import STYLE, side_files
-from segearth_cli.classes import Color
+from segearth_cli.class_colors import Color
 from segearth_cli.files import growing
 
 OPACITY = 0.7  # of a layer, so that what lies under it can be seen; the same for masks and polygons

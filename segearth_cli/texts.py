@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import select
@@ -28,7 +29,7 @@ def refuse_pipe(path: Path) -> None:
 
 
 def read_text(path: Path) -> str:
-    """The UTF-8 text of a file or pipe, without a byte order mark.
+    """The text of a file or pipe, without its byte order mark: UTF-8, or UTF-16 by its mark, as spreadsheets save it.
 
     Raises OSError for what cannot be read, is larger than 16 MB, or a pipe that nobody writes to, and
     UnicodeDecodeError.
@@ -38,13 +39,14 @@ def read_text(path: Path) -> str:
         content = _pieces(number, waits=not stat.S_ISREG(os.fstat(number).st_mode))
     finally:
         os.close(number)
-    return content.decode("utf-8-sig")
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if marked else "utf-8-sig")
 
 
 def reason(error: Exception) -> str:
     """Why `read_text` could not read a text."""
     if isinstance(error, UnicodeDecodeError):
-        return "not UTF-8 text"
+        return "not UTF-8 text; save it as UTF-8"
     return str(getattr(error, "strerror", None) or error)
 
 

@@ -147,6 +147,18 @@ def test_a_masked_array_has_no_data_where_its_file_has_none(write_raster, noise,
         assert (mask.array == segearth.predict(path, WORDS, **tiny).array).all()
 
 
+@pytest.mark.parametrize(("given", "as_if"), [("float16", "float32"), ("bool", "uint8"), (">u2", "uint16")])
+def test_an_array_of_a_type_that_rasters_lack_is_read_by_its_values(tiny, noise, given, as_if):
+    pixels = noise(3, 64, 64).astype(given)
+    made, other = (segearth.predict(array, WORDS, **tiny).array for array in (pixels, pixels.astype(as_if)))
+    assert (made == other).all()
+
+
+@pytest.mark.parametrize("code", [32632, "32632", np.int64(32632), "EPSG:32632"])
+def test_a_crs_may_be_the_number_of_one(tiny, noise, code):
+    assert segearth.predict(noise(3, 64, 64), WORDS, crs=code, **tiny).crs.to_epsg() == 32632
+
+
 @pytest.mark.parametrize("kind", [tuple, np.array, lambda six: Affine(*six), lambda six: [*Affine(*six)]])
 def test_an_array_lies_where_its_transform_says(tiny, noise, kind):
     place = (0.5, 0, 400_000, 0, -0.5, 5_000_000)
@@ -246,7 +258,9 @@ def test_a_scene_shows_how_it_is_read(scene):
         (lambda scene: segearth.evaluate(scene, scene, "a,b", ignore=["x"]), "^ignore=x: need a whole number"),
         (lambda scene: segearth.predict(scene, WORDS, crs="EPSG:4326"), "transform and crs place an array"),
         (lambda _: segearth.predict(np.zeros((2, 2, 2, 2)), WORDS), "an array of shape .2, 2, 2, 2.: need"),
-        (lambda _: segearth.predict(np.zeros((3, 9, 9), bool), WORDS), "an array of bool"),
+        (lambda _: segearth.predict(np.zeros((3, 9, 9), object), WORDS), "an array of object"),
+        (lambda scene: segearth.predict(scene, {"water", "roof"}), "need words by comma, or a list of them, in order"),
+        (lambda scene: segearth.predict(scene, 5), "^classes=5: need words by comma"),
         (lambda scene: segearth.predict(scene), "name the classes with one of"),
         (lambda _: segearth.predict(GREY, WORDS, transform=(9, 1, 0, 9, 0, -1)), "GDAL's order; give Affine.from_gdal"),
         (lambda _: segearth.predict(GREY, WORDS, transform=(9, 1, 0, 9, 0, 1)), "GDAL's order; give Affine.from_gdal"),

@@ -1,5 +1,8 @@
 """Class lists as people write them, and as masks carry them."""
 
+import csv
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,8 +50,30 @@ def test_a_file_has_a_class_a_line_with_comments_and_colours(tmp_path):
     assert made.colors[2] == (0, 255, 0)
 
 
-def test_a_file_as_notepad_saves_it(tmp_path):
-    assert read(tmp_path, "\ufeffStraße\r\nwater\r\n").names == ("Straße", "water")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_as_notepad_saves_it(tmp_path, encoding):
+    assert read(tmp_path, "Straße\r\nwater\r\n".encode(encoding)).names == ("Straße", "water")
+
+
+@given(st.lists(st.text(st.sampled_from('ab,"é '), min_size=1, max_size=6).map(str.strip), min_size=1, max_size=3))
+def test_phrases_with_commas_and_quotes_stand_as_spreadsheets_write_them(tmp_path_factory, phrases):
+    wanted = tuple(" ".join(phrase.split()) for phrase in phrases if phrase)
+    line = io.StringIO()
+    csv.writer(line).writerow(phrases)
+    if wanted:
+        assert read(tmp_path_factory.mktemp("csv"), line.getvalue()).phrases == (wanted,)
+
+
+@pytest.mark.parametrize("line", ["1,water", "0: water", "7 = roof", '1,"water, fresh"'])
+def test_codes_in_a_class_file_are_no_names(tmp_path, line):
+    with pytest.raises(ClassesError, match=r"line 2: .* begins with a code"):
+        read(tmp_path, f"tree\n{line}\n")
+    assert read(tmp_path, "7\n2 wheelers\n").names == ("7", "2 wheelers")
+
+
+def test_a_quote_without_an_end_is_told(tmp_path):
+    with pytest.raises(ClassesError, match=r"line 1: .* a quote has no end"):
+        read(tmp_path, '"water, fresh\nroof\n')
 
 
 def test_every_class_gets_a_colour_of_its_own():
@@ -77,7 +102,7 @@ def test_a_list_that_cannot_be_meant_is_told(text, line):
     assert caught.value.exit_code == 2
 
 
-@pytest.mark.parametrize("content", [b"", b"# nothing\n", b"\xff\xfe\x00w"])
+@pytest.mark.parametrize("content", [b"", b"# nothing\n", b"\xff\xfe\x00", b"caf\xe9\n"])
 def test_a_file_that_is_no_class_list_is_told_with_its_name(tmp_path, content):
     with pytest.raises(ClassesError, match=r"classes\.txt: "):
         read(tmp_path, content)
@@ -104,7 +129,9 @@ def test_the_background_is_found_or_put_first(listed, asked, names, background):
     assert (made.names, made.background) == (names, background)
 
 
-@pytest.mark.parametrize("other", ["CAFE\u0301  vert", "Café Vert", "cafe\u0301 vert", " café\u00a0vert"])
+@pytest.mark.parametrize(
+    "other", ["CAFE\u0301  vert", "Café Vert", "cafe\u0301 vert", " café\u00a0vert", "café\u200b vert"]
+)
 def test_a_name_is_the_same_however_it_is_written(other):
     with pytest.raises(ClassesError, match="stands in two classes"):
         class_lists.parse(f"café vert,{other}")

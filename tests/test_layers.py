@@ -27,7 +27,7 @@ ORDER = (
     "presets faces gate cache keywords",
     "styles progress config",
     "classes console files options",
-    "beside disk land_cover clock texts signals",
+    "beside class_colors disk land_cover clock texts signals",
     "errors quantities __init__",
     "version",
 )

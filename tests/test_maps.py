@@ -15,7 +15,7 @@ from PIL import Image
 from rasterio.transform import from_bounds, from_origin
 from shell import environment
 
-from segearth_cli import classes as class_lists
+from segearth_cli.class_colors import default_color
 from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.errors import UsageError
 from segearth_cli.maps import PreviewOptions, draw, make_sheet
@@ -27,7 +27,7 @@ RUN = {"scene": "scene.tif", "model": "mini", "threshold": 0.25, "bands": [3, 2,
 
 
 def class_set(*names):
-    colors = tuple(class_lists.default_color(name, code) for code, name in enumerate(names))
+    colors = tuple(default_color(name, code) for code, name in enumerate(names))
     return ClassSet(names, tuple((name,) for name in names), colors, 0)
 
 

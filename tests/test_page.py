@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from segearth_cli import classes as class_lists
+from segearth_cli.class_colors import default_color
 from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.maps import PreviewOptions, draw
 from segearth_cli.raster import Outputs, Rows, Window, open_scene, writing
@@ -46,7 +46,7 @@ def codes():
 def opened(browser, write_raster, codes, tmp_path):
     """The page of a mask over its scene, open, and all that it asked for and complained of."""
     scene = open_scene(write_raster("scene.tif", np.full((3, *codes.shape), 200, np.uint8)))
-    colors = tuple(class_lists.default_color(name, code) for code, name in enumerate(NAMES))
+    colors = tuple(default_color(name, code) for code, name in enumerate(NAMES))
     classes = ClassSet(NAMES, tuple((name,) for name in NAMES), colors)
     run = {"scene": "scene.tif", "classes": ["</script><script>window.hit=1</script>"]}
     with writing(Outputs(tmp_path / "m.tif"), scene, classes, {"SEGEARTH_RUN": json.dumps(run)}) as writer:

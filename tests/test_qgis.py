@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from rasterio.transform import from_origin
 
-from segearth_cli.classes import NODATA, ClassSet, default_color
+from segearth_cli.class_colors import default_color
+from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.raster import Outputs, Rows, Window, write_array, writing
 from segearth_cli.raster import open_scene as opened
 from segearth_cli.vector import VectorizeOptions, vectorize

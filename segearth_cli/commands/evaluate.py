@@ -126,8 +126,7 @@ def evaluate(
     chosen, setting = _classes(scored)
     codes = label_codes(setting, asked, len(chosen))
     pairing = _pairing(predictions, labels, paired)
-    targets = [Target(path, flag) for flag, path in report.places.items()]
-    admit(targets, lambda: _inputs(pairing), overwrite=report.overwrite)
+    admit(_targets(report), lambda: _inputs(pairing), overwrite=report.overwrite)
     codes = fitting(codes, (label for _, label in pairing.pairs))
     options = _options(asked, codes, setting)
     try:
@@ -166,6 +165,15 @@ def evaluate(
     raise_failed(tried, "pairs")
     if missing:
         raise SomeFailedError(f"{missing} files found no partner; --allow-missing makes this exit code 0")
+
+
+def _targets(report: ReportOptions) -> list[Target]:
+    """The files to write. Raises UsageError for a picture with the name of something else."""
+    from segearth_cli.evaluation import refuse_no_picture
+
+    if report.png:
+        refuse_no_picture(report.png, "--png")
+    return [Target(path, flag) for flag, path in report.places.items()]
 
 
 def _pairing(predictions: str, labels: str, asked: PairingOptions) -> Pairing:

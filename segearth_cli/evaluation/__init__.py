@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         figures,
         label_figures,
         published_figure,
+        refuse_no_picture,
         tables,
         write_png,
     )
@@ -64,6 +65,7 @@ __all__ = [
     "pair",
     "published_figure",
     "read_label",
+    "refuse_no_picture",
     "tables",
     "write_png",
 ]
@@ -78,6 +80,6 @@ __getattr__ = lazy_face(
         "labels": "fitting label_codes",
         "options": "LabelOptions",
         "pairing": "Pairing pair",
-        "report": "as_csv audit figures label_figures published_figure tables write_png",
+        "report": "as_csv audit figures label_figures published_figure refuse_no_picture tables write_png",
     },
 )

@@ -13,6 +13,7 @@ import numpy as np
 
 from segearth_cli.classes import ClassSet, folded
 from segearth_cli.console import table_width
+from segearth_cli.errors import UsageError
 from segearth_cli.evaluation.codes import IGNORED, UNFILLED, code_text
 from segearth_cli.evaluation.comparison import Tally
 from segearth_cli.evaluation.confusion import Confusion
@@ -20,6 +21,7 @@ from segearth_cli.files import write_bytes
 from segearth_cli.presets import Preset
 
 OTHER = "(none of them)"
+PICTURES = (".png", ".jpg", ".jpeg", ".svg", ".pdf", ".tif", ".tiff", ".webp")
 _AUDITED = 40  # label codes told in one line
 _CELL = 8  # columns of text that a figure of the matrix takes
 _NUMBERED = 24  # classes up to which the picture carries figures
@@ -170,8 +172,14 @@ def _matrix(names: Sequence[str], headings: Sequence[str], rows: Sequence[Sequen
     return table
 
 
+def refuse_no_picture(path: Path, option: str) -> None:
+    """Raises UsageError when a picture would get a name of something else."""
+    if path.suffix.casefold() not in PICTURES:
+        raise UsageError(f"{option} {path}: is written as its name says; name it {', '.join(PICTURES)}")
+
+
 def write_png(path: Path, classes: ClassSet, confusion: Confusion) -> None:
-    """The confusion matrix as a picture, coloured by the share of each label class."""
+    """The confusion matrix as a picture of the kind that its name says, coloured by the share of each label class."""
     from matplotlib.figure import Figure
 
     shares = _rows(confusion)
@@ -193,9 +201,8 @@ def write_png(path: Path, classes: ClassSet, confusion: Confusion) -> None:
             if share > 0:
                 colour = "white" if share > 0.6 else "black"
                 axes.text(column, row, f"{share * 100:.0f}", ha="center", va="center", color=colour, fontsize=8)
-    kind = path.suffix.casefold().lstrip(".")
     picture = io.BytesIO()
-    figure.savefig(picture, format=kind if kind in figure.canvas.get_supported_filetypes() else "png", dpi=150)
+    figure.savefig(picture, format=path.suffix.casefold().lstrip("."), dpi=150)
     write_bytes(path, picture.getvalue())
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segearth_cli.classes import Color
+from segearth_cli.class_colors import Color
 from segearth_cli.console import without_secrets
 from segearth_cli.errors import UsageError
 from segearth_cli.maps.options import PreviewOptions

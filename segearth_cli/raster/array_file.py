@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from segearth_cli.disk import cannot_write, cause_of, temporary_folder
@@ -18,6 +20,8 @@ from segearth_cli.errors import RasterError, UsageError
 from segearth_cli.raster.datasets import environment, open_dataset, quietly
 from segearth_cli.raster.options import NO_VALUE
 from segearth_cli.raster.written import holds_its_blocks
+
+_WIDER = {"bool": "uint8", "float16": "float32"}  # types that GDAL lacks -> those that hold all their values
 
 
 def write_array(path: Path, array: NDArray[Any], *, transform: Any = None, crs: Any = None, nodata: Any = None) -> None:
@@ -28,12 +32,13 @@ def write_array(path: Path, array: NDArray[Any], *, transform: Any = None, crs: 
     Raises UsageError for what cannot be written as a raster.
     """
     bands, height, width = array.shape
+    array = array.astype(_WIDER.get(array.dtype.name, array.dtype), copy=False)
     shape = {"count": bands, "height": height, "width": width, "dtype": array.dtype.name}
     form = {"driver": "GTiff", "photometric": "RGB" if bands == 3 else "MINISBLACK"}
     try:
         value = None if nodata is None or str(nodata).casefold() == NO_VALUE else float(nodata)
         pixels, hidden = np.ma.getdata(array), _hidden(array, value)
-        place = {"transform": _affine(transform), "crs": crs, "nodata": None if hidden is not None else value}
+        place = {"transform": _affine(transform), "crs": _crs(crs), "nodata": None if hidden is not None else value}
         with (
             environment(),
             quietly(),
@@ -60,6 +65,13 @@ def _hidden(array: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | No
     if nodata is not None:  # a file with a mask band is not asked for its nodata value
         samples = samples | (np.ma.getdata(array) == nodata)
     return np.asarray(samples.all(axis=0))
+
+
+def _crs(crs: Any) -> Any:
+    """A CRS as rasterio takes one: an EPSG code may be any whole number, or its digits."""
+    if isinstance(crs, Integral) or (isinstance(crs, str) and crs.strip().isdecimal()):
+        return CRS.from_epsg(int(crs))
+    return crs
 
 
 def _affine(transform: Any) -> Affine | None:

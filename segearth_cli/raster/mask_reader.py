@@ -16,7 +16,8 @@ import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags, Resampling
 
-from segearth_cli.classes import CLASSES_TAG, OWN_TAGS, RUN_TAG, ClassSet, Color, default_color, folded, from_tag
+from segearth_cli.class_colors import Color, default_color
+from segearth_cli.classes import CLASSES_TAG, OWN_TAGS, RUN_TAG, ClassSet, folded, from_tag
 from segearth_cli.errors import ClassesError, RasterError, UsageError, nearest
 from segearth_cli.raster.datasets import Patient, open_dataset
 from segearth_cli.raster.georeference import Frame

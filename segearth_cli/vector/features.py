@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from segearth_cli.classes import Color
+from segearth_cli.class_colors import Color
 from segearth_cli.vector.dissolve import Whole
 
 FIELDS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from segearth_cli.classes import Color
+from segearth_cli.class_colors import Color
 from segearth_cli.styles import polygon_qml
 from segearth_cli.vector.geopackage import Statement
 

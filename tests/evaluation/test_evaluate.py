@@ -440,6 +440,15 @@ def test_a_stem_that_comes_twice_is_refused(tmp_path, evaluate):
     assert "same stem 's'" in err
 
 
+def test_a_picture_is_what_its_name_says_or_none(tmp_path, evaluate):
+    mask = write(tmp_path / "a.tif", blocky())
+    for name in ("r.csv", "r.xyz", "r"):
+        code, _, err = evaluate(mask, mask, *LIST, "--png", tmp_path / name)
+        assert (code, len(err.splitlines())) == (2, 1)
+        assert "name it .png" in err
+        assert not (tmp_path / name).exists()
+
+
 def test_reports_say_the_same_as_each_other_and_are_not_replaced_unasked(tmp_path, evaluate):
     mask, label = write(tmp_path / "a.tif", blocky()), write(tmp_path / "b.png", blocky(seed=4))
     outputs = [tmp_path / name for name in ("r.json", "r.csv", "r.png")]

@@ -12,6 +12,7 @@ import pytest
 import rasterio
 
 from segearth_cli import classes as class_lists
+from segearth_cli.class_colors import default_color
 from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.raster import Outputs, Rows, Window, open_scene, writing
 from segearth_cli.styles import OPACITY, polygon_qml
@@ -23,7 +24,7 @@ BLACK = (0, 0, 0)
 
 def class_set(*names, colors=None):
     names = names or tuple(f"class {i}" for i in range(255))
-    colors = colors or tuple(class_lists.default_color(name, code) for code, name in enumerate(names))
+    colors = colors or tuple(default_color(name, code) for code, name in enumerate(names))
     return ClassSet(names, tuple((name,) for name in names), colors)
 
 

@@ -212,7 +212,7 @@ class _DataSet:
     @property
     def temporary(self) -> Path:
         """What is written to."""
-        suffix = self.target.suffix
+        suffix = self.target.suffix.lower()  # GDAL writes x.shp for x.SHP
         return self._temporary(f".part{suffix if len(suffix) < _KEPT else ''}")
 
     @property

@@ -104,7 +104,7 @@ def test_kept_embeddings_of_other_templates_are_not_taken(folder, tmp_path):
         ("", "0 templates, need 1 to 1000"),
         ("a photo\n", "'a photo': need {} once"),
         ("{} and {}\n", "need {} once"),
-        (b"\xff\xfe{}", "not UTF-8 text"),
+        (b"\xff{}", "not UTF-8 text"),
     ],
 )
 def test_a_file_without_templates_is_told_with_what_is_needed(tmp_path, text, line):

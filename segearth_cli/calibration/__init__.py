@@ -14,14 +14,13 @@ if TYPE_CHECKING:
     from segearth_cli.calibration.learning import Samples, Text, learn
     from segearth_cli.calibration.options import LabelSource
     from segearth_cli.calibration.report import told
-    from segearth_cli.calibration.suggest import Suggestions, suggest_labels
+    from segearth_cli.calibration.suggest import suggest_labels
     from segearth_cli.calibration.workflow import calibrate_to_file
 
 __all__ = [
     "LabelSource",
     "Labels",
     "Samples",
-    "Suggestions",
     "Text",
     "calibrate_to_file",
     "learn",
@@ -36,7 +35,7 @@ __getattr__ = lazy_face(
         "learning": "Samples Text learn",
         "options": "LabelSource",
         "report": "told",
-        "suggest": "Suggestions suggest_labels",
+        "suggest": "suggest_labels",
         "workflow": "calibrate_to_file",
     },
 )

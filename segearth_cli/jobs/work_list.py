@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 from segearth_cli.errors import RasterError, RunError, SceneChangedError, SegEarthError, of_input
 from segearth_cli.jobs.compute import Job, Session, Share, finish, session
@@ -289,15 +288,6 @@ class WorkList:
     def _close(self) -> None:
         for scene in [*self._open.values()]:
             self._shut(scene)
-
-
-def only_one(entry: Entry, predictor: Predictor, *, join: bool, pool: Pool | None = None) -> SceneSummary:
-    """What one scene gave, computed in shards and joined. Raises why it could not be."""
-    found: list[Result] = []
-    WorkList([entry], predictor, lambda _, result: found.append(result), pool or Alone(), join=join, again=False).run()
-    if isinstance(found[0], SegEarthError):
-        raise found[0]
-    return cast("SceneSummary", found[0])
 
 
 def _has_part(job: Job, share: Share) -> bool:

@@ -11,10 +11,10 @@ from segearth_cli.faces import lazy_face
 if TYPE_CHECKING:
     from segearth_cli.maps.options import Kind, PreviewOptions
     from segearth_cli.maps.preview import draw, preview_path
-    from segearth_cli.maps.sheet import Sheet, make_sheet, scene_name
+    from segearth_cli.maps.sheet import make_sheet, scene_name
 
-__all__ = ["Kind", "PreviewOptions", "Sheet", "draw", "make_sheet", "preview_path", "scene_name"]
+__all__ = ["Kind", "PreviewOptions", "draw", "make_sheet", "preview_path", "scene_name"]
 
 __getattr__ = lazy_face(
-    __name__, {"preview": "draw preview_path", "options": "Kind PreviewOptions", "sheet": "Sheet make_sheet scene_name"}
+    __name__, {"preview": "draw preview_path", "options": "Kind PreviewOptions", "sheet": "make_sheet scene_name"}
 )

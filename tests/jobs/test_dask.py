@@ -7,6 +7,7 @@ from pathlib import Path
 
 import noise
 import pytest
+from one_scene import only_one
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
@@ -16,7 +17,7 @@ from segearth_cli.errors import RunError  # noqa: E402
 from segearth_cli.jobs.compute import Job  # noqa: E402
 from segearth_cli.jobs.dask import AHEAD, local_cluster  # noqa: E402
 from segearth_cli.jobs.dask import cluster as workers_of  # noqa: E402
-from segearth_cli.jobs.work_list import Entry, WorkList, only_one  # noqa: E402
+from segearth_cli.jobs.work_list import Entry, WorkList  # noqa: E402
 from segearth_cli.prediction.plan import PredictOptions  # noqa: E402
 from segearth_cli.prediction.scene_to_mask import Predictor, RunOptions, predict_scene  # noqa: E402
 from segearth_cli.raster import Outputs  # noqa: E402

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+from one_scene import only_one
 from rasterio.control import GroundControlPoint
 
 from segearth_cli.classes import parse
 from segearth_cli.jobs.compute import Job, Share
 from segearth_cli.jobs.merge import mask_vrt
 from segearth_cli.jobs.run_folder import open_ledger
-from segearth_cli.jobs.work_list import Entry, WorkList, only_one
+from segearth_cli.jobs.work_list import Entry, WorkList
 from segearth_cli.prediction.plan import PredictOptions
 from segearth_cli.prediction.scene_to_mask import Predictor, RunOptions, assembled_once, predict_scene
 from segearth_cli.raster import Outputs, ReadOptions, frame_from_json, frame_to_json, open_scene

@@ -15,12 +15,13 @@ import rasterio
 import rasterio.shutil
 import torch
 from flaky import serving
+from one_scene import only_one
 
 from segearth_cli.classes import parse
 from segearth_cli.console import shown
 from segearth_cli.errors import RunError, SceneChangedError, UsageError
 from segearth_cli.jobs.compute import Job
-from segearth_cli.jobs.work_list import Entry, only_one
+from segearth_cli.jobs.work_list import Entry
 from segearth_cli.prediction import PredictOptions, Predictor, RunOptions, predict_scene
 from segearth_cli.raster import Outputs
 from segearth_cli.weights import ModelOptions

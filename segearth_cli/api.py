@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segearth_cli import classes as class_lists
 from segearth_cli import raster
 from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.console import note, untold
@@ -26,11 +25,11 @@ from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.evaluation import LabelOptions
 from segearth_cli.files import replacing
 from segearth_cli.gate import Target, admit, named_files
+from segearth_cli.jobs import mask_raster
 from segearth_cli.keywords import Known, by_keyword, flags_by_name, with_keywords
 from segearth_cli.maps import PreviewOptions
 from segearth_cli.options import Option, build, options_of, refuse_unknown
 from segearth_cli.prediction import AreaOptions, ClassOptions, PredictOptions, RunOptions
-from segearth_cli.presets import Preset, get
 from segearth_cli.raster import Outputs, ReadOptions, Scene, as_file, files_of, legend, open_dataset, read_array
 from segearth_cli.raster import open_scene as _open_scene
 from segearth_cli.styles import write_style
@@ -219,9 +218,9 @@ def vectorize(mask: Mask | str | Path, out: str | Path, *, overwrite: bool = Fal
     from segearth_cli.vector import vectorize as write
 
     refuse_unknown(options, options_of(VectorizeOptions), "vectorize() option")
-    source, target = mask.path if isinstance(mask, Mask) else Path(mask), Path(out)
+    source, target = _raster(mask), Path(out)
     files = named_files(options, options_of(VectorizeOptions))
-    admit([Target(target, "out")], lambda: (*files_of(str(source)), *files), overwrite=overwrite)
+    admit([Target(target, "out")], lambda: (*files_of(source), *files), overwrite=overwrite)
     return write(source, target, build(VectorizeOptions, options)).path
 
 
@@ -235,7 +234,7 @@ def preview(mask: Mask | str | Path, out: str | Path, scene: str | Path | None =
 
     overwrite = options.pop("overwrite", False)
     refuse_unknown(options, options_of(PreviewOptions), "preview() option")
-    names = [str(mask.path if isinstance(mask, Mask) else mask), *([] if scene is None else [str(scene)])]
+    names = [_raster(mask), *([] if scene is None else [str(scene)])]
     admit([Target(Path(out), "out")], lambda: files_of(*names), overwrite=overwrite)
     return draw(names[0], Path(out), build(PreviewOptions, options), names[1] if scene is not None else None)
 
@@ -259,15 +258,16 @@ def evaluate(
     """
     from segearth_cli.evaluation import EvaluateOptions, Tally, compare, empty, figures, fitting, label_codes
     from segearth_cli.evaluation import label_figures  # isort: skip
+    from segearth_cli.prediction import listed_classes
 
     refuse_unknown(options, [told for told in options_of(LabelOptions) if told.name != "map"], "evaluate() option")
-    ours, theirs = ([str(one.path if isinstance(one, Mask) else one) for one in _several(g)] for g in (masks, labels))
+    ours, theirs = ([_raster(one) for one in _several(given)] for given in (masks, labels))
     if not ours or len(ours) != len(theirs):
         raise UsageError(f"{len(ours)} masks and {len(theirs)} labels: need one label for each mask")
     if classes is None and preset is None and isinstance(masks, Mask):
         classes = masks.classes
-    setting = get(preset) if preset is not None else None
-    chosen = _listed(classes, setting)
+    made, said = _classes(classes)
+    chosen, setting = listed_classes(build(ClassOptions, said | {"preset": preset}), made)
     words = ",".join(f"{a}={b}" for a, b in label_map.items()) if isinstance(label_map, Mapping) else label_map
     asked = build(LabelOptions, options | {"map": words, "ignore": _several(ignore)})
     codes = fitting(label_codes(setting, asked, len(chosen)), theirs)
@@ -326,16 +326,9 @@ def _classes(classes: str | Path | Sequence[str] | ClassSet | None) -> tuple[Cla
     return None, {"classes": ",".join(words)}
 
 
-def _listed(classes: str | Path | Sequence[str] | ClassSet | None, setting: Preset | None) -> ClassSet:
-    """The classes of an evaluation; no background is put first."""
-    if (classes is None) == (setting is None):
-        raise UsageError("name the classes once: classes or preset")
-    if setting is not None:
-        return setting.classes()
-    made, words = _classes(classes)
-    if made is not None:
-        return made
-    return class_lists.read(words["classes_file"]) if "classes_file" in words else class_lists.parse(words["classes"])
+def _raster(mask: Mask | str | Path) -> str:
+    """The raster of a mask, or of a label; a run's folder is one too."""
+    return str(mask.path) if isinstance(mask, Mask) else mask_raster(str(mask))
 
 
 def _several(given: Any) -> list[Any]:

@@ -6,7 +6,6 @@ import glob
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -44,6 +43,11 @@ def is_one(argument: str) -> bool:
     return argument != "-" and local_folder(name) is None and inputs([argument], itself) == [name]
 
 
+def named_themselves(names: Iterable[str], arguments: Iterable[str]) -> bool:
+    """Whether inputs are those that were named, none found in a folder, by a pattern or in a list."""
+    return set(map(Path, names)) == {Path(plain(argument)) for argument in arguments}
+
+
 def rasters_in(folder: Path) -> list[str]:
     """The rasters in a folder; the folder itself where it holds none, as some of GDAL's formats are folders."""
     from segearth_cli.raster import rasters_below
@@ -76,38 +80,6 @@ def _is_picture(name: str) -> bool:
 def itself(folder: Path) -> list[str]:
     """The folder, for commands that read folders in their own way."""
     return [str(folder)]
-
-
-def mask_raster(name: str) -> str:
-    """The raster of a mask; for the folder of a finished run or of its collection, the mosaic of its parts.
-
-    A run may be kept below s3://BUCKET/PREFIX or gs://BUCKET/PREFIX.
-    """
-    from segearth_cli.raster import local_folder
-
-    folder = local_folder(name)
-    if folder is None:
-        return _mosaic_in_bucket(name) if name.startswith(("s3://", "gs://")) else name
-    if (folder / "collection.json").is_file() and (mosaic := folder / "mask.vrt").is_file():
-        return str(mosaic)
-    from segearth_cli.jobs import mask_vrt
-
-    return mask_vrt(folder)
-
-
-@lru_cache(maxsize=64)
-def _mosaic_in_bucket(name: str) -> str:
-    """The mosaic of the run that is kept there; the name itself where a raster has it. It is made once a process."""
-    from segearth_cli.jobs import holds_run, mask_vrt, parse_place
-    from segearth_cli.raster import SUFFIXES
-
-    if Path(name).suffix.lower() in SUFFIXES:
-        return name
-    try:
-        place = parse_place(name)
-    except UsageError:  # of rasters GDAL may know more
-        return name
-    return mask_vrt(place) if holds_run(place) else name
 
 
 def without_own(names: list[str]) -> list[str]:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segearth_cli import classes as class_lists
 from segearth_cli import presets
 from segearth_cli.classes import ClassSet
-from segearth_cli.commands.arguments import INPUTS, inputs, is_one, mask_raster, masks_in
+from segearth_cli.commands.arguments import INPUTS, inputs, is_one, masks_in
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import Tried, each, raise_failed
 from segearth_cli.commands.results import note_written
@@ -23,7 +22,9 @@ from segearth_cli.errors import ClassesError, SomeFailedError, UsageError
 from segearth_cli.evaluation import LabelOptions
 from segearth_cli.files import write_text
 from segearth_cli.gate import Target, admit
-from segearth_cli.options import build, option
+from segearth_cli.jobs import mask_raster
+from segearth_cli.options import build, like, option
+from segearth_cli.prediction import ClassOptions, listed_classes
 from segearth_cli.progress import Extent, progress, underway
 
 if TYPE_CHECKING:
@@ -36,23 +37,13 @@ _SHOWN = 3  # unpaired files named one by one
 class ScoredClasses:
     """Which classes are scored."""
 
-    classes: str | None = option(
-        None,
-        "--classes",
-        "-c",
-        help="Classes in the order of the label codes: a,b|synonym",
-        panel="Classes",
-        unit="words",
-        alternative="classes",
+    classes: str | None = like(
+        ClassOptions, "classes", None, help="Classes in the order of the label codes: a,b|synonym"
     )
     """Classes separated by commas, their synonyms by bars."""
-    classes_file: Path | None = option(
-        None, help="Class file: one class a line.", panel="Classes", unit="file", alternative="classes"
-    )
+    classes_file: Path | None = like(ClassOptions, "classes_file", None, help="Class file: one class a line.")
     """A class file."""
-    preset: str | None = option(
-        None, help="Classes and label codes of a published set.", panel="Classes", unit="name", alternative="classes"
-    )
+    preset: str | None = like(ClassOptions, "preset", None, help="Classes and label codes of a published set.")
     """Id or name of a published setting."""
 
 
@@ -121,9 +112,9 @@ def evaluate(
         write_png,
     )
 
-    scored, asked, paired = build(ScoredClasses, given), build(LabelOptions, given), build(PairingOptions, given)
+    asked, paired = build(LabelOptions, given), build(PairingOptions, given)
     report = build(ReportOptions, given)
-    chosen, setting = _classes(scored)
+    chosen, setting = listed_classes(build(ClassOptions, given))
     codes = label_codes(setting, asked, len(chosen))
     pairing = _pairing(predictions, labels, paired)
     admit(_targets(report), lambda: _inputs(pairing), overwrite=report.overwrite)
@@ -198,17 +189,6 @@ def _labels_in(folder: Path) -> list[str]:
     drawn = sorted(str(path) for path in folder.iterdir() if path.suffix.casefold() in ENDINGS)
     rasters = masks_in(folder) if not drawn or rasters_below(folder) else []
     return rasters or [path for path in drawn if is_drawn(path)]
-
-
-def _classes(asked: ScoredClasses) -> tuple[ClassSet, presets.Preset | None]:
-    if sum(choice is not None for choice in (asked.classes, asked.classes_file, asked.preset)) != 1:
-        raise UsageError("name the classes once: --classes, --classes-file or --preset")
-    if asked.preset is not None:
-        setting = presets.get(asked.preset)
-        return setting.classes(), setting
-    if asked.classes_file is not None:
-        return class_lists.read(asked.classes_file), None
-    return class_lists.parse(asked.classes or ""), None
 
 
 def _tilings(setting: presets.Preset | None) -> dict[str, Tiling]:

@@ -10,12 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from segearth_cli.commands.arguments import INPUTS, inputs, mask_raster, masks_in, plain
+from segearth_cli.commands.arguments import INPUTS, inputs, masks_in, plain
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import each, raise_failed
 from segearth_cli.commands.targets import admit_made
 from segearth_cli.console import answer
 from segearth_cli.errors import SegEarthError, UsageError
+from segearth_cli.jobs import mask_raster
 from segearth_cli.maps import Kind, PreviewOptions
 from segearth_cli.options import build, option
 from segearth_cli.raster import local_folder

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segearth_cli.commands.arguments import INPUTS, inputs, mask_raster, masks_in
+from segearth_cli.commands.arguments import INPUTS, inputs, masks_in, named_themselves
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import each, raise_failed
 from segearth_cli.commands.targets import admit_made
 from segearth_cli.console import answer, note
 from segearth_cli.errors import SegEarthError, UsageError, of_input
 from segearth_cli.gate import Target, admit
+from segearth_cli.jobs import mask_raster
 from segearth_cli.options import build, option
 from segearth_cli.quantities import duration
 from segearth_cli.vector import Format, VectorizeOptions
@@ -74,7 +75,8 @@ def vectorize(
     if places.partitioned:
         _partitioned(names, places, options)
         return
-    outs = [output_path(name, places.out, places.format, several=len(names) > 1) for name in names]
+    several = len(names) > 1 or (not (places.out and places.out.suffix) and not named_themselves(names, mask))
+    outs = [output_path(name, places.out, places.format, several=several) for name in names]
     confidence = [] if options.confidence is None else [str(options.confidence)]
     admit_made(names, outs, places.out, confidence, overwrite=places.overwrite)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from segearth_cli.faces import lazy_face
 
 if TYPE_CHECKING:
-    from segearth_cli.jobs.compute import Job, Session, Share, refuse_folder
+    from segearth_cli.jobs.compute import Job, Share, refuse_folder
     from segearth_cli.jobs.dask import cluster
     from segearth_cli.jobs.forecasts import Forecast, forecast
     from segearth_cli.jobs.lock import claim
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
         summary_lines,
         write_summary,
     )
+    from segearth_cli.jobs.mask_of import mask_raster
     from segearth_cli.jobs.merge import (
         Joinable,
         complete,
-        mask_vrt,
         replaceable,
         vrts,
         write_geotiff,
@@ -53,7 +53,6 @@ __all__ = [
     "Place",
     "Pool",
     "SceneEntry",
-    "Session",
     "Shard",
     "Share",
     "WorkList",
@@ -65,7 +64,7 @@ __all__ = [
     "growing_summary",
     "holds_run",
     "is_summary",
-    "mask_vrt",
+    "mask_raster",
     "open_ledger",
     "open_store",
     "parse_place",
@@ -86,12 +85,13 @@ __all__ = [
 __getattr__ = lazy_face(
     __name__,
     {
-        "compute": "Job Session Share refuse_folder",
+        "compute": "Job Share refuse_folder",
         "dask": "cluster",
         "forecasts": "Forecast forecast",
         "lock": "claim",
         "manifest": "SceneEntry Outcome growing_summary is_summary read_manifest summary_lines write_summary",
-        "merge": "Joinable complete mask_vrt replaceable vrts write_geotiff write_joined_cog write_vrts",
+        "mask_of": "mask_raster",
+        "merge": "Joinable complete replaceable vrts write_geotiff write_joined_cog write_vrts",
         "place": "Place parse_place",
         "pool": "Alone Pool",
         "processes": "devices",

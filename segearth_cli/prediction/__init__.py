@@ -18,14 +18,15 @@ if TYPE_CHECKING:
         read_calibration,
         write_calibration,
     )
-    from segearth_cli.prediction.cost import Estimate, Held, estimate
+    from segearth_cli.prediction.class_list import listed_classes
+    from segearth_cli.prediction.cost import Held, estimate
     from segearth_cli.prediction.decision import Decider, Decision
     from segearth_cli.prediction.facts import FACT_OPTIONS, FACT_TYPES
     from segearth_cli.prediction.measured import Measured, SceneSummary, as_json, extent_of, together
     from segearth_cli.prediction.options import ClassOptions, PredictOptions, RunOptions
     from segearth_cli.prediction.plan import KEPT_BYTES, Plan, Tile, make_plan, remarks
     from segearth_cli.prediction.provenance import run_tags
-    from segearth_cli.prediction.sample import TilePlaces, by_tile, sampled_logits, windows_at
+    from segearth_cli.prediction.sample import by_tile, sampled_logits, windows_at
     from segearth_cli.prediction.scene_to_mask import (
         Predictor,
         Prepared,
@@ -54,7 +55,6 @@ __all__ = [
     "ClassOptions",
     "Decider",
     "Decision",
-    "Estimate",
     "Held",
     "LabelledScene",
     "Measured",
@@ -67,7 +67,6 @@ __all__ = [
     "SceneSummary",
     "Settings",
     "Tile",
-    "TilePlaces",
     "Work",
     "as_json",
     "assembled_once",
@@ -79,6 +78,7 @@ __all__ = [
     "finish_outputs",
     "is_done",
     "left_alone",
+    "listed_classes",
     "make_plan",
     "predict_scene",
     "predictor_for",
@@ -107,10 +107,11 @@ __getattr__ = lazy_face(
         "facts": "FACT_OPTIONS FACT_TYPES",
         "measured": "Measured SceneSummary as_json extent_of together",
         "options": "ClassOptions PredictOptions RunOptions",
-        "cost": "Estimate Held estimate",
+        "class_list": "listed_classes",
+        "cost": "Held estimate",
         "plan": "KEPT_BYTES Plan Tile make_plan remarks",
         "provenance": "run_tags",
-        "sample": "TilePlaces by_tile sampled_logits windows_at",
+        "sample": "by_tile sampled_logits windows_at",
         "scene_to_mask": (
             "Predictor Prepared assembled_once finish_outputs is_done left_alone predict_scene predictor_for prepared "
             "summarise write_region"

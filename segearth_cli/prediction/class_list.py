@@ -13,7 +13,7 @@ from segearth_cli.prediction.options import REST, ClassOptions
 from segearth_cli.presets import Preset, get
 
 
-def listed_classes(asked: ClassOptions, made: ClassSet | None) -> tuple[ClassSet, Preset | None]:
+def listed_classes(asked: ClassOptions, made: ClassSet | None = None) -> tuple[ClassSet, Preset | None]:
     """The classes that are named, before anything is made of their background, and the preset that named them.
 
     made: in place of words. Raises UsageError unless they are named once.

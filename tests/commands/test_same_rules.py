@@ -75,6 +75,17 @@ def test_what_a_mask_tells_of_its_run_is_believed_where_it_can_be(segearth, tmp_
     assert segearth("preview", "large.tif").code == 0
 
 
+@pytest.mark.parametrize("named", ["masks", "masks/*", "-"])
+@pytest.mark.parametrize(
+    "command", [("vectorize", "-f", "fgb"), ("preview", "-f", "html"), ("vectorize",)], ids=" ".join
+)
+def test_a_place_without_a_suffix_is_a_folder_however_many_masks_are_found(segearth, masks, command, named):
+    for name in "bc":
+        (masks / f"{name}.mask.tif").unlink()
+    done = segearth(*command, named, "-o", "made", stdin="masks/a.mask.tif\n")
+    assert (done.code, Path(done.out.strip()).parent) == (0, Path("made")), done.err
+
+
 @pytest.mark.parametrize("command", ["vectorize", "preview"])
 def test_patterns_pass_over_what_lies_beside_a_raster(segearth, masks, command):
     beside = ["a.mask.tif.aux.xml", "a.mask.qml", "a.mask.tfw", "a.mask.wld", "a.mask.tif.vat.dbf", "a.mask.prj"]
@@ -214,6 +225,18 @@ def test_training_leaves_out_what_predict_leaves_out(segearth, masks):
     assert left == ["a.tif", "b.tif", "c.tif"]
     done = segearth("predict", "scenes", *LIST, "--dry-run", "-o", "made")
     assert "left out, written by segearth itself: scenes/b.preview.png, scenes/x.tiff" in done.err
+
+
+def test_python_takes_the_folder_of_a_run_for_its_mask(segearth, masks, model_dir):
+    model = ("-m", f"local-dir:{model_dir}", "--upsampler", "none", "-d", "cpu")
+    assert segearth("predict", "scenes/a.tif", *LIST, *model, "--work", "run", "-o", "a.mask.tif").code == 0
+    told = [segearth_cli.evaluate(mask, "labels/a.tif", "background,water,roof") for mask in ("run", "a.mask.tif")]
+    assert told[0] == told[1]
+    for place in ("run", "a.mask.tif"):
+        segearth_cli.vectorize(place, f"{place}.geojson", quiet=True)
+        segearth_cli.preview(place, f"{place}.png")
+    features = [json.loads(Path(f"{place}.geojson").read_text())["features"] for place in ("run", "a.mask.tif")]
+    assert features[0] == features[1] != []
 
 
 def read_images(folder):

@@ -18,14 +18,14 @@ from segearth_cli.raster.datasets import collecting, quietly
 
 @contextmanager
 def temporary_raster(path: Path, **form: Any) -> Iterator[Any]:
-    """A GeoTIFF of this form in a temporary folder, open for writing. Raises RasterError when the disk is full."""
+    """A GeoTIFF of this form in a temporary folder, to write and read. Raises RasterError when the disk is full."""
     failures: list[str] = []
     try:
         with (
             collecting(failures),
             rasterio.Env(GDAL_CACHEMAX=64 << 20),
             quietly(),
-            rasterio.open(path, "w", driver="GTiff", **form) as ds,
+            rasterio.open(path, "w+", driver="GTiff", **form) as ds,
         ):
             yield ds
         if not failures and not holds_its_blocks(path):

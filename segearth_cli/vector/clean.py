@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
-import shapely
-from affine import Affine
 from numpy.typing import NDArray
 from rasterio import features
 
@@ -21,10 +19,13 @@ from segearth_cli.raster import (
     Recoding,
     Window,
     mask_strips,
+    mask_windows,
     open_dataset,
     temporary_raster,
 )
 from segearth_cli.vector import polygons as shapes
+from segearth_cli.vector.chains import spans
+from segearth_cli.vector.polygons import Outlines
 
 _SIEVED_TYPES = ("uint8", "uint16", "int16", "int32")
 
@@ -50,7 +51,7 @@ def sieved(mask: MaskFile, size: int, connectivity: int, folder: Path, rows: int
         if where:
             where.close()
     path = folder / "sieved.tif"
-    with _raster(path, mask, mask.dtype) as write:
+    with _packed(path, mask, mask.dtype) as write:
         for top in range(0, mask.height, rows):
             write(clean[top : top + rows])
     return replace(mask, path=str(path), valid=valid, masked=valid is not None)
@@ -59,50 +60,74 @@ def sieved(mask: MaskFile, size: int, connectivity: int, folder: Path, rows: int
 def filled(mask: MaskFile, kept: frozenset[int] | None, area: float, folder: Path, rows: int) -> MaskFile:
     """The mask with holes smaller than `area` pixels in the pieces of the kept classes filled with their code.
 
-    All that lies in such a hole is replaced, but pixels without data stay as they are.
+    All that lies in such a hole is replaced, but pixels without data stay as they are. A copy of the raster lies on
+    disk, packed by nothing, for holes are filled as soon as the piece around them ends. What lies in a hole ends
+    before, so that the hole around all others has the last word.
     """
-    holes, codes, top_row = _small_holes(mask, kept, area, rows)
-    bottom_row = shapely.bounds(holes)[:, 3] if len(holes) else top_row
     valid = _valid(mask, folder / "valid.tif", rows) if mask.masked else None
-    path = folder / "filled.tif"
-    top = 0
-    with _raster(path, mask, mask.dtype) as write:
-        for strip, data in mask_strips(mask, rows):
-            touched = np.flatnonzero((bottom_row > top) & (top_row < top + len(strip)))
-            if len(touched):
-                number = features.rasterize(
-                    [(holes[i], i + 1) for i in touched.tolist()],
-                    strip.shape,
-                    transform=Affine.translation(0, top),
-                    dtype="int32",
-                )
-                fill = number > 0 if data is None else (number > 0) & data
-                strip[fill] = codes[number[fill] - 1]
-            write(strip)
-            top += len(strip)
+    path, recode = folder / "filled.tif", Recoding(mask, kept)
+    strips = ((recode(codes, data), None) for codes, data in mask_strips(mask, rows))
+    with _raster(path, mask, mask.dtype) as ds, mask_windows(mask) as read:
+        top = 0
+        for codes, _ in mask_strips(mask, rows):
+            ds.write(codes, 1, window=Window(top, 0, len(codes), mask.width).to_rasterio())
+            top += len(codes)
+        for found, rings in shapes.traced(strips, mask.width, recode.dtype):
+            runs = _runs(rings, recode.codes(found.code), area)
+            for band in np.unique(runs.row // rows).tolist():
+                window = Window(band * rows, 0, min(rows, mask.height - band * rows), mask.width)
+                codes = ds.read(1, window=window.to_rasterio())
+                runs.of(band * rows, len(codes)).fill(codes, read(window)[1])
+                ds.write(codes, 1, window=window.to_rasterio())
     return replace(mask, path=str(path), valid=valid, masked=valid is not None)
 
 
-def _small_holes(
-    mask: MaskFile, kept: frozenset[int] | None, area: float, rows: int
-) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.float64]]:
-    """Holes as polygons, smallest first, with the codes around them and their first rows."""
-    recode = Recoding(mask, kept)
-    strips = ((recode(codes, data), None) for codes, data in mask_strips(mask, rows))
-    holes: list[NDArray[Any]] = [np.array([], object)]
-    codes: list[NDArray[np.int64]] = [np.array([], np.int64)]
-    for batch in shapes.polygons(strips, mask.width, recode.dtype):
-        pierced = batch.take(shapely.get_num_interior_rings(batch.geometry) > 0)
-        rings, owner = shapely.get_rings(pierced.geometry, return_index=True)
-        inner = np.diff(owner, prepend=-1) == 0
-        found = shapely.polygons(rings[inner]) if inner.any() else holes[0]
-        small = shapely.area(found) < area
-        holes.append(found[small])
-        codes.append(recode.codes(pierced.code)[owner[inner][small]])
-    every, code = np.concatenate(holes), np.concatenate(codes)
-    order = np.argsort(shapely.area(every), kind="stable")
-    every = every[order]
-    return every, code[order], shapely.bounds(every)[:, 1] if len(every) else np.array([])
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """Pixels side by side that get a code; later ones come over earlier ones."""
+
+    row: NDArray[np.int64]
+    """(N,): their row."""
+    begin: NDArray[np.int64]
+    """(N,): the column of the first."""
+    length: NDArray[np.int64]
+    """(N,): how many there are."""
+    code: NDArray[np.int64]
+    """(N,): what they get."""
+
+    def of(self, top: int, height: int) -> _Runs:
+        """Those within some rows, counted from the first of these."""
+        held = np.flatnonzero((self.row >= top) & (self.row < top + height))
+        return _Runs(self.row[held] - top, self.begin[held], self.length[held], self.code[held])
+
+    def fill(self, codes: NDArray[Any], data: NDArray[np.bool_] | None) -> None:
+        """Give pixels (h, W) their codes, but for those without data (None = all have some)."""
+        place = spans(self.row * codes.shape[1] + self.begin, self.length)
+        code = np.repeat(self.code, self.length)
+        if data is not None:
+            held = data.ravel()[place]
+            place, code = place[held], code[held]
+        codes.reshape(-1)[place] = code
+
+
+def _runs(rings: Outlines, code: NDArray[np.int64], area: float) -> _Runs:
+    """The pixels of holes of less than `area` pixels, smaller holes first; code (P,): of each outline."""
+    owner = np.repeat(np.arange(len(code)), rings.rings)
+    starts = np.cumsum(rings.lengths) - rings.lengths
+    after = np.arange(1, len(rings.xy) + 1)
+    after[starts + rings.lengths - 1] = starts
+    x, y = rings.xy.astype(np.int64).T
+    size = -np.add.reduceat(x * y[after] - x[after] * y, starts) / 2 if len(starts) else np.zeros(0)  # of holes, > 0
+    hole = np.diff(owner, prepend=-1) == 0
+    small = np.flatnonzero(hole & (size < area))
+    small = small[np.argsort(size[small], kind="stable")]
+    at = spans(starts[small], rings.lengths[small])
+    rank = np.repeat(np.arange(len(small)), rings.lengths[small])
+    top, height = np.minimum(y[at], y[after[at]]), np.abs(y[after[at]] - y[at])  # of edges, 0 for those along a row
+    row, rank, col = spans(top, height), np.repeat(rank, height), np.repeat(x[at], height)
+    order = np.lexsort((col, row, rank))
+    row, rank, col = row[order], rank[order], col[order]  # a ring is passed twice for each run
+    return _Runs(row[::2], col[::2], col[1::2] - col[::2], code[owner[small]][rank[::2]])
 
 
 def _valid(mask: MaskFile, path: Path, rows: int) -> Path | None:
@@ -111,17 +136,23 @@ def _valid(mask: MaskFile, path: Path, rows: int) -> Path | None:
         return None
     if mask.valid:
         return mask.valid
-    with _raster(path, mask, np.dtype(np.uint8)) as write:
+    with _packed(path, mask, np.dtype(np.uint8)) as write:
         for _, data in mask_strips(mask, rows):
             write(np.asarray(data, np.uint8))
     return path
 
 
+def _raster(path: Path, mask: MaskFile, dtype: np.dtype[Any], **form: Any) -> AbstractContextManager[Any]:
+    """A new raster of the mask's size, open to write and read. Raises RasterError when the disk is full."""
+    form |= {"width": mask.width, "height": mask.height, "count": 1, "dtype": dtype, "BIGTIFF": "IF_SAFER"}
+    return temporary_raster(path, blockysize=min(mask.height, 16), **form)
+
+
 @contextmanager
-def _raster(path: Path, mask: MaskFile, dtype: np.dtype[Any]) -> Iterator[Any]:
+def _packed(path: Path, mask: MaskFile, dtype: np.dtype[Any]) -> Iterator[Any]:
     """A function that appends rows to a new raster of the mask's size. Raises RasterError when the disk is full."""
-    row, form = 0, {"count": 1, "dtype": dtype, "compress": "lzw", "blockysize": min(mask.height, 16)}
-    with temporary_raster(path, width=mask.width, height=mask.height, BIGTIFF="IF_SAFER", **form) as ds:
+    row = 0
+    with _raster(path, mask, dtype, compress="lzw") as ds:
 
         def write(pixels: NDArray[Any]) -> None:
             nonlocal row

@@ -103,6 +103,27 @@ Smoother = Callable[[Outlines], Outlines]
 See = Callable[[Corners, int], None]  # the corners of a strip, and its rows
 
 
+def traced(
+    strips: Iterable[Strip],
+    width: int,
+    dtype: np.dtype[Any],
+    *,
+    weights: int = 0,
+    nodes: bool = False,
+    see: See | None = None,
+) -> Iterator[tuple[Rings, Outlines]]:
+    """Regions of 4-connected pixels of one code other than 0, as rings and as outlines, with the strip that ends them.
+
+    nodes: with the points where three regions meet. see: gets the corners of a strip before.
+    """
+    tracer = Tracer()
+    for strip in ahead(linked(strips, width, dtype, weights=weights, nodes=nodes)):
+        if see is not None:
+            see(strip.found, len(strip.padded) - 1)
+        found = tracer.feed(strip)
+        yield found, outlines(found)
+
+
 def polygons(
     strips: Iterable[Strip],
     width: int,

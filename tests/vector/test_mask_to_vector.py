@@ -271,6 +271,24 @@ def test_small_holes_are_filled_with_all_that_lies_in_them(tmp_path, rows):
     assert sorted(shapely.Polygon(hole).area for hole in building.interiors) == [0.25, 36]  # 1 and 144 pixels
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("area", [1.5, 9, 200])
+def test_of_holes_in_holes_the_one_around_all_others_fills_them(tmp_path, seed, area):
+    rng = np.random.default_rng(seed)
+    mask = np.where(rng.random((50, 60)) < 0.7, 1, rng.integers(0, 4, (50, 60))).astype(np.uint8)
+    mask = np.where(rng.random(mask.shape) < 0.02, 255, np.kron(mask[::2, ::2], np.ones((2, 2), np.uint8)))
+    path = save(tmp_path / "m.tif", mask, tag=None)
+    drawn = [(g, row["class_id"]) for g, row in run(path, tmp_path / "m.gpkg", classes=("1", "2"))]
+    holes = [(shapely.Polygon(ring), code) for g, code in drawn for ring in g.interiors]
+    small = sorted(((g, code) for g, code in holes if g.area * 4 < area), key=lambda hole: hole[0].area)
+    expected = features.rasterize(small, out=mask.copy(), transform=NORTH_UP) if small else mask
+    expected[(mask == 255) | ~np.isin(expected, (1, 2))] = 0
+    found = run(
+        path, tmp_path / "f.gpkg", classes=("1", "2"), fill_holes=Size(area, "px"), rows=int(rng.integers(1, 60))
+    )
+    assert np.array_equal(rasterized(found, mask.shape, NORTH_UP), expected)
+
+
 @pytest.mark.parametrize("options", [{}, {"smooth": True}, {"connectivity": 8}, {"smooth": True, "connectivity": 8}])
 def test_simplified_classes_neither_overlap_nor_part(tmp_path, options):
     path = save(tmp_path / "m.tif", blobs(), tag=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,6 @@ from segearth_cli.vector.strips import Strip
 _SHAPEFILE_TEXT = 254  # bytes of UTF-8
 _TOLD = 40  # characters of a name that is cut
 CONFIDENCE_SCALE = 254  # a uint8 confidence raster holds the probability times this
-Step = Callable[[Iterable[Shapes]], Iterable[Shapes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,37 +140,25 @@ def _drawn(
                 yield recode(codes, data), weights
                 done(len(codes))
 
-        weights = 2 if options.confidence else 0
-        placed = not (options.regularize or (options.smooth and options.simplify))  # else moved when it is reshaped
-        place = ground.placement if placed else None
+        place = None if options.regularize else ground.placement  # else moved when it is reshaped
         eight = options.connectivity == 8 and not options.dissolve
+        bent = not ground.placement.straight  # a border that bends on the map needs points where others branch off
+        smoother = borders.smoothed if options.smooth else borders.kept if bent and not options.simplify else None
+        form: dict[str, Any] = {"smoother": smoother, "place": place, "touches": eight}
+        form["weights"] = 2 if options.confidence else 0
         batches: Iterable[Shapes]
-        if options.simplify and not options.smooth:
+        if options.simplify:
             size, tolerance = (mask.height, mask.width), ground.pixels(options.simplify)
-            batches = simple_polygons(
-                strips(), *size, recode.dtype, tolerance, weights=weights, place=place, touches=eight
-            )
+            batches = simple_polygons(strips(), *size, recode.dtype, tolerance, **form)
         else:
-            bent = not ground.placement.straight  # a border that bends on the map needs points where others branch off
-            smoother = borders.smoothed if options.smooth else borders.kept if bent else None
-            batches = shapes.polygons(
-                strips(), mask.width, recode.dtype, weights=weights, smoother=smoother, place=place, touches=eight
-            )
-        for step in _steps(ground, options):
-            batches = step(batches)
+            batches = shapes.polygons(strips(), mask.width, recode.dtype, **form)
+        if options.regularize:
+            batches = shapes.regularized(batches)
+        if eight:
+            batches = joined_diagonally(batches)
         for batch in batches:
-            geometry = batch.geometry if placed else ground.to_map(batch.geometry)
+            geometry = ground.to_map(batch.geometry) if place is None else batch.geometry
             yield Shapes(geometry, recode.codes(batch.code), batch.sums)
-
-
-def _steps(ground: Ground, options: VectorizeOptions) -> Iterator[Step]:
-    if options.simplify and options.smooth:
-        tolerance = ground.pixels(options.simplify)
-        yield lambda batches: shapes.simplified(batches, tolerance)
-    if options.regularize:
-        yield shapes.regularized
-    if options.connectivity == 8 and not options.dissolve:
-        yield joined_diagonally
 
 
 def layer_of(

@@ -141,12 +141,7 @@ def polygons(
     does not depend on the height of the strips. A smoother gets the points where three regions meet as well, after
     `see` got the corners of the strip. touches: tell them too.
     """
-    tracer = Tracer()
-    for strip in ahead(linked(strips, width, dtype, weights=weights, nodes=smoother is not None)):
-        if see is not None:
-            see(strip.found, len(strip.padded) - 1)
-        found = tracer.feed(strip)
-        rings = outlines(found)
+    for found, rings in traced(strips, width, dtype, weights=weights, nodes=smoother is not None, see=see):
         meet = _touches(rings) if touches else None
         if smoother is not None:
             rings = smoother(rings)
@@ -219,18 +214,6 @@ def grouped(every: Shapes, group: NDArray[np.int64]) -> Shapes:
     first = np.searchsorted(group[order], np.arange(len(sums)))
     geometry = shapely.multipolygons(every.geometry[order], indices=group[order])
     return Shapes(np.asarray(geometry, object), every.code[order][first], sums)
-
-
-def simplified(batches: Iterable[Shapes], tolerance: float) -> Iterator[Shapes]:
-    """What `simpler` does, for polygons that are no longer on whole pixels: all of them held in memory, by GEOS.
-
-    `tolerance` is the side of a square as large as the largest triangle that is cut off. Needs the points where three
-    regions meet (`reshape`).
-    """
-    every = gathered(batches)
-    if len(every) and tolerance > 0:
-        every = replace(every, geometry=np.asarray(shapely.coverage_simplify(every.geometry, tolerance), object))
-    yield every
 
 
 def regularized(batches: Iterable[Shapes]) -> Iterator[Shapes]:

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from segearth_cli.vector.corners import NODE
 from segearth_cli.vector.polygons import Outlines
 
+_AT_ONCE = 1 << 17  # points, in whole rings
+
 
 def kept(outlines: Outlines) -> Outlines:
     """The outlines as they are, with the points where three regions meet."""
@@ -17,9 +19,21 @@ def kept(outlines: Outlines) -> Outlines:
 def smoothed(outlines: Outlines) -> Outlines:
     """Outlines with their corners cut off, half a pixel at most, then rounded once more (Chaikin 1974).
 
-    Points where three or more borders meet stay. Every border keeps within half a pixel of its own lattice points, and
-    only where borders meet do two of them share one: so no border can cross another.
+    Points where three or more borders meet stay. All points given are whole numbers, and borders have no others in
+    common than such ends. So what is cut off a corner, which keeps within half a pixel of it, holds no point of another
+    border, nor does a straight piece of one pass through it: no border can cross another. The same holds of the second
+    cuts, which keep within a pixel of the corner.
     """
+    ends = np.cumsum(outlines.lengths)
+    last = np.flatnonzero(np.diff((ends - outlines.lengths) // _AT_ONCE))  # rings of each portion
+    points = (np.split(of, ends[last]) for of in (outlines.xy, outlines.flags))
+    portions = zip(*points, np.split(outlines.lengths, last + 1), strict=True)
+    cut = [_cut_twice(Outlines(xy, flags, lengths, outlines.rings)) for xy, flags, lengths in portions]
+    xy, flags, lengths = (np.concatenate([getattr(one, name) for one in cut]) for name in ("xy", "flags", "lengths"))
+    return Outlines(xy, flags, lengths, outlines.rings)
+
+
+def _cut_twice(outlines: Outlines) -> Outlines:
     return _cut(_cut(outlines, share=0.5, at_most=0.5), share=0.25, at_most=0.5)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from segearth_cli.vector.chains import spans
 from segearth_cli.vector.corners import NODE, Corners
-from segearth_cli.vector.polygons import Outlines, Place, Shapes, polygons
+from segearth_cli.vector.polygons import Outlines, Place, Shapes, Smoother, polygons
 from segearth_cli.vector.strips import Strip
 
 Index = NDArray[np.int64]
@@ -133,20 +133,22 @@ def simple_polygons(
     tolerance: float,
     *,
     weights: int = 0,
+    smoother: Smoother | None = None,
     place: Place | None = None,
     touches: bool = False,
 ) -> Iterator[Shapes]:
     """What `polygons` gives, with simpler borders, each once for both its sides: no gaps, no overlaps.
 
     tolerance: the side in pixels of a square as large as the largest triangle that is cut off. What is not drawn takes
-    part in it like any region, for no border may come to lie on another.
+    part in it like any region, for no border may come to lie on another. smoother: gets the simple borders.
     """
     wide = np.dtype(np.int64) if dtype.itemsize > 2 else np.dtype(f"u{2 * dtype.itemsize}")
     nothing = -1 if wide.kind == "i" else int(np.iinfo(wide).max)  # no number of a code
     simplifier = Simplifier(height, width, tolerance)
+    reshape = simplifier if smoother is None else lambda rings: smoother(simplifier(rings))
     every = ((np.where(codes == 0, wide.type(nothing), codes.astype(wide)), values) for codes, values in strips)
     for shapes in polygons(
-        every, width, wide, weights=weights, smoother=simplifier, see=simplifier.see, place=place, touches=touches
+        every, width, wide, weights=weights, smoother=reshape, see=simplifier.see, place=place, touches=touches
     ):
         yield shapes.take(shapes.code != nothing)
 

@@ -177,20 +177,18 @@ def backwards(polygon):
     return shapely.Polygon(turned(polygon.exterior), holes)
 
 
-def simple(mask, tolerance, rows=None):
+def simple(mask, tolerance, rows=None, smoother=None):
     strips = [(mask[top : top + (rows or len(mask))], None) for top in range(0, len(mask), rows or len(mask))]
-    return shapes.gathered(simple_polygons(strips, *mask.shape, mask.dtype, tolerance))
+    return shapes.gathered(simple_polygons(strips, *mask.shape, mask.dtype, tolerance, smoother=smoother))
 
 
-def smooth_and_simple(mask, tolerance):
-    (found,) = shapes.simplified([trace(mask, smoother=borders.smoothed)], tolerance)
-    return found
+SMOOTHERS = st.sampled_from([None, borders.smoothed])
 
 
-@given(masks(), st.sampled_from([0.5, 1.0, 2.0, 5.0]), st.sampled_from([simple, smooth_and_simple]))
-def test_simple_borders_leave_no_overlap_and_no_gap(mask, tolerance, simplified):
-    mask = np.kron(mask + 1, np.ones((3, 3), np.uint8))  # every pixel has a class
-    found = simplified(mask, tolerance)
+@given(masks(), st.sampled_from([0.5, 1.0, 2.0, 5.0]), st.sampled_from([1, 3]), SMOOTHERS)
+def test_simple_borders_leave_no_overlap_and_no_gap(mask, tolerance, side, smoother):
+    mask = np.kron(mask + 1, np.ones((side, side), np.uint8))  # every pixel has a class
+    found = simple(mask, tolerance, smoother=smoother)
     assert shapely.is_valid(found.geometry).all()
     assert abs(overlaps(found.geometry)) < 1e-9
     assert not shapely.union_all(found.geometry).interiors
@@ -205,13 +203,13 @@ def test_simplifying_a_slanted_border_leaves_few_points():
 TOLERANCES = st.sampled_from([0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0])
 
 
-@given(st.one_of(masks(), noisy()), TOLERANCES, st.integers(1, 6))
-def test_simple_borders_are_valid_and_the_same_for_strips_of_any_height(mask, tolerance, rows):
-    found = simple(mask, tolerance)
+@given(st.one_of(masks(), noisy()), TOLERANCES, st.integers(1, 6), SMOOTHERS)
+def test_simple_borders_are_valid_and_the_same_for_strips_of_any_height(mask, tolerance, rows, smoother):
+    found = simple(mask, tolerance, smoother=smoother)
     assert shapely.is_valid(found.geometry).all()
     assert abs(overlaps(found.geometry)) < 1e-9
     assert len(found) == len(trace(mask))
-    assert canonical(simple(mask, tolerance, rows)) == canonical(found)
+    assert canonical(simple(mask, tolerance, rows, smoother)) == canonical(found)
 
 
 @given(st.one_of(masks(), noisy()), TOLERANCES)

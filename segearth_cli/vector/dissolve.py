@@ -18,6 +18,11 @@ from segearth_cli.files import growing
 _PIECE = 1 << 24  # bytes that are read at once
 
 
+def _head(parts: int) -> bytes:
+    """What the WKB of a multipolygon of so many parts begins with."""
+    return struct.pack("<BII", 1, 6, parts)
+
+
 @dataclass(slots=True)
 class Whole:
     """A multipolygon as the WKB of its parts in a file."""
@@ -28,6 +33,8 @@ class Whole:
     """How many there are."""
     size: int = 0
     """Bytes of the parts."""
+    batches: list[tuple[int, int]] = field(default_factory=list)
+    """How many parts were added at once, and their bytes."""
     bounds: NDArray[np.float64] = field(default_factory=lambda: np.array([np.inf, np.inf, -np.inf, -np.inf]))
     """Least x and y, greatest x and y."""
 
@@ -39,12 +46,20 @@ class Whole:
         low, high = np.split(shapely.total_bounds(polygons), 2)
         self.bounds = np.concatenate([np.minimum(self.bounds[:2], low), np.maximum(self.bounds[2:], high)])
         self.parts += len(texts)
-        self.size += sum(map(len, texts))
+        size = sum(map(len, texts))
+        self.size += size
+        self.batches.append((len(texts), size))
 
     @property
     def head(self) -> bytes:
         """What its WKB begins with."""
-        return struct.pack("<BII", 1, 6, self.parts)
+        return _head(self.parts)
+
+    def polygons(self) -> Iterator[NDArray[Any]]:
+        """Its parts as polygons of shapely, as they were added."""
+        with self.path.open("rb") as file:
+            for parts, size in self.batches:
+                yield shapely.get_parts(shapely.from_wkb(_head(parts) + file.read(size)))
 
     def pieces(self) -> Iterator[bytes]:
         """Its WKB, in pieces."""

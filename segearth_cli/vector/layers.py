@@ -21,6 +21,7 @@ from segearth_cli.files import replacing
 from segearth_cli.styles import hexadecimal, write_style
 from segearth_cli.vector.antimeridian import cut
 from segearth_cli.vector.arrow import by_gdal, has, parquet
+from segearth_cli.vector.dissolve import Whole
 from segearth_cli.vector.features import FeatureBatch, VectorLayer, Write
 from segearth_cli.vector.geopackage import editing, table_name
 from segearth_cli.vector.style import style
@@ -182,14 +183,27 @@ def _geojson(path: Path, layer: VectorLayer) -> Iterator[Write]:
 
         def write(features: FeatureBatch) -> None:
             nonlocal between
-            geometry = shapely.to_geojson(to_wgs84(features.shapes()))
-            for row, text in zip(features.rows(), geometry, strict=True):
+            shapes = features.geometry if features.in_files else shapely.to_geojson(to_wgs84(features.geometry))
+            for row, shape in zip(features.rows(), shapes, strict=True):
                 properties = json.dumps(dict(zip(layer.fields, row, strict=True)), ensure_ascii=False)
-                f.write(f'{between}{{"type": "Feature", "properties": {properties}, "geometry": {text}}}')
+                f.write(f'{between}{{"type": "Feature", "properties": {properties}, "geometry": ')
+                f.writelines(_multipolygon(shape, to_wgs84) if features.in_files else [shape])
+                f.write("}")
                 between = ",\n"
 
         yield write
         f.write("\n]}\n")
+
+
+def _multipolygon(whole: Whole, to_wgs84: Callable[[NDArray[Any]], NDArray[Any]]) -> Iterator[str]:
+    """A multipolygon as pieces of its GeoJSON, some of its parts in each."""
+    begin, end = '{"type":"MultiPolygon","coordinates":[', "]}"
+    between = begin
+    for polygons in whole.polygons():
+        parts = shapely.get_parts(to_wgs84(polygons))  # cut at the antimeridian one may be two
+        yield between + shapely.to_geojson(shapely.multipolygons(parts))[len(begin) : -len(end)]
+        between = ","
+    yield end
 
 
 def moves_to_wgs84(wkt: str, pixel: float) -> Callable[[NDArray[Any]], NDArray[Any]]:

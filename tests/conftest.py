@@ -25,6 +25,10 @@ from rasterio.transform import from_origin
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# pytest's version of each file of tests, and the package, are compiled once instead of in every process.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 os.environ["OMP_NUM_THREADS"] = "1"  # teams of threads crawl where several tests run at once
 os.environ["SEGEARTH_PROGRESS"] = "3600"  # no line depends on how busy the machine is
 

@@ -44,6 +44,7 @@ def trained(folder, *, quick, tails, seed, steps=300):
     torch.manual_seed(seed)
     config = CONFIG | {"quick_gelu": quick}
     model = open_clip.CLIP(**config)
+    model.token_embedding.requires_grad_(False)  # the largest part by far, and random words are as good
     blocks = [m for m in model.modules() if isinstance(getattr(m, "gelu", None), nn.Module)] if tails else []
     with torch.no_grad():
         for block in blocks:
@@ -99,10 +100,9 @@ def test_the_activation_of_training_is_told_where_it_matters_whatever_the_config
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("quick", [False, True], ids=["GELU", "QuickGELU"])
+@pytest.mark.parametrize(("quick", "seed"), [(False, 0), (True, 1)], ids=["GELU", "QuickGELU"])
 def test_small_models_to_which_it_is_all_one_name_none(tmp_path, quick, seed):
-    found = compared(trained(tmp_path / "model", quick=quick, tails=False, seed=seed))
+    found = compared(trained(tmp_path / "model", quick=quick, tails=False, seed=seed, steps=150))
     assert found.answer is None
     assert min(found.gelu.above_chance, found.quick_gelu.above_chance) > 3  # it has learned its pictures
 

@@ -43,7 +43,7 @@ def test_all_of_the_package_is_in_the_wheel(built):
     assert {str(p.relative_to(ROOT)): p.stat().st_size for p in package}.items() <= there.items()
 
 
-def test_the_demo_runs_from_an_installed_wheel_in_an_empty_folder(built, model_dir, tmp_path):
+def test_the_demo_runs_from_an_installed_wheel_in_an_empty_folder(built, wide_model_dir, tmp_path):
     """The libraries are those of this environment; the package itself is the wheel's alone."""
     venv.create(tmp_path / "venv", with_pip=False, system_site_packages=False)
     python = tmp_path / "venv" / "bin" / "python"
@@ -55,9 +55,9 @@ def test_the_demo_runs_from_an_installed_wheel_in_an_empty_folder(built, model_d
     here.mkdir()
     environment = {key: text for key, text in os.environ.items() if key != "PYTHONPATH"}
     run = {"cwd": here, "env": environment, "capture_output": True, "text": True, "check": False}
-    told = subprocess.run([tmp_path / "venv" / "bin" / "segearth", "info"], **run)
-    assert f"in {site / 'segearth_cli'}" in told.stdout
-    run["env"] |= {"SEGEARTH_MODEL": f"local-dir:{model_dir}"}  # the embedded one takes half a minute
+    told = subprocess.run([python, "-c", "import segearth_cli; print(segearth_cli.__file__)"], **run)
+    assert told.stdout.strip() == str(site / "segearth_cli" / "__init__.py")
+    run["env"] |= {"SEGEARTH_MODEL": f"local-dir:{wide_model_dir}"}  # the embedded one takes half a minute
     done = subprocess.run([tmp_path / "venv" / "bin" / "segearth", "demo", "-q"], **run)
     assert (done.returncode, done.stderr) == (0, "")
     made = done.stdout.split()
@@ -72,7 +72,7 @@ def test_what_the_readme_links_to_is_in_the_sdist(sdist):
 
 
 def test_some_tests_run_from_the_sdist(sdist):
-    tests = ("tests/test_layers.py", "tests/raster/test_sample_tiles.py", "tests/commands/test_inspect.py")
+    tests = ("tests/test_layers.py", "tests/commands/test_inspect.py")
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     environment = os.environ | {"PYTHONPATH": str(sdist), "SEGEARTH_SHARED": str(sdist / "nowhere")}
     done = subprocess.run(words, cwd=sdist, capture_output=True, text=True, env=environment, check=False)

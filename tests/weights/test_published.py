@@ -191,17 +191,6 @@ def test_one_command_fetches_a_published_model_from_the_hub_and_it_loads_strictl
 
 
 @pytest.mark.slow
-def test_a_process_asks_the_hub_that_its_environment_names(hub, tmp_path):
-    files, environment = hub
-    published = tmp_path / "published"
-    torch.save(tensors("ViT-B-32"), published)
-    files["chendelong/RemoteCLIP/RemoteCLIP-ViT-B-32.pt"] = published
-    done = shell.segearth("download", "remoteclip-vit-b32", "--no-upsampler", **environment)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(environment["HF_HOME"])
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["skyclip-vit-b32", "skyclip-vit-l14"])
 def test_a_model_that_no_hub_has_comes_from_a_file(segearth, tmp_path, name):
     architecture = CATALOGUE[name].architecture

@@ -63,11 +63,11 @@ class Faults:
 
         return call
 
-    def telling(self, tried):
-        """The numbers of the first and the last change of every way to one that is not in `tried`, where they go."""
+    def telling(self, tried, at):
+        """The number of the first (at 0) or last (at -1) change of every way that is not in `tried`, where they go."""
         new = self.ways.keys() - tried
         tried |= new
-        return sorted({self.ways[way][at] for way in new for at in (0, -1)})
+        return sorted(self.ways[way][at] for way in new)
 
     def due(self, what, place):
         """Whether the call that comes now fails; counts it."""

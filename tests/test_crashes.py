@@ -254,8 +254,8 @@ def check(name, done, told, *, left=False):
     assert left or hidden() == [], told
 
 
-def numbers(name, begin, segearth, monkeypatch, tried):
-    """Changes of a command by number: the first and the last of those that the same lines of the package make.
+def numbers(name, begin, segearth, monkeypatch, tried, at):
+    """Changes of a command by number: the first (at 0) or last (at -1) of those that the same lines make.
 
     tried: ways to a change that an earlier command went; those of this one are added.
     """
@@ -263,7 +263,7 @@ def numbers(name, begin, segearth, monkeypatch, tried):
     with monkeypatch.context() as patch:
         faults = Faults(patch, folder)
         assert segearth(*COMMANDS[name].words).code == 0
-    return faults.telling(tried)
+    return faults.telling(tried, at)
 
 
 @pytest.fixture(scope="module")
@@ -282,7 +282,7 @@ def died():
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_change_that_fails_leaves_the_old_files_or_the_new_ones(begin, segearth, monkeypatch, failed, name):
     command = COMMANDS[name]
-    for number in numbers(name, begin, segearth, monkeypatch, failed):
+    for number in numbers(name, begin, segearth, monkeypatch, failed, at=0):
         folder = begin(command)
         with monkeypatch.context() as patch:
             faults = Faults(patch, folder, number)
@@ -295,7 +295,7 @@ def test_a_change_that_fails_leaves_the_old_files_or_the_new_ones(begin, segeart
 @pytest.mark.parametrize("name", COMMANDS)
 def test_after_a_death_files_are_whole_and_the_next_run_clears_up(begin, segearth, monkeypatch, died, name):
     command = COMMANDS[name]
-    for number in numbers(name, begin, segearth, monkeypatch, died):
+    for number in numbers(name, begin, segearth, monkeypatch, died, at=-1):
         folder = begin(command)
         with monkeypatch.context() as patch:
             faults = Faults(patch, folder, number, dies=True)

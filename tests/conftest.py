@@ -111,6 +111,19 @@ def wide_model_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def at_hand_program(tmp_path_factory, wide_model_dir):
+    """A program `segearth` that other programs may start: the command line of this tree, without its imports."""
+    import at_hand
+    from noise import save_scene
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "at_hand"
+    folder.mkdir(exist_ok=True)
+    scene = save_scene(tmp_path_factory.mktemp("warm") / "scene.tif", 96, 160)
+    return at_hand.program(folder, scene, f"local-dir:{wide_model_dir}")
+
+
+@pytest.fixture(scope="session")
 def upsampler_file(tmp_path_factory):
     """SimFeatUp weights for `model_dir`, all random."""
     import torch

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-import at_hand
 import fiona
 import numpy as np
 import pytest
@@ -145,14 +144,9 @@ def commands_of(line):
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory, inputs, model_dir):
+def path(at_hand_program):
     """The PATH of a shell whose `segearth` is the command line of this tree."""
-    folder = tmp_path_factory.mktemp("server")
-    words = [sys.executable, at_hand.__file__, folder / "socket", inputs / "scene.tif", f"local-dir:{model_dir}"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=folder, env=shell.environment()) as server:
-        assert server.stdout.readline() == b"ready\n"
-        yield f"{at_hand.client(folder / 'bin', folder / 'socket')}:{os.environ['PATH']}"
-        server.terminate()
+    return f"{at_hand_program.parent}:{os.environ['PATH']}"
 
 
 @pytest.fixture(scope="module")
@@ -201,11 +195,11 @@ def save_features(path, crs, features):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", WITH_PROGRAMS, ids=name)
-def test_what_a_page_has_people_run_runs_as_it_stands(page, inputs, path, model_dir, tmp_path):
+def test_what_a_page_has_people_run_runs_as_it_stands(page, inputs, path, wide_model_dir, tmp_path):
     here = tmp_path / "here"
     shutil.copytree(inputs, here)
     (here / "sample_tiles").symlink_to(ROOT / "sample_tiles")
-    environment = shell.environment(PATH=path, SEGEARTH_MODEL=f"local-dir:{model_dir}", MPLBACKEND="agg")
+    environment = shell.environment(PATH=path, SEGEARTH_MODEL=f"local-dir:{wide_model_dir}", MPLBACKEND="agg")
     for fence in fences(page):
         if named := FILE.match(fence.text):
             (here / named[1]).write_text(fence.text)

@@ -46,19 +46,15 @@ def test_nothing_heavy_is_imported_into_qgis(path):
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
+def installed(tmp_path_factory, at_hand_program):
     """A fresh profile of QGIS with the plugin, and the environment of a process that uses it."""
     home = tmp_path_factory.mktemp("home")
     plugins = home / ".local/share/QGIS/QGIS3/profiles/default/python/plugins"
     zipfile.ZipFile(plugin_zip.build(home / "dist")).extractall(plugins)
-    command = home / "segearth"
-    line = f'PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={ROOT} exec {sys.executable} -m segearth_cli "$@"'
-    command.write_text(f"#!/bin/sh\n{line}\n")
-    command.chmod(0o755)
     left_out = ("PYTHON", "SEGEARTH", "XDG_")
     environment = {key: text for key, text in os.environ.items() if not key.startswith(left_out)}
     environment |= {"HOME": str(home), "QT_QPA_PLATFORM": "offscreen", "OMP_NUM_THREADS": "1"}
-    environment |= {"SEGEARTH_EXECUTABLE": str(command), "SEGEARTH_CACHE": str(home / "cache")}
+    environment |= {"SEGEARTH_EXECUTABLE": str(at_hand_program), "SEGEARTH_CACHE": str(home / "cache")}
     qgis(environment, "plugins", "enable", "segearth")
     return environment
 

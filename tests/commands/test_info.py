@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import pytest
 import rasterio
 import torch
-from shell import command, environment
+from shell import environment
 
 from segearth_cli.raster import read_mask
 from segearth_cli.version import __version__
@@ -48,9 +48,9 @@ def test_info_is_lines_for_people_that_tell_the_same(segearth, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("script"), reason="needs script, which makes a terminal")
-def test_lines_fit_a_terminal_and_are_one_a_fact_elsewhere():
+def test_lines_fit_a_terminal_and_are_one_a_fact_elsewhere(at_hand_program):
     facts = {"segearth", "machine", "libraries", "gdal", "devices", "models", "auto", "cache", "environment"}
-    words = " ".join(map(shlex.quote, command("info")))
+    words = shlex.join([str(at_hand_program), "info"])
     for terminal in (True, False):
         line = f"stty cols 80; {words}" if terminal else f"{words} | cat"
         done = subprocess.run(["script", "-qec", line, "/dev/null"], capture_output=True, text=True, env=environment())

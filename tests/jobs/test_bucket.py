@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
+import forked
 import noise
 import pytest
 import rasterio
 import s3_server
-import shell
 
 boto3 = pytest.importorskip("boto3")
 pytest.importorskip("moto.server")
@@ -70,16 +70,13 @@ def other(s3, monkeypatch):
     return serve
 
 
-# A run in a folder, and the same in the bucket, by one process.
-TWICE = """
-import os, sys
-from segearth_cli import cli
-os.chdir(sys.argv[1])
-words = sys.argv[2:]
-for work, mask, sure in (("run", "mask.tif", "sure.tif"), ("s3://maps/all", "far.tif", "far.sure.tif")):
-    sys.argv = ["segearth", *words, "--work", work, "-o", mask, "--confidence", sure]
-    assert cli.run() == 0
-"""
+def twice(*words):
+    """A run in a folder, and the same in the bucket, by one process."""
+    from segearth_cli import cli
+
+    for work, mask, sure in (("run", "mask.tif", "sure.tif"), ("s3://maps/all", "far.tif", "far.sure.tif")):
+        sys.argv = ["segearth", *map(str, words), "--work", work, "-o", mask, "--confidence", sure]
+        assert cli.run() == 0
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +84,7 @@ def made(s3, model_dir, tmp_path_factory):
     """A scene of six shards, one without data, and its masks: of a run in a folder, and far.* of one in the bucket."""
     folder = tmp_path_factory.mktemp("made")
     noise.save_scene(folder / "scene.tif", 1100, 900, nodata=0, holes=[(0, 0, 512, 512)])
-    done = shell.python(TWICE, folder, *words(folder, model_dir))
+    done = forked.Process(twice, *words(folder, model_dir), cwd=folder).finish()
     assert (done.returncode, done.stderr) == (0, "")
     return folder
 
@@ -243,7 +240,7 @@ def test_several_processes_give_the_same_mask(s3, made, model_dir, here, run, mo
     given = words(made, model_dir)
     if "--devices" in more:
         given = [word for word in given if word not in ("-d", "cpu")]
-    done = shell.segearth(*given, "--work", run, "-o", "mask.tif", *SURE, *more)
+    done = forked.segearth(*given, "--work", run, "-o", "mask.tif", *SURE, *more)
     assert done.returncode == 0, done.stderr
     assert same(made, "mask.tif", "sure.tif")
     assert computed(s3, run) == 5
@@ -253,40 +250,35 @@ def test_several_processes_give_the_same_mask(s3, made, model_dir, here, run, mo
 def test_two_processes_on_one_run_share_it(s3, made, model_dir, here, run):
     outs = (("mask.tif", "sure.tif"), ("two.tif", "two.sure.tif"))
     pair = [
-        subprocess.Popen(
-            shell.command(*words(made, model_dir), "--work", run, "--resume", "-o", mask, "--confidence", sure),
-            env=shell.environment(),
-        )
+        forked.start(*words(made, model_dir), "--work", run, "--resume", "-o", mask, "--confidence", sure)
         for mask, sure in outs
     ]
-    assert [process.wait(240) for process in pair] == [0, 0]
+    assert [process.finish().returncode for process in pair] == [0, 0]
     assert same(made, "mask.tif", "sure.tif")
     assert Path("two.tif").read_bytes() == Path("mask.tif").read_bytes()
     assert computed(s3, run) == 5
 
 
-HOLD = """
-import sys, time
-from segearth_cli.jobs import bucket
-from segearth_cli.jobs.place import parse_place
-bucket.RENEW = 0.1
-with bucket.Bucket(parse_place(sys.argv[1])).claim("r00001c00000") as mine:
-    print(mine, flush=True)
-    time.sleep(600)
-"""
+def hold(place):
+    bucket.RENEW = 0.1
+    with bucket.Bucket(parse_place(place)).claim("r00001c00000") as mine:
+        assert mine
+        sys.stderr.write("held")
+        sys.stderr.flush()
+        time.sleep(600)
 
 
 @contextmanager
 def holding(place):
     """A process that holds the claim of a shard and writes it anew ten times a second."""
-    words = [sys.executable, "-c", HOLD, place]
-    process = subprocess.Popen(words, env=shell.environment(), stdout=subprocess.PIPE, text=True)
+    process = forked.Process(hold, place)
     try:
-        assert process.stdout.readline() == "True\n"
+        process.wait_for(lambda: process.told() == "held")
         yield process
     finally:
-        process.kill()
-        process.wait()
+        if process.poll() is None:
+            process.send(signal.SIGKILL)
+        process.finish()
 
 
 @pytest.mark.slow
@@ -301,7 +293,7 @@ def test_the_claim_of_a_process_that_is_killed_lapses_and_that_of_a_living_one_d
         time.sleep(bucket.LEASE + 1.5)
         with store.claim("r00001c00000") as mine:
             assert not mine
-        threading.Timer(1.0, process.send_signal, (signal.SIGKILL,)).start()
+        threading.Timer(1.0, process.send, (signal.SIGKILL,)).start()
         done = predict("--work", run, "-o", "mask.tif", *SURE)
         assert process.poll() is not None
     assert done.code == 0, done.err
@@ -310,8 +302,8 @@ def test_the_claim_of_a_process_that_is_killed_lapses_and_that_of_a_living_one_d
 
 
 def test_of_many_who_take_over_one_claim_one_gets_it(s3, run, monkeypatch):
-    with holding(run) as process:
-        process.kill()
+    with holding(run):
+        pass
     time.sleep(2.5)
     monkeypatch.setattr(bucket, "LEASE", 1.0)
     store, got, meet = open_store(parse_place(run)), [], threading.Barrier(8)
@@ -337,11 +329,11 @@ def test_killed_a_run_goes_on_to_the_same_mask(s3, made, model_dir, predict, run
     for _ in range(3):
         before = computed(s3, run)
         more = ("--work", run, "-o", "mask.tif", *SURE, "--resume")
-        process = subprocess.Popen(shell.command(*words(made, model_dir), *more), env=shell.environment())
+        process = forked.start(*words(made, model_dir), *more)
         while computed(s3, run) == before and process.poll() is None:
             time.sleep(0.01)
-        process.kill()
-        process.wait()
+        process.send(signal.SIGKILL)
+        process.finish()
     done = predict("--work", run, "-o", "mask.tif", *SURE, "--resume")
     assert done.code == 0, done.err
     assert same(made, "mask.tif", "sure.tif")

@@ -57,6 +57,12 @@ MACHINES = {  # what a marked test needs -> whether this machine has it
 }
 
 
+# Files of half a minute and more, and those that have few slow tests but long ones.
+LONG = {
+    *("crashes", "bucket", "streams_of_runs", "qgis_plugin", "fences", "package", "reproduce", "shards", "planning"),
+    *("clusters", "gpu_stages", "growth", "train", "calibrate", "dask", "streams", "published", "activation"),
+    *("downloads", "memory"),
+}
 SLOW_FIXTURES = {"whole", "finished", "expected"}  # a whole training run, all shards of a scene: seconds to make
 
 
@@ -70,7 +76,8 @@ def pytest_collection_modifyitems(items):
         if SLOW_FIXTURES & set(item.fixturenames if hasattr(item, "fixturenames") else ()):
             item.add_marker("slow")
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])  # long files first, so that no worker waits for the last one
+    long = {item.path for item in items if item.path.stem.removeprefix("test_") in LONG}
+    items.sort(key=lambda item: (item.path not in long, -slow[item.path]))  # so that no worker waits for the last one
 
 
 def pytest_collection_finish():

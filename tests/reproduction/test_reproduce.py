@@ -24,7 +24,7 @@ def model(wide_model_dir):
 
 
 @pytest.fixture
-def reproduce(segearth, tmp_path, model):
+def reproduce(segearth, tmp_path, model, plain_pictures):
     """Runs the command on a set: the figures, and what it said."""
 
     def run(preset, root, *options, out="out", code=0):
@@ -58,7 +58,13 @@ def test_every_layout_and_coding_is_read_as_its_labels_are(tmp_path, reproduce, 
         figure = row[heading]
         assert heading in table[1]
         assert not figure or f"{float(figure):{'+' * (heading == 'difference')}.2f}" in table[3]
-    with rasterio.open(tmp_path / "out" / f"{made.preset}.published.png") as picture:
+    assert (tmp_path / "out" / f"{made.preset}.published.png").is_file()
+
+
+def test_the_confusion_is_drawn(tmp_path, segearth, model):
+    sets.make("loveda converted", tmp_path / "set")
+    assert segearth("reproduce", "loveda", tmp_path / "set", *model, "-o", tmp_path / "out").code == 0
+    with rasterio.open(tmp_path / "out" / "loveda.published.png") as picture:
         assert np.ptp(picture.read()) > 100
 
 

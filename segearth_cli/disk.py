@@ -131,6 +131,15 @@ def no_temporary_room(folder: Path, cause: BaseException | str) -> str:
     return f"{place}: cannot write to this folder for temporary files: {said(cause)}; set TMPDIR to another"
 
 
+def utf_8(text: str) -> bytes:
+    """A text as files hold it; of names of files, which need be no UTF-8, the odd bytes as they are written.
+
+    >>> utf_8("caf\u00e9"), utf_8("a\udcf2.tif")
+    (b'caf\xc3\xa9', b'a\\xf2.tif')
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").encode()
+
+
 class Lines:
     """A text file that grows by whole lines: where one finds no room, or is interrupted, nothing of it stays."""
 
@@ -140,7 +149,7 @@ class Lines:
 
     def write(self, lines: str) -> None:
         """Adds whole lines. Raises SegEarthError when they cannot be written."""
-        end, left = self._file.seek(0, os.SEEK_END), lines.encode()
+        end, left = self._file.seek(0, os.SEEK_END), utf_8(lines)
         with telling(self._path):
             try:
                 while left:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from segearth_cli.beside import SQLITE, other_user, side_files
-from segearth_cli.disk import FULL, Lines, sync, sync_folder, telling
+from segearth_cli.disk import FULL, Lines, sync, sync_folder, telling, utf_8
 from segearth_cli.errors import SegEarthError
 
 _KEPT = 40  # characters that temporary names of a file begin with at most; file systems allow 255 bytes
@@ -75,7 +75,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str, within: Path | None = None) -> None:
     """Replaces a file by one that holds `text` in UTF-8. within: as for `replacing`."""
     with created(path, within) as f:
-        f.write(text.encode())
+        f.write(utf_8(text))
 
 
 def create_text(path: Path, text: str) -> bool:
@@ -87,7 +87,7 @@ def create_text(path: Path, text: str) -> bool:
         one.check()
         with telling(path):
             with one.temporary.open("wb") as f:
-                f.write(text.encode())
+                f.write(utf_8(text))
             sync(one.temporary)
             try:
                 os.link(one.temporary, path)

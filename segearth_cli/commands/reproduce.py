@@ -17,6 +17,7 @@ from segearth_cli.console import answer, note, untold
 from segearth_cli.errors import SegEarthError, SomeFailedError, UsageError, of_input
 from segearth_cli.files import recover_all, write_text
 from segearth_cli.gate import Target, admit
+from segearth_cli.jobs import plain
 from segearth_cli.options import build, option
 from segearth_cli.prediction import RunOptions
 from segearth_cli.presets import Preset
@@ -125,7 +126,7 @@ def reproduce(
         results.append(found)
     if not results:
         raise SegEarthError(f"nothing could be scored: {', '.join(failures)}")
-    figures = asks | as_document(results)
+    figures = plain(asks | as_document(results))
     text = json.dumps(figures, indent=1, ensure_ascii=False)
     write_text(sheet, table_csv(results))
     write_text(document, text + "\n")

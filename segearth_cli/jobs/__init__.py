@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from segearth_cli.jobs.shard_size import shard_side, shards_needed
     from segearth_cli.jobs.stac import write_stac
     from segearth_cli.jobs.store import holds_run, open_store
+    from segearth_cli.jobs.typed import plain
     from segearth_cli.jobs.work_list import Entry, WorkList
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "open_ledger",
     "open_store",
     "parse_place",
+    "plain",
     "read_manifest",
     "refuse_folder",
     "replaceable",
@@ -99,6 +101,7 @@ __getattr__ = lazy_face(
         "stac": "write_stac",
         "store": "holds_run open_store",
         "shard_size": "shard_side shards_needed",
+        "typed": "plain",
         "work_list": "Entry WorkList",
     },
 )

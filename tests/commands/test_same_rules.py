@@ -1,12 +1,14 @@
 """Rules that a user has once in mind, held to be the same in every command that they matter for."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+import sets
 from rasterio.transform import from_origin
 
 import segearth_cli
@@ -237,6 +239,23 @@ def test_python_takes_the_folder_of_a_run_for_its_mask(segearth, masks, model_di
         segearth_cli.preview(place, f"{place}.png")
     features = [json.loads(Path(f"{place}.geojson").read_text())["features"] for place in ("run", "a.mask.tif")]
     assert features[0] == features[1] != []
+
+
+def test_names_of_odd_bytes_are_written_as_text(segearth, masks, model_dir):
+    odd = os.fsdecode(b"scenes/b\xf2.tif")
+    shutil.copy("scenes/b.tif", odd)
+    done = segearth("predict", odd, *LIST, "-o", "b.mask.tif", "--summary", "what.csv")
+    assert done.code == 1, done.err
+    assert "scenes/b\\xf2.tif" in Path("what.csv").read_text(encoding="utf-8")
+    sets.make("loveda", Path("set"))
+    for folder in ("images_png", "masks_png"):
+        rural = Path("set/Val/Rural") / folder
+        (rural / "3514.png").rename(os.fsdecode(os.fsencode(rural / "35") + b"\xf2.png"))
+    model = ("-m", f"local-dir:{model_dir}", "--upsampler", "none", "-d", "cpu")
+    done = segearth("reproduce", "loveda", "set", *model, "-o", "figures")
+    assert (done.code, "name is not UTF-8" in done.err) == (3, True), done.err
+    failed = json.loads(Path("figures/results.json").read_text(encoding="utf-8"))["results"][0]["failed"]
+    assert any("35\\xf2" in name for name in failed)
 
 
 def read_images(folder):

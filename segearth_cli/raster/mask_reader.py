@@ -81,14 +81,14 @@ class MaskFile:
         return max(1, STRIP_PIXELS // self.width)
 
     def codes(self, names: Collection[str]) -> frozenset[int]:
-        """Codes of classes given by name or code; a name of several codes means all of them.
+        """Codes of classes given by name, synonym or code; a name of several codes means all of them.
 
         Raises UsageError for one that the mask does not know, or takes for no data.
         """
         found = set()
         for name in names:
             number = folded(name).removeprefix("class_")
-            named = {code for code, known in self.names.items() if folded(known) == folded(name)}
+            named = {code for code, known in self._words() if folded(known) == folded(name)}
             if named:
                 found |= named
             elif re.fullmatch(r"-?\d+", number) and (int(number) in self.names or not self.tags):
@@ -99,6 +99,12 @@ class MaskFile:
                 told = f"{self.path} takes {self.nodata} for no data (gdal_edit.py -unsetnodata makes it a class)"
                 raise UsageError(f"--classes {name}: {told}")
         return frozenset(found)
+
+    def _words(self) -> Iterator[tuple[int, str]]:
+        """Code and name of each class, and its synonyms, as far as the file tells them."""
+        yield from self.names.items()
+        if classes := tagged_classes(self.path, self.tags):
+            yield from ((code, phrase) for code, own in enumerate(classes.phrases) for phrase in own)
 
     def _instead(self, name: str) -> str:
         """The end of a line that says that there is no class of this name."""

@@ -67,6 +67,15 @@ def test_a_mask_whose_scene_is_not_there_fails_alone(segearth, masks):
     assert "holds no scene of masks/a.mask.tif" in done.err
 
 
+@pytest.mark.parametrize("name", ["river", "RIVER ", "water", "0", "class_0"])
+def test_a_class_may_be_called_by_its_synonyms_where_masks_are_drawn(segearth, masks, name):
+    with rasterio.open(masks / "a.mask.tif", "r+") as ds:
+        ds.update_tags(**{CLASSES_TAG: to_tag(parse("water|river,roof"))})
+    assert segearth("vectorize", "masks/a.mask.tif", "-c", name, "-o", "drawn.geojson").code == 0
+    features = json.loads(Path("drawn.geojson").read_text())["features"]
+    assert {one["properties"]["class"] for one in features} == {"water"}
+
+
 @pytest.mark.parametrize("tag", ["{", "[1]", '{"working_size": "x"}', '{"working_size": [null]}', "[" * 5000])
 def test_what_a_mask_tells_of_its_run_is_believed_where_it_can_be(segearth, tmp_path, monkeypatch, tag):
     monkeypatch.chdir(tmp_path)

@@ -256,8 +256,7 @@ def evaluate(
     label codes as class codes. ignore: label codes left out. options: what `segearth evaluate` takes of labels,
     e.g. label_offset=-1, count_nodata=True, field="kind".
     """
-    from segearth_cli.evaluation import EvaluateOptions, Tally, compare, empty, figures, fitting, label_codes
-    from segearth_cli.evaluation import label_figures  # isort: skip
+    from segearth_cli.evaluation import EvaluateOptions, Tally, compare, empty, fitting, label_codes, set_figures
     from segearth_cli.prediction import listed_classes
 
     refuse_unknown(options, [told for told in options_of(LabelOptions) if told.name != "map"], "evaluate() option")
@@ -275,8 +274,7 @@ def evaluate(
     tally = Tally(empty(len(chosen)))
     for mask, label in zip(ours, theirs, strict=True):
         tally += compare(mask, label, chosen, how)
-    left = {"pixels_ignored": tally.ignored, "pixels_nodata": tally.nodata, "labels": label_figures(chosen, tally)}
-    return figures(chosen, tally.confusion) | {"pairs": len(ours), "unscored": 0} | left
+    return set_figures(chosen, tally, pairs=len(ours))
 
 
 @with_keywords(_KEYWORDS)

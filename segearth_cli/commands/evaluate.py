@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
@@ -18,14 +18,14 @@ from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import Tried, each, raise_failed
 from segearth_cli.commands.results import note_written
 from segearth_cli.console import answer, note
-from segearth_cli.errors import ClassesError, SomeFailedError, UsageError
+from segearth_cli.errors import ClassesError, RunError, SomeFailedError, UsageError
 from segearth_cli.evaluation import LabelOptions
 from segearth_cli.files import write_text
 from segearth_cli.gate import Target, admit
 from segearth_cli.jobs import mask_raster
 from segearth_cli.options import build, like, option
 from segearth_cli.prediction import ClassOptions, listed_classes
-from segearth_cli.progress import Extent, progress, underway
+from segearth_cli.progress import Extent, Progress, progress, underway
 
 if TYPE_CHECKING:
     from segearth_cli.evaluation import Confusion, EvaluateOptions, LabelCodes, Pairing, Tally, Tiling
@@ -102,15 +102,7 @@ def evaluate(
     Pixels are summed over the whole set before dividing, as mmsegmentation does. Labels on another grid are warped
     to the mask's. Pixels where the mask has no data are left out unless --count-nodata.
     """
-    from segearth_cli.evaluation import (
-        as_csv,
-        figures,
-        fitting,
-        label_codes,
-        label_figures,
-        tables,
-        write_png,
-    )
+    from segearth_cli.evaluation import fitting, label_codes, set_figures
 
     asked, paired = build(LabelOptions, given), build(PairingOptions, given)
     report = build(ReportOptions, given)
@@ -129,33 +121,32 @@ def evaluate(
             ) from e
         raise
     failed, missing = sum(one.error is not None for one in tried), _tell_missing(pairing)
-    for remark in () if report.quiet else _remarks(tally, chosen, options, setting, pairing):
+    scored = [one.name for one in tried if one.error is None]
+    for remark in () if report.quiet else _remarks(tally, chosen, options, setting, scored):
         note(remark)
-    by_tile = dict(zip(_tilings(setting), tally.tiled, strict=True))
-    found = figures(chosen, tally.confusion) | {
-        "pairs": len(tried) - failed,
-        "unscored": failed + missing,
-        "pixels_ignored": tally.ignored,
-        "pixels_nodata": tally.nodata,
-        "labels": label_figures(chosen, tally),
-    }
-    if by_tile:
-        found["tile_by_tile"] = {name: figures(chosen, counts) for name, counts in by_tile.items()}
-    text = json.dumps(found, indent=2, ensure_ascii=False)
-    if "--json" in report.places:
-        write_text(report.places["--json"], text + "\n")
-    if report.csv:
-        write_text(report.csv, as_csv(chosen, tally.confusion))
-    if report.png:
-        write_png(report.png, chosen, tally.confusion)
-    note_written(report.places.values(), quiet=report.quiet)
-    told = [_tile_line(name, setting, chosen, counts) for name, counts in by_tile.items() if setting]
-    answer(text if report.json_file == "-" else "\n".join([tables(chosen, tally.confusion).rstrip(), *told]))
+    found = set_figures(chosen, tally, pairs=len(tried) - failed, unscored=failed + missing, tilings=_tilings(setting))
+    _report(report, chosen, tally, json.dumps(found, indent=2, ensure_ascii=False), setting)
     if paired.allow_missing:
         return
     raise_failed(tried, "pairs")
     if missing:
         raise SomeFailedError(f"{missing} files found no partner; --allow-missing makes this exit code 0")
+
+
+def _report(report: ReportOptions, classes: ClassSet, tally: Tally, text: str, setting: presets.Preset | None) -> None:
+    """Writes the files that are asked for, and prints the tables, or the JSON text in their place."""
+    from segearth_cli.evaluation import as_csv, tables, write_png
+
+    if "--json" in report.places:
+        write_text(report.places["--json"], text + "\n")
+    if report.csv:
+        write_text(report.csv, as_csv(classes, tally.confusion))
+    if report.png:
+        write_png(report.png, classes, tally.confusion)
+    note_written(report.places.values(), quiet=report.quiet)
+    by_tile = zip(_tilings(setting), tally.tiled, strict=True)
+    told = [_tile_line(name, setting, classes, counts) for name, counts in by_tile if setting]
+    answer(text if report.json_file == "-" else "\n".join([tables(classes, tally.confusion).rstrip(), *told]))
 
 
 def _targets(report: ReportOptions) -> list[Target]:
@@ -227,19 +218,34 @@ def _run(
     pairing: Pairing, classes: ClassSet, options: EvaluateOptions, quiet: bool
 ) -> tuple[Tally, list[Tried[Tally]]]:
     """The tally of all pairs, and what became of each."""
-    from segearth_cli.evaluation import Tally, compare, empty
-    from segearth_cli.raster import size_of
+    from segearth_cli.evaluation import Tally, empty
 
-    pairs = [(mask_raster(mask), mask_raster(label)) for mask, label in pairing.pairs]
     with underway("opening masks", quiet=quiet):
-        sizes = [size_of(mask) for mask, _ in pairs]
+        sizes = [_size(mask) for mask, _ in pairing.pairs]
     rows, pixels = sum(height for height, _ in sizes), sum(height * width for height, width in sizes)
     with progress("evaluate", rows, unit="row", extent=Extent(pixels), quiet=quiet) as advance:
         names = [mask for mask, _ in pairing.pairs]
-        tried = each(names, pairs, lambda both: compare(*both, classes, options, advance))
+        tried = each(names, pairing.pairs, lambda pair: _compared(*pair, classes, options, advance))
     if all(one.error for one in tried):
         raise_failed(tried, "pairs")
     return sum((one.result for one in tried if one.result is not None), Tally(empty(len(classes)))), tried
+
+
+def _compared(mask: str, label: str, classes: ClassSet, options: EvaluateOptions, advance: Progress) -> Tally:
+    """The tally of a pair, which may be folders of runs."""
+    from segearth_cli.evaluation import compare
+
+    return compare(mask_raster(mask), mask_raster(label), classes, options, advance)
+
+
+def _size(mask: str) -> tuple[int, int]:
+    """Rows and columns of a mask, (0, 0) for one that cannot be read, which is told when its turn comes."""
+    from segearth_cli.raster import size_of
+
+    try:
+        return size_of(mask_raster(mask))
+    except RunError:
+        return 0, 0
 
 
 def _tell_missing(pairing: Pairing) -> int:
@@ -253,7 +259,7 @@ def _tell_missing(pairing: Pairing) -> int:
 
 
 def _remarks(
-    tally: Tally, classes: ClassSet, options: EvaluateOptions, setting: presets.Preset | None, pairing: Pairing
+    tally: Tally, classes: ClassSet, options: EvaluateOptions, setting: presets.Preset | None, masks: Sequence[str]
 ) -> Iterator[str]:
     """What a reader of the figures must know."""
     from segearth_cli.evaluation import audit, code_text
@@ -280,17 +286,17 @@ def _remarks(
                 f"no label holds code {max(plain)}, the last of the public {setting.name}; "
                 "if yours are class codes already (0 = first class), add --label-offset 0"
             )
-    if setting and (large := _shrunk(setting, pairing)):
+    if setting and (large := _shrunk(setting, masks)):
         yield large
     if setting and setting.published is not None:
         yield f"published {setting.metric} on {setting.name}: {setting.published}"
 
 
-def _shrunk(setting: presets.Preset, pairing: Pairing) -> str | None:
+def _shrunk(setting: presets.Preset, masks: Sequence[str]) -> str | None:
     """One line where a mask was made of a whole scene that is far larger than the images the setting is for."""
     from segearth_cli.raster import read_tags, size_of, tagged_run
 
-    for mask, _ in pairing.pairs if setting.image_side else ():
+    for mask in masks if setting.image_side else ():
         raster = mask_raster(mask)
         side = max(size_of(raster))
         if side > presets.FAR * (setting.image_side or side):

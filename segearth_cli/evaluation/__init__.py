@@ -29,9 +29,9 @@ if TYPE_CHECKING:
         as_csv,
         audit,
         figures,
-        label_figures,
         published_figure,
         refuse_no_picture,
+        set_figures,
         tables,
         write_png,
     )
@@ -60,12 +60,12 @@ __all__ = [
     "ignored_codes",
     "is_drawn",
     "label_codes",
-    "label_figures",
     "nodata_code",
     "pair",
     "published_figure",
     "read_label",
     "refuse_no_picture",
+    "set_figures",
     "tables",
     "write_png",
 ]
@@ -80,6 +80,6 @@ __getattr__ = lazy_face(
         "labels": "fitting label_codes",
         "options": "LabelOptions",
         "pairing": "Pairing pair",
-        "report": "as_csv audit figures label_figures published_figure refuse_no_picture tables write_png",
+        "report": "as_csv audit figures published_figure refuse_no_picture set_figures tables write_png",
     },
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,21 @@ def figures(classes: ClassSet, confusion: Confusion) -> dict[str, Any]:
             "counts": confusion.counts.tolist(),
         },
     }
+
+
+def set_figures(
+    classes: ClassSet, tally: Tally, *, pairs: int, unscored: int = 0, tilings: Iterable[str] = ()
+) -> dict[str, Any]:
+    """All figures of a set, JSON-ready. tilings: what the ways are called in which it was scored tile by tile too."""
+    found = figures(classes, tally.confusion) | {
+        "pairs": pairs,
+        "unscored": unscored,
+        "pixels_ignored": tally.ignored,
+        "pixels_nodata": tally.nodata,
+        "labels": label_figures(classes, tally),
+    }
+    by_tile = {name: figures(classes, counts) for name, counts in zip(tilings, tally.tiled, strict=True)}
+    return found | ({"tile_by_tile": by_tile} if by_tile else {})
 
 
 def label_figures(classes: ClassSet, tally: Tally) -> list[dict[str, Any]]:

@@ -60,6 +60,16 @@ def test_a_mask_whose_classes_are_damaged_fails_alone(segearth, masks, command):
     assert "b.mask.tif: damaged SEGEARTH_CLASSES tag" in done.err
 
 
+@pytest.mark.parametrize("command", ["vectorize", "preview", "evaluate"])
+def test_a_run_that_is_not_finished_fails_alone(segearth, masks, command):
+    (masks.parent / "bad").mkdir()
+    (masks.parent / "bad" / "run.json").write_text("{")
+    shutil.copy("labels/b.tif", "labels/bad.tif")
+    more = ("labels", *LIST) if command == "evaluate" else ("-o", "made")
+    done = segearth(command, "-", *more, stdin="masks/a.mask.tif\nbad\nmasks/b.mask.tif\nmasks/c.mask.tif\n")
+    assert (done.code, "1 of 4" in done.err, "bad/run.json: cannot be read" in done.err) == (3, True, True), done.err
+
+
 def test_a_mask_whose_scene_is_not_there_fails_alone(segearth, masks):
     (masks.parent / "scenes" / "a.tif").unlink()
     done = segearth(*OVER_MASKS["preview-scenes"])

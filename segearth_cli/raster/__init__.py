@@ -49,14 +49,9 @@ if TYPE_CHECKING:
     from segearth_cli.raster.mask_reader import (
         MaskFile,
         Recoding,
-        is_result,
         mask_strips,
         mask_windows,
         read_mask,
-        read_tags,
-        size_of,
-        tagged_classes,
-        tagged_run,
     )
     from segearth_cli.raster.mask_writer import Rows, label, layouts, refuse_world_files, write_cog, writing
     from segearth_cli.raster.onto import Onto, without_georeference
@@ -88,6 +83,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.side_file import legend, tables, write_side_files
     from segearth_cli.raster.sizes import Size, parse_area, parse_length
     from segearth_cli.raster.small import SmallMask, small_mask, small_scene, small_size
+    from segearth_cli.raster.tags import is_result, read_tags, size_of, tagged_classes, tagged_run
     from segearth_cli.raster.untrusted import from_strangers, limit_memory
     from segearth_cli.raster.written import holds_its_blocks, temporary_raster
 
@@ -210,9 +206,7 @@ __getattr__ = lazy_face(
         "grid": "Window check_stride blocks shares starts touching window_weights windows working_size",
         "ground": "Ground densified",
         "inspection": "Inspection inspect_scene",
-        "mask_reader": (
-            "MaskFile Recoding is_result mask_strips mask_windows read_mask read_tags size_of tagged_classes tagged_run"
-        ),
+        "mask_reader": "MaskFile Recoding mask_strips mask_windows read_mask",
         "mask_writer": "Rows label layouts refuse_world_files write_cog writing",
         "onto": "Onto without_georeference",
         "open": "open_scene open_sealed",
@@ -224,6 +218,7 @@ __getattr__ = lazy_face(
         "sizes": "Size parse_area parse_length",
         "seal": "Seal check_still check_unchanged take_seal",
         "small": "SmallMask small_mask small_scene small_size",
+        "tags": "is_result read_tags size_of tagged_classes tagged_run",
         "side_file": "legend tables write_side_files",
         "untrusted": "from_strangers limit_memory",
         "written": "holds_its_blocks temporary_raster",

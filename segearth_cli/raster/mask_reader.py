@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from rasterio.enums import MaskFlags, Resampling
 
 from segearth_cli.class_colors import Color, default_color
-from segearth_cli.classes import CLASSES_TAG, OWN_TAGS, RUN_TAG, ClassSet, folded, from_tag
-from segearth_cli.errors import ClassesError, RasterError, UsageError, nearest
+from segearth_cli.classes import OWN_TAGS, folded
+from segearth_cli.errors import RasterError, UsageError, nearest
 from segearth_cli.raster.datasets import Patient, open_dataset
 from segearth_cli.raster.georeference import Frame
 from segearth_cli.raster.grid import Window
-from segearth_cli.raster.paths import local_path
 from segearth_cli.raster.remote import UNREADABLE, reason
-from segearth_cli.texts import from_json
+from segearth_cli.raster.tags import tagged_classes
 
 STRIP_PIXELS = 1 << 22
 _TALLEST_BLOCK = 1 << 25  # pixels of a row of internal blocks that are read at once
@@ -120,41 +119,6 @@ def read_mask(path: str) -> MaskFile:
         return _describe(path, ds)
 
 
-def read_tags(path: str | Path) -> dict[str, str]:
-    """The tags of a raster; none when it cannot be read."""
-    try:
-        with open_dataset(path) as ds:
-            return dict(ds.tags())
-    except RasterError:
-        return {}
-
-
-def tagged_classes(name: str, tags: Mapping[str, str]) -> ClassSet | None:
-    """The classes that a mask's tags tell; None where they tell none. Raises RasterError where the tag is damaged."""
-    try:
-        return from_tag(tag) if (tag := tags.get(CLASSES_TAG)) else None
-    except ClassesError as e:
-        raise RasterError(f"{name}: {e}") from e
-
-
-def tagged_run(tags: Mapping[str, str]) -> dict[str, Any]:
-    """How a mask was made, as its tags tell it; nothing where they do not, or the tag is damaged."""
-    try:
-        told = from_json(tags.get(RUN_TAG, "{}"))
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
-def size_of(path: str | Path) -> tuple[int, int]:
-    """Rows and columns of a raster, (0, 0) when it cannot be opened."""
-    try:
-        with open_dataset(path) as ds:
-            return int(ds.height), int(ds.width)
-    except RasterError:
-        return 0, 0
-
-
 def _describe(path: str, ds: Any) -> MaskFile:
     if ds.count != 1:
         raise RasterError(f"{path}: {ds.count} bands, need a mask of one band (e.g. gdal_translate -b 1)")
@@ -213,17 +177,6 @@ def _categories(ds: Any) -> dict[int, str]:
             return {}
     rows = [(row.text or "").strip() for row in root.findall("VRTRasterBand[@band='1']/CategoryNames/Category")]
     return {code: name for code, name in enumerate(rows) if name}
-
-
-def is_result(name: str) -> bool:
-    """Whether a file of this machine is a mask, a confidence or scores that segearth wrote."""
-    if local_path(name) is None:
-        return False
-    try:
-        with open_dataset(name) as ds:
-            return not {CLASSES_TAG, RUN_TAG}.isdisjoint(ds.tags())
-    except RasterError:  # whoever reads its pixels says what is wrong
-        return False
 
 
 def mask_strips(mask: MaskFile, rows: int) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_] | None]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
@@ -46,12 +47,12 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     """The dtype of a --precision.
 
     auto is float16 on CUDA (the inputs of its products are bounded by the norms before them, and it is eight times
-    closer to float32 than bfloat16), bfloat16 on CPUs that multiply it natively, else float32.
+    closer to float32 than bfloat16), bfloat16 on CPUs that multiply it faster than float32, else float32.
     """
     if name == "auto":
         if device.type == "cuda":
             return torch.float16
-        return torch.bfloat16 if device.type == "cpu" and _native_bfloat16() else torch.float32
+        return torch.bfloat16 if device.type == "cpu" and fast_bfloat16(capabilities()) else torch.float32
     if name not in PRECISIONS:
         raise UsageError(f"--precision {name}: choose auto, {', '.join(PRECISIONS)}")
     return PRECISIONS[name]
@@ -89,9 +90,19 @@ def _product_seconds(dtype: torch.dtype) -> float:
     return max(min(taken), 1e-7)
 
 
-def _native_bfloat16() -> bool:
-    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(known and known())
+def capabilities() -> Mapping[str, Any]:
+    """What this CPU can do by PyTorch's names; nothing where PyTorch is too old to say."""
+    known: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return known
+
+
+def fast_bfloat16(known: Mapping[str, Any]) -> bool:
+    """Whether a CPU of such capabilities multiplies bfloat16 faster than float32: by AMX, or AVX512-BF16 on AMD's.
+
+    On Intel's where AMX is missing, as on many virtual machines, AVX512-BF16 takes twice as long as float32. A rule and
+    no measurement, so that every process of a machine rounds alike.
+    """
+    return bool(known.get("amx_bf16") or (known.get("avx512_bf16") and known.get("sse4a")))  # SSE4a is AMD's alone
 
 
 def finer(dtype: torch.dtype) -> torch.dtype:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segearth_cli.model.device import capabilities
+
 Act = Literal["none", "gelu", "swish"]
 _PLAIN = {"none": lambda x: x, "gelu": F.gelu, "swish": F.silu}
 
@@ -38,7 +40,7 @@ def by_onednn() -> bool:
     MKL takes AVX2 there, and oneDNN is 2.2 to 2.3 times as fast at every shape of a tower. On Intel's they are level.
     A rule and no measurement, so that every process of a machine rounds alike.
     """
-    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    known = capabilities()
     amd = known.get("sse4a") and known.get("avx512_f")  # SSE4a is AMD's alone
     return bool(amd and torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 

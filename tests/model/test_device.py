@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from segearth_cli.errors import UsageError
-from segearth_cli.model.device import pick_device, pick_precision, slow_precision
+from segearth_cli.model.device import fast_bfloat16, pick_device, pick_precision, slow_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -26,6 +26,21 @@ def test_a_precision_slower_than_float32_brings_one_line(name):
 )  # fmt: skip
 def test_nothing_is_said_of_one_that_is_not(name, device, half):
     assert slow_precision(name, device, seconds(half)) is None
+
+
+@pytest.mark.parametrize(
+    ("known", "fast"),
+    [
+        ({"avx512_f", "avx512_bf16", "amx_bf16"}, True),
+        ({"avx512_f", "avx512_bf16", "sse4a"}, True),
+        ({"avx512_f", "avx512_bf16"}, False),  # an Intel whose AMX a hypervisor hides
+        ({"avx512_f", "sse4a"}, False),
+        (set(), False),
+    ],
+    ids=str,
+)
+def test_bfloat16_is_chosen_where_it_is_faster_than_float32(known, fast):
+    assert fast_bfloat16(dict.fromkeys(known, True)) == fast
 
 
 @pytest.mark.parametrize("name", ["fp8", "", "float32"])

@@ -7,6 +7,7 @@ in which order numbers are added, so a tile's numbers depend on nothing but its 
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,6 +88,24 @@ def _exp(builder, x):
     return builder.fmul(power, builder.bitcast(scale, x.type))
 
 
+def _gelu(builder, x):
+    """x times the normal distribution at x, within 1e-7 |x|: Abramowitz and Stegun, 7.1.26. NaN stays."""
+    lanes = x.type.count
+
+    def fixed(value):
+        return _all(value, lanes)
+
+    negative, above = builder.fsub(fixed(-0.0), x), builder.fcmp_ordered(">", x, fixed(0.0))
+    size, positive = builder.select(above, x, negative), builder.select(above, x, fixed(0.0))
+    near = builder.fdiv(fixed(1.0), _fma(builder, size, fixed(0.3275911 / math.sqrt(2)), fixed(1.0)))
+    series = fixed(1.061405429 / 2)
+    for factor in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        series = _fma(builder, series, near, fixed(factor / 2))
+    power = _exp(builder, builder.fmul(builder.fmul(size, size), fixed(-0.5)))
+    tail = builder.fmul(builder.fmul(series, near), power)  # the distribution at -|x|
+    return _fma(builder, builder.fsub(fixed(-0.0), size), tail, positive)
+
+
 class _Memory:
     """Vectors of the arrays among an intrinsic's arguments, by the array's place and an offset in numbers."""
 
@@ -121,6 +140,47 @@ def _variables(builder, count, lanes):
     for variable in made:
         builder.store(_all(0.0, lanes), variable)
     return made
+
+
+@intrinsic
+def _hidden(_typing, guidance, first, step, weight, bias, unit, hidden):
+    """One hidden channel of LANES pixels, activated, to its row of `hidden`: method 3.2."""
+
+    def generate(context, builder, signature, arguments):
+        _, first, step, _, _, unit, _ = arguments
+        memory = _Memory(context, builder, signature, arguments)
+        total = _spread(builder, memory.number(4, unit), LANES)
+        for colour in range(3):
+            gain = _spread(builder, memory.number(3, builder.mul(unit, _index(3)), _index(colour)), LANES)
+            near = memory.load(LANES, 0, first, builder.mul(step, _index(colour)))
+            total = _fma(builder, gain, near, total)
+        memory.store(_gelu(builder, total), 6, builder.mul(unit, _index(LANES)))
+        return context.get_dummy_value()
+
+    return types.void(guidance, first, step, weight, bias, unit, hidden), generate
+
+
+@intrinsic
+def _keyed(_typing, hidden, units, weight, bias, first, out, to, step):
+    """TILE keys of LANES pixels, from the key `first` on, to rows of `out` that lie `step` apart."""
+
+    def generate(context, builder, signature, arguments):
+        _, units, _, _, first, _, to, step = arguments
+        memory = _Memory(context, builder, signature, arguments)
+        sums = _variables(builder, TILE, LANES)
+        for key, total in enumerate(sums):
+            builder.store(_spread(builder, memory.number(3, first, _index(key)), LANES), total)
+        with cgutils.for_range(builder, units) as loop:
+            own = memory.load(LANES, 0, builder.mul(loop.index, _index(LANES)))
+            for key, total in enumerate(sums):
+                row = builder.mul(builder.add(first, _index(key)), units)
+                gain = _spread(builder, memory.number(2, row, loop.index), LANES)
+                builder.store(_fma(builder, gain, own, builder.load(total)), total)
+        for key, total in enumerate(sums):
+            memory.store(builder.load(total), 5, to, builder.mul(step, _index(key)))
+        return context.get_dummy_value()
+
+    return types.void(hidden, units, weight, bias, first, out, to, step), generate
 
 
 @intrinsic
@@ -243,6 +303,24 @@ def _mix(_typing, weights, first, patch, near, out, to, step):
     return types.void(weights, first, patch, near, out, to, step), generate
 
 
+def keys(guidance, first, first_bias, second, second_bias, out):
+    """The keys (H, K, W) of a guidance (H, 3, W), W no less than LANES and K a multiple of TILE.
+
+    first (C, 3), second (K, C): weights of the two convolutions, each with its bias.
+    """
+    count, wide = second.shape[0], guidance.shape[2]
+    units = first.shape[0]
+    hidden = np.empty(units * LANES, np.float32)
+    for y in range(guidance.shape[0]):
+        for x in range(0, wide, LANES):
+            left = min(x, wide - LANES)
+            for unit in range(units):
+                _hidden(guidance, y * 3 * wide + left, wide, first, first_bias, unit, hidden)
+            for key in range(0, count, TILE):
+                to = (y * count + key) * wide + left
+                _keyed(hidden, units, second, second_bias, key, out, to, wide)
+
+
 def kernels(keys, guidance, rows, cols, spatial, out):
     """The kernels of tiles before they are corrected, with what their correction takes: (64 n, WIDTH).
 
@@ -303,6 +381,8 @@ _LIST, _TABLE, _CUBE = int64[::1], float32[:, ::1], float32[:, :, ::1]
 class Compiled(NamedTuple):
     """The kernels as machine code."""
 
+    keys: Any
+    """See `keys`."""
     kernels: Any
     """See `kernels`."""
     taps: Any
@@ -318,6 +398,7 @@ def compiled(keep: Path | None) -> Compiled:
     What cannot be read or left is compiled in silence. Machine code for one CPU is not found by another.
     """
     made = (
+        _compiled(keys, (_CUBE, _TABLE, float32[::1], _TABLE, float32[::1], _CUBE), keep),
         _compiled(kernels, (_CUBE, _CUBE, _LIST, _LIST, float32[::1], _TABLE), keep),
         _compiled(taps, (_TABLE, _LIST, _LIST, _CUBE, _LIST, _TABLE, _LIST, _TABLE, _TABLE), keep),
     )

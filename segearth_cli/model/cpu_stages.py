@@ -85,7 +85,7 @@ class Direct:
         """What `JBU.at_tiles` gives: what `finish` makes of the tiles at rows and cols, (n, 64, K)."""
         made, extended, found = _kept_weights(jbu), extend(guidance, RADIUS)[0], []
         maps = _Maps(source[0], guidance, self._code.block)
-        near = _neighbours(made, extended)
+        near = self._neighbours(made, extended)
         for first in range(0, len(rows), CHUNK):  # always as many, so that a tile's numbers depend on no other
             part = [F.pad(x[first : first + CHUNK], (0, max(0, first + CHUNK - len(x)))) for x in (rows, cols)]
             tiles = (part[0] * TILE).numpy(), (part[1] * TILE).numpy()
@@ -123,13 +123,24 @@ class Direct:
     def _block(self, made: KernelWeights, extended: Tensor) -> Tensor:
         """The weights of all tiles of an extended guidance (H, W, 3): see `_weights`."""
         tall, wide = ((side - 2 * RADIUS) // TILE for side in extended.shape[:2])
-        near, (rows, cols) = _neighbours(made, extended), _grid(0, tall, 0, wide)
+        near, (rows, cols) = self._neighbours(made, extended), _grid(0, tall, 0, wide)
         weights = extended.new_empty(len(rows) * TILE**2, WIDTH)
         for first in range(0, len(rows), CHUNK):
             tiles = rows[first : first + CHUNK], cols[first : first + CHUNK]
             out = weights[first * TILE**2 : (first + CHUNK) * TILE**2]
             self._weights(made, near, tiles, out)
         return weights
+
+    @counted("kernels")
+    def _neighbours(self, made: KernelWeights, extended: Tensor) -> tuple[Tensor, Tensor]:
+        """The keys (H, K, W) of an extended guidance (H, W, 3), and the guidance as (H, 3, W).
+
+        Keys are scaled so that their products carry the temperature.
+        """
+        guidance = extended.transpose(1, 2).contiguous()
+        keys = guidance.new_empty(len(guidance), len(made.range[2]), guidance.shape[2])
+        self._code.keys(guidance.numpy(), *(x.numpy() for x in made.range), keys.numpy())
+        return keys, guidance
 
     @counted("kernels")
     def _weights(
@@ -170,10 +181,10 @@ class _Maps:
 
 @dataclass(frozen=True, slots=True)
 class KernelWeights:
-    """The parameters of a JBU as the kernels take them: K key channels, T taps, rows of WIDTH numbers."""
+    """The parameters of a JBU as the kernels take them: C hidden channels, K keys, T taps, rows of WIDTH numbers."""
 
     range: tuple[Tensor, Tensor, Tensor, Tensor]
-    """Weight (K, 3) and bias (K,) of the first key convolution, (K, K) and (K,) of the second with the temperature."""
+    """Weight (C, 3) and bias of the first key convolution; of the second, with the temperature, (K, C), K whole TILEs."""
     spatial: Tensor
     """(T,), the spatial kernel."""
     fixup: tuple[Tensor, Tensor, Tensor]
@@ -189,23 +200,14 @@ def kernel_weights(jbu: Any) -> KernelWeights:
     """The parameters of a JBU for the kernels; those of the correction in the dtype that it has for them."""
     first, second = jbu.range_proj[0], jbu.range_proj[3]
     heat = jbu.range_temp.exp().clamp(1e-4, 1e4).sqrt()
-    range_ = first.weight.flatten(1), first.bias, heat * second.weight.flatten(1), heat * second.bias
+    more = -second.out_channels % TILE
+    keyed = F.pad(heat * second.weight.flatten(1), (0, 0, 0, more)), F.pad(heat * second.bias, (0, more))
     widened, change, bias = (
         F.pad(x.detach(), [n for side in reversed(x.shape) for n in (0, WIDTH - side)]).contiguous()
         for x in jbu.corrections(torch.float32)
     )
+    range_ = first.weight.detach().flatten(1), first.bias.detach(), *(x.detach() for x in keyed)
     return KernelWeights(range_, jbu.log_spatial().exp().detach(), (widened, change, bias))
-
-
-@counted("kernels")
-def _neighbours(made: KernelWeights, extended: Tensor) -> tuple[Tensor, Tensor]:
-    """The keys (H, K, W) of an extended guidance (H, W, 3), and the guidance as (H, 3, W).
-
-    Keys are scaled so that their products carry the temperature.
-    """
-    first, bias, second, more = made.range
-    keys = linear(linear(extended, first, bias, act="gelu"), second, more)
-    return keys.transpose(1, 2).contiguous(), extended.transpose(1, 2).contiguous()
 
 
 @constant()

@@ -16,12 +16,14 @@ def undecided(logits: Tensor, classes: Tensor) -> Tensor:
 
     classes: of each phrase, (Q,), non-decreasing from 0. With one class there is nothing to decide.
     """
-    count, (height, width) = int(classes[-1]) + 1, logits.shape[1:]
-    if count == 1:
+    height, width = logits.shape[1:]
+    of_classes = torch.split(logits, torch.unique_consecutive(classes, return_counts=True)[1].tolist())
+    if len(of_classes) == 1:
         return torch.zeros(-(-height // TILE), -(-width // TILE), dtype=torch.bool)
-    if count < len(classes):
-        best = logits.new_full((count, height, width), -torch.inf)
-        logits = best.scatter_reduce(0, classes[:, None, None].expand_as(logits), logits, "amax")
-    first, second = logits.topk(2, dim=0).values
+    first, second = of_classes[0].amax(dim=0), logits.new_full((height, width), -torch.inf)
+    for phrases in of_classes[1:]:
+        best = phrases.amax(dim=0)
+        second = torch.maximum(second, torch.minimum(first, best))
+        first = torch.maximum(first, best)
     least = F.pad((second - first)[None], (0, -width % TILE, 0, -height % TILE), value=-torch.inf)
     return F.max_pool2d(least, TILE)[0] > -CLOSE

@@ -145,7 +145,7 @@ class Upsampler(nn.Module):
         """
         *before, (last, size) = self._steps(maps, guidance)
         maps = stepwise(before, maps, guidance, None, overlap)
-        coarse = finish(maps.flatten(1, 2)).view(1, *maps.shape[1:3], -1).permute(0, 3, 1, 2)
+        coarse = finish(maps.flatten(1, 2)).view(1, *maps.shape[1:3], -1).permute(0, 3, 1, 2).contiguous()
         found = F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
         rows, cols = chosen(found[0]).nonzero(as_tuple=True)
         if len(rows) == 0:

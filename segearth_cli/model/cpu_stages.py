@@ -110,13 +110,16 @@ class Direct:
                 weights = common.overlap.get((id(jbu), crop.shape, digest(crop)), windows, make)
             else:
                 weights = make()
-            count = across.end - across.first
-            for row, mine in zip(range(down.first, down.end), torch.split(weights, count * TILE**2), strict=True):
-                pixels = self._pixels(mine, _grid(row, row + 1, across.first, across.end), maps, finish)
+            count, left = across.end - across.first, across.first * TILE
+            step = max(1, CHUNK // count)
+            for row, mine in zip(
+                range(down.first, down.end, step), torch.split(weights, step * count * TILE**2), strict=True
+            ):
+                end = min(row + step, down.end)
+                pixels = self._pixels(mine, _grid(row, end, across.first, across.end), maps, finish)
                 if out is None:
                     out = _blank(pixels, (tall * TILE, wide * TILE), first_channels=finish is not None)
-                left = across.first * TILE
-                out[:, row * TILE : (row + 1) * TILE, left : left + count * TILE] = untiled(pixels, (1, 1, count))
+                out[:, row * TILE : end * TILE, left : left + count * TILE] = untiled(pixels, (1, end - row, count))
         height, width = guidance.shape[-2:]
         return cast(Tensor, out)[:, :height, :width]
 
@@ -184,7 +187,7 @@ class KernelWeights:
     """The parameters of a JBU as the kernels take them: C hidden channels, K keys, T taps, rows of WIDTH numbers."""
 
     range: tuple[Tensor, Tensor, Tensor, Tensor]
-    """Weight (C, 3) and bias of the first key convolution; of the second, with the temperature, (K, C), K whole TILEs."""
+    """Weight (C, 3) and bias of the first key convolution; of the second, with the temperature, (K, C), K of 8 each."""
     spatial: Tensor
     """(T,), the spatial kernel."""
     fixup: tuple[Tensor, Tensor, Tensor]

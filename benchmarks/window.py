@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 from benchmarks import report
 from benchmarks.precision import NEON, chip
-from segearth_cli.model import JBU, Direct, Encoder, Fused, Overlap, Segmenter, Upsampler, numba_version
+from segearth_cli.model import JBU, Direct, Encoder, Fused, Overlap, Segmenter, Upsampler, llvm_version
 from segearth_cli.prediction import KEPT_BYTES
 from segearth_cli.raster import starts
 
@@ -122,13 +122,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--torch", action="store_true", help="upsample by PyTorch, where Numba is here too")
+    parser.add_argument("--torch", action="store_true", help="upsample by PyTorch, where LLVM is here too")
     arguments = parser.parse_args()
     chips = chip(NEON)
     noise = torch.randint(0, 256, chips.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    direct = Direct() if numba_version() and not arguments.torch else None
+    direct = Direct() if llvm_version() and not arguments.torch else None
     facts: dict[str, Any] = {
-        "kernels": "numba" if direct else "torch",
+        "kernels": "llvm" if direct else "torch",
         "threads": torch.get_num_threads(),
         "cpu": report.cpu_name(),
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import tempfile
 import time
 from contextlib import suppress
@@ -29,20 +28,6 @@ def cache_dir() -> Path:
         return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "segearth"
     except RuntimeError:  # no HOME, and a user without an entry in passwd
         return Path(tempfile.gettempdir()) / f"segearth-{os.getuid()}"
-
-
-def own_folder(folder: Path) -> Path | None:
-    """A folder that this user alone may write to, made where there is none; None where others may, or nobody can.
-
-    For what is run when it is read.
-    """
-    try:
-        make_folders([folder], mode=0o700)
-        held = folder.stat()
-    except (OSError, SegEarthError):
-        return None
-    ours = held.st_uid == os.getuid() and not held.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return folder if ours and os.access(folder, os.W_OK) else None
 
 
 def sha256(path: Path) -> str:

@@ -340,10 +340,10 @@ def _remove_all(paths: Iterable[Path]) -> None:
             remove(path)
 
 
-def make_folders(folders: Iterable[Path], mode: int = 0o777) -> None:
-    """Make the folders that are missing; mode: less the umask. Raises SegEarthError when one cannot be made."""
+def make_folders(folders: Iterable[Path]) -> None:
+    """Make the folders that are missing. Raises SegEarthError when one cannot be made."""
     for folder in folders:
         try:
-            folder.mkdir(mode, parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
             raise SegEarthError(f"{folder}: cannot make the folder: {e.strerror}") from e

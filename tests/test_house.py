@@ -167,7 +167,7 @@ def test_every_library_that_is_imported_is_declared():
     assert missing == set()
 
 
-COMES_WITH = {"triton": "torch, on the machines it runs on", "dask": "distributed", "llvmlite": "numba"}
+COMES_WITH = {"triton": "torch, on the machines it runs on", "dask": "distributed"}
 
 
 def test_the_architecture_lists_every_module():

@@ -49,8 +49,7 @@ HOMES = {
     "fiona": {"vector"},
     "pyogrio": {"vector"},
     "triton": {"model.gpu_kernels"},
-    "numba": {"model.cpu_kernels", "model.cpu_stages"},
-    "llvmlite": {"model.cpu_kernels"},
+    "llvmlite": {"model.machine_code", "model.cpu_stages"},
     "typer": {"commands", "cli"},
 }
 
@@ -163,9 +162,9 @@ def test_the_model_opens_no_file_prints_nothing_and_waits_with_compilers():
         assert {place for place, _ in ours(path)}.isdisjoint({"console", "files"}), path.name
         called = {node.func.id for node in nodes(path) if isinstance(getattr(node, "func", None), ast.Name)}
         assert called.isdisjoint({"open", "print"}), path.name
-        if path.stem not in ("gpu_kernels", "cpu_kernels"):
+        if path.stem not in ("gpu_kernels", "cpu_kernels", "machine_code"):
             at_import = [name for module, names in imported(path, at_import=True) for name in (module, *names)]
-            compilers = ("triton", "numba", "llvmlite", "gpu_kernels", "cpu_kernels")
+            compilers = ("triton", "llvmlite", "gpu_kernels", "cpu_kernels", "machine_code")
             assert [name for name in at_import if any(part in compilers for part in name.split("."))] == [], path.name
 
 

@@ -24,7 +24,7 @@ from segearth_cli.version import __version__
 LIBRARIES = (
     "torch", "open_clip_torch", "rasterio", "fiona", "pyogrio", "pyarrow", "shapely", "pyproj", "numpy", "typer", "tqdm"
 )  # fmt: skip
-OPTIONAL = ("numba", "distributed", "obstore", "geopandas", "ipywidgets", "triton")
+OPTIONAL = ("llvmlite", "distributed", "obstore", "geopandas", "ipywidgets", "triton")
 FORMATS = (
     "GTiff",
     "COG",
@@ -150,7 +150,7 @@ def _cache() -> dict[str, Any]:
 
 def _auto() -> dict[str, Any]:
     """What `predict` would run where nothing is asked for."""
-    from segearth_cli.model import by_numba, pick_device, pick_precision
+    from segearth_cli.model import by_llvm, pick_device, pick_precision
     from segearth_cli.prediction import defaults_now
     from segearth_cli.weights import ModelOptions
 
@@ -159,7 +159,7 @@ def _auto() -> dict[str, Any]:
     now = {name: value for name, value in defaults_now().items() if value is not None}
     model = str(now.get("model", "none")).removeprefix("auto: ")
     asked = build(ModelOptions, {"model": model}).kernels  # by SEGEARTH_KERNELS
-    kernels = "numba" if by_numba(asked, device) else asked.replace("auto", "torch")
+    kernels = "llvm" if by_llvm(asked, device) else asked.replace("auto", "torch")
     return now | {"model": model, "device": str(device), "precision": precision, "kernels": kernels}
 
 

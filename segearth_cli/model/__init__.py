@@ -12,7 +12,7 @@ from segearth_cli.faces import lazy_face
 if TYPE_CHECKING:
     from segearth_cli.model.choices import LOGIT_SCALE, Attention, Kernels, Refine
     from segearth_cli.model.constants import constant
-    from segearth_cli.model.cpu_stages import Direct, by_numba, numba_version
+    from segearth_cli.model.cpu_stages import Direct, by_llvm, llvm_version
     from segearth_cli.model.device import devices, pick_device, pick_precision, slow_precision
     from segearth_cli.model.encoder import Encoder
     from segearth_cli.model.gpu_stages import Fused
@@ -39,12 +39,12 @@ __all__ = [
     "Shortened",
     "Tower",
     "Upsampler",
-    "by_numba",
+    "by_llvm",
     "constant",
     "coordinates",
     "devices",
     "embed_phrases",
-    "numba_version",
+    "llvm_version",
     "pick_device",
     "pick_precision",
     "slow_precision",
@@ -55,7 +55,7 @@ __getattr__ = lazy_face(
     {
         "choices": "LOGIT_SCALE Attention Kernels Refine",
         "constants": "constant",
-        "cpu_stages": "Direct by_numba numba_version",
+        "cpu_stages": "Direct by_llvm llvm_version",
         "device": "devices pick_device pick_precision slow_precision",
         "encoder": "Encoder",
         "gpu_stages": "Fused",

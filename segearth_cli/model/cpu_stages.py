@@ -5,20 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from segearth_cli.clock import counted
 from segearth_cli.model.choices import Kernels
 from segearth_cli.model.constants import constant
 from segearth_cli.model.cosines import Cosines
-from segearth_cli.model.cpu_shapes import BICUBIC, RADIUS, WIDTH
+from segearth_cli.model.cpu_shapes import BICUBIC, NEAR, PATCH, RADIUS, WIDTH
 from segearth_cli.model.products import linear
 from segearth_cli.model.resizing import resizing
 from segearth_cli.model.tiles import TILE, extend, untiled
@@ -27,35 +24,32 @@ from segearth_cli.model.window_cache import Common, TileRun, digest
 CHUNK = 28  # tiles at once: what lies between their kernels and the correction stays in the cache
 STRIP = 4  # rows of tiles at once where no other window has any
 
-Tiles = tuple[NDArray[np.int64], NDArray[np.int64]]  # row and column of the first pixel of each, (n,)
-Bicubic = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]  # down, across
+Tiles = tuple[Tensor, Tensor]  # row and column of the first pixel of each, (n,)
+Bicubic = tuple[Tensor, Tensor]  # of an axis: the first of four source positions of each resized one, their weights
 
 
-def numba_version() -> str | None:
-    """The version of Numba, which compiles the kernels; None where it cannot be imported."""
+def llvm_version() -> str | None:
+    """The version of llvmlite, LLVM for Python, which compiles the kernels; None where it cannot be imported."""
     try:
-        import numba
+        import llvmlite
     except ImportError:
         return None
-    return str(numba.__version__)
+    return str(llvmlite.__version__)
 
 
-def by_numba(kernels: Kernels, device: torch.device) -> bool:
+def by_llvm(kernels: Kernels, device: torch.device) -> bool:
     """Whether the upsampler runs by the compiled kernels on a device, as far as they serve it."""
-    return device.type == "cpu" and kernels != "torch" and numba_version() is not None
+    return device.type == "cpu" and kernels != "torch" and llvm_version() is not None
 
 
 class Direct:
     """The compiled kernels: taps are taken where they are, in place of products with dense neighbourhoods."""
 
-    def __init__(self, keep: Path | None = None):
-        """keep: a folder of the user's own for what is compiled; None = compiled in every process, 2 s of CPU.
-
-        Raises ImportError without Numba.
-        """
+    def __init__(self) -> None:
+        """Compiles the kernels, a fifth of a second of CPU, once in a process. Raises ImportError without llvmlite."""
         from segearth_cli.model import cpu_kernels
 
-        self._code = cpu_kernels.compiled(keep)
+        self._code = cpu_kernels.compiled()
 
     def __deepcopy__(self, _memo: object) -> Direct:
         return self
@@ -88,7 +82,7 @@ class Direct:
         near = self._neighbours(made, extended)
         for first in range(0, len(rows), CHUNK):  # always as many, so that a tile's numbers depend on no other
             part = [F.pad(x[first : first + CHUNK], (0, max(0, first + CHUNK - len(x)))) for x in (rows, cols)]
-            tiles = (part[0] * TILE).numpy(), (part[1] * TILE).numpy()
+            tiles = part[0] * TILE, part[1] * TILE
             found.append(self._pixels(self._weights(made, near, tiles), tiles, maps, finish))
         return torch.cat(found)[: len(rows)]
 
@@ -141,8 +135,10 @@ class Direct:
         Keys are scaled so that their products carry the temperature.
         """
         guidance = extended.transpose(1, 2).contiguous()
-        keys = guidance.new_empty(len(guidance), len(made.range[2]), guidance.shape[2])
-        self._code.keys(guidance.numpy(), *(x.numpy() for x in made.range), keys.numpy())
+        tall, _, wide = guidance.shape
+        count, units = made.range[2].shape
+        keys, hidden = guidance.new_empty(tall, count, wide), guidance.new_empty(units, self._code.lanes)
+        self._code.keys(guidance, *made.range, keys, hidden, tall, wide, units, count)
         return keys, guidance
 
     @counted("kernels")
@@ -154,16 +150,20 @@ class Direct:
         near: of `_neighbours`, that of the tiles and their margins. out: where to.
         """
         first, second, bias = made.fixup
-        kernels = near[0].new_empty(len(tiles[0]) * TILE**2, WIDTH)
-        self._code.kernels(near[0].numpy(), near[1].numpy(), *tiles, made.spatial.numpy(), kernels.numpy())
+        kernels, scores = near[0].new_empty(len(tiles[0]) * TILE**2, WIDTH), near[0].new_zeros(WIDTH, TILE)
+        self._code.kernels(*near, made.spatial, kernels, scores, *tiles, len(tiles[0]), *near[0].shape[1:])
         hidden = linear(kernels.to(first.dtype), first, act="gelu")
         return torch.add(kernels, linear(hidden, second, bias), out=out)
 
     @counted("taps")
     def _pixels(self, weights: Tensor, tiles: Tiles, maps: _Maps, finish: Cosines | None) -> Tensor:
         """The upsampled pixels of tiles, (n, 64, K), from their weights."""
-        out = weights.new_empty(len(weights), maps.filled.shape[-1])
-        self._code.taps(weights.numpy(), *tiles, maps.filled.numpy(), *maps.bicubic, out.numpy())
+        wide, channels = maps.filled.shape[1:]
+        (down, down_by), (across, across_by) = maps.bicubic
+        out = weights.new_empty(len(weights), channels)
+        room = [weights.new_empty(tall, NEAR, self._code.block) for tall in (PATCH, NEAR)]
+        arrays = weights, maps.filled, down_by, across_by, out, *room
+        self._code.taps(*arrays, *tiles, down, across, len(tiles[0]), wide, channels)
         pixels = out.view(-1, TILE**2, out.shape[-1])[..., : maps.channels]
         return pixels if finish is None else finish(pixels).view(*pixels.shape[:2], -1)
 
@@ -179,7 +179,7 @@ class _Maps:
         more = -self.channels % block, max(0, BICUBIC - w), max(0, BICUBIC - h)
         self.filled = F.pad(source, (0, more[0], 0, more[1], 0, more[2])).contiguous()
         height, width = guidance.shape[-2:]
-        self.bicubic: Bicubic = *_bicubic(h, height), *_bicubic(w, width)
+        self.bicubic: tuple[Bicubic, Bicubic] = _bicubic(h, height), _bicubic(w, width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,20 +214,20 @@ def kernel_weights(jbu: Any) -> KernelWeights:
 
 
 @constant()
-def _bicubic(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _bicubic(source: int, target: int) -> Bicubic:
     """`resizing` as the first of BICUBIC source positions and their weights, of each resized one; to whole tiles."""
     whole = F.pad(resizing(source, target, RADIUS), (0, max(0, BICUBIC - source), 0, -target % TILE))
     first = whole.ne(0).int().argmax(dim=1).clamp(max=whole.shape[1] - BICUBIC)
     first[target + 2 * RADIUS :] = first[target + 2 * RADIUS - 1]  # near the others of their tile
     weights = whole.gather(1, first[:, None] + torch.arange(BICUBIC))
-    return first.numpy(), weights.float().numpy()
+    return first, weights.float()
 
 
 @constant(256)
 def _grid(top: int, bottom: int, left: int, right: int) -> Tiles:
     """The tiles of some rows and columns of tiles, row by row."""
-    rows, cols = np.mgrid[top:bottom, left:right].reshape(2, -1).astype(np.int64) * TILE
-    return rows, cols
+    rows, cols = torch.arange(top, bottom) * TILE, torch.arange(left, right) * TILE
+    return rows.repeat_interleave(len(cols)), cols.repeat(len(rows))
 
 
 def _blocks(common: Common | None, tall: int, wide: int) -> Iterator[tuple[TileRun, TileRun]]:

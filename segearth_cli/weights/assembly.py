@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segearth_cli.cache import cache_dir, own_folder
+from segearth_cli.cache import cache_dir
 from segearth_cli.classes import ClassSet
 from segearth_cli.console import untold
 from segearth_cli.errors import UsageError
-from segearth_cli.model import Direct, Encoder, Fused, Segmenter, by_numba, pick_device, pick_precision, slow_precision
+from segearth_cli.model import Direct, Encoder, Fused, Segmenter, by_llvm, pick_device, pick_precision, slow_precision
 from segearth_cli.weights.load import Clip, clip_file, load_clip, load_upsampler
 from segearth_cli.weights.locate import image_facts, upsampler_file, verified
 from segearth_cli.weights.options import ModelOptions
@@ -122,7 +122,7 @@ def _adaptive(options: ModelOptions) -> bool:
 def _direct(notice: Callable[[str], None]) -> Direct | None:
     """The compiled kernels of this CPU; None, and told, where they do not run."""
     try:
-        return Direct(own_folder(cache_dir() / "kernels"))
+        return Direct()
     except Exception as e:  # whatever a compiler may come up with
         notice(f"kernels cannot be compiled ({type(e).__name__}: {e}); going on with slower ones of PyTorch")
         return None
@@ -153,7 +153,7 @@ def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], N
         )
     facts = _facts(options, clip.name, clip.sha256, upsampler_sha)
     fused = Fused(notice) if options.kernels == "triton" else None
-    direct = _direct(notice) if upsampler and by_numba(options.kernels, device) else None
+    direct = _direct(notice) if upsampler and by_llvm(options.kernels, device) else None
     segmenter = Segmenter(
         encoder, upsampler, phrases, global_bias=options.global_bias, precision=precision, fused=fused, direct=direct,
         adaptive=classes.query_class if _adaptive(options) else None,

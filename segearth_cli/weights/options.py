@@ -83,11 +83,11 @@ class ModelOptions:
     """Of the products of the tower and SimFeatUp; `auto` goes by the device."""
     kernels: Kernels = option(
         "auto",
-        help="What SimFeatUp runs by; auto: Numba on CPUs that have it, else PyTorch. Or SEGEARTH_KERNELS.",
+        help="What SimFeatUp runs by; auto: LLVM on CPUs where llvmlite is, else PyTorch. Or SEGEARTH_KERNELS.",
         panel="Machine",
         variable="SEGEARTH_KERNELS",
     )
-    """`auto` = Numba on a CPU where it is installed, else PyTorch; `torch`; `triton` = CUDA's, unmeasured."""
+    """`auto` = LLVM on a CPU where llvmlite is installed, else PyTorch; `torch`; `triton` = CUDA's, unmeasured."""
 
     def __post_init__(self) -> None:
         validate(self)

@@ -33,8 +33,8 @@ def test_info_tells_versions_devices_models_cache_and_what_auto_runs(segearth, m
 @pytest.mark.parametrize("asked", ["auto", "torch"])
 def test_info_tells_what_upsamples(segearth, monkeypatch, asked):
     monkeypatch.setenv("SEGEARTH_KERNELS", asked)
-    compiled = find_spec("numba") and asked == "auto" and not torch.cuda.is_available()
-    found = "numba" if compiled else "torch"
+    compiled = find_spec("llvmlite") and asked == "auto" and not torch.cuda.is_available()
+    found = "llvm" if compiled else "torch"
     assert json.loads(segearth("info", "--json").out)["auto"]["kernels"] == found
     assert f"kernels {found}" in segearth("info").out
 

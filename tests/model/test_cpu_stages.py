@@ -1,8 +1,5 @@
 """The compiled kernels of a CPU against the upsampler's formulas (plain.py) and against PyTorch's path."""
 
-import subprocess
-import sys
-
 import plain
 import pytest
 import tiny
@@ -10,18 +7,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segearth_cli.cache import own_folder
 from segearth_cli.model import JBU, Direct, Overlap, Upsampler
 
-pytest.importorskip("numba")
+pytest.importorskip("llvmlite")
 
 ROUNDING = 3e-6  # of the largest value: float32 with sums of 121 taps, four stages
 WORSE = 3  # times as far from the formula as PyTorch's own float32, where exponents are large
 
 
 @pytest.fixture(scope="module")
-def direct(tmp_path_factory):
-    return Direct(tmp_path_factory.mktemp("kernels"))
+def direct():
+    return Direct()
 
 
 def randomised(net):
@@ -148,51 +144,3 @@ def test_gradients_double_precision_and_other_radii_are_left_to_pytorch(direct):
         expected = small(maps, guidance)
         small.direct = direct
         assert torch.equal(small(maps, guidance), expected)
-
-
-ASK = """
-import sys, time, torch
-from pathlib import Path
-from segearth_cli.model import Direct, JBU
-from segearth_cli.cache import own_folder
-folder = own_folder(Path(sys.argv[1]))
-torch.manual_seed(0)
-net = JBU().eval()
-net.direct = Direct(folder)
-with torch.inference_mode():
-    print(folder, float(net(torch.randn(1, 8, 8, 4), torch.randn(1, 3, 16, 16)).sum()))
-"""
-
-
-def asked(folder):
-    done = subprocess.run([sys.executable, "-c", ASK, str(folder)], capture_output=True, text=True, check=True)
-    return done.stdout.split()
-
-
-def files_of(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.nb?")}
-
-
-@pytest.mark.slow
-def test_what_is_compiled_is_kept_for_the_next_process_and_made_again_where_it_is_damaged(tmp_path):
-    folder = tmp_path / "kernels"
-    first = asked(folder)
-    made = files_of(folder)
-    assert made
-    assert asked(folder) == first
-    assert files_of(folder) == made  # read
-    for path in made:
-        path.write_bytes(b"no machine code")
-    assert asked(folder) == first
-
-
-@pytest.mark.slow
-def test_a_folder_that_cannot_be_written_to_keeps_nothing_and_hinders_nothing(tmp_path):
-    (tmp_path / "file").write_text("")
-    assert asked(tmp_path / "file" / "kernels")[0] == "None"
-
-
-def test_code_is_not_read_from_a_folder_that_others_may_write_to(tmp_path):
-    assert own_folder(tmp_path / "own") == tmp_path / "own"
-    (tmp_path / "own").chmod(0o777)
-    assert own_folder(tmp_path / "own") is None

@@ -379,6 +379,8 @@ def study_scale(words: Words, arguments: argparse.Namespace, kind: str) -> dict[
         if folder.name not in GSD:
             continue
         few = spread([path for path in images if holds_classes(path, arguments.scale_crop)], arguments.scale_images)
+        if not few:
+            continue
         row = {}
         for factor in FACTORS:
             found = read_set(words, folder, few, arguments, factor=factor, crop=arguments.scale_crop)
@@ -459,9 +461,10 @@ def page(found: dict[str, Any]) -> str:
     lines += ["", "## Templates", "", *table(found["templates"], ["80", "7", "satellite", "{}"], first="set: class")]
     columns = ["phrase alone", "sentence as one more phrase", "mean of phrase and sentence", "sentence alone"]
     lines += ["", "## A sentence beside a phrase", "", *table(found["sentences"], columns, first="set: class")]
-    lines += ["", "## Scale: seen at a factor of its pixels", ""]
-    rows = {f"{name}, {row['gsd']:g} m": row for name, row in found["scale"].items()}
-    lines += table(rows, [f"{f:g}" for f in FACTORS], first="set, metres a pixel")
+    if found["scale"]:
+        lines += ["", "## Scale: seen at a factor of its pixels", ""]
+        rows = {f"{name}, {row['gsd']:g} m": row for name, row in found["scale"].items()}
+        lines += table(rows, [f"{f:g}" for f in FACTORS], first="set, metres a pixel")
     return "\n".join(lines) + "\n"
 
 
@@ -472,7 +475,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=8, help="of a set, at most")
     parser.add_argument("--crop", type=int, default=336, help="side of the middle of an image that is looked at")
     parser.add_argument("--pixels", type=int, default=1500, help="of an image")
-    parser.add_argument("--scale-images", type=int, default=3)
+    parser.add_argument("--scale-images", type=int, default=3, help="of a set whose size is known; 0 = none")
     parser.add_argument("--scale-crop", type=int, default=224)
     parser.add_argument("--bias", type=float, default=0.5, help="--global-bias")
     parser.add_argument("--background", default="distractors", choices=("competing", "distractors"))

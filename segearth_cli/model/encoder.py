@@ -15,7 +15,7 @@ from segearth_cli.model.choices import Attention
 from segearth_cli.model.constants import OfWeights
 from segearth_cli.model.copies import own
 from segearth_cli.model.device import finer
-from segearth_cli.model.products import act_of, linear
+from segearth_cli.model.products import Packed, act_of, linear
 
 NARROW = 512  # channels; with AMX, bfloat16 makes the products of a block 1.2, 1.7, 4.6 times faster at 128, 256, 768
 
@@ -47,7 +47,7 @@ class Encoder(nn.Module):
             _one_pass(block.mlp)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(3, 1, 1) * 255, persistent=False)
-        self._kept = OfWeights()
+        self._kept, self._packed = OfWeights(), Packed()
 
     @property
     def patch(self) -> int:
@@ -83,7 +83,8 @@ class Encoder(nn.Module):
         tokens = self._ordinary(self._embedded(x), blocks[: -self.modulated])
         total = tokens if self.row.beside else None
         for i, block in enumerate(blocks[-self.modulated :], 1):
-            given = self._given(block, tokens, _attended(block, tokens, (h, w), self.row.attend))
+            attended = _attended(block, tokens, (h, w), self.row.attend, self._packed)
+            given = self._given(block, tokens, attended, self._packed)
             total = given if total is None else total + given
             if i < self.modulated:
                 tokens = self._ordinary(tokens, [block])
@@ -112,7 +113,8 @@ class Encoder(nn.Module):
     def _ordinary(self, x: Tensor, blocks: Iterable[Any]) -> Tensor:
         """Tokens (B, N, D) through blocks as they were trained."""
         for block in blocks:
-            x = _kept(block, x, _attended(block, x, (1, x.shape[1] - 1), vanilla))
+            attended = _attended(block, x, (1, x.shape[1] - 1), vanilla, self._packed)
+            x = _kept(block, x, attended, self._packed)
         return x
 
     def in_precision(self, dtype: torch.dtype) -> Encoder:
@@ -146,41 +148,41 @@ class Encoder(nn.Module):
         return self._kept.get((h, w), [embedding], lambda: resize_positions(embedding, grid, (h, w)))
 
 
-def _attended(block: Any, x: Tensor, grid: tuple[int, int], attend: Attend) -> Tensor:
+def _attended(block: Any, x: Tensor, grid: tuple[int, int], attend: Attend, packed: Packed) -> Tensor:
     """Attention of a block in its weights' dtype: its input (B, N, D) -> (B, N, D)."""
     attn, normed = block.attn, block.ln_1(x)
     b, n, d = normed.shape
     weight = cast(Tensor, attn.in_proj_weight)
-    qkv = linear(normed.to(weight.dtype), weight, attn.in_proj_bias)
+    qkv = linear(normed.to(weight.dtype), weight, attn.in_proj_bias, packed=packed)
     q, k, v = qkv.view(b, n, 3, attn.num_heads, d // attn.num_heads).permute(2, 0, 3, 1, 4)
     out = attend(q, k, v, Tokens(grid, normed))
-    return linear(out.transpose(1, 2).reshape(b, n, d), attn.out_proj.weight, attn.out_proj.bias)
+    return linear(out.transpose(1, 2).reshape(b, n, d), attn.out_proj.weight, attn.out_proj.bias, packed=packed)
 
 
 # What a block gives, from its input x and what it attended to, both (B, N, D).
 
 
-def _dropped(_block: Any, _x: Tensor, attended: Tensor) -> Tensor:
+def _dropped(_block: Any, _x: Tensor, attended: Tensor, _packed: Packed) -> Tensor:
     """Without residual and MLP, as the published rows."""
     return attended
 
 
-def _scaled(block: Any, _x: Tensor, attended: Tensor) -> Tensor:
+def _scaled(block: Any, _x: Tensor, attended: Tensor, _packed: Packed) -> Tensor:
     """What it would add to the tokens."""
     return cast(Tensor, block.ls_1(attended))
 
 
-def _kept(block: Any, x: Tensor, attended: Tensor) -> Tensor:
+def _kept(block: Any, x: Tensor, attended: Tensor, packed: Packed) -> Tensor:
     """With residual and MLP, as a tower is trained."""
     x = x + block.ls_1(attended)
-    return cast(Tensor, x + block.ls_2(_widened(block.mlp, block.ln_2(x))))
+    return cast(Tensor, x + block.ls_2(_widened(block.mlp, block.ln_2(x), packed)))
 
 
-def _widened(mlp: Any, x: Tensor) -> Tensor:
+def _widened(mlp: Any, x: Tensor, packed: Packed) -> Tensor:
     """What the MLP of a block makes of its normed input, in its weights' dtype."""
     x, act = x.to(mlp.c_fc.weight.dtype), act_of(mlp.gelu)
-    hidden = linear(x, mlp.c_fc.weight, mlp.c_fc.bias, act) if act else mlp.gelu(mlp.c_fc(x))
-    return linear(hidden, mlp.c_proj.weight, mlp.c_proj.bias)
+    hidden = linear(x, mlp.c_fc.weight, mlp.c_fc.bias, act, packed) if act else mlp.gelu(mlp.c_fc(x))
+    return linear(hidden, mlp.c_proj.weight, mlp.c_proj.bias, packed=packed)
 
 
 def _row(attention: Attention, keep_residual: bool, last_blocks: int | None, depth: int) -> tuple[Row, int]:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segearth_cli.model.products import act_of, linear
+from segearth_cli.model.products import Packed, act_of, linear
 
 ACTS = {"none": lambda x: x, "gelu": F.gelu, "swish": F.silu}
 
@@ -25,6 +25,21 @@ def test_a_product_with_its_activation_is_that_of_pytorch(act, shape, dtype, far
             plain = ACTS[act](F.linear(x.double(), weight.double(), None if given is None else given.double()))
             assert made.dtype == dtype
             assert ((made.double() - plain).abs() / plain.abs().clamp(min=1)).max() < far
+
+
+def test_weights_that_are_packed_change_no_bit_and_follow_their_weight():
+    torch.manual_seed(0)
+    threads, packed = torch.get_num_threads(), Packed()
+    torch.set_num_threads(1)  # as windows are computed
+    try:
+        for rows, across, out in ((197, 384, 1536), (197, 1536, 384), (50, 384, 1152)):
+            weight, bias = torch.randn(out, across), torch.randn(out)
+            for x in (torch.randn(1, rows, across), torch.randn(1, 65, across), torch.randn(1, rows, across)):
+                with torch.inference_mode():
+                    assert torch.equal(linear(x, weight, bias, "gelu", packed), linear(x, weight, bias, "gelu"))
+                    weight.mul_(2)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_a_product_does_not_depend_on_the_number_of_threads():

@@ -17,7 +17,7 @@ from segearth_cli.cache import sha256
 from segearth_cli.errors import SegEarthError, UsageError, WeightsError
 from segearth_cli.files import growing, make_folders, move, remove, write_text
 from segearth_cli.weights.catalogue import CATALOGUE, PUBLISHED, CatalogueEntry, key
-from segearth_cli.weights.http import Patience, Report, discard, fetch
+from segearth_cli.weights.http import Patience, Report, discard, fetch, unresolved
 from segearth_cli.weights.load import Clip, load_checkpoint, load_clip, load_upsampler
 from segearth_cli.weights.locate import (
     CONFIG,
@@ -251,12 +251,14 @@ def _from_hub(
 
 def _hub_download(spec: str, repo: str, file: str, overwrite: bool) -> Path | None:
     """A file of a repository; None when the repository has no such file."""
-    from huggingface_hub import errors, hf_hub_download, is_offline_mode
+    from huggingface_hub import constants, errors, hf_hub_download, is_offline_mode
 
     by_hand = (
         "" if spec.startswith("hf-hub:") else f"; or get it from https://huggingface.co/{repo} and give it with --from"
     )
     try:
+        if not is_offline_mode() and (why := unresolved(constants.ENDPOINT)):  # its library tries for half a minute
+            raise ConnectionError(why)
         with _without_its_tries():
             return Path(hf_hub_download(repo, file, force_download=overwrite))
     except errors.LocalEntryNotFoundError as e:

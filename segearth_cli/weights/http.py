@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import socket
 import ssl
 import time
 import urllib.request
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse, InvalidURL
 from pathlib import Path
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 
 from segearth_cli.errors import UsageError, WeightsError
 from segearth_cli.files import growing, remove, write_text
@@ -62,6 +64,8 @@ def fetch(url: str, part: Path, *, patience: Patience, report: Report) -> None:
     Proxies come from the environment. Raises WeightsError when the server refuses or tries run out (`part` stays for
     the next call) and UsageError for an address that is none.
     """
+    if why := unresolved(url):  # which seconds of tries would not change
+        raise WeightsError(f"{url}: {why}")
     furthest, tries = -1, 0
     while True:
         try:
@@ -76,6 +80,21 @@ def fetch(url: str, part: Path, *, patience: Patience, report: Report) -> None:
                 kept = f"; the same command goes on from byte {size}" if size else ""
                 raise WeightsError(f"{url}: {e} ({tries} tries){kept}") from None
         time.sleep(min(patience.pause * 2 ** (tries - 1), patience.longest))
+
+
+def unresolved(url: str) -> str:
+    """Why the host of an address cannot be found, as without a network.
+
+    Empty where it can, a proxy is to find it, or there is no address.
+    """
+    with suppress(ValueError):
+        scheme, host = urlsplit(url).scheme, urlsplit(url).hostname
+        if host and (not {scheme, "all"} & urllib.request.getproxies().keys() or urllib.request.proxy_bypass(host)):
+            try:
+                socket.getaddrinfo(host, None)
+            except OSError as e:
+                return f"{host} is not found ({e.strerror}); is there a network?"
+    return ""
 
 
 def discard(part: Path) -> None:

@@ -395,6 +395,20 @@ def test_the_authors_file_has_an_address_of_its_own(server, authors, tmp_path, m
     assert "give it with --from" in one_line(error)
 
 
+@pytest.mark.parametrize(
+    ("name", "origin"), [("vit-b16", "https://nowhere.invalid/a.safetensors"), ("vit-b16", None), ("hf-hub:a/b", None)]
+)
+def test_a_host_that_is_not_found_is_told_before_any_try(name, origin, monkeypatch, tmp_path):
+    for proxy in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "https://nowhere.invalid")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    forever = Patience(pause=1e6, longest=1e6)  # before the second try
+    with pytest.raises(WeightsError, match=r"nowhere\.invalid is not found .*; is there a network") as error:
+        download(name, origin, patience=forever)
+    one_line(error)
+
+
 # --- the command line, and the Hugging Face hub ----------------------------------------------------------------------
 
 

@@ -10,8 +10,9 @@ from shutil import get_terminal_size
 from urllib.parse import parse_qs
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls, directions of writing, half characters, line ends
-_SIGNED = re.compile(r"/vsi(\w+)\?(\S+)")  # /vsicurl?url=...&header.NAME=...
-_OWNER = re.compile(r"://[^/\s]*@")
+_SIGNED = re.compile(r"/vsi(\w+)\?(\S*[^\s.,;:])")  # /vsicurl?url=...&header.NAME=...
+_URL = re.compile(r"://|\b(?:https?|ftp|s3|gs|az):/")  # a Path makes one slash of two
+_OWNER = re.compile(r"(:/+)[^/\s]*@")
 _QUERY = re.compile(r"\?[^\s'\"<>()\[\]]*[^\s'\"<>()\[\],.;:]")
 
 
@@ -60,8 +61,11 @@ def without_secrets(text: str) -> str:
     ('/vsicurl/https://host/x.tif', 'what?.tif')
     """
     text = _SIGNED.sub(lambda m: f"/vsi{m[1]}/{parse_qs(m[2]).get('url', [''])[0]}", text)
-    start = text.find("://")
-    return text if start < 0 else text[:start] + _QUERY.sub("", _OWNER.sub("://", text[start:]))
+    found = _URL.search(text)
+    if found is None:
+        return text
+    start = found.start()
+    return text[:start] + _QUERY.sub("", _OWNER.sub(r"\1", text[start:]))
 
 
 def _escaped(character: str) -> str:

@@ -240,7 +240,7 @@ def _within(path: Path) -> Iterator[Path]:
         yield path
 
 
-def _refuse_twice(targets: Iterable[Target]) -> None:
+def _refuse_twice(targets: Collection[Target]) -> None:
     taken: dict[object, Target] = {}
     for target in targets:
         for path in _members(target):
@@ -253,6 +253,9 @@ def _refuse_twice(targets: Iterable[Target]) -> None:
                     )
                 flags = f"{other.flag} and {target.flag}" if other.flag != target.flag else other.flag
                 raise UsageError(f"{flags}: would both write {path}; choose different names")
+    for scene in {target.scene for target in targets if target.scene}:  # which may be there only once another is done
+        if writer := taken.get(_identity(Path(scene))):
+            raise UsageError(f"{writer.flag} {writer.path}: is read by this command ({scene}); choose another name")
 
 
 def _refuse_folders(parents: dict[Path, Target], made: Collection[Path]) -> None:

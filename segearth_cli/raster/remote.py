@@ -33,7 +33,7 @@ CLOUD = {
     "GTIFF_USE_DEFER_STRILE_LOADING": "NO",  # an index of tiles that did not arrive reads as holes too
 }
 PAUSES = (2, 6, 18)  # between tries, in units of GDAL_HTTP_RETRY_DELAY; then reading is given up
-UNREADABLE = (RasterioError, CPLE_BaseError, OSError, ValueError)  # what rasterio raises
+UNREADABLE = (RasterioError, CPLE_BaseError, OSError, ValueError, SystemError)  # what rasterio raises
 _NETWORK = re.compile(rb"/vsi(?:%b)|\b(?:https?|ftp|s3|gs|az)://" % "|".join(REMOTE).encode())
 _MOST_OF_VRT = 1 << 24  # bytes that are looked through
 LASTING = ("HTTP response code: 40", "HTTP error code : 40")

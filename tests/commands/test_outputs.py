@@ -232,6 +232,23 @@ def test_what_is_no_place_of_this_machine_is_refused(here, segearth, output):
         assert everything(here) == before, name
 
 
+SECRET = "http://me:SECRET@127.0.0.1:9/x?sig=SECRET"
+
+
+@pytest.mark.parametrize("option", sorted(set(options_for_places())))
+def test_no_option_that_takes_a_file_tells_the_secrets_of_a_url(here, segearth, monkeypatch, option):
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
+    monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0")
+    command, flag = option.split()
+    words = {
+        "predict": PREDICT[1:], "vectorize": ("mask.tif",), "preview": ("mask.tif",), "merge": ("run",),
+        "evaluate": EVALUATE[1:], "train-upsampler": TRAIN[1:], "reproduce": ("loveda", "photos"),
+        "calibrate": ("scene.vrt", *MODEL, *CLASSES, "--labels", "label.tif"), "inspect": ("scene.tif",),
+    }  # fmt: skip
+    done = segearth(command, *words.get(command, ()), flag, SECRET)
+    assert "SECRET" not in done.err + done.out, done.err
+
+
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_a_folder_that_cannot_be_written_is_told_before_work(here, segearth, output):
     Path("locked").mkdir()

@@ -44,6 +44,19 @@ def test_a_table_that_cannot_be_meant_is_told(tmp_path, text, told):
     assert told in str(caught.value)
 
 
+@pytest.mark.parametrize("out", ["made.tif", "./made.tif", "x/../made.tif"])
+def test_no_scene_is_what_another_row_writes(tmp_path, monkeypatch, segearth, model_dir, write_raster, noise, out):
+    monkeypatch.chdir(tmp_path)
+    Path("x").mkdir()
+    write_raster("a.tif", noise(3, 64, 64))
+    Path("list.csv").write_text(f"scene,out\na.tif,{out}\nmade.tif,b.tif\n")
+    words = ("-c", "water,roof", "-m", f"local-dir:{model_dir}", "--upsampler", "none", "-q")
+    done = segearth("predict", "--manifest", "list.csv", *words)
+    assert (done.code, len(done.lines)) == (2, 1), done.err
+    assert "is read by this command (made.tif)" in done.err
+    assert not Path("made.tif").exists()
+
+
 def test_a_cell_names_files_as_the_flag_does(tmp_path, monkeypatch, segearth, model_dir, write_raster, noise):
     monkeypatch.chdir(tmp_path)
     write_raster("a.tif", noise(3, 64, 64))

@@ -175,17 +175,21 @@ def build(owner: type[T], given: Mapping[str, Any], **others: Any) -> T:
     values = dict(others)
     for field in fields(owner):  # type: ignore[arg-type]
         told = known.get(field.name)
-        if told and (value := _asked(told, given)) is not None:
+        if told and (value := given.get(told.name)) is not None:
             values[field.name] = taken(told, value)
+        elif told and told.variable and (text := os.environ.get(told.variable)):
+            values[field.name] = _of_variable(told, text)
         elif not told and field.name not in others and is_dataclass(hints[field.name]):
             values[field.name] = build(hints[field.name], given)
     return owner(**values)
 
 
-def _asked(told: Option, given: Mapping[str, Any]) -> Any:
-    """What was asked of an option, here or by its environment variable; None for its default."""
-    value = given.get(told.name)
-    return os.environ.get(told.variable) or None if value is None and told.variable else value
+def _of_variable(told: Option, text: str) -> Any:
+    """The value of an option by its environment variable, which errors name."""
+    try:
+        return taken(told, text)
+    except UsageError as e:
+        raise UsageError(f"{told.variable}={text}: {e}") from None
 
 
 def validate(values: Any) -> None:

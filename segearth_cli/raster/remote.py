@@ -82,7 +82,9 @@ def patiently(path: str, act: Callable[[], T], *, remote: bool) -> T:
     remote: whether `path` or what it refers to lies there. GDAL's own retries come first; these are for what it does
     not count as passing, such as an answer cut short.
     """
-    unit = float(os.environ.get("GDAL_HTTP_RETRY_DELAY", CLOUD["GDAL_HTTP_RETRY_DELAY"]))
+    unit = float(CLOUD["GDAL_HTTP_RETRY_DELAY"])
+    with suppress(ValueError):  # as GDAL does with what is no number
+        unit = float(os.environ.get("GDAL_HTTP_RETRY_DELAY", unit))
     for pause in PAUSES if remote else ():
         try:
             return act()

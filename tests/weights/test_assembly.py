@@ -58,4 +58,7 @@ def test_the_environment_chooses_kernels_for_jobs(segearth, monkeypatch, write_r
     scene = write_raster("scene.tif", noise(3, 64, 64))
     monkeypatch.setenv("SEGEARTH_KERNELS", "cuda")
     done = segearth("predict", scene, "-c", "water,road", "-m", f"local-dir:{model_dir}")
-    assert (done.code, done.lines[-1]) == (2, "segearth: --kernels cuda: choose one of auto, torch, triton")
+    assert (done.code, done.lines[-1]) == (
+        2,
+        "segearth: SEGEARTH_KERNELS=cuda: --kernels cuda: choose one of auto, torch, triton",
+    )

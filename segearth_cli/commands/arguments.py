@@ -87,14 +87,14 @@ def without_own(names: list[str]) -> list[str]:
 
     Raises RasterError when nothing is left.
     """
-    from segearth_cli.raster import is_result
+    from segearth_cli.raster import NO_SCENE, is_result
 
     own = [name for name in names if is_result(name)]
     if not own:
         return names
     if len(own) == len(names):
         more = f" and {len(own) - 1} more" if len(own) > 1 else ""
-        raise RasterError(f"{own[0]}{more}: written by segearth itself, no scene; name the scene it was made of")
+        raise RasterError(f"{own[0]}{more}: {NO_SCENE}")
     shown = ", ".join(own[:_TOLD]) + (f" and {len(own) - _TOLD} more" if len(own) > _TOLD else "")
     console.note(f"left out, written by segearth itself: {shown}")
     left_out = set(own)

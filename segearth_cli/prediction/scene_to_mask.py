@@ -15,6 +15,7 @@ from typing import Any
 from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.clock import stage
 from segearth_cli.console import untold, without_secrets
+from segearth_cli.errors import RasterError
 from segearth_cli.prediction.behind import behind
 from segearth_cli.prediction.calibrated import (
     Calibration,
@@ -32,6 +33,7 @@ from segearth_cli.prediction.schedule import work_for
 from segearth_cli.prediction.tiled import finished_rows
 from segearth_cli.progress import Progress, progress, underway
 from segearth_cli.raster import (
+    NO_SCENE,
     Outputs,
     Scene,
     Seal,
@@ -39,6 +41,7 @@ from segearth_cli.raster import (
     check_unchanged,
     environment,
     identity,
+    is_result,
     open_sealed,
     writing,
 )
@@ -124,10 +127,14 @@ class Prepared:
 def prepared(path: str, predictor: Predictor) -> Iterator[Prepared]:
     """A scene ready to be written, closed in the end; what there is to say of it is told.
 
-    Raises RasterError when it cannot be read, UsageError for a resolution that cannot be meant, WeightsError.
+    Raises RasterError when it cannot be read or segearth wrote it, UsageError for a resolution that cannot be meant,
+    WeightsError.
     """
     with underway(f"opening {without_secrets(path)}", quiet=predictor.run.quiet), environment(path):
         scene, seal = open_sealed(path, predictor.options.read)
+    if is_result(path):
+        scene.close()
+        raise RasterError(f"{path}: {NO_SCENE}")
     try:
         for line in scene.notices:
             predictor.run.notice(line)

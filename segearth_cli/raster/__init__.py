@@ -83,13 +83,14 @@ if TYPE_CHECKING:
     from segearth_cli.raster.side_file import legend, tables, write_side_files
     from segearth_cli.raster.sizes import Size, parse_area, parse_length
     from segearth_cli.raster.small import SmallMask, small_mask, small_scene, small_size
-    from segearth_cli.raster.tags import is_result, read_tags, size_of, tagged_classes, tagged_run
+    from segearth_cli.raster.tags import NO_SCENE, is_result, read_tags, size_of, tagged_classes, tagged_run
     from segearth_cli.raster.untrusted import from_strangers, limit_memory
     from segearth_cli.raster.written import holds_its_blocks, temporary_raster
 
 __all__ = [
     "BLOCK",
     "CACHE_MB",
+    "NO_SCENE",
     "SUFFIXES",
     "UNTRUSTED",
     "Area",
@@ -218,7 +219,7 @@ __getattr__ = lazy_face(
         "sizes": "Size parse_area parse_length",
         "seal": "Seal check_still check_unchanged take_seal",
         "small": "SmallMask small_mask small_scene small_size",
-        "tags": "is_result read_tags size_of tagged_classes tagged_run",
+        "tags": "NO_SCENE is_result read_tags size_of tagged_classes tagged_run",
         "side_file": "legend tables write_side_files",
         "untrusted": "from_strangers limit_memory",
         "written": "holds_its_blocks temporary_raster",

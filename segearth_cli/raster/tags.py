@@ -48,6 +48,9 @@ def size_of(path: str | Path) -> tuple[int, int]:
         return 0, 0
 
 
+NO_SCENE = "written by segearth itself, no scene; name the scene it was made of"
+
+
 def is_result(name: str) -> bool:
     """Whether a file of this machine is a mask, a confidence or scores that segearth wrote."""
     if local_path(name) is None:

@@ -260,6 +260,28 @@ def test_python_takes_the_folder_of_a_run_for_its_mask(segearth, masks, model_di
     assert features[0] == features[1] != []
 
 
+def test_what_segearth_wrote_is_no_scene_however_it_is_named(segearth, masks, model_dir):
+    model = ("-m", f"local-dir:{model_dir}", "--upsampler", "none", "-d", "cpu")
+    Path("list.txt").write_text("scenes/a.tif\nmasks/a.mask.tif\n")
+    for more in ((), ("--dry-run",), ("--work", "run")):
+        done = segearth("predict", "--manifest", "list.txt", *LIST, *model, "-o", f"made{len(more)}", *more)
+        assert (done.code, "masks/a.mask.tif: written by segearth itself, no scene" in done.err) == (3, True), done.err
+    with pytest.raises(segearth_cli.SegEarthError, match="written by segearth itself, no scene"):
+        segearth_cli.predict("masks/a.mask.tif", "water,roof", model=f"local-dir:{model_dir}", device="cpu", quiet=True)
+
+
+@pytest.mark.parametrize("text", ["soon", "", "1s"])
+def test_a_delay_that_is_no_number_keeps_no_file_from_being_read(segearth, masks, monkeypatch, text):
+    monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", text)
+    assert segearth("inspect", "scenes/a.tif").code == 0
+
+
+def test_an_option_of_the_environment_is_told_by_its_variable(segearth, masks, monkeypatch):
+    monkeypatch.setenv("SEGEARTH_KERNELS", "fast")
+    done = segearth("predict", "scenes/a.tif", *LIST, "--dry-run")
+    assert (done.code, "SEGEARTH_KERNELS=fast: " in done.lines[-1]) == (2, True), done.err
+
+
 def test_names_of_odd_bytes_are_written_as_text(segearth, masks, model_dir):
     odd = os.fsdecode(b"scenes/b\xf2.tif")
     shutil.copy("scenes/b.tif", odd)

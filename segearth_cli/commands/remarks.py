@@ -31,7 +31,8 @@ def remarks(
     unlabelled = [name for name, px in zip(classes.names, confusion.support, strict=True) if not px]
     for code in sorted(codes.ignored & tally.codes - codes.mapping.keys()):
         if unlabelled and len(classes) == 2:
-            yield f"no label shows {unlabelled[0]}, but code {code} was left out; if it means that, --map {code}=1"
+            meant = f"--map {code}={classes.names.index(unlabelled[0])}"
+            yield f"no label shows {unlabelled[0]}, but code {code} was left out; if it means that, {meant}"
     if tally.nodata:
         fate = "counted as missed" if options.count_nodata else "left out (--count-nodata counts them as missed)"
         yield f"{tally.nodata:,} labelled pixels have no data in the mask: {fate}"

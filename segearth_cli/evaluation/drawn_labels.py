@@ -15,6 +15,7 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 
+from segearth_cli.beside import side_files
 from segearth_cli.classes import NODATA, ClassSet, folded
 from segearth_cli.disk import temporary_folder
 from segearth_cli.errors import ClassesError, RasterError
@@ -70,7 +71,7 @@ def as_raster(
     field. Raises RasterError where no feature lies on the mask, ClassesError, VectorError, UsageError.
     """
     file = Path(label)
-    drawn = _drawn(file, field, layer, file.stat().st_mtime_ns if file.exists() else 0)
+    drawn = _drawn(file, field, layer, tuple(map(_state, (file, *side_files(file)))))
     targets = {value: _target(value, classes, meaning, label, field) for value in set(drawn.values) - {None}}
     codes = np.array([targets.get(value, -1) for value in drawn.values], np.int64)
     with open_dataset(mask) as ds:
@@ -84,8 +85,17 @@ def as_raster(
         yield str(path)
 
 
+def _state(path: Path) -> tuple[int, int] | None:
+    """When a file was changed, and its bytes; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
 @lru_cache(maxsize=1)
-def _drawn(path: Path, field: str, layer: str | None, modified: int) -> Drawn:  # noqa: ARG001 - read anew if changed
+def _drawn(path: Path, field: str, layer: str | None, states: tuple[Any, ...]) -> Drawn:  # noqa: ARG001 - read anew if changed
     return read_drawn(path, field, layer, "labels")
 
 

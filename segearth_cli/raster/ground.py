@@ -186,8 +186,13 @@ class Surface:
 
     def geodetic(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
         """Longitudes and latitudes (2, n) in radians of map coordinates (n, 2); not finite where there are none."""
-        found = xy.T if self._back is None else np.stack(self._back.transform(xy[:, 0], xy[:, 1]))
-        return found * self._radians
+        if self._back is not None:
+            return np.stack(self._back.transform(xy[:, 0], xy[:, 1])) * self._radians
+        longitude, latitude = xy.T * self._radians
+        inside = np.clip(
+            latitude, -np.pi / 2, np.pi / 2
+        )  # grids by middles of pixels reach half of one beyond the pole
+        return np.stack([longitude, np.where(np.isfinite(latitude), inside, latitude)])
 
     def _cartesian(self, longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> NDArray[np.float64]:
         """Geocentric coordinates (n, 3) in metres."""

@@ -19,11 +19,14 @@ _DIGITS = 12  # of degrees, after which turns of 360 leave noise
 def cut(geometry: NDArray[Any], move: Move, longest: float) -> NDArray[Any]:
     """Geometries (n,) of a map in degrees, from -180 to 180, those that cross the antimeridian in parts on both sides.
 
+    What lies beyond a pole, as half a pixel of grids given by the middles of their pixels, is cut off.
+
     longest: pieces of an edge, in units of the map, between which a longitude changes by less than half a turn.
     """
     moved = np.asarray(shapely.transform(geometry, move), object)
-    west, _, east, _ = shapely.bounds(moved).T.reshape(4, -1)
-    for i in np.flatnonzero((east - west > 180) | (west < -180) | (east > 180)):
+    west, south, east, north = shapely.bounds(moved).T.reshape(4, -1)
+    off = (west < -180) | (east > 180) | (south < -90) | (north > 90)
+    for i in np.flatnonzero((east - west > 180) | off):
         parts = [_cut_polygon(polygon, move, longest) for polygon in shapely.get_parts(geometry[i])]
         moved[i] = shapely.transform(_of_polygons(shapely.union_all(parts)), lambda xy: np.round(xy, _DIGITS))
     return moved

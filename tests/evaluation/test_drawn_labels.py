@@ -50,6 +50,26 @@ def mask(tmp_path):
     return write(tmp_path / "scene.mask.tif", blocky(0))
 
 
+def test_labels_are_read_anew_when_only_their_table_changed(tmp_path, mask):
+    shapes, codes = drawn(blocky(0))
+    names, other = ([NAMES[(code + turn) % 3] for code in codes] for turn in (0, 1))
+    path = save(tmp_path / "labels.shp", shapes, names, driver="ESRI Shapefile")
+    assert segearth_cli.evaluate(mask, path, list(NAMES))["miou"] == 1
+    save(tmp_path / "other.shp", shapes, other, driver="ESRI Shapefile")
+    (tmp_path / "other.dbf").replace(tmp_path / "labels.dbf")
+    assert segearth_cli.evaluate(mask, path, list(NAMES))["miou"] == 0
+
+
+@pytest.mark.parametrize("names", ["ground,water", "water,ground"])
+def test_a_hint_names_the_class_that_no_label_shows(tmp_path, segearth, names):
+    codes = (blocky(0) > 1).astype("u1")
+    label, first = write(tmp_path / "label.tif", np.where(codes, 255, 0).astype("u1")), names.split(",")[0]
+    done = segearth(
+        "evaluate", write(tmp_path / "m.tif", codes), label, "-c", names, "--map", f"0={int(first == 'water')}"
+    )
+    assert f"--map 255={int(first != 'water')}" in done.err
+
+
 @pytest.fixture
 def figures(segearth):
     def run(*arguments):

@@ -1,5 +1,7 @@
 """Ground: areas and lengths are those on the ellipsoid, whatever the CRS; pyproj.Geod is the oracle."""
 
+import itertools
+
 import numpy as np
 import pyproj
 import pytest
@@ -123,6 +125,17 @@ def test_a_plan_of_a_site_is_measured_in_its_plane():
     assert ground.pixel_area == pytest.approx(0.3048**2)
     ((area,), (length,)) = ground.measure(np.array([shapely.box(0, 0, 2, 3)], object))
     assert (area, length) == pytest.approx((6 * 0.3048**2, 10 * 0.3048))
+
+
+def test_pixels_that_reach_beyond_the_poles_end_there():
+    rows, cols = 9, 16  # the middles of the first and the last row are the poles
+    step = 180 / (rows - 1)
+    ground = Ground(frame("EPSG:4326", Affine(360 / cols, 0, -180, 0, -step, 90 + step / 2), rows))
+    edges = 90 + step / 2 - step * np.arange(rows + 1)
+    strips = [shapely.box(-180, low, 180, high) for high, low in itertools.pairwise(edges)]
+    areas, _ = ground.measure(np.array(strips, object))
+    assert (areas > 0).all()
+    assert areas.sum() == pytest.approx(WHOLE_EARTH, rel=1e-6)
 
 
 def test_what_lies_off_the_globe_is_measured_in_the_plane():

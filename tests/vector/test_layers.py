@@ -147,6 +147,12 @@ def test_a_polygon_around_a_pole_reaches_it_in_geojson(tmp_path):
     assert 5e5 < np.hypot(*to_map.transform(77, -82.5)) < 1e6
 
 
+def test_what_lies_beyond_a_pole_is_cut_off_in_geojson(tmp_path):
+    north, both = geojson(tmp_path, "EPSG:4326", shapely.box(10, 80, 20, 90.5), shapely.box(-180, -90.5, 180, 90.5))
+    assert north.equals(shapely.box(10, 80, 20, 90))
+    assert both.equals(shapely.box(-180, -90, 180, 90))
+
+
 def test_a_polygon_wide_as_the_globe_stays_whole_in_geojson(tmp_path):
     half, whole = geojson(
         tmp_path, "EPSG:3857", shapely.box(-1.5e7, -1e6, 1.5e7, 1e6), shapely.box(-2e7, -1e6, 2e7, 1e6)

@@ -254,7 +254,7 @@ class Sharded:
         from segearth_cli.jobs import Entry, WorkList
 
         entries = [
-            Entry(job_of(name, output, settings, self.sharding, self.folders), output, numbered(number, names))
+            Entry(job_of(name, output, settings, self.sharding, self.folders), output, numbered(number, names), name)
             for number, (name, output, settings) in enumerate(zip(names, outputs, self.settings, strict=True))
         ]
         tried: dict[int, Tried[Any]] = {}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
+from segearth_cli.console import without_secrets
 from segearth_cli.errors import RasterError, RunError, SceneChangedError, SegEarthError, of_input
 from segearth_cli.jobs.compute import Job, Session, Share, finish, session
 from segearth_cli.jobs.pool import Alone, Answer, Item, Pool
@@ -35,6 +36,15 @@ class Entry:
     """What its shards are joined to, unless only a share is computed."""
     told: str = ""
     """A line for the user when it is begun."""
+    name: str = ""
+    """The scene as the user named it, which is told in place of the path of its job; nothing = that path."""
+
+    def told_as_named(self, error: SegEarthError) -> SegEarthError:
+        """An error of the scene, in the words of the user."""
+        line = str(error)
+        if not self.name or self.job.scene not in line:
+            return error
+        return type(error)(line.replace(self.job.scene, self.name)).with_traceback(error.__traceback__)
 
 
 Result = SceneSummary | list[Shard] | SegEarthError  # what became of a scene; the shards of a share
@@ -174,14 +184,14 @@ class WorkList:
         entry, opened = self.entries[number], ExitStack()
         found: Result | None = None
         try:
-            if self.share is not None and not _has_part(entry.job, self._share(number)):
-                found = []
-            else:
-                join = self.join or self.share is not None or number in self._begun
-                own = replace(self.predictor, options=entry.job.options)
-                work = opened.enter_context(session(entry.job, own, join=join))
-                self._begun.add(number)
-                with of_input(entry.job.scene):
+            with of_input(entry.job.scene):
+                if self.share is not None and not _has_part(entry.job, self._share(number)):
+                    found = []
+                else:
+                    join = self.join or self.share is not None or number in self._begun
+                    own = replace(self.predictor, options=entry.job.options)
+                    work = opened.enter_context(session(entry.job, own, join=join))
+                    self._begun.add(number)
                     found = left_alone(work.prepared, entry.outputs) if self.share is None else None
         except SegEarthError as e:
             opened.close()
@@ -272,10 +282,17 @@ class WorkList:
             self._settle(number, error)
             return
         self._late[number] = None
-        self.predictor.run.notice(f"{self.entries[number].job.scene}: failed, to be tried once more: {error}")
+        entry = self.entries[number]
+        told = entry.told_as_named(error)
+        self.predictor.run.notice(f"{entry.name or entry.job.scene}: failed, to be tried once more: {told}")
 
     def _settle(self, number: int, result: Result) -> None:
         self._late.pop(number, None)
+        entry = self.entries[number]
+        if isinstance(result, SegEarthError):
+            result = entry.told_as_named(result)
+        elif isinstance(result, SceneSummary) and entry.name:
+            result = replace(result, scene=without_secrets(entry.name))
         self._advance(1)
         self.settled(number, result)
 

@@ -142,6 +142,18 @@ def test_an_error_that_nobody_expected_of_one_scene_leaves_the_others_done(
     assert any(told in line and "s1.tif" in line for line in done.lines), done.err
 
 
+@pytest.mark.parametrize("work", [(), ("--work", "work")])
+def test_scenes_are_told_as_they_were_named(tmp_path, monkeypatch, write_raster, noise, segearth, flags, work):
+    monkeypatch.chdir(tmp_path)
+    write_raster("s0.tif", noise(3, 40, 50))
+    Path("s1.tif").write_bytes(b"II*\0")
+    done = segearth("predict", "s0.tif", "s1.tif", *flags, *work, "--json", "-o", "out/")
+    assert done.code == 3, done.err
+    assert json.loads(done.out)["scene"] == "s0.tif"
+    assert [line for line in done.lines if line.startswith(("segearth: s1.tif: ", "s1.tif: "))], done.err
+    assert str(tmp_path) not in done.err
+
+
 @pytest.mark.slow
 def test_two_processes_at_one_list_share_it(tmp_path, flags, write_raster, noise):
     scenes = [write_raster(f"s{i:02d}.tif", noise(3, 200, 200)) for i in range(12)]

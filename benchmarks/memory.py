@@ -1,6 +1,6 @@
 """Peak memory of `segearth predict` for scenes of many sizes, and how long the model waits for pixels.
 
-Each scene runs in a process of its own (peak resident set of getrusage). The tall and the wide scene are sparse: data
+Each scene runs in a process of its own (peak resident set). The tall and the wide scene are sparse: data
 in a square every 4,000 px, all rows read, windows without data skipped. `python -m benchmarks.memory`.
 """
 
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,15 +17,11 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
-from benchmarks import report
+from benchmarks import processes, report
 
 SIZES = {"2000 x 2000": (2000, 2000), "40000 x 2000": (40_000, 2000), "2000 x 40000": (2000, 40_000)}  # height x width
 SQUARE, EVERY = 448, 4000
 MODEL = Path(__file__).parent.parent / "tests" / "parity" / "sliding"
-RUN = (
-    "import json, resource, sys; from segearth_cli import cli; code = cli.run(); "
-    "print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)); sys.exit(code)"
-)
 
 
 def made(path: Path, height: int, width: int) -> Path:
@@ -46,12 +40,14 @@ def made(path: Path, height: int, width: int) -> Path:
 
 def run(scene: Path, folder: Path, arguments: list[str]) -> dict[str, Any]:
     """Peak memory in GB and what the run tells of itself."""
-    command = [sys.executable, "-c", RUN, "predict", str(scene), "--json", "--quiet", "--overwrite"]
+    command = [sys.executable, "-m", "segearth_cli", "predict", str(scene), "--json", "--quiet", "--overwrite"]
     command += ["--out", str(folder / "mask.tif"), "--device", "cpu", "--precision", "fp32", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
-    summary, peak = (json.loads(line) for line in done.stdout.splitlines())
+    done = processes.run(command)
+    if done.code:
+        raise SystemExit(f"{scene.name}: {done.stderr}")
+    summary = json.loads(done.stdout)
     return {
-        "peak_gb": peak * 1024 / 1e9,
+        "peak_gb": done.peak_bytes / 1e9,
         "windows": summary["windows"],
         "computed_windows": summary["computed_windows"],
         "seconds": summary["seconds"],

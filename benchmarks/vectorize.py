@@ -1,22 +1,22 @@
 """`segearth vectorize` against `rasterio.features.shapes` on the whole band and a fiona writer, on made masks.
 
-    python benchmarks/vectorize.py [--folder /tmp] [--repeat 3]
-    python benchmarks/vectorize.py --options [--sides 2500 5000 10000 20000]
+    python -m benchmarks.vectorize [--folder /tmp] [--repeat 3]
+    python -m benchmarks.vectorize --options [--only="--simplify 1px"] [--sides 2500 5000 10000 20000]
+    python -m benchmarks.vectorize --options --only=--partitioned --sides 50000
 
 Each run is a process of its own, imports included; the table has the best of the repeats, taken in turn, in wall-clock
 and processor seconds, and the peak resident memory. The other side writes the class code alone, ours all fields. With
---options: the processor seconds and peak of each option on masks with 2 % noise, to a GeoPackage.
+--options: the processor seconds and peak of each option on masks with 2 % noise, to a GeoPackage where no format is
+named. Masks of more than 20,000 px are a VRT of those of 10,000 px, side by side.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 import shutil
-import subprocess
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,8 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 from rasterio.warp import reproject
+
+from benchmarks import processes
 
 CASES = {"clean 10k x 10k": (10_000, 0.0), "2 % noise 10k x 10k": (10_000, 0.02), "clean 20k x 20k": (20_000, 0.0)}
 
@@ -43,8 +45,11 @@ SIDES = {
 }
 OPTIONS = (
     "", "--simplify 1px", "--smooth", "--connectivity 8", "--dissolve", "--min-area 9px", "--fill-holes 9px",
-    "--simplify 1px --smooth", "--partitioned",
+    "--simplify 1px --smooth", "--regularize", "--partitioned",
+    "--dissolve -f geojson", "--dissolve -f fgb", "--dissolve -f shp", "--dissolve -f parquet",
 )  # fmt: skip
+LARGEST = 20_000  # pixels of a side that are one file
+TILE = 10_000
 
 
 def clean(size: int, classes: int = 6) -> np.ndarray:
@@ -86,16 +91,16 @@ def measure(command: list[str], mask: Path, out: Path) -> tuple[float, float, fl
         shutil.rmtree(out)
     out.unlink(missing_ok=True)
     paths = [str(out), str(mask)] if command[-1] == "-o" else [str(mask), str(out)]
-    started = time.monotonic()
-    process = subprocess.Popen([*command, *paths], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"{command[-1]} failed on {mask}")
-    return time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    used = processes.run([*command, *paths])
+    if used.code:
+        sys.exit(f"{' '.join(command)} failed on {mask}: {used.stderr[-500:]}")
+    return used.seconds, used.cpu_seconds, used.peak_bytes / (1 << 20)
 
 
 def mask_of(folder: Path, size: int, noise: float) -> Path:
     """The mask of a case, made where it is not there."""
+    if size > LARGEST:
+        return side_by_side(folder, size, noise)
     mask = folder / f"bench_{size}_{noise}.tif"
     if not mask.exists():
         apart = multiprocessing.Process(target=make, args=(mask, size, noise))  # a child inherits its parent's peak
@@ -104,13 +109,33 @@ def mask_of(folder: Path, size: int, noise: float) -> Path:
     return mask
 
 
-def options_table(folder: Path, sides: list[int]) -> None:
+def side_by_side(folder: Path, size: int, noise: float) -> Path:
+    """A VRT of a mask of TILE px, again and again."""
+    source = mask_of(folder, TILE, noise).name
+    band = "".join(
+        f'<SimpleSource><SourceFilename relativeToVRT="1">{source}</SourceFilename><SourceBand>1</SourceBand>'
+        f'<SrcRect xOff="0" yOff="0" xSize="{TILE}" ySize="{TILE}"/>'
+        f'<DstRect xOff="{col}" yOff="{row}" xSize="{TILE}" ySize="{TILE}"/></SimpleSource>'
+        for row in range(0, size, TILE)
+        for col in range(0, size, TILE)
+    )
+    mask = folder / f"bench_{size}_{noise}.vrt"
+    mask.write_text(
+        f'<VRTDataset rasterXSize="{size}" rasterYSize="{size}"><SRS>EPSG:32633</SRS>'
+        "<GeoTransform>400000, 0.5, 0, 5000000, 0, -0.5</GeoTransform>"
+        f'<VRTRasterBand dataType="Byte" band="1"><NoDataValue>255</NoDataValue>{band}</VRTRasterBand></VRTDataset>'
+    )
+    return mask
+
+
+def options_table(folder: Path, sides: list[int], options: Sequence[str]) -> None:
     """Print a row for each option as soon as it is measured."""
     print("| option | " + " | ".join(f"{side:,} px" for side in sides) + " |\n|-|" + "-|" * len(sides))
-    for option in OPTIONS:
+    for option in options:
         cells = []
         for side in sides:
-            out = folder / ("bench.parquets" if option == "--partitioned" else "bench.gpkg")
+            suffix = "parquets" if option == "--partitioned" else option.partition("-f ")[2] or "gpkg"
+            out = folder / f"bench.{suffix}"
             command = [*SIDES["segearth vectorize"][:-1], *option.split(), "-o"]
             _, processor, peak = measure(command, mask_of(folder, side, 0.02), out)
             cells.append(f"{processor:.1f} s, {peak:.0f} MB")
@@ -122,10 +147,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("/tmp"))
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--options", action="store_true")
+    parser.add_argument("--only", action="append", help="one of the options, as often as you like")
     parser.add_argument("--sides", type=int, nargs="+", default=[2500, 5000, 10_000, 20_000])
     arguments = parser.parse_args()
     if arguments.options:
-        options_table(arguments.folder, arguments.sides)
+        options_table(arguments.folder, arguments.sides, arguments.only or OPTIONS)
         return
     print("| mask | side | wall s | processor s | peak MB |\n|-|-|-|-|-|")
     for case, (size, noise) in CASES.items():

@@ -82,7 +82,7 @@ class DryRun:
         )
         if shards:
             line += f" and {data_size(shards.shard_disk)} of shards"
-        lines = [line, *([by_done] if (by_done := _by_done(shards)) else [])]
+        lines = [line, *(told for told in (_by_done(shards), self._card()) if told)]
         facts["reading"] = reading_as_json(reading)
         show("\n".join([*lines, *list(reading.lines())[1:]]), facts, as_json=self.as_json)
 
@@ -105,6 +105,16 @@ class DryRun:
         devices = self.sharding.devices
         threads = max(1, threads // max((devices.count(device) for device in devices), default=1))
         return min(self.run.batch or threads, threads)
+
+    def _card(self) -> str | None:
+        """A line on the memory of a card that is named, which nothing here tells; torch, which knows it, is not asked."""
+        cards = [one for one in self.sharding.devices or (self.settings.model.device,) if one not in ("auto", "cpu")]
+        if not cards:
+            return None
+        named = ", ".join(dict.fromkeys(cards))
+        return (
+            f"  memory of {named} is not counted, only that of a process on a CPU; a batch that does not fit is halved"
+        )
 
     def _compared(self, scene: str, outputs: Outputs) -> list[str]:
         """What a run says of a scene that has a calibration, or files or a folder of a run already; else nothing.

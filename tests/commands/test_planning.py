@@ -129,3 +129,21 @@ def test_a_dry_run_tells_a_person_what_a_program_is_told(predict, tmp_path):
     assert f"4 shards of 512 px (2 done), {facts['shard_windows']} windows in them" in told[0]
     assert f"memory about {facts['memory'] / 1e9:.2f} GB a process" in told[0]
     assert told[1].startswith("  by 2 shards that are done: ")
+
+
+def test_memory_of_a_card_that_is_named_is_said_not_to_be_counted(predict, segearth, model_dir, tmp_path):
+    save_scene(tmp_path / "scene.tif", 600, 600)
+    words = (
+        "predict",
+        "scene.tif",
+        "-c",
+        "water,roof",
+        "-m",
+        f"local-dir:{model_dir}",
+        "--upsampler",
+        "none",
+        "--dry-run",
+    )
+    for device, told in (("cuda:0", True), ("cpu", False), ("auto", False)):
+        assert ("memory of cuda:0 is not counted" in segearth(*words, "-d", device).out) is told
+    assert "memory of cuda:0, cuda:1 is not" in segearth(*words, "--work", "w", "--devices", "cuda:0,cuda:1").out

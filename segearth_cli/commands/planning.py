@@ -107,7 +107,7 @@ class DryRun:
         return min(self.run.batch or threads, threads)
 
     def _card(self) -> str | None:
-        """A line on the memory of a card that is named, which nothing here tells; torch, which knows it, is not asked."""
+        """A line on the memory of a card that is named, which nothing here tells."""
         cards = [one for one in self.sharding.devices or (self.settings.model.device,) if one not in ("auto", "cpu")]
         if not cards:
             return None

@@ -63,7 +63,7 @@ LONG = {
     *("clusters", "gpu_stages", "growth", "train", "calibrate", "dask", "streams", "published", "activation"),
     *("downloads", "memory"),
 }
-SLOW_FIXTURES = {"whole", "finished", "expected"}  # a whole training run, all shards of a scene: seconds to make
+SLOW_FIXTURES = {"whole", "finished", "expected", "s3"}  # a training run, all shards of a scene, a server: seconds
 
 
 def pytest_configure(config):

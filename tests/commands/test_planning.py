@@ -32,7 +32,9 @@ def records():
     return [json.loads(path.read_text()) for path in Path("work").rglob("r0*.json")]
 
 
-@pytest.mark.parametrize("resolution", [(), ("--scale", "0.7")], ids=["as it is", "resampled"])
+@pytest.mark.parametrize(
+    "resolution", [(), pytest.param(("--scale", "0.7"), marks=pytest.mark.slow)], ids=["as it is", "resampled"]
+)
 def test_windows_are_those_that_run_at_seams_and_what_is_done_is_not_counted_again(predict, tmp_path, resolution):
     save_scene(tmp_path / "scene.tif", 600, 1100)
     share = (*resolution, "--shard-index", 1, "--shard-count", 3)
@@ -56,6 +58,7 @@ def test_the_price_of_seams_is_that_of_the_documents(side, price):
     assert plan.windows_in_blocks(side) / plan.window_count() - 1 == pytest.approx(price, abs=0.02)
 
 
+@pytest.mark.slow
 def test_disk_is_that_of_a_run_once_some_shards_are_done(predict, tmp_path):
     save_scene(tmp_path / "scene.tif", 1024, 1536)
     before = predict("--shard-index", 0, "--shard-count", 3, dry=True)

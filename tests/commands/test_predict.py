@@ -233,6 +233,7 @@ def test_profile_of_shards_is_refused_before_work_starts(predict, scene):
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
 def test_refine_adaptive_is_the_same_mask_in_one_piece_and_in_shards_and_says_so(
     predict, write_raster, noise, upsampler_file
 ):

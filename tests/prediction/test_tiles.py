@@ -51,7 +51,9 @@ def test_shares_follow_one_another_and_lie_within_their_tiles(length, size, data
     assert all(offset <= first < end <= offset + size for offset, first, end in found)
 
 
-@pytest.mark.parametrize("how", [("--scale", "0.5"), ("--long-side", "64"), ()])
+@pytest.mark.parametrize(
+    "how", [("--scale", "0.5"), *(pytest.param(how, marks=pytest.mark.slow) for how in (("--long-side", "64"), ()))]
+)
 def test_every_pixel_is_that_of_the_nearest_tile_segmented_as_a_scene_of_its_own(tmp_path, predict, how):
     scene = save_scene(tmp_path / "scene.tif", 140, 190)
     mask, run, _ = predict(scene, "--tile", "96x80", "--tile-stride", "60x50", *how)
@@ -125,7 +127,12 @@ def test_a_resolution_of_ones_own_replaces_the_tiles_of_a_preset_and_a_tile_its_
 
 @pytest.mark.parametrize(
     ("preset", "option", "told"),
-    [("loveda", (), True), ("potsdam", (), False), ("potsdam", ("--tile", "none"), True), ("udd5", (), False)],
+    [
+        ("loveda", (), True),
+        ("udd5", (), False),
+        ("potsdam", ("--tile", "none"), True),
+        pytest.param("potsdam", (), False, marks=pytest.mark.slow),
+    ],
 )
 def test_a_scene_far_larger_than_the_images_of_a_setting_is_told(
     tmp_path, predict, wide_model_dir, preset, option, told

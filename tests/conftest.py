@@ -25,9 +25,9 @@ from rasterio.transform import from_origin
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# pytest's version of each file of tests, and the package, are compiled once instead of in every process.
+# What is collected is compiled once, instead of by every worker. Not what a test imports: under a limit of file sizes
+# Python would keep half of it for good, and take that for the module from then on.
 sys.dont_write_bytecode = False
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 os.environ["OMP_NUM_THREADS"] = "1"  # teams of threads crawl where several tests run at once
 os.environ["SEGEARTH_PROGRESS"] = "3600"  # no line depends on how busy the machine is
@@ -83,6 +83,7 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish():
     """Takes what is loaded for good out of the collector's way, which would go through it all again and again."""
     gc.freeze()
+    sys.dont_write_bytecode = True
 
 
 def pytest_runtest_setup(item):

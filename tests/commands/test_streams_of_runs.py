@@ -92,7 +92,7 @@ def ended(place, tmp_path, redirected="", runs=RUNS, signals=(), home=None):
     return json.loads((tmp_path / "codes.json").read_text()), done
 
 
-# full ones: test_faults.py; /proc takes no folder, so it is a home that cannot be written, even for root
+# /proc takes no folder, so it is a home that cannot be written, even for root
 STATES = {">&- 2>&- <&-": ({1}, ""), "| head -1": ({0, 141}, "/proc")}
 
 
@@ -106,6 +106,14 @@ def test_a_run_ends_with_its_exit_code_whatever_streams_and_home_it_has(place, t
     assert {name: code for name, code in codes.items() if code not in accepted} == {}, done.stderr
     for name in codes:
         assert not [one for one in made(place, tmp_path / "of" / name) if ".part" in one], name
+
+
+@pytest.mark.slow
+def test_a_run_that_cannot_tell_its_results_has_failed(place, tmp_path):
+    light = {name: RUNS[name] for name in ("evaluate", "info", "inspect", "merge", "preview", "vectorize", "predict")}
+    codes, done = ended(place, tmp_path, ">/dev/full", {**light, "models": ("models",)})
+    assert set(codes.values()) == {1}, (codes, done.stderr)
+    assert done.stderr.count("segearth: stdout or a temporary file (TMPDIR): No space left on device") == len(codes)
 
 
 @pytest.mark.slow

@@ -112,7 +112,7 @@ def variants(
     options = PredictOptions(long_side=arguments.long_side or None, blend=arguments.blend)
     for upsampler in dict.fromkeys(("none", choice.upsampler)):
         for attention in arguments.attentions:
-            model = ModelOptions(choice.model, upsampler, attention, precision=arguments.precision)
+            model = ModelOptions(choice.model, upsampler, attention=attention, precision=arguments.precision)
             assembled = assemble(model, classes)
             each: dict[float, list[metrics.Confusion]] = {bias: [] for bias in BIASES}
             decide = Decider(classes.query_class, arguments.threshold, classes.background)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass
+from dataclasses import KW_ONLY, MISSING, dataclass
 from typing import Literal
 
 from segearth_cli.model import Attention, Kernels, Refine
@@ -35,6 +35,7 @@ class ModelOptions:
         shown="the model's own",
     )
     """File of SimFeatUp weights, `mini` for the embedded ones, or `none`."""
+    _: KW_ONLY
     refine: Refine = option(
         "exact",
         help="SimFeatUp's last stage everywhere, or on a CPU only where two classes come close (adaptive): faster. "

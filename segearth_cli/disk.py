@@ -132,7 +132,7 @@ def no_temporary_room(folder: Path, cause: BaseException | str) -> str:
 
 
 def utf_8(text: str) -> bytes:
-    """A text as files hold it; of names of files, which need be no UTF-8, the odd bytes as they are written.
+    r"""A text as files hold it; of names of files, which need be no UTF-8, the odd bytes as they are written.
 
     >>> utf_8("caf\u00e9"), utf_8("a\udcf2.tif")
     (b'caf\xc3\xa9', b'a\\xf2.tif')

@@ -46,7 +46,7 @@ from segearth_cli.vector.simpler import simple_polygons
 from segearth_cli.vector.strips import Strip
 
 _SHAPEFILE_TEXT = 254  # bytes of UTF-8
-_ROUNDED = 4  # points of a border for each of its own, when it is smoothed: so much lower are strips
+_HELD_TWICE = 4  # so much lower are strips whose borders are held twice, to be simplified or with four points for one
 _TOLD = 40  # characters of a name that is cut
 CONFIDENCE_SCALE = 254  # a uint8 confidence raster holds the probability times this
 
@@ -128,7 +128,7 @@ def _drawn(
 ) -> Iterable[Shapes]:
     """Shapes in map coordinates, in batches."""
     recode = Recoding(mask, kept)
-    rows = options.rows or max(1, mask.rows // (_ROUNDED if options.smooth else 1))
+    rows = options.rows or max(1, mask.rows // (_HELD_TWICE if options.smooth or options.simplify else 1))
     extent = Extent(mask.height * mask.width, ground_area(mask.frame))
     with progress(label, mask.height, unit="row", extent=extent, quiet=options.quiet) as done:
 

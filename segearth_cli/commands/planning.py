@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from segearth_cli.commands.inspect import as_json as reading_as_json
 from segearth_cli.commands.results import show
 from segearth_cli.commands.sharding import Sharding, job_of
-from segearth_cli.errors import RasterError
 from segearth_cli.options import whole
 from segearth_cli.quantities import data_size, duration, percent
 
@@ -45,13 +44,12 @@ class DryRun:
         import numpy as np
 
         from segearth_cli.prediction import Held, estimate, make_plan, remarks
-        from segearth_cli.raster import NO_SCENE, inspect_scene, is_result, open_scene
+        from segearth_cli.raster import inspect_scene, open_scene, refuse_own
         from segearth_cli.weights import image_facts
 
         options, classes = self.settings.options, self.settings.classes
         opened = open_scene(scene, options.read)
-        if is_result(scene):
-            raise RasterError(f"{scene}: {NO_SCENE}")
+        refuse_own(opened)
         model = image_facts(self.settings.model.model)
         plan = make_plan(opened, options, model.native, model.patch)
         told = [*opened.notices, *remarks(opened, plan, options)]

@@ -15,7 +15,6 @@ from typing import Any
 from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.clock import stage
 from segearth_cli.console import untold, without_secrets
-from segearth_cli.errors import RasterError
 from segearth_cli.prediction.behind import behind
 from segearth_cli.prediction.calibrated import (
     Calibration,
@@ -33,7 +32,6 @@ from segearth_cli.prediction.schedule import work_for
 from segearth_cli.prediction.tiled import finished_rows
 from segearth_cli.progress import Progress, progress, underway
 from segearth_cli.raster import (
-    NO_SCENE,
     Outputs,
     Scene,
     Seal,
@@ -41,8 +39,8 @@ from segearth_cli.raster import (
     check_unchanged,
     environment,
     identity,
-    is_result,
     open_sealed,
+    refuse_own,
     writing,
 )
 from segearth_cli.weights import Assembled, Described, ModelOptions, assemble, describe_model
@@ -132,9 +130,7 @@ def prepared(path: str, predictor: Predictor) -> Iterator[Prepared]:
     """
     with underway(f"opening {without_secrets(path)}", quiet=predictor.run.quiet), environment(path):
         scene, seal = open_sealed(path, predictor.options.read)
-    if is_result(path):
-        scene.close()
-        raise RasterError(f"{path}: {NO_SCENE}")
+    refuse_own(scene)
     try:
         for line in scene.notices:
             predictor.run.notice(line)

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     )
     from segearth_cli.raster.mask_writer import Rows, label, layouts, refuse_world_files, write_cog, writing
     from segearth_cli.raster.onto import Onto, without_georeference
-    from segearth_cli.raster.open import open_scene, open_sealed
+    from segearth_cli.raster.open import open_scene, open_sealed, refuse_own
     from segearth_cli.raster.options import (
         Blend,
         Compression,
@@ -167,6 +167,7 @@ __all__ = [
     "read_tags",
     "reads_network",
     "reason",
+    "refuse_own",
     "refuse_world_files",
     "region_georeference",
     "same_corners",
@@ -210,7 +211,7 @@ __getattr__ = lazy_face(
         "mask_reader": "MaskFile Recoding mask_strips mask_windows read_mask",
         "mask_writer": "Rows label layouts refuse_world_files write_cog writing",
         "onto": "Onto without_georeference",
-        "open": "open_scene open_sealed",
+        "open": "open_scene open_sealed refuse_own",
         "options": "Blend Compression FileOptions PixelOptions ReadOptions parse_bands parse_sides parse_stretch",
         "outputs": "BLOCK Outputs geotiff made_of",
         "paths": "SUFFIXES UNTRUSTED exists local_folder local_path rasters_below rasters_in_zip stem",

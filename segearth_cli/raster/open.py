@@ -19,6 +19,7 @@ from segearth_cli.raster.remote import UNREADABLE, is_remote
 from segearth_cli.raster.scene import Scene
 from segearth_cli.raster.seal import Seal, seal_of, states_before
 from segearth_cli.raster.stretch import Unit, with_stretch
+from segearth_cli.raster.tags import NO_SCENE, of_result
 from segearth_cli.raster.validity import Validity, never, validity
 
 SAMPLE = (32, 256)  # rows and columns of each of nine pieces that an alpha band is known by
@@ -41,6 +42,13 @@ def open_sealed(path: str, options: ReadOptions) -> tuple[Scene, Seal]:
     with open_dataset(path) as ds:
         seal = seal_of(path, ds, before)
         return _scene(path, ds, options), seal
+
+
+def refuse_own(scene: Scene) -> None:
+    """Closes a scene that segearth wrote itself, and raises RasterError."""
+    if scene.own:
+        scene.close()
+        raise RasterError(f"{scene.path}: {NO_SCENE}")
 
 
 def _scene(path: str, ds: Any, options: ReadOptions) -> Scene:
@@ -76,6 +84,7 @@ def _scene(path: str, ds: Any, options: ReadOptions) -> Scene:
         remote=reads_network(ds),
         notices=(),
         files=tuple(named_files(ds)),
+        own=of_result(path, ds.tags()),
     )
     with environment(path, remote=scene.remote):
         notices = tuple(_notices(ds, scene, options))

@@ -72,6 +72,8 @@ class Scene(Frame):
     """The scene that this one is a window of; None for a scene of its own."""
     files: tuple[str, ...] = field(default=(), repr=False, compare=False)
     """What it is read from, as GDAL names it."""
+    own: bool = False
+    """Whether it is a mask, a confidence or scores that segearth wrote."""
     _local: threading.local = field(default_factory=threading.local, repr=False, compare=False)
 
     @property

@@ -52,11 +52,13 @@ NO_SCENE = "written by segearth itself, no scene; name the scene it was made of"
 
 
 def is_result(name: str) -> bool:
-    """Whether a file of this machine is a mask, a confidence or scores that segearth wrote."""
-    if local_path(name) is None:
-        return False
-    try:
-        with open_dataset(name) as ds:
-            return not {CLASSES_TAG, RUN_TAG}.isdisjoint(ds.tags())
-    except RasterError:  # whoever reads its pixels says what is wrong
-        return False
+    """Whether a file of this machine is a mask, a confidence or scores that segearth wrote.
+
+    One that cannot be read is none: whoever reads its pixels says what is wrong.
+    """
+    return local_path(name) is not None and of_result(name, read_tags(name))
+
+
+def of_result(name: str, tags: Mapping[str, str]) -> bool:
+    """`is_result`, by the tags of the file."""
+    return local_path(name) is not None and not {CLASSES_TAG, RUN_TAG}.isdisjoint(tags)

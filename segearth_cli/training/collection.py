@@ -16,7 +16,6 @@ from segearth_cli.raster import (
     SUFFIXES,
     ReadOptions,
     Scene,
-    is_result,
     local_folder,
     open_scene,
     rasters_below,
@@ -97,7 +96,7 @@ def _look(picture: Picture, inner: str, scene: Scene) -> _Found:
     named = bool(LABELS.search(inner) or LABELS.search(stem(picture.name)))
     one = len(scene.bands) == 1
     whole = one and np.issubdtype(np.dtype(scene.dtype), np.integer)
-    return _Found(picture, named, not one, scene.palette is not None, whole, is_result(picture.path))
+    return _Found(picture, named, not one, scene.palette is not None, whole, scene.own)
 
 
 def _without_labels(found: Sequence[_Found]) -> tuple[list[Picture], list[str]]:

@@ -18,13 +18,18 @@ PATIENCE = 10.0  # seconds until a pipe without a writer is given up
 _SLOWEST = 600.0  # seconds between two pieces of a writer that is there
 
 
-def refuse_pipe(path: Path) -> None:
-    """Raises SegEarthError for a pipe or a device, which what reads a file more than once would wait for."""
+def is_pipe(path: str | Path) -> bool:
+    """Whether a name is that of a pipe or a device, which what reads a file more than once would wait for."""
     try:
-        mode = path.stat().st_mode
-    except OSError:  # told by who opens it
-        return
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        mode = os.stat(path).st_mode  # noqa: PTH116 - asked for dozens of names a raster
+    except (OSError, ValueError):  # told by who opens it
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def refuse_pipe(path: Path) -> None:
+    """Raises SegEarthError for a pipe or a device."""
+    if is_pipe(path):
         raise SegEarthError(f"{path}: is a pipe or a device, but is read more than once; save it to a file")
 
 

@@ -51,14 +51,23 @@ def drawn_class(value: Any, classes: ClassSet, meaning: LabelCodes) -> int:
     A number that `meaning` maps is that class; else a value is a class by its name or one of its phrases, and last a
     number what it is in a raster.
     """
-    text = str(value).strip().removesuffix(".0")
-    number = int(text) if re.fullmatch(r"-?\d{1,18}", text) else None
+    text, number = _text(value), _number(value)
     if number not in meaning.mapping:
         told = {folded(str(value)), folded(text)}
         for code, (name, phrases) in enumerate(zip(classes.names, classes.phrases, strict=True)):
             if not told.isdisjoint(map(folded, (name, *phrases))):
                 return code
     return UNKNOWN if number is None else meaning.target(number, len(classes))
+
+
+def _text(value: Any) -> str:
+    """A value of a field as people write it."""
+    return str(value).strip().removesuffix(".0")
+
+
+def _number(value: Any) -> int | None:
+    """The whole number that a value of a field is, None for any other."""
+    return int(text) if re.fullmatch(r"-?\d{1,18}", text := _text(value)) else None
 
 
 @contextmanager
@@ -103,9 +112,9 @@ def _target(value: Any, classes: ClassSet, meaning: LabelCodes, label: str, fiel
     """The class of a value of the field, or below 0 where it is left out. Raises ClassesError where it is none."""
     found = drawn_class(value, classes, meaning)
     if found == UNKNOWN:
-        text = str(value).strip().removesuffix(".0")
-        number = text.removeprefix("-").isdecimal()
-        hint = f"--ignore {text}, --map {text}=0 or --label-offset" if number else f"one of {', '.join(classes.names)}"
+        number, hint = _number(value), f"one of {', '.join(classes.names)}"
+        if number is not None:
+            hint = f"--ignore {number}, --map {number}=0 or --label-offset"
         raise ClassesError(f"{label}: '{value}' in the field {field} is none of the classes; need {hint}")
     return found
 

@@ -102,7 +102,12 @@ def fast_bfloat16(known: Mapping[str, Any]) -> bool:
     On Intel's where AMX is missing, as on many virtual machines, AVX512-BF16 takes twice as long as float32. A rule and
     no measurement, so that every process of a machine rounds alike.
     """
-    return bool(known.get("amx_bf16") or (known.get("avx512_bf16") and known.get("sse4a")))  # SSE4a is AMD's alone
+    return bool(known.get("amx_bf16") or (known.get("avx512_bf16") and by_amd(known)))
+
+
+def by_amd(known: Mapping[str, Any]) -> bool:
+    """Whether a CPU of such capabilities is AMD's: SSE4a is in no other."""
+    return bool(known.get("sse4a"))
 
 
 def finer(dtype: torch.dtype) -> torch.dtype:

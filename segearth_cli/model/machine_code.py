@@ -172,9 +172,8 @@ class Writer:
             return vector(value, lanes)
 
         x = self.greater(fixed(-87.0), x, fixed(-87.0), x)
-        shifted = self.fma(
-            x, fixed(1.4426950408889634), fixed(12582912.0)
-        )  # 1.5 * 2^23: the last bits are the exponent
+        # 12582912 = 1.5 * 2^23: the last bits are the exponent
+        shifted = self.fma(x, fixed(1.4426950408889634), fixed(12582912.0))
         whole = self.sub(shifted, fixed(12582912.0))
         rest = self.fma(whole, fixed(-0.693359375), x)  # log 2 in two parts
         rest = self.fma(whole, fixed(2.12194440e-4), rest)

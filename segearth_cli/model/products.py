@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segearth_cli.model.constants import OfWeights
-from segearth_cli.model.device import capabilities
+from segearth_cli.model.device import by_amd, capabilities
 
 Act = Literal["none", "gelu", "swish"]
 _PLAIN = {"none": lambda x: x, "gelu": F.gelu, "swish": F.silu}
@@ -73,8 +73,8 @@ def by_onednn() -> bool:
     A rule and no measurement, so that every process of a machine rounds alike.
     """
     known = capabilities()
-    amd = known.get("sse4a") and known.get("avx512_f")  # SSE4a is AMD's alone
-    return bool(amd and torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    wide = by_amd(known) and known.get("avx512_f")
+    return bool(wide and torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 @cache

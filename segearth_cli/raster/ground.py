@@ -189,9 +189,8 @@ class Surface:
         if self._back is not None:
             return np.stack(self._back.transform(xy[:, 0], xy[:, 1])) * self._radians
         longitude, latitude = xy.T * self._radians
-        inside = np.clip(
-            latitude, -np.pi / 2, np.pi / 2
-        )  # grids by middles of pixels reach half of one beyond the pole
+        # grids by the middles of their pixels reach half of one beyond the pole
+        inside = np.clip(latitude, -np.pi / 2, np.pi / 2)
         return np.stack([longitude, np.where(np.isfinite(latitude), inside, latitude)])
 
     def _cartesian(self, longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> NDArray[np.float64]:

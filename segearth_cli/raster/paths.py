@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from zipfile import ZipFile
 
 from segearth_cli.beside import read_with
 from segearth_cli.errors import RasterError
+from segearth_cli.texts import is_pipe
 
 SUFFIXES = frozenset(
     {".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
@@ -80,31 +80,22 @@ def readable(name: str) -> str:
     if place is None:
         return name
     try:
-        mode = place.stat().st_mode
+        place.stat()
     except FileNotFoundError:
         raise RasterError(f"{name}: no such file") from None
     except (OSError, ValueError) as e:
         raise RasterError(f"{name}: cannot be read ({getattr(e, 'strerror', None) or e})") from None
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+    if is_pipe(place):
         raise RasterError(f"{name}: is a pipe or a device, but rasters are read more than once; save it to a file")
     try:
         name.encode()
     except UnicodeEncodeError:
         raise RasterError(f"{name}: its name is not UTF-8 text, which GDAL is asked in; rename it") from None
-    if side := next((side for side in read_with(place) if _waits(side)), None):
+    if side := next((side for side in read_with(place) if is_pipe(side)), None):
         raise RasterError(
             f"{Path(side)}: is a pipe or a device, but would be read with {place.name}; move it elsewhere"
         )
     return f"./{name}" if ":" in name and not place.is_absolute() and not name.startswith(".") else name
-
-
-def _waits(path: str) -> bool:
-    """Whether a name is that of a pipe or a device."""
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 - asked for dozens of names a raster
-    except (OSError, ValueError):
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def rasters_below(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Products with weights on a CPU: by oneDNN where MKL, which PyTorch takes in float32, leaves half the speed unused."""
+"""Products with weights on a CPU: by oneDNN where MKL leaves half the speed unused, else by MKL, ordered once."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ def _from_raster(path: Path, codes: LabelCodes, classes: int) -> Labels:
         np.repeat(list(best), [len(rows) for rows in best.values()]),
         placement.crs.to_wkt() if placement.crs else None,
         told,
-        (frame.height, frame.width) if without_georeference(frame, placement) else None,
+        (frame.height, frame.width) if without_georeference(frame) else None,
     )
 
 

@@ -48,7 +48,7 @@ def suggest_labels(path: str, count: int, predictor: Predictor) -> Suggestions:
         chosen = spread(places, first, margin, count)
         placement, names = Placement(ready.scene, path), ready.predictor.classes.names
         xy = placement.move(places[chosen][:, ::-1].astype(np.float64) + 0.5)
-        if without_georeference(ready.scene, placement):
+        if without_georeference(ready.scene):
             xy = xy * (1, -1)  # as QGIS shows a picture without georeference
         return Suggestions(
             xy,

@@ -26,7 +26,7 @@ from segearth_cli.raster import (
     environment,
     open_scene,
     read_mask,
-    same_corners,
+    same_pixels,
     small_mask,
     small_scene,
     small_size,
@@ -170,7 +170,7 @@ def _rgba(scene: Scene, mask: MaskFile, shape: tuple[int, int]) -> NDArray[np.ui
             f"--scene {scene.path}: {scene.width} x {scene.height} px, but the mask has {mask.width} x {mask.height}; "
             "name the scene that it was made of"
         )
-    if not same_corners(mask.frame, scene):
+    if not same_pixels(mask.frame, scene):
         raise UsageError(f"--scene {scene.path}: lies elsewhere than the mask; name the scene that it was made of")
     chip = small_scene(scene, shape)
     return np.dstack([*chip.image, np.where(chip.valid, 255, 0)]).astype(np.uint8)

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
         frame_to_json,
         placed_by,
         region_georeference,
-        same_corners,
-        same_places,
+        same_pixels,
+        without_georeference,
     )
     from segearth_cli.raster.grid import (
         Window,
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         read_mask,
     )
     from segearth_cli.raster.mask_writer import Rows, label, layouts, refuse_world_files, write_cog, writing
-    from segearth_cli.raster.onto import Onto, without_georeference
+    from segearth_cli.raster.onto import Onto
     from segearth_cli.raster.open import open_scene, open_sealed, refuse_own
     from segearth_cli.raster.options import (
         Blend,
@@ -170,8 +170,7 @@ __all__ = [
     "refuse_own",
     "refuse_world_files",
     "region_georeference",
-    "same_corners",
-    "same_places",
+    "same_pixels",
     "shares",
     "size_of",
     "small_mask",
@@ -204,13 +203,13 @@ __getattr__ = lazy_face(
         "datasets": "CACHE_MB Patient environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
         "georeference": "Frame Georeferenced Placement frame_from_json frame_to_json placed_by region_georeference "
-        "same_corners same_places",
+        "same_pixels without_georeference",
         "grid": "Window check_stride blocks shares starts touching window_weights windows working_size",
         "ground": "Ground densified",
         "inspection": "Inspection inspect_scene",
         "mask_reader": "MaskFile Recoding mask_strips mask_windows read_mask",
         "mask_writer": "Rows label layouts refuse_world_files write_cog writing",
-        "onto": "Onto without_georeference",
+        "onto": "Onto",
         "open": "open_scene open_sealed refuse_own",
         "options": "Blend Compression FileOptions PixelOptions ReadOptions parse_bands parse_sides parse_stretch",
         "outputs": "BLOCK Outputs geotiff made_of",

@@ -143,14 +143,34 @@ def placed_by(scene: Georeferenced) -> str:
     return "transform"
 
 
-def same_corners(one: Georeferenced, other: Georeferenced) -> bool:
-    """Whether the corners of one raster lie on those of another by their geotransforms, within 0.01 of a pixel."""
+def without_georeference(scene: Georeferenced) -> bool:
+    """Whether nothing tells where a raster lies, so that its own pixels are all that there is to go by."""
+    return placed_by(scene) == "transform" and scene.crs is None and scene.transform.is_identity
+
+
+def same_pixels(one: Georeferenced, other: Georeferenced) -> bool:
+    """Whether two rasters are of the same pixels: of one size, and in the same places where both lie somewhere.
+
+    By geotransforms of one CRS, or of one that one of them does not tell: within 0.01 of a pixel; else within half of
+    one, whatever places them.
+    """
+    if (one.height, one.width) != (other.height, other.width):
+        return False
+    if without_georeference(one) or without_georeference(other):
+        return True
+    straight = placed_by(one) == placed_by(other) == "transform"
+    if straight and (one.crs == other.crs or one.crs is None or other.crs is None):
+        return _same_corners(one, other)
+    return _same_places(one, other)
+
+
+def _same_corners(one: Georeferenced, other: Georeferenced) -> bool:
     corners = np.array([[0, one.width, 0], [0, 0, one.height], [1, 1, 1]])  # a column each: x, y, 1
     ours, theirs = (np.array(tuple(raster.transform), np.float64).reshape(3, 3) for raster in (one, other))
     return bool(np.allclose(np.linalg.solve(ours, theirs @ corners), corners, rtol=0, atol=0.01))
 
 
-def same_places(one: Georeferenced, other: Georeferenced) -> bool:
+def _same_places(one: Georeferenced, other: Georeferenced) -> bool:
     """Whether pixels of two rasters of one size lie in the same places, within half a pixel, whatever places them.
 
     So near, the nearest neighbour of a pixel is that of the same column and row.
@@ -162,7 +182,11 @@ def same_places(one: Georeferenced, other: Georeferenced) -> bool:
     if ours.crs != theirs.crs:
         if ours.crs is None or theirs.crs is None:
             return False
-        found = np.stack(transform(theirs.crs, ours.crs, *found.T), axis=1)
+        try:
+            with environment():
+                found = np.stack(transform(theirs.crs, ours.crs, *found.T), axis=1)
+        except UNREADABLE:
+            return False  # no way from one to the other
     apart = np.linalg.solve(ours.pixel.T, (found - ours.move(pixels)).T)
     return bool((np.abs(apart) < _NEAR).all())
 

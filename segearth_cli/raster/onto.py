@@ -10,7 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from segearth_cli.errors import RasterError
-from segearth_cli.raster.georeference import Georeferenced, Placement
+from segearth_cli.raster.georeference import Georeferenced, Placement, without_georeference
 
 _SAMPLES = 33  # points a side of the scene by which its place in the CRS of a drawing is known
 _MARGIN = 0.05  # of that place, for what lies between the points
@@ -32,7 +32,7 @@ class Onto:
         self._there: Any = None
         self._back: Any = None
         self._width, self._height = scene.width, scene.height
-        self._nowhere = without_georeference(scene, self._placement)
+        self._nowhere = without_georeference(scene)
         if self._nowhere and crs is not None:
             raise RasterError(f"{path}: has no georeference, but {what} has one; draw on its own pixels")
         own = None if self._placement.crs is None else pyproj.CRS.from_wkt(self._placement.crs.to_wkt())
@@ -109,11 +109,6 @@ class Onto:
             return np.full(len(geometry), shapely.Polygon(), object)
         found = np.asarray(parts[0] if len(parts) == 1 else shapely.union_all(np.stack(parts), axis=0), object)
         return found if self.straight else shapely.segmentize(found, float(np.hypot(*(high - low))) / _PIECES)
-
-
-def without_georeference(frame: Any, placement: Placement) -> bool:
-    """Whether a raster lies nowhere, so that its own pixels are what is drawn on."""
-    return placement.crs is None and placement.straight and bool(frame.transform.is_identity)
 
 
 def turn_of(crs: pyproj.CRS | None) -> float | None:

@@ -28,7 +28,7 @@ from segearth_cli.raster import (
     mask_strips,
     open_dataset,
     read_mask,
-    same_corners,
+    same_pixels,
     stem,
     take_seal,
 )
@@ -238,8 +238,7 @@ def count(counts: dict[str, int], names: NDArray[Any]) -> None:
 def check_confidence(path: Path, mask: MaskFile) -> None:
     """Raises UsageError where a confidence raster is not of the mask's pixels."""
     with open_dataset(path) as ds:
-        size = (ds.width, ds.height) == (mask.width, mask.height)
-        if ds.count != 1 or "complex" in ds.dtypes[0] or not (size and same_corners(mask.frame, ds)):
+        if ds.count != 1 or "complex" in ds.dtypes[0] or not same_pixels(mask.frame, ds):
             raise UsageError(f"--confidence {path}: need one band of real values on the same pixels as {mask.path}")
 
 

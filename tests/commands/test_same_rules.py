@@ -1,5 +1,6 @@
 """Rules that a user has once in mind, held to be the same in every command that they matter for."""
 
+import itertools
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 import sets
+from places import WAYS, place
 from rasterio.transform import from_origin
 
 import segearth_cli
@@ -20,11 +22,14 @@ PLACE = from_origin(500_000, 5_600_000, 1, 1)
 LIST = ("-c", "water,roof")
 
 
-def save(path, pixels, **tags):
+GRID = {"crs": "EPSG:32632", "transform": PLACE}
+
+
+def save(path, pixels, grid=GRID, **tags):
     pixels = np.atleast_3d(pixels).transpose(2, 0, 1)
-    form = {"driver": "GTiff", "height": pixels.shape[1], "width": pixels.shape[2], "crs": "EPSG:32632"}
+    form = {"driver": "GTiff", "height": pixels.shape[1], "width": pixels.shape[2], **grid}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with rasterio.open(path, "w", count=len(pixels), dtype=pixels.dtype, transform=PLACE, **form) as ds:
+    with rasterio.open(path, "w", count=len(pixels), dtype=pixels.dtype, **form) as ds:
         ds.write(pixels)
         ds.update_tags(**tags)
     return path
@@ -253,10 +258,10 @@ def test_python_takes_the_folder_of_a_run_for_its_mask(segearth, masks, model_di
     assert segearth("predict", "scenes/a.tif", *LIST, *model, "--work", "run", "-o", "a.mask.tif").code == 0
     told = [segearth_cli.evaluate(mask, "labels/a.tif", "background,water,roof") for mask in ("run", "a.mask.tif")]
     assert told[0] == told[1]
-    for place in ("run", "a.mask.tif"):
-        segearth_cli.vectorize(place, f"{place}.geojson", quiet=True)
-        segearth_cli.preview(place, f"{place}.png")
-    features = [json.loads(Path(f"{place}.geojson").read_text())["features"] for place in ("run", "a.mask.tif")]
+    for name in ("run", "a.mask.tif"):
+        segearth_cli.vectorize(name, f"{name}.geojson", quiet=True)
+        segearth_cli.preview(name, f"{name}.png")
+    features = [json.loads(Path(f"{name}.geojson").read_text())["features"] for name in ("run", "a.mask.tif")]
     assert features[0] == features[1] != []
 
 
@@ -301,3 +306,30 @@ def test_names_of_odd_bytes_are_written_as_text(segearth, masks, model_dir):
 
 def read_images(folder):
     return [picture.path for picture in collect([folder], [], ReadOptions()).pictures]
+
+
+@pytest.mark.parametrize("shift", [0, 20])
+@pytest.mark.parametrize(("one", "other"), list(itertools.product(WAYS, repeat=2)), ids=str)
+def test_what_goes_with_a_mask_lies_where_it_lies_whatever_places_them(segearth, tmp_path, one, other, shift):
+    mask = place(save(tmp_path / "m.tif", np.eye(30, 40, dtype="u1"), {}), one)
+    beside = place(save(tmp_path / "b.tif", np.full((30, 40), 9, "u1"), {}), other, shift)
+    vectorize, preview = (
+        ("vectorize", mask, "-q", "-o", tmp_path / "v.gpkg"),
+        ("preview", mask, "-o", tmp_path / "p.png"),
+    )
+    for words in ((*vectorize, "--confidence"), (*preview, "--scene")):
+        done = segearth(*words, beside)
+        if shift and "nothing" not in (one, other):
+            assert (done.code, len(done.err.splitlines())) == (2, 1)
+            assert str(beside) in done.err
+        else:
+            assert done.code == 0, done.err
+
+
+def test_a_confidence_of_complex_values_is_refused(segearth, tmp_path):
+    mask = save(tmp_path / "m.tif", np.eye(30, dtype="u1"))
+    sure = save(tmp_path / "c.tif", np.ones((30, 30), "complex64"))
+    done = segearth("vectorize", mask, "--confidence", sure, "-o", tmp_path / "v.gpkg")
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert "need one band of real values" in done.err
+    assert not (tmp_path / "v.gpkg").exists()

@@ -7,9 +7,7 @@ import json
 import numpy as np
 import pytest
 import rasterio
-from rasterio.control import GroundControlPoint
-from rasterio.crs import CRS
-from rasterio.rpc import RPC
+from places import WAYS, place
 from rasterio.transform import Affine, from_origin
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 
@@ -173,39 +171,12 @@ def test_georeferenced_labels_of_one_size_are_compared_by_place_not_by_position(
     assert scores["pixels"] == 60 * 70
 
 
-ACROSS = from_origin(10, 45, 1e-4, 1e-4)  # degrees, for 60 x 80 px
-
-
-def placed(path, array, kind, shift):
-    """A raster of whole-number codes that lies `shift` columns to the right, by what `kind` names."""
-    where = ACROSS @ Affine.translation(shift, 0)
-    path = write(path, array, **({"crs": "EPSG:4326", "transform": where} if kind == "transform" else {}))
-    height, width = array.shape
-    with rasterio.open(path, "r+") as ds:
-        if kind == "gcps":
-            corners = [(row, col) for row in (0, height) for col in (0, width)]
-            points = [GroundControlPoint(row, col, *(where @ (col, row))) for row, col in corners]
-            ds.gcps = points, CRS.from_epsg(4326)
-        elif kind == "rpcs":  # columns go by longitude, rows by latitude, on every height
-            (west, north), (east, south) = where @ (0, 0), where @ (width, height)
-            one, x, y = [1.0] + [0.0] * 19, [0.0, 1.0] + [0.0] * 18, [0.0, 0.0, -1.0] + [0.0] * 17
-            middle = {"lat_off": (north + south) / 2, "long_off": (west + east) / 2, "height_off": 0}
-            scales = {"lat_scale": (north - south) / 2, "long_scale": (east - west) / 2, "height_scale": 100}
-            pixels = {"line_off": height / 2 - 0.5, "samp_off": width / 2 - 0.5}  # from the middle of the first one
-            pixels |= {"line_scale": height / 2, "samp_scale": width / 2}
-            parts = {"line_num_coeff": y, "line_den_coeff": one, "samp_num_coeff": x, "samp_den_coeff": one}
-            ds.rpcs = RPC(**middle, **scales, **pixels, **parts)
-    return path
-
-
 @pytest.mark.parametrize("shift", [0, 20])
-@pytest.mark.parametrize(
-    ("mask", "label"), list(itertools.product(["transform", "gcps", "rpcs", "nothing"], repeat=2)), ids=str
-)
+@pytest.mark.parametrize(("mask", "label"), list(itertools.product(WAYS, repeat=2)), ids=str)
 def test_labels_are_compared_by_place_or_refused_whatever_places_them(tmp_path, evaluate, mask, label, shift):
     codes = blocky()
-    ours = placed(tmp_path / "a.tif", codes, mask, 0)
-    theirs = placed(tmp_path / "b.tif", np.roll(codes, -shift, 1), label, shift)
+    ours = place(write(tmp_path / "a.tif", codes), mask, 0)
+    theirs = place(write(tmp_path / "b.tif", np.roll(codes, -shift, 1)), label, shift)
     code, out, err = evaluate(ours, theirs, *LIST, "--json", "-")
     if code:
         assert shift

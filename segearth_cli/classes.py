@@ -18,6 +18,7 @@ from segearth_cli.land_cover import not_covered
 
 NODATA = 255  # the code of pixels without data in every mask
 MAX_CLASSES = 255
+CONFIDENCE_SCALE = 254  # a uint8 confidence raster holds the probability of the winner times this, and NODATA
 CLASSES_TAG = "SEGEARTH_CLASSES"
 OWN_TAGS = "SEGEARTH_"  # what the tags that we write begin with
 RUN_TAG = "SEGEARTH_RUN"  # of masks, confidences and scores: how they were made

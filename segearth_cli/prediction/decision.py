@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segearth_cli.classes import NODATA
+from segearth_cli.classes import CONFIDENCE_SCALE, NODATA
 from segearth_cli.clock import counted
 from segearth_cli.model import LOGIT_SCALE, constant
 
@@ -66,7 +66,7 @@ class Decider:
         winner, codes = probabilities.max(dim=0)
         if self._background is not None:
             codes = torch.where(winner < self._threshold, self._background, codes)
-        confidence = (winner * 254).round().clamp(0, 254).nan_to_num(nan=NODATA)
+        confidence = (winner * CONFIDENCE_SCALE).round().clamp(0, CONFIDENCE_SCALE).nan_to_num(nan=NODATA)
         return Decision(codes.to(torch.uint8), confidence.to(torch.uint8), probabilities if self._scores else None)
 
     def no_scores(self, shape: tuple[int, int]) -> NDArray[np.float32] | None:

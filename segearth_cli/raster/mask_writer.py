@@ -17,7 +17,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 
 from segearth_cli.beside import other_user, side_files
-from segearth_cli.classes import CLASSES_TAG, NODATA, ClassSet, to_tag
+from segearth_cli.classes import CLASSES_TAG, CONFIDENCE_SCALE, NODATA, ClassSet, to_tag
 from segearth_cli.clock import counted, stage
 from segearth_cli.disk import cannot_write, cause_of
 from segearth_cli.errors import RasterError
@@ -200,8 +200,8 @@ def label(kind: str, path: Path, classes: ClassSet, tags: Mapping[str, str]) -> 
             ds.write_colormap(1, {**colours, NODATA: (0, 0, 0, 0)})
             ds.set_band_description(1, "class")
         elif kind == "confidence":
-            ds.update_tags(1, scale=str(1 / 254))
-            ds.scales = (1 / 254,)
+            ds.update_tags(1, scale=str(1 / CONFIDENCE_SCALE))
+            ds.scales = (1 / CONFIDENCE_SCALE,)
             ds.set_band_description(1, "probability of the winner")
         else:
             ds.descriptions = classes.names

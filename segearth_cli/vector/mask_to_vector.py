@@ -13,6 +13,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from segearth_cli.classes import CONFIDENCE_SCALE
 from segearth_cli.console import note
 from segearth_cli.disk import temporary_folder
 from segearth_cli.errors import UsageError
@@ -48,7 +49,6 @@ from segearth_cli.vector.strips import Strip
 _SHAPEFILE_TEXT = 254  # bytes of UTF-8
 _HELD_TWICE = 4  # so much lower are strips whose borders are held twice, to be simplified or with four points for one
 _TOLD = 40  # characters of a name that is cut
-CONFIDENCE_SCALE = 254  # a uint8 confidence raster holds the probability times this
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import shutil
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segearth_cli import raster
-from segearth_cli.classes import NODATA, ClassSet
+from segearth_cli.calibration import LabelSource
+from segearth_cli.classes import CONFIDENCE_SCALE, NODATA, ClassSet
 from segearth_cli.console import note, untold
 from segearth_cli.disk import make_temporary_folder, temporary_folder
 from segearth_cli.errors import SegEarthError, UsageError
@@ -26,11 +27,11 @@ from segearth_cli.evaluation import LabelOptions
 from segearth_cli.files import replacing
 from segearth_cli.gate import Target, admit, named_files
 from segearth_cli.jobs import mask_raster
-from segearth_cli.keywords import Known, by_keyword, flags_by_name, with_keywords
+from segearth_cli.keywords import Known, by_keyword, flags_by_name, taking
 from segearth_cli.maps import PreviewOptions
-from segearth_cli.options import Option, build, options_of, refuse_unknown
+from segearth_cli.options import build, options_of
 from segearth_cli.prediction import AreaOptions, ClassOptions, PredictOptions, RunOptions
-from segearth_cli.raster import Outputs, ReadOptions, Scene, as_file, files_of, legend, open_dataset, read_array
+from segearth_cli.raster import ARRAY, Outputs, ReadOptions, Scene, as_file, files_of, legend, open_dataset, read_array
 from segearth_cli.raster import open_scene as _open_scene
 from segearth_cli.styles import write_style
 from segearth_cli.training import Recipe, TrainOptions, image_files, run_targets
@@ -38,16 +39,26 @@ from segearth_cli.vector import VectorizeOptions
 from segearth_cli.weights import ModelOptions
 
 if TYPE_CHECKING:
+    from affine import Affine
+    from matplotlib.axes import Axes
+
+    from segearth_cli.prediction import Predictor, Settings
     from segearth_cli.weights import Assembled
 
 _RUN = ("batch_size", "workers", "quiet")  # of RunOptions; the others are for files that stay
-_CONFIDENCE_SCALE = 254  # the file holds the probability times this
-
-_OWNERS = (Recipe, TrainOptions, VectorizeOptions, PreviewOptions, ReadOptions, ClassOptions, PredictOptions)
+_PREDICT = (
+    *(told for told in options_of(ClassOptions) if told.name != "classes"),
+    *(told for owner in (PredictOptions, ModelOptions, AreaOptions) for told in options_of(owner)),
+    *(told for told in options_of(RunOptions) if told.name in _RUN),
+)
+_kept: dict[tuple[ModelOptions, ClassSet], Assembled] = {}  # the model of the last call
+_NOT_LEARNED = ("calibration", "suggest", "aoi", "bbox")
+_CALIBRATE = [told for told in (*_PREDICT, *options_of(LabelSource)) if told.name not in _NOT_LEARNED]
+_LABELS = [told for told in options_of(LabelOptions) if told.name != "map"]
+_TRAIN = (*options_of(TrainOptions), *options_of(Recipe))
+_OWNERS = (VectorizeOptions, PreviewOptions, LabelOptions, ClassOptions)
 _KEYWORDS: Known = {
-    **flags_by_name(
-        told for owner in (*_OWNERS, AreaOptions, ModelOptions, RunOptions, LabelOptions) for told in options_of(owner)
-    ),
+    **flags_by_name((*_TRAIN, *(told for owner in _OWNERS for told in options_of(owner)), *_PREDICT)),
     **{"--map": "label_map", "--out": "out"},  # what Python calls otherwise
 }
 
@@ -56,7 +67,7 @@ def _note(line: str) -> None:
     note(by_keyword(line, _KEYWORDS))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Mask:
     """A mask that `predict` made. Its files lie in a folder of their own, which goes when the mask goes."""
 
@@ -64,8 +75,8 @@ class Mask:
     """The mask as a GeoTIFF, byte for byte as the command writes it; `save` keeps it."""
     classes: ClassSet
     """Names, phrases and colours by code."""
-    transform: Any
-    """Affine, from pixel corners (column, row) to map coordinates."""
+    transform: Affine
+    """From pixel corners (column, row) to map coordinates."""
     crs: Any
     """As rasterio gives it, or None."""
     run: Mapping[str, Any]
@@ -74,6 +85,10 @@ class Mask:
 
     def __post_init__(self) -> None:
         weakref.finalize(self, shutil.rmtree, self.path.parent, ignore_errors=True)
+
+    def __repr__(self) -> str:
+        height, width = raster.size_of(self.path)
+        return f"<Mask of {width} x {height} px: {', '.join(self.classes.names)}>"
 
     @cached_property
     def array(self) -> NDArray[np.uint8]:
@@ -87,14 +102,14 @@ class Mask:
         if self._outputs.confidence is None:
             return None
         values = read_array(self._outputs.confidence)[0]
-        return np.where(values == NODATA, np.nan, values / np.float32(_CONFIDENCE_SCALE)).astype(np.float32)
+        return np.where(values == NODATA, np.nan, values / np.float32(CONFIDENCE_SCALE)).astype(np.float32)
 
     @cached_property
     def scores(self) -> NDArray[np.float32] | None:
         """Every class's probability (K, H, W) float32, NaN without data; None unless asked for."""
         return None if self._outputs.scores is None else read_array(self._outputs.scores)
 
-    @with_keywords(_KEYWORDS)
+    @taking((), _KEYWORDS)
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Writes the GeoTIFF, and what lies beside it (class names, a style for QGIS), to `path`, which it returns.
 
@@ -109,6 +124,7 @@ class Mask:
             write_style(temporary, path, legend=legend(self.classes))
         return path
 
+    @taking(options_of(VectorizeOptions), _KEYWORDS)
     def to_geodataframe(self, **options: Any) -> Any:
         """The classes as polygons in a GeoDataFrame; options: those of `vectorize`.
 
@@ -121,7 +137,7 @@ class Mask:
         with temporary_folder() as folder:
             return geopandas.read_file(vectorize(self, folder / "m.gpkg", **{"quiet": True} | options), layer="m")
 
-    def plot(self, axes: Any = None) -> Any:
+    def plot(self, axes: Axes | None = None) -> Axes:
         """Draws the mask in its colours with a legend of the classes that are there; the matplotlib Axes."""
         from matplotlib import pyplot
         from matplotlib.patches import Patch
@@ -136,12 +152,12 @@ class Mask:
         return axes
 
 
-@with_keywords(_KEYWORDS)
+@taking(_PREDICT, _KEYWORDS)
 def predict(
     scene: str | Path | NDArray[Any],
     classes: str | Path | Sequence[str] | ClassSet | None = None,
     *,
-    transform: Any = None,
+    transform: Affine | Sequence[float] | None = None,
     crs: Any = None,
     nodata: float | str | None = None,
     confidence: bool = False,
@@ -156,24 +172,19 @@ def predict(
     say how it is computed, `-` as `_`, e.g. threshold=0.3, quiet=True; aoi may be a geometry of shapely.
     The model stays in memory for the next call. Raises SegEarthError and its kinds.
     """
-    from segearth_cli.prediction import Predictor, predict_scene, resolve_settings
+    from segearth_cli.prediction import predict_scene, resolve_settings
 
-    refuse_unknown(options, (*_predict_options(), *options_of(AreaOptions)), "predict() option")
     chosen, words = _classes(classes)
     told = None if nodata is None or isinstance(scene, np.ndarray) else str(nodata)
     settings = resolve_settings({"nodata": told} | words | options, chosen)
-    notice = untold if options.get("quiet") else _note
-    run = build(RunOptions, options, notice=notice)
-    for line in settings.notes:
-        notice(line)
     folder = make_temporary_folder()
     try:
         with as_file(scene, transform=transform, crs=crs, nodata=nodata) as name:
-            extras = {"confidence": confidence, "scores": scores}
-            wanted = {kind: folder / f"{kind}.tif" for kind, asked in extras.items() if asked}
-            outputs = Outputs(folder / "mask.tif", **wanted)  # type: ignore[arg-type]
-            model = partial(_model, settings.model, settings.classes, notice)
-            summary = predict_scene(name, outputs, Predictor(model, settings.classes, settings.options, run))
+            wanted = [kind for kind, asked in {"confidence": confidence, "scores": scores}.items() if asked]
+            outputs = Outputs(folder / "mask.tif", **{kind: folder / f"{kind}.tif" for kind in wanted})  # type: ignore[arg-type]
+            called = ARRAY if isinstance(scene, np.ndarray) else name
+            predictor = _predictor(settings, options, lambda line: _note(line.replace(name, called)))
+            summary = predict_scene(name, outputs, predictor)
         with open_dataset(outputs.mask) as ds:
             return Mask(outputs.mask, settings.classes, ds.transform, ds.crs, summary.run, outputs)
     except BaseException:
@@ -181,7 +192,7 @@ def predict(
         raise
 
 
-@with_keywords(_KEYWORDS)
+@taking(_CALIBRATE, _KEYWORDS)
 def calibrate(
     scenes: str | Path | Sequence[str | Path], labels: str | Path, out: str | Path,
     classes: str | Path | Sequence[str] | ClassSet | None = None, *, overwrite: bool = False, **options: Any,
@@ -191,65 +202,56 @@ def calibrate(
     labels: points, lines or polygons with the field `class`, in any CRS, or a raster of codes. classes, options: as of
     `predict`, and the flags of `segearth calibrate`, e.g. field="kind". What comes back has the keys of its `--json`.
     """
-    from segearth_cli.calibration import LabelSource, calibrate_to_file
-    from segearth_cli.prediction import Predictor, resolve_settings
+    from segearth_cli.calibration import calibrate_to_file
+    from segearth_cli.prediction import resolve_settings
 
-    refuse_unknown(options, (*_predict_options(), *options_of(LabelSource)), "calibrate() option")
     source, (chosen, words), target = build(LabelSource, options | {"labels": labels}), _classes(classes), Path(out)
-    settings, notice = resolve_settings(words | options, chosen), untold if options.get("quiet") else _note
-    names = list(map(str, _several(scenes)))
-    files = named_files(words | options, (*options_of(ClassOptions), *_predict_options()))
+    settings, names = resolve_settings(words | options, chosen), list(map(str, _several(scenes)))
+    files = named_files(words | options, (*options_of(ClassOptions), *_PREDICT))
     admit([Target(target, "out")], lambda: (*files_of(str(labels), *names), *files), overwrite=overwrite)
-    for line in settings.notes:
-        notice(line)
-    run, model = build(RunOptions, options, notice=notice), partial(_model, settings.model, settings.classes, notice)
-    return calibrate_to_file(
-        target, names, source, Predictor(model, settings.classes, settings.options, run), settings
-    )[1]
+    return calibrate_to_file(target, names, source, _predictor(settings, options, _note), settings)[1]
 
 
-@with_keywords(_KEYWORDS)
+@taking(options_of(VectorizeOptions), _KEYWORDS)
 def vectorize(mask: Mask | str | Path, out: str | Path, *, overwrite: bool = False, **options: Any) -> Path:
     """Writes the classes of a mask as polygons to `out`, in the format of its suffix, and returns it.
 
-    options: the flags of `segearth vectorize`, e.g. min_area="50m2", simplify="1px", classes=("water",).
+    options: the flags of `segearth vectorize`, e.g. min_area="50m2", simplify="1px", classes=("water",). Those of a
+    Mask have its confidence as a field, where it has one.
     Raises RasterError, VectorError, UsageError.
     """
     from segearth_cli.vector import vectorize as write
 
-    refuse_unknown(options, options_of(VectorizeOptions), "vectorize() option")
+    if isinstance(mask, Mask):
+        options.setdefault("confidence", mask._outputs.confidence)
     source, target = _raster(mask), Path(out)
     files = named_files(options, options_of(VectorizeOptions))
     admit([Target(target, "out")], lambda: (*files_of(source), *files), overwrite=overwrite)
     return write(source, target, build(VectorizeOptions, options)).path
 
 
-@with_keywords(_KEYWORDS)
-def preview(mask: Mask | str | Path, out: str | Path, scene: str | Path | None = None, **options: Any) -> Path:
+@taking(options_of(PreviewOptions), _KEYWORDS)
+def preview(
+    mask: Mask | str | Path, out: str | Path, scene: str | Path | None = None, *,
+    overwrite: bool = False, **options: Any,
+) -> Path:  # fmt: skip
     """Draws a mask, beside and over its scene where that is named, as .png or .html; returns `out`.
 
-    options: the flags of `segearth preview`, e.g. size=800, overwrite=True. Raises RasterError, UsageError.
+    options: the flags of `segearth preview`, e.g. size=800. Raises RasterError, UsageError.
     """
     from segearth_cli.maps import draw
 
-    overwrite = options.pop("overwrite", False)
-    refuse_unknown(options, options_of(PreviewOptions), "preview() option")
     names = [_raster(mask), *([] if scene is None else [str(scene)])]
     admit([Target(Path(out), "out")], lambda: files_of(*names), overwrite=overwrite)
     return draw(names[0], Path(out), build(PreviewOptions, options), names[1] if scene is not None else None)
 
 
-@with_keywords(_KEYWORDS)
+@taking(_LABELS, _KEYWORDS)
 def evaluate(
-    masks: Mask | str | Path | Sequence[Mask | str | Path],
-    labels: Mask | str | Path | Sequence[Mask | str | Path],
-    classes: str | Path | Sequence[str] | ClassSet | None = None,
-    *,
-    preset: str | None = None,
-    label_map: Mapping[int, int] | str | None = None,
-    ignore: int | str | Iterable[int | str] = (),
-    **options: Any,
-) -> dict[str, Any]:
+    masks: Mask | str | Path | Sequence[Mask | str | Path], labels: Mask | str | Path | Sequence[Mask | str | Path],
+    classes: str | Path | Sequence[str] | ClassSet | None = None, *, preset: str | None = None,
+    label_map: Mapping[int, int] | str | None = None, ignore: int | str | Iterable[int | str] = (), **options: Any,
+) -> dict[str, Any]:  # fmt: skip
     """The figures of masks against their labels, one each, in order, as `segearth evaluate --json` has them.
 
     classes: as of `predict`, in the order of the label codes; None = those of `preset`, or of the one Mask. label_map:
@@ -259,7 +261,6 @@ def evaluate(
     from segearth_cli.evaluation import EvaluateOptions, Tally, compare, empty, fitting, label_codes, set_figures
     from segearth_cli.prediction import listed_classes
 
-    refuse_unknown(options, [told for told in options_of(LabelOptions) if told.name != "map"], "evaluate() option")
     ours, theirs = ([_raster(one) for one in _several(given)] for given in (masks, labels))
     if not ours or len(ours) != len(theirs):
         raise UsageError(f"{len(ours)} masks and {len(theirs)} labels: need one label for each mask")
@@ -271,13 +272,11 @@ def evaluate(
     asked = build(LabelOptions, options | {"map": words, "ignore": _several(ignore)})
     codes = fitting(label_codes(setting, asked, len(chosen)), theirs)
     how = EvaluateOptions(codes, asked.count_nodata, field=asked.field, layer=asked.layer)
-    tally = Tally(empty(len(chosen)))
-    for mask, label in zip(ours, theirs, strict=True):
-        tally += compare(mask, label, chosen, how)
-    return set_figures(chosen, tally, pairs=len(ours))
+    each = (compare(mask, label, chosen, how) for mask, label in zip(ours, theirs, strict=True))
+    return set_figures(chosen, sum(each, Tally(empty(len(chosen)))), pairs=len(ours))
 
 
-@with_keywords(_KEYWORDS)
+@taking(_TRAIN, _KEYWORDS)
 def train_upsampler(images: str | Path | Iterable[str | Path], out: str | Path, **options: Any) -> Path:
     """Trains SimFeatUp for a model on unlabelled images or folders of them; writes it to `out`, which it returns.
 
@@ -286,26 +285,18 @@ def train_upsampler(images: str | Path | Iterable[str | Path], out: str | Path, 
     """
     from segearth_cli.training import train_on
 
-    refuse_unknown(options, (*options_of(TrainOptions), *options_of(Recipe)), "train_upsampler() option")
     asked, recipe = build(TrainOptions, options), build(Recipe, options)
     names, target = list(map(str, _several(images))), Path(out)
-    files = named_files(options, (*options_of(TrainOptions), *options_of(Recipe)))
+    files = named_files(options, _TRAIN)
     admit(run_targets(target, resume=asked.resume), lambda: (*image_files(names), *files), overwrite=asked.overwrite)
     train_on(names, (), recipe, target, asked, notice=untold if asked.quiet else _note)
     return target
 
 
-@with_keywords(_KEYWORDS)
+@taking(options_of(ReadOptions), _KEYWORDS)
 def open_scene(path: str | Path, **options: Any) -> Scene:
     """A raster as `predict` sees it; options: bands, stretch and the others that say how it is read."""
-    refuse_unknown(options, options_of(ReadOptions), "open_scene() option")
     return _open_scene(str(path), build(ReadOptions, options))
-
-
-def _predict_options() -> tuple[Option, ...]:
-    run = [told for told in options_of(RunOptions) if told.name in _RUN]
-    words = [told for told in options_of(ClassOptions) if told.name != "classes"]
-    return (*words, *options_of(PredictOptions), *options_of(ModelOptions), *run)
 
 
 def _classes(classes: str | Path | Sequence[str] | ClassSet | None) -> tuple[ClassSet | None, dict[str, Any]]:
@@ -317,7 +308,8 @@ def _classes(classes: str | Path | Sequence[str] | ClassSet | None) -> tuple[Cla
     if classes is None or isinstance(classes, str):
         return None, {"classes": classes}
     if not isinstance(classes, Sequence):
-        raise UsageError(f"classes={classes!r}: need words by comma, or a list of them, in order")
+        kind = type(classes).__name__
+        raise UsageError(f"classes of type {kind}: need words by comma, or a list of them, in order")
     words = list(classes)
     if bad := [word for word in words if not isinstance(word, str) or "," in word]:
         raise UsageError(f"classes={words!r}: need a class a text, synonyms by bars, not {bad[0]!r}")
@@ -326,16 +318,33 @@ def _classes(classes: str | Path | Sequence[str] | ClassSet | None) -> tuple[Cla
 
 def _raster(mask: Mask | str | Path) -> str:
     """The raster of a mask, or of a label; a run's folder is one too."""
+    if not isinstance(mask, Mask | str | Path):
+        raise UsageError(f"a mask of type {type(mask).__name__}: need a Mask of predict(), or the path of a raster")
     return str(mask.path) if isinstance(mask, Mask) else mask_raster(str(mask))
 
 
 def _several(given: Any) -> list[Any]:
-    return [given] if isinstance(given, str | int | Path | Mask) else list(given)
+    return [given] if isinstance(given, str | int | Path | Mask | np.ndarray) else list(given)
 
 
-@lru_cache(maxsize=1)
+def _predictor(settings: Settings, options: Mapping[str, Any], notice: Callable[[str], None]) -> Predictor:
+    """What makes masks, with the model of the last call if that is the same; what there is to say is told first."""
+    from segearth_cli.prediction import Predictor
+
+    if options.get("quiet"):
+        notice = untold
+    for line in settings.notes:
+        notice(line)
+    model = partial(_model, settings.model, settings.classes, notice)
+    return Predictor(model, settings.classes, settings.options, build(RunOptions, options, notice=notice))
+
+
 def _model(options: ModelOptions, classes: ClassSet, notice: Callable[[str], None]) -> Assembled:
     """The model of the last call, kept for the next one."""
     from segearth_cli.weights import assemble
 
-    return assemble(options, classes, notice)
+    found = _kept.get((options, classes))
+    if found is None:
+        _kept.clear()  # before the next one takes its memory
+        found = _kept[options, classes] = assemble(options, classes, notice)
+    return found

@@ -58,7 +58,7 @@ def read_config(path: Path, known: Sequence[Option]) -> dict[str, Any]:
     names = {told.flag.removeprefix("--"): told.name for told in known}
     named = {names.get(key.replace("_", "-"), key): value for key, value in read.items()}
     try:
-        refuse_unknown(named, known, "option")
+        refuse_unknown(named, options, "option")
         return {name: _as_typed(options[name], value) for name, value in named.items()}
     except UsageError as e:
         raise UsageError(f"--config {path}: {e}") from None

@@ -1,14 +1,18 @@
-"""Lines that name flags of the command line, told with the keywords of Python functions."""
+"""Options as keywords of Python functions: shown in their help, and named in lines that name flags of the shell."""
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
+from textwrap import fill
 from typing import Any, TypeVar, cast
 
 from segearth_cli.errors import SegEarthError
-from segearth_cli.options import Option
+from segearth_cli.options import Option, default_text, refuse_unknown
+
+_WIDTH = 112  # of lines in `help`
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Known = Mapping[str, Option | str]  # flag -> its option, or its keyword alone
@@ -16,7 +20,9 @@ Known = Mapping[str, Option | str]  # flag -> its option, or its keyword alone
 _FLAG = r"(--[a-z][a-z0-9-]*[a-z0-9])"
 _HEAD = re.compile(rf"{_FLAG} ((?!and |or ).*?): ")  # the value an error begins with may hold blanks
 _NAMED = re.compile(rf"(?<![\w-]){_FLAG}(?: (?!--)([^\s:;]*[^\s:;,.)]))?")
-_PLAIN = re.compile(r"[-+.\d]|P\d")  # how values begin that no word of a sentence does
+_PLAIN = re.compile(
+    r"[-+.\d]|P\d|[A-Z]{2}"
+)  # how values begin, and what stands for them, that no word of a sentence does
 
 
 def flags_by_name(told: Iterable[Option]) -> dict[str, Option]:
@@ -32,21 +38,44 @@ def by_keyword(line: str, known: Known) -> str:
     return _NAMED.sub(lambda found: _told(found, known), line)
 
 
-def with_keywords(known: Known) -> Callable[[Function], Function]:
-    """For a function: its errors name keywords."""
+def taking(told: Iterable[Option], known: Known) -> Callable[[Function], Function]:
+    """For a function with `**options`, which are `told`: `help` and completion show them, others are refused.
+
+    Its errors name keywords (`by_keyword`). What is a parameter by itself is left out of `told`.
+    """
 
     def decorate(function: Function) -> Function:
+        signature = inspect.signature(function)
+        own = {name: one for name, one in signature.parameters.items() if one.kind is not one.VAR_KEYWORD}
+        options = {option.name: option for option in told if option.name not in own}
+
         @wraps(function)
         def called(*values: Any, **named: Any) -> Any:
             try:
+                refuse_unknown(named, [*own, *options], f"{function.__name__}() option")
                 return function(*values, **named)
             except SegEarthError as e:
                 e.args = (by_keyword(str(e), known),)
                 raise
 
+        if options:
+            keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in options]
+            shown = signature.replace(parameters=[*own.values(), *keywords])
+            called.__signature__ = shown  # type: ignore[attr-defined]
+            lines = "\n".join(by_keyword(_line(option), known) for option in options.values())
+            called.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\nOptions; None = the default:\n{lines}\n"
         return cast("Function", called)
 
     return decorate
+
+
+def _line(option: Option) -> str:
+    """What `help` says of an option."""
+    choices = f" One of {', '.join(map(str, option.choices))}." if option.choices else ""
+    advice = ", or as the model advises" * option.advised
+    default = f" Default: {text}{advice}." if (text := default_text(option)) else ""
+    text = f"{option.name}: {option.help}{choices}{default}"
+    return fill(text, _WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8)
 
 
 def _told(found: re.Match[str], known: Known) -> str:

@@ -23,7 +23,7 @@ import math
 import os
 import re
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
@@ -245,13 +245,12 @@ def whole(text: str) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
-def refuse_unknown(names: Iterable[str], known: Iterable[Option], what: str) -> None:
-    """Raises UsageError for the first of the names that no option has, with the one that comes near."""
-    keywords = [told.name for told in known]
+def refuse_unknown(names: Iterable[str], known: Collection[str], what: str) -> None:
+    """Raises UsageError for the first of the names that is not known, with the one that comes near."""
     for name in names:
-        if name not in keywords:
-            near = nearest(name, keywords)
-            hint = f"did you mean {near}?" if near else f"known are {', '.join(sorted(keywords))}"
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"did you mean {near}?" if near else f"known are {', '.join(sorted(known))}"
             raise UsageError(f"{what} {name}: unknown; {hint}")
 
 

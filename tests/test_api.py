@@ -1,6 +1,7 @@
 """The public functions: the same masks as the command line, lazily imported, unknown words refused."""
 
 import gc
+import inspect
 import json
 import tempfile
 import warnings
@@ -199,6 +200,17 @@ def test_polygons_come_as_a_geodataframe(scene, tiny):
     assert frame.area.sum() == pytest.approx((mask.array == code).sum() * 0.25)
 
 
+def test_polygons_of_a_mask_with_confidence_tell_it(shell_line, scene, tiny):
+    mask = segearth.predict(scene, WORDS, background="none", confidence=True, **tiny)
+    out = segearth.vectorize(mask, "notebook.geojson", quiet=True)
+    words = ("--background", "none", "-m", tiny["model"], "--upsampler", "none", "-d", "cpu", "--precision", "fp32")
+    shell_line(
+        "predict", scene, "-c", WORDS, *words, "-o", "m.tif", "--confidence", "s.tif", "--vector", "shell.geojson"
+    )
+    ours, theirs = (json.loads(Path(path).read_text())["features"] for path in (out, "shell.geojson"))
+    assert [one["properties"]["confidence"] for one in ours] == [one["properties"]["confidence"] for one in theirs]
+
+
 def test_a_mask_is_drawn_with_a_legend_of_the_classes_that_are_there(scene, tiny):
     import matplotlib
 
@@ -260,12 +272,18 @@ def test_a_scene_shows_how_it_is_read(scene):
         (lambda _: segearth.predict(np.zeros((2, 2, 2, 2)), WORDS), "an array of shape .2, 2, 2, 2.: need"),
         (lambda _: segearth.predict(np.zeros((3, 9, 9), object), WORDS), "an array of object"),
         (lambda scene: segearth.predict(scene, {"water", "roof"}), "need words by comma, or a list of them, in order"),
-        (lambda scene: segearth.predict(scene, 5), "^classes=5: need words by comma"),
+        (lambda scene: segearth.predict(scene, 5), "^classes of type int: need words by comma"),
         (lambda scene: segearth.predict(scene), "name the classes with one of"),
         (lambda _: segearth.predict(GREY, WORDS, transform=(9, 1, 0, 9, 0, -1)), "GDAL's order; give Affine.from_gdal"),
         (lambda _: segearth.predict(GREY, WORDS, transform=(9, 1, 0, 9, 0, 1)), "GDAL's order; give Affine.from_gdal"),
-        (lambda _: segearth.predict(GREY, WORDS, transform=(1, 2, 3)), "need an Affine, or its six numbers"),
+        (lambda _: segearth.predict(GREY, WORDS, transform=(1, 2, 3)), "^transform=.*: need an Affine, or its six"),
         (lambda _: segearth.predict(GREY, WORDS, transform=(0,) * 6), "places no pixel"),
+        (lambda _: segearth.predict(GREY, WORDS, crs="UTM 32"), "^crs='UTM 32': no CRS"),
+        (lambda _: segearth.predict(np.zeros((4, 9, 9)), WORDS), "^the array: 4 bands.* bands=RED,GREEN,BLUE, or"),
+        (lambda _: segearth.vectorize(GREY, "x.gpkg"), "^a mask of type ndarray: need a Mask"),
+        (lambda scene: segearth.evaluate(scene, GREY, "a,b"), "^a mask of type ndarray: need a Mask"),
+        (lambda scene: segearth.predict(scene, WORDS, score=True), "did you mean scores?"),
+        (lambda scene: segearth.calibrate(scene, "l.gpkg", "c", WORDS, suggest=5), "suggest: unknown"),
         (lambda _: segearth.predict(GREY.tolist(), WORDS), "type list: need a path, or an array"),
         (lambda _: segearth.predict(None, WORDS), "type NoneType: need a path, or an array"),
         (lambda scene: segearth.predict(scene, ["water", "a,b"]), "a class a text, synonyms by bars, not 'a,b'"),
@@ -340,6 +358,37 @@ def test_warnings_of_rasterio_stay_as_they_were(scene, tiny, write_raster, noise
         warnings.simplefilter("always")
         rasterio.open(placeless).close()
     assert [one for one in caught if one.category.__name__ == "NotGeoreferencedWarning"]
+
+
+FUNCTIONS = [getattr(segearth, name) for name in segearth.__all__ if name.islower() and not name.startswith("_")]
+
+
+@pytest.mark.parametrize(
+    "function", [*FUNCTIONS, segearth.Mask.to_geodataframe], ids=lambda function: function.__name__
+)
+def test_help_tells_every_option_and_notebooks_complete_them(function):
+    explicit = inspect.signature(inspect.unwrap(function)).parameters
+    shown = inspect.signature(function).parameters
+    assert all(one.kind is not one.VAR_KEYWORD for one in shown.values())
+    told = [
+        line.split(":")[0].strip() for line in function.__doc__.splitlines() if line.startswith("    ") and ":" in line
+    ]
+    assert shown.keys() - explicit.keys() <= set(told)
+    with pytest.raises(segearth.SegEarthError, match="option no_such: unknown; known are") as caught:
+        function(*[None] * sum(one.default is one.empty for one in shown.values()), no_such=1)
+    assert set(str(caught.value).partition("known are ")[2].split(", ")) == shown.keys()
+
+
+def test_what_a_function_does_not_take_is_not_shown():
+    assert {"threshold", "aoi", "model"} <= inspect.signature(segearth.predict).parameters.keys()
+    assert not {"out", "work", "json", "overwrite"} & inspect.signature(segearth.predict).parameters.keys()
+
+
+def test_a_mask_and_lines_of_it_fit_a_notebook(tiny, capsys):
+    mask = segearth.predict(np.zeros((3, 20, 30), np.uint8), WORDS, **tiny | {"quiet": False})
+    assert repr(mask) == "<Mask of 30 x 20 px: background, water, roof, tree>"
+    assert {mask: 1}[mask] == 1
+    assert "segearth: the array: no CRS, the mask will have none either\n" in capsys.readouterr().err
 
 
 def test_every_public_name_is_there():

@@ -85,7 +85,7 @@ def test_a_field_set_by_hand_is_checked_too():
 
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(UsageError, match="option long_sde: unknown; did you mean long_side?"):
-        refuse_unknown(["share", "long_sde"], options_of(Outer), "option")
+        refuse_unknown(["share", "long_sde"], [told.name for told in options_of(Outer)], "option")
 
 
 def test_a_table_shows_flags_units_choices_and_what_a_model_advises():

@@ -141,7 +141,7 @@ def advised(model: str) -> dict[str, Any]:
     """A model's own advice, checked. Raises WeightsError where it names what is no setting, or a value that is none."""
     settings = advice(model)
     try:
-        refuse_unknown(settings, ADVISED.values(), "setting")
+        refuse_unknown(settings, ADVISED, "setting")
         found = {name: taken(ADVISED[name], value) for name, value in settings.items()}
         if (rest := found.get("background", REST)) not in get_args(Rest):
             raise UsageError(f"--background {rest}: choose one of {', '.join(get_args(Rest))}")

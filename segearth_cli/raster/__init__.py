@@ -12,7 +12,7 @@ from segearth_cli.faces import lazy_face
 if TYPE_CHECKING:
     from segearth_cli.raster.area import Area, AreaOfInterest, area_in_box, area_of, area_of_interest
     from segearth_cli.raster.areas import ClassAreas, class_areas, ground_area
-    from segearth_cli.raster.array_file import as_file, read_array, write_array
+    from segearth_cli.raster.array_file import ARRAY, as_file, read_array, write_array
     from segearth_cli.raster.datasets import (
         CACHE_MB,
         Patient,
@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.written import holds_its_blocks, temporary_raster
 
 __all__ = [
+    "ARRAY",
     "BLOCK",
     "CACHE_MB",
     "NO_SCENE",
@@ -199,7 +200,7 @@ __getattr__ = lazy_face(
     {
         "area": "Area AreaOfInterest area_in_box area_of area_of_interest",
         "areas": "ClassAreas class_areas ground_area",
-        "array_file": "as_file read_array write_array",
+        "array_file": "ARRAY as_file read_array write_array",
         "datasets": "CACHE_MB Patient environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
         "georeference": "Frame Georeferenced Placement frame_from_json frame_to_json placed_by region_georeference "

@@ -16,11 +16,12 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from segearth_cli.disk import cannot_write, cause_of, temporary_folder
-from segearth_cli.errors import RasterError, UsageError
+from segearth_cli.errors import RasterError, SegEarthError, UsageError
 from segearth_cli.raster.datasets import environment, open_dataset, quietly
 from segearth_cli.raster.options import NO_VALUE
 from segearth_cli.raster.written import holds_its_blocks
 
+ARRAY = "the array"  # what users read in place of the name of its file
 _WIDER = {"bool": "uint8", "float16": "float32"}  # types that GDAL lacks -> those that hold all their values
 
 
@@ -34,16 +35,17 @@ def write_array(path: Path, array: NDArray[Any], *, transform: Any = None, crs: 
     bands, height, width = array.shape
     array = array.astype(_WIDER.get(array.dtype.name, array.dtype), copy=False)
     shape = {"count": bands, "height": height, "width": width, "dtype": array.dtype.name}
-    form = {"driver": "GTiff", "photometric": "RGB" if bands == 3 else "MINISBLACK"}
+    form: dict[str, Any] = {"driver": "GTiff", "photometric": "RGB" if bands == 3 else "MINISBLACK"}
+    place = {"transform": _affine(transform), "crs": _crs(crs)}
     try:
         value = None if nodata is None or str(nodata).casefold() == NO_VALUE else float(nodata)
         pixels, hidden = np.ma.getdata(array), _hidden(array, value)
-        place = {"transform": _affine(transform), "crs": _crs(crs), "nodata": None if hidden is not None else value}
+        form |= place | {"nodata": None if hidden is not None else value}
         with (
             environment(),
             quietly(),
             rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-            rasterio.open(path, "w", **form, **place, **shape) as ds,
+            rasterio.open(path, "w", **form, **shape) as ds,
         ):
             ds.write(pixels)
             if hidden is not None:
@@ -68,10 +70,15 @@ def _hidden(array: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | No
 
 
 def _crs(crs: Any) -> Any:
-    """A CRS as rasterio takes one: an EPSG code may be any whole number, or its digits."""
-    if isinstance(crs, Integral) or (isinstance(crs, str) and crs.strip().isdecimal()):
-        return CRS.from_epsg(int(crs))
-    return crs
+    """A CRS; an EPSG code may be any whole number, or its digits. Raises UsageError for what is none."""
+    if crs is None:
+        return None
+    try:
+        if isinstance(crs, Integral) or (isinstance(crs, str) and crs.strip().isdecimal()):
+            return CRS.from_epsg(int(crs))
+        return CRS.from_user_input(crs)
+    except (RasterioError, TypeError, ValueError) as e:
+        raise UsageError(f"crs={crs!r}: no CRS ({e}); need e.g. 32632, 'EPSG:32632', or a CRS of rasterio") from e
 
 
 def _affine(transform: Any) -> Affine | None:
@@ -93,16 +100,21 @@ def _affine(transform: Any) -> Affine | None:
 def as_file(scene: str | Path | NDArray[Any], *, transform: Any, crs: Any, nodata: Any) -> Iterator[str]:
     """The path of a scene: its own, or of a file that holds an array (see `bands_first`) as long as it is looked at.
 
-    Raises UsageError for anything else.
+    Errors call that file `ARRAY`. Raises UsageError for anything else.
     """
     if isinstance(scene, np.ndarray):
         with temporary_folder() as folder:
             path = folder / "array.tif"
             write_array(path, bands_first(scene), transform=transform, crs=crs, nodata=nodata)
-            yield str(path)
+            try:
+                yield str(path)
+            except SegEarthError as e:
+                e.args = (str(e).replace(str(path), ARRAY),)
+                raise
         return
     if not isinstance(scene, str | Path):
-        raise UsageError(f"a scene of type {type(scene).__name__}: need a path, or an array of NumPy (np.asarray)")
+        kind = type(scene).__name__
+        raise UsageError(f"a scene of type {kind}: need a path, or an array of NumPy (np.asarray(x), ds.read())")
     if transform is not None or crs is not None:
         raise UsageError("transform and crs place an array; a raster says itself where it lies")
     yield str(scene)

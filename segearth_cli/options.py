@@ -291,7 +291,8 @@ def _row(told: Option, advice: Mapping[str, Any], model: str) -> str:
         default += f" (`{model}`: {value_text(advice[told.name])})"
     flags = ", ".join(f"`{flag}`" for flag in told.flags) + f" {told.unit}" * bool(told.unit)
     meaning = told.help + (f" One of {', '.join(f'`{choice}`' for choice in told.choices)}." if told.choices else "")
-    return f"| {flags} | {meaning.replace('|', chr(92) + '|')} | {default} |".replace("  |", " |")
+    cells = (cell.replace("|", r"\|") for cell in (flags, meaning, default))
+    return f"| {' | '.join(cells)} |".replace("  |", " |")
 
 
 @cache

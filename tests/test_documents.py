@@ -1,4 +1,4 @@
-"""What README and docs say holds: their links lead somewhere."""
+"""What README and docs say holds: their links lead somewhere, their tables can be read."""
 
 import re
 from pathlib import Path
@@ -28,3 +28,12 @@ def test_every_link_leads_to_a_page_and_a_heading_that_are_there(page):
         if not there.exists() or (anchor and anchor not in headings(there)):
             lost.append(link)
     assert lost == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_row_of_a_table_has_the_cells_of_its_head(page):
+    """A bar that is not escaped begins a cell, and what comes after the last cell of the head is not shown."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        head, *rows = ([*re.finditer(r"(?<!\\)\|", row)] for row in table.splitlines())
+        assert [row[0].string for row in rows if len(row) != len(head)] == []

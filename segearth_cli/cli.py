@@ -39,7 +39,7 @@ from segearth_cli.commands import (
     vectorize,
 )
 from segearth_cli.console import note
-from segearth_cli.errors import OUT_OF_MEMORY, SegEarthError, is_of_gdal, is_out_of_memory
+from segearth_cli.errors import OUT_OF_MEMORY, SegEarthError, is_of_gdal, is_out_of_memory, said
 from segearth_cli.options import build, option
 from segearth_cli.raster import UNTRUSTED, limit_memory
 from segearth_cli.signals import ENDING, Terminated, end_at_once, raise_them
@@ -149,21 +149,21 @@ def _told(error: BaseException) -> tuple[str, int]:
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context else ""
         return f"{error.format_message()}{hint}", getattr(error, "exit_code", 2)
-    said = " ".join(str(error).split())
+    text = said(error)
     if is_out_of_memory(error):
         return OUT_OF_MEMORY, 1
-    if "can't start new thread" in said:
+    if "can't start new thread" in text:
         return "the system allows no more threads; set OMP_NUM_THREADS=1 or raise the limits (ulimit -u, -v)", 1
     if isinstance(error, OSError) and error.errno is not None:
         if error.filename is None and error.errno == errno.ENOENT:  # of Python's tempfile
-            return f"{said}; set TMPDIR to a folder that may be written", 1
+            return f"{text}; set TMPDIR to a folder that may be written", 1
         place = error.filename if error.filename is not None else "stdout or a temporary file (TMPDIR)"
         return f"{place}: {error.strerror}", 1
     if is_of_gdal(error):
-        return f"GDAL: {said}", 1
+        return f"GDAL: {text}", 1
     kind = type(error).__name__
     return (
-        f"a fault of segearth itself ({kind}: {said[:300]}); SEGEARTH_TRACEBACK=1 tells more, please report it",
+        f"a fault of segearth itself ({kind}: {text[:300]}); SEGEARTH_TRACEBACK=1 tells more, please report it",
         FAULT,
     )
 

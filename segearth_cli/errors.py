@@ -27,6 +27,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return by_fold[found[0]] if found else None
 
 
+def said(error: BaseException) -> str:
+    """What an error says, as one line; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class SegEarthError(Exception):
     """Base of every expected failure; the message is the whole line shown to the user."""
 
@@ -105,5 +110,5 @@ def of_input(name: str) -> Iterator[None]:
         if is_out_of_memory(e):
             raise RunError(f"{name}: {OUT_OF_MEMORY}") from e
         if is_of_gdal(e):
-            raise RasterError(f"{name}: GDAL: {' '.join(str(e).split())}") from e
+            raise RasterError(f"{name}: GDAL: {said(e)}") from e
         raise

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from segearth_cli import errors
-from segearth_cli.errors import RunError, SegEarthError
+from segearth_cli.errors import RunError, SegEarthError, said
 from segearth_cli.jobs.at_hand import compute_at_hand
 from segearth_cli.jobs.compute import Job, Session
 from segearth_cli.jobs.pool import Answer, Item
@@ -124,8 +124,7 @@ class Cluster:
             self._attempts[item] = self._attempts.get(item, 0) + 1
             if self._attempts[item] > RETRIES:
                 worker = getattr(getattr(error, "last_worker", None), "address", "")
-                told = " ".join(str(error).split())[:300] or type(error).__name__
-                return item, RunError(f"{told}{f' (on worker {worker})' if worker else ''}")
+                return item, RunError(f"{said(error)[:300]}{f' (on worker {worker})' if worker else ''}")
         self._again.append((item, job))
         return None
 
@@ -210,8 +209,7 @@ def cluster(scheduler: str | None, local_workers: int, run: RunOptions, patience
             try:
                 return dask.Client(address, timeout=seconds, set_as_default=False, security=security)
             except (OSError, ValueError, RuntimeError) as e:
-                told = " ".join(str(e).split())[:200]
-                raise RunError(f"--scheduler {address}: cannot be reached ({told})") from None
+                raise RunError(f"--scheduler {address}: cannot be reached ({said(e)[:200]})") from None
             except TypeError:  # of Dask where its configuration has no keys
                 raise RunError(
                     f"--scheduler {address}: no keys for tls:// in Dask's configuration; name them by "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segearth_cli.errors import UsageError
+from segearth_cli.errors import UsageError, said
 from segearth_cli.options import build, option, validate
 
 if TYPE_CHECKING:
@@ -126,5 +126,5 @@ def _polygons(aoi: str, file: Path | None) -> AreaOfInterest:
     try:
         geometry = shapely.from_wkt(text)
     except shapely.errors.ShapelyError as e:
-        raise UsageError(f"{told}: is no WKT ({' '.join(str(e).split())})") from None
+        raise UsageError(f"{told}: is no WKT ({said(e)})") from None
     return area_of_interest([geometry], f"EPSG:{code}" if code else None, told)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segearth_cli.classes import ClassSet, from_tag, to_tag
-from segearth_cli.errors import CalibrationError, SegEarthError
+from segearth_cli.errors import CalibrationError, SegEarthError, said
 from segearth_cli.files import write_bytes
 from segearth_cli.options import Option, options_of, value_text
 from segearth_cli.prediction.options import PredictOptions, default_stride
@@ -143,13 +143,13 @@ def read_calibration(path: Path) -> Calibration:
             text = (f.metadata() or {}).get(KEY, "")
             tensors = {name: f.get_tensor(name) for name in f.keys()} if text else {}  # noqa: SIM118
     except (OSError, SafetensorError) as e:
-        raise CalibrationError(f"--calibration {path}: cannot be read ({_line(e)})") from None
+        raise CalibrationError(f"--calibration {path}: cannot be read ({said(e)[:200]})") from None
     if not text:
         raise CalibrationError(f"--calibration {path}: is no calibration; `segearth calibrate` makes them")
     try:
         found = _calibration(from_json(text), tensors)
     except (ValueError, KeyError, TypeError, SegEarthError) as e:
-        raise CalibrationError(f"--calibration {path}: damaged, or of another version ({_line(e)})") from None
+        raise CalibrationError(f"--calibration {path}: damaged, or of another version ({said(e)[:200]})") from None
     if found.sha256 != found.sealed().sha256:
         raise CalibrationError(f"--calibration {path}: was changed since it was written (its hash says so)")
     return found
@@ -246,11 +246,6 @@ def _digest(calibration: Calibration) -> str:
 
 def _value(holders: Iterable[Any], field: str) -> Any:
     return next(getattr(holder, field) for holder in holders if hasattr(holder, field))
-
-
-def _line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _plain(value: Any) -> Any:

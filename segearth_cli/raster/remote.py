@@ -15,6 +15,7 @@ import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
+from segearth_cli.errors import said
 from segearth_cli.raster.paths import local_path
 
 T = TypeVar("T")
@@ -111,4 +112,4 @@ def reason(error: BaseException) -> str:
     """The innermost reason that GDAL gives."""
     while error.__cause__ is not None and str(error.__cause__):
         error = error.__cause__
-    return " ".join(str(error).split()) or type(error).__name__
+    return said(error)

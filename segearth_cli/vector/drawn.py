@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segearth_cli.classes import folded
 from segearth_cli.disk import cannot_write, cause_of, refusal
-from segearth_cli.errors import UsageError, VectorError, is_of_gdal, nearest
+from segearth_cli.errors import UsageError, VectorError, is_of_gdal, nearest, said
 from segearth_cli.files import replacing
 from segearth_cli.raster import from_strangers, quietly
 from segearth_cli.texts import refuse_pipe
@@ -66,8 +66,7 @@ def _read(path: Path, layer: str | None, flag: str, choose: Callable[[Sequence[s
                 rows = [(row.geometry, row.properties[column] if column else None) for row in source]
                 crs = source.crs_wkt or None
     except (FionaError, OSError, RuntimeError, UnicodeDecodeError) as e:
-        said = " ".join(str(e).split())
-        raise VectorError(f"{flag} {path}: cannot be read as vector data ({said})") from None
+        raise VectorError(f"{flag} {path}: cannot be read as vector data ({said(e)})") from None
     geometry = np.array([None, *(_shape(path, number, found, flag) for number, (found, _) in enumerate(rows, 1))])[1:]
     return Drawn(geometry, tuple(None if _empty(value) else value for _, value in rows), crs)
 
@@ -178,7 +177,7 @@ def _shape(path: Path, number: int, found: Any, flag: str) -> Any:
         with np.errstate(invalid="ignore"):
             made = shapely.geometry.shape(found)
     except (shapely.errors.ShapelyError, ValueError) as e:  # of rings of too few points, among others
-        raise VectorError(f"{flag} {path}: feature {number} is no geometry ({' '.join(str(e).split())})") from None
+        raise VectorError(f"{flag} {path}: feature {number} is no geometry ({said(e)})") from None
     if not np.isfinite(shapely.get_coordinates(made)).all():
         raise VectorError(f"{flag} {path}: feature {number} has a coordinate that is no number; mend or remove it")
     return made

@@ -11,7 +11,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.vrt import WarpedVRT
 
 from segearth_cli.errors import RasterError
-from segearth_cli.raster import placed_by, same_pixels
+from segearth_cli.raster import PLACED_BY, placed_by, same_pixels
 
 
 def to_grid(mask: rasterio.DatasetReader, label: rasterio.DatasetReader) -> Callable[[Any], Any]:
@@ -33,8 +33,7 @@ def _refuse_unknown_places(mask: rasterio.DatasetReader, label: rasterio.Dataset
         lies = f"{label.name}: lies elsewhere than the mask"
     else:
         lies = f"{label.name}: {label.width} x {label.height} px, the mask {mask.width} x {mask.height}"
-    points = {"gcps": "ground control points", "rpcs": "rational polynomials"}
-    if by := [points[kind] for dataset in (mask, label) if (kind := placed_by(dataset)) in points]:
+    if by := [PLACED_BY[kind] for dataset in (mask, label) if (kind := placed_by(dataset)) in PLACED_BY]:
         raise RasterError(f"{lies}, and {by[0]} place one of them; bring both to one grid first (gdalwarp)")
     if mask.crs is None or label.crs is None:
         lacking = "the mask" if mask.crs is None else "the label"

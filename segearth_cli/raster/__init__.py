@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from segearth_cli.raster.fingerprint import files_of, identity, local_files
     from segearth_cli.raster.georeference import (
+        PLACED_BY,
         Frame,
         Georeferenced,
         Placement,
@@ -92,6 +93,7 @@ __all__ = [
     "BLOCK",
     "CACHE_MB",
     "NO_SCENE",
+    "PLACED_BY",
     "SUFFIXES",
     "UNTRUSTED",
     "Area",
@@ -203,8 +205,8 @@ __getattr__ = lazy_face(
         "array_file": "ARRAY as_file read_array write_array",
         "datasets": "CACHE_MB Patient environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
-        "georeference": "Frame Georeferenced Placement frame_from_json frame_to_json placed_by region_georeference "
-        "same_pixels without_georeference",
+        "georeference": "PLACED_BY Frame Georeferenced Placement frame_from_json frame_to_json placed_by "
+        "region_georeference same_pixels without_georeference",
         "grid": "Window check_stride blocks shares starts touching window_weights windows working_size",
         "ground": "Ground densified",
         "inspection": "Inspection inspect_scene",

@@ -20,6 +20,7 @@ from segearth_cli.raster.datasets import environment
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.remote import UNREADABLE, reason
 
+PLACED_BY = {"gcps": "ground control points", "rpcs": "rational polynomials"}  # what people call `placed_by`
 _LATTICE = 5  # places a side at which two rasters are compared
 _NEAR = 0.5  # of a pixel
 
@@ -83,9 +84,8 @@ class Placement:
                     self.crs = CRS.from_epsg(4326)
                     self._by = RPCTransformer(scene.rpcs, RPC_HEIGHT=scene.rpcs.height_off)
         except UNREADABLE as e:
-            points = {"gcps": "ground control points", "rpcs": "rational polynomials"}[self.kind]
             raise RasterError(
-                f"{name}: its {points} do not place it ({reason(e)}); mend or remove them with gdal_edit"
+                f"{name}: its {PLACED_BY[self.kind]} do not place it ({reason(e)}); mend or remove them with gdal_edit"
             ) from e
 
     @property

@@ -23,9 +23,8 @@ from segearth_cli.raster import (
     open_dataset,
     temporary_raster,
 )
-from segearth_cli.vector import polygons as shapes
 from segearth_cli.vector.chains import spans
-from segearth_cli.vector.polygons import Outlines
+from segearth_cli.vector.polygons import Outlines, traced
 
 _SIEVED_TYPES = ("uint8", "uint16", "int16", "int32")
 
@@ -72,7 +71,7 @@ def filled(mask: MaskFile, kept: frozenset[int] | None, area: float, folder: Pat
         for codes, _ in mask_strips(mask, rows):
             ds.write(codes, 1, window=Window(top, 0, len(codes), mask.width).to_rasterio())
             top += len(codes)
-        for found, rings in shapes.traced(strips, mask.width, recode.dtype):
+        for found, rings in traced(strips, mask.width, recode.dtype):
             runs = _runs(rings, recode.codes(found.code), area)
             for band in np.unique(runs.row // rows).tolist():
                 window = Window(band * rows, 0, min(rows, mask.height - band * rows), mask.width)

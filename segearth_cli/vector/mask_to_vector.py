@@ -19,6 +19,7 @@ from segearth_cli.disk import temporary_folder
 from segearth_cli.errors import UsageError
 from segearth_cli.progress import Extent, progress
 from segearth_cli.raster import (
+    PLACED_BY,
     Ground,
     MaskFile,
     Recoding,
@@ -33,16 +34,15 @@ from segearth_cli.raster import (
     stem,
     take_seal,
 )
-from segearth_cli.vector import clean as sieve
-from segearth_cli.vector import layers as vectors
-from segearth_cli.vector import polygons as shapes
-from segearth_cli.vector import reshape as borders
+from segearth_cli.vector.clean import filled, sieved
 from segearth_cli.vector.diagonals import joined_diagonally
 from segearth_cli.vector.dissolve import Dissolved
 from segearth_cli.vector.features import FIELDS, FeatureBatch, VectorLayer
+from segearth_cli.vector.layers import driver, writing
 from segearth_cli.vector.options import VectorizeOptions
-from segearth_cli.vector.polygons import Shapes
+from segearth_cli.vector.polygons import Shapes, polygons, with_right_angles
 from segearth_cli.vector.read_ahead import ahead
+from segearth_cli.vector.reshape import smoothed, with_nodes
 from segearth_cli.vector.simpler import simple_polygons
 from segearth_cli.vector.strips import Strip
 
@@ -70,7 +70,7 @@ def vectorize(path: str | Path, out: Path, options: VectorizeOptions | None = No
     """
     options = options or VectorizeOptions()
     started = time.monotonic()
-    vectors.driver(out)
+    driver(out)
     sealed = [(name, take_seal(str(name))) for name in (path, options.confidence) if name]
     mask = read_mask(str(path))
     kept = None if options.classes is None else mask.codes(options.classes)
@@ -83,7 +83,7 @@ def vectorize(path: str | Path, out: Path, options: VectorizeOptions | None = No
         mask = _cleaned(mask, kept, ground, options, folder)
         drawn = ahead(_drawn(mask, kept, ground, options, label=stem(str(path))))
         layer = layer_of(mask, kept, ground, out, options)
-        with vectors.writing(out, layer) as write, closing(drawn):
+        with writing(out, layer) as write, closing(drawn):
             for features in _features(drawn, mask, ground, options, folder):
                 codes = np.unique(features.columns["class_id"]).tolist()
                 layer.colors.update((mask.name(code), mask.color(code)) for code in codes)
@@ -100,7 +100,7 @@ def _notes(mask: MaskFile, ground: Ground, out: Path, options: VectorizeOptions)
     if ground.crs is None:
         note(f"{mask.path}: no CRS; coordinates, areas and lengths are in the units of its transform")
     if not ground.placement.straight:
-        by = {"gcps": "ground control points", "rpcs": "rational polynomials"}[ground.placement.kind]
+        by = PLACED_BY[ground.placement.kind]
         note(f"{mask.path}: polygons are placed by its {by}; gdalwarp the mask first for another way")
     if out.suffix.casefold() == ".shp":
         note(f"{out}: Shapefile names have ten characters at most: perimeter_m is called perim_m")
@@ -117,9 +117,9 @@ def _cleaned(
     if options.min_area:
         size = int(min(np.ceil(ground.pixels(options.min_area) * (1 - 1e-12)), mask.height * mask.width))
         if size > 1:  # else no piece is smaller
-            mask = sieve.sieved(mask, size, options.connectivity, folder, rows)
+            mask = sieved(mask, size, options.connectivity, folder, rows)
     if options.fill_holes:
-        mask = sieve.filled(mask, kept, ground.pixels(options.fill_holes), folder, rows)
+        mask = filled(mask, kept, ground.pixels(options.fill_holes), folder, rows)
     return mask
 
 
@@ -144,7 +144,7 @@ def _drawn(
         place = None if options.regularize else ground.placement  # else moved when it is reshaped
         eight = options.connectivity == 8 and not options.dissolve
         bent = not ground.placement.straight  # a border that bends on the map needs points where others branch off
-        smoother = borders.smoothed if options.smooth else borders.kept if bent and not options.simplify else None
+        smoother = smoothed if options.smooth else with_nodes if bent and not options.simplify else None
         form: dict[str, Any] = {"smoother": smoother, "place": place, "touches": eight}
         form["weights"] = 2 if options.confidence else 0
         batches: Iterable[Shapes]
@@ -152,9 +152,9 @@ def _drawn(
             size, tolerance = (mask.height, mask.width), ground.pixels(options.simplify)
             batches = simple_polygons(strips(), *size, recode.dtype, tolerance, **form)
         else:
-            batches = shapes.polygons(strips(), mask.width, recode.dtype, **form)
+            batches = polygons(strips(), mask.width, recode.dtype, **form)
         if options.regularize:
-            batches = shapes.regularized(batches)
+            batches = with_right_angles(batches)
         if eight:
             batches = joined_diagonally(batches)
         for batch in batches:

@@ -29,9 +29,8 @@ from segearth_cli.raster import (
     stem,
     take_seal,
 )
-from segearth_cli.vector import layers as vectors
-from segearth_cli.vector import polygons as shapes
 from segearth_cli.vector.features import FeatureBatch, Write
+from segearth_cli.vector.layers import opened
 from segearth_cli.vector.mask_to_vector import (
     Vectorized,
     check_confidence,
@@ -41,7 +40,7 @@ from segearth_cli.vector.mask_to_vector import (
     read_weights,
 )
 from segearth_cli.vector.options import VectorizeOptions
-from segearth_cli.vector.polygons import Shapes
+from segearth_cli.vector.polygons import Shapes, polygons
 from segearth_cli.vector.seams import Seams
 from segearth_cli.vector.strips import Strip
 
@@ -106,16 +105,16 @@ def vectorize_partitioned(path: str, folder: Path, options: VectorizeOptions, si
 
         rows = groupby(every, key=lambda block: block.row)
         for (_, row), name, temporary in zip(rows, names[:-1], temporaries[:-1], strict=True):
-            with vectors.opened(name, temporary, layer) as write:
+            with opened(name, temporary, layer) as write:
                 for block in row:
                     seams.begin(block)
-                    for batch in shapes.polygons(strips(block), block.width, recode.dtype, weights=weights):
+                    for batch in polygons(strips(block), block.width, recode.dtype, weights=weights):
                         if len(batch):
                             whole = seams.take(_moved(batch, block))
                             put(write, whole, np.zeros(len(whole), np.int64))
                     seams.end()
                     done(1)
-        with vectors.opened(names[-1], temporaries[-1], layer) as write:
+        with opened(names[-1], temporaries[-1], layer) as write:
             for joined in seams.joined():
                 put(write, joined.shapes, joined.part_of)
         for source, seal in sealed:

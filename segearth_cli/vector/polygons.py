@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segearth_cli.vector.chains import Points, columns, flags, positions, rows, spans
 from segearth_cli.vector.corners import TOUCH, Codes, Corners, walk
 from segearth_cli.vector.read_ahead import ahead
-from segearth_cli.vector.right_angles import regularized as right_angled
+from segearth_cli.vector.right_angles import regularized
 from segearth_cli.vector.rings import Rings, Tracer
 from segearth_cli.vector.strips import Strip, linked
 
@@ -216,11 +216,11 @@ def grouped(every: Shapes, group: NDArray[np.int64]) -> Shapes:
     return Shapes(np.asarray(geometry, object), every.code[order][first], sums)
 
 
-def regularized(batches: Iterable[Shapes]) -> Iterator[Shapes]:
+def with_right_angles(batches: Iterable[Shapes]) -> Iterator[Shapes]:
     """Polygons with right angles where that keeps their form, each for itself: neighbours may come to overlap."""
     for batch in batches:
         geometry = np.empty(len(batch), object)
-        geometry[:] = [right_angled(polygon) for polygon in batch.geometry]
+        geometry[:] = [regularized(polygon) for polygon in batch.geometry]
         yield replace(batch, geometry=geometry)
 
 

@@ -11,8 +11,8 @@ from segearth_cli.vector.polygons import Outlines
 _AT_ONCE = 1 << 17  # points, in whole rings
 
 
-def kept(outlines: Outlines) -> Outlines:
-    """The outlines as they are, with the points where three regions meet."""
+def with_nodes(outlines: Outlines) -> Outlines:
+    """The outlines as they are, with the points where three regions meet, which every smoother is given."""
     return outlines
 
 

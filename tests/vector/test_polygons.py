@@ -215,7 +215,7 @@ def test_simple_borders_are_valid_and_the_same_for_strips_of_any_height(mask, to
 @given(st.one_of(masks(), noisy()), TOLERANCES)
 def test_simple_borders_are_those_of_geos(mask, tolerance):
     mask = mask + 1  # every pixel has a class: what is not drawn is no region for GEOS
-    found = trace(mask, smoother=borders.kept)
+    found = trace(mask, smoother=borders.with_nodes)
     meet = nodes(mask)
 
     def when(polygon):
@@ -236,7 +236,7 @@ def test_a_slanted_building_gets_right_angles(degrees):
     plan = shapely.Polygon([(0, 0), (60, 0), (60, 25), (30, 25), (30, 40), (0, 40)])
     placed = shapely.affinity.translate(shapely.affinity.rotate(plan, degrees, origin=(30, 20)), 40, 50)
     found = trace(features.rasterize([placed], (130, 140), dtype="uint8"))
-    (building,) = shapes.gathered(shapes.regularized([found])).geometry
+    (building,) = shapes.gathered(shapes.with_right_angles([found])).geometry
     xy = shapely.get_coordinates(building.exterior)
     edges = np.diff(xy, axis=0)
     cosines = (edges * np.roll(edges, 1, axis=0)).sum(axis=1) / np.prod(

@@ -67,7 +67,7 @@ def differences(segmenter: Segmenter, exact: Segmenter, chips: Tensor) -> dict[s
 
 def busy(segmenter: Segmenter, device: torch.device, side: int, batch: int) -> dict[str, float]:
     """A made scene from file to mask: seconds, and the share of them in which the device computed (torch.profiler)."""
-    made = Assembled(segmenter, device, segmenter.encoder.native, segmenter.encoder.patch, {})
+    made = Assembled(segmenter, device, segmenter.encoder.native, {})
     classes = class_lists.parse(scene.WORDS)
     kind = torch.profiler.ProfilerActivity.CUDA if device.type == "cuda" else torch.profiler.ProfilerActivity.CPU
     with tempfile.TemporaryDirectory() as name:

@@ -51,7 +51,7 @@ class DryRun:
         opened = open_scene(scene, options.read)
         refuse_own(opened)
         model = image_facts(self.settings.model.model)
-        plan = make_plan(opened, options, model.native, model.patch)
+        plan = make_plan(opened, options, model.native)
         told = [*opened.notices, *remarks(opened, plan, options)]
         opened.close()
         told += (line for line in self._compared(scene, outputs) if line not in told)

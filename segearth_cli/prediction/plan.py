@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from segearth_cli.errors import GridError, RasterError
+from segearth_cli.errors import RasterError
 from segearth_cli.prediction.options import PredictOptions, default_stride
 from segearth_cli.presets import FAR
 from segearth_cli.quantities import digits
@@ -182,8 +182,8 @@ class Plan:
         return across * down // self.window_count()
 
 
-def make_plan(scene: Scene, options: PredictOptions, native: int, patch: int = 1) -> Plan:
-    """The plan for a scene and a model's native window and patch, in pixels.
+def make_plan(scene: Scene, options: PredictOptions, native: int) -> Plan:
+    """The plan for a scene and a model's native window, in pixels.
 
     Raises RasterError when the resolution cannot be meant for this scene, GridError when window and stride do not tile.
     """
@@ -196,8 +196,6 @@ def make_plan(scene: Scene, options: PredictOptions, native: int, patch: int = 1
             f"{scene.path}: working size {cols} x {rows} px; choose a coarser --scale, --gsd or --long-side"
         )
     window = options.window or native
-    if window < patch:
-        raise GridError(f"--window {window}: holds no patch of the model; need at least {patch} px, best {native}")
     stride = options.stride if options.stride is not None else default_stride(window)
     check_stride(window, stride)
     across, down = options.tile_stride or options.tile or (0, 0)

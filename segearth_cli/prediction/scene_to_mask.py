@@ -85,7 +85,7 @@ class Predictor:
         if self.described is not None:
             return self.described()
         model = self.model()
-        return Described(model.native, model.patch, model.facts)
+        return Described(model.native, model.facts)
 
     def decider(self, *, scores: bool = False) -> Decider:
         """What turns the logits of its phrases into classes. scores: whether each class's probability is kept."""
@@ -136,7 +136,7 @@ def prepared(path: str, predictor: Predictor) -> Iterator[Prepared]:
             predictor.run.notice(line)
         calibration, model, assembled = _calibrated(predictor)
         with environment(path):
-            plan = make_plan(scene, predictor.options, model.native, model.patch)
+            plan = make_plan(scene, predictor.options, model.native)
             for line in remarks(scene, plan, predictor.options):
                 predictor.run.notice(line)
             known, seal = identity(scene), seal.with_pixels(scene)

@@ -37,8 +37,6 @@ class Assembled:
     """Where it runs."""
     native: int
     """Window side in pixels that the model was trained for."""
-    patch: int
-    """What a window holds at least, in pixels."""
     facts: dict[str, Any]
     """What a mask's provenance says of it."""
 
@@ -65,7 +63,7 @@ def _vectors(clip: Clip, classes: ClassSet, templates: tuple[str, ...], notice: 
 def _plugged(options: ModelOptions, classes: ClassSet, device: torch.device) -> Assembled:
     """A model of another maker; of the options only its name and the device mean something to it."""
     plug = Plug(options.model)
-    return Assembled(plug.model(classes, device), device, plug.window, plug.multiple, _plug_facts(plug))
+    return Assembled(plug.model(classes, device), device, plug.window, _plug_facts(plug))
 
 
 def _plug_facts(plug: Plug) -> dict[str, Any]:
@@ -78,8 +76,6 @@ class Described:
 
     native: int
     """Window side in pixels that the model was trained for."""
-    patch: int
-    """Side of a patch, in pixels."""
     facts: dict[str, Any]
     """What a mask's provenance says of it; those of `Assembled`."""
 
@@ -91,11 +87,11 @@ def describe_model(options: ModelOptions) -> Described:
     """
     if options.model.startswith(PREFIX):
         plug = Plug(options.model)
-        return Described(plug.window, plug.multiple, _plug_facts(plug))
+        return Described(plug.window, _plug_facts(plug))
     image = image_facts(options.model)
     source, path = clip_file(options.model)
     upsampler_sha = None if options.upsampler == "none" else verified(upsampler_file(options.upsampler))
-    return Described(image.native, image.patch, _facts(options, source.name, verified(path), upsampler_sha))
+    return Described(image.native, _facts(options, source.name, verified(path), upsampler_sha))
 
 
 def _facts(options: ModelOptions, name: str, sha: str, upsampler_sha: str | None) -> dict[str, Any]:
@@ -158,4 +154,4 @@ def assemble(options: ModelOptions, classes: ClassSet, notice: Callable[[str], N
         encoder, upsampler, phrases, global_bias=options.global_bias, precision=precision, fused=fused, direct=direct,
         adaptive=classes.query_class if _adaptive(options) else None,
     )  # fmt: skip
-    return Assembled(segmenter.to(device), device, encoder.native, encoder.patch, facts)
+    return Assembled(segmenter.to(device), device, encoder.native, facts)

@@ -127,12 +127,6 @@ def test_a_stride_that_leaves_gaps_is_told(scene, stride):
         make_plan(scene, PredictOptions(window=64, stride=stride), 224)
 
 
-def test_a_window_smaller_than_a_patch_is_told(scene):
-    assert make_plan(scene, PredictOptions(window=16), 224, patch=16).window == 16
-    with pytest.raises(GridError, match="--window 7: holds no patch of the model; need at least 16 px"):
-        make_plan(scene, PredictOptions(window=7), 224, patch=16)
-
-
 @pytest.mark.parametrize(
     ("options", "line"),
     [

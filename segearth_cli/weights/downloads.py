@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from segearth_cli.weights.http import Patience, Report, discard, fetch, unresolv
 from segearth_cli.weights.load import Clip, load_checkpoint, load_clip, load_upsampler
 from segearth_cli.weights.locate import (
     CONFIG,
+    HUB,
     MINI,
     RECORD,
     SUFFIXES,
@@ -30,6 +30,7 @@ from segearth_cli.weights.locate import (
     image_facts,
     kept,
     kept_folder,
+    repository,
     verified,
 )
 from segearth_cli.weights.openclip import HUB_NAMES, check_tower, hub_files, model_config, read_json, tag_config
@@ -87,7 +88,7 @@ def download(
     if source is None:
         if origin:
             raise UsageError(f"download {name}: takes no --from; the repository is the origin")
-        repo = name.removeprefix("hf-hub:")
+        repo = repository(name, "download")
         return _from_hub(name, repo, (CONFIG,), HUB_NAMES, overwrite, lambda _path: load_clip(name))
     repo, *files = hub_files(tag_config(source.architecture, source.tag))
     folder = key(source.architecture, source.tag)
@@ -110,9 +111,7 @@ def _instead_of(own: Path | None, found: Fetched) -> Fetched:
 
 def _named(name: str) -> Source | None:
     """The architecture and tag of a name; None for a repository of the hub."""
-    if name.startswith("hf-hub:"):
-        if not re.fullmatch(r"hf-hub:[\w.-]+/[\w.-]+", name):
-            raise UsageError(f"download {name}: not a repository name; need hf-hub:ORG/NAME")
+    if name.startswith(HUB):
         return None
     source = find(name)
     if not source.tag:
@@ -253,9 +252,7 @@ def _hub_download(spec: str, repo: str, file: str, overwrite: bool) -> Path | No
     """A file of a repository; None when the repository has no such file."""
     from huggingface_hub import constants, errors, hf_hub_download, is_offline_mode
 
-    by_hand = (
-        "" if spec.startswith("hf-hub:") else f"; or get it from https://huggingface.co/{repo} and give it with --from"
-    )
+    by_hand = "" if spec.startswith(HUB) else f"; or get it from https://huggingface.co/{repo} and give it with --from"
     try:
         if not is_offline_mode() and (why := unresolved(constants.ENDPOINT)):  # its library tries for half a minute
             raise ConnectionError(why)

@@ -25,6 +25,7 @@ GOOD_GSD = "good_gsd"
 MINI = Path(__file__).parent / "mini"
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 RECORD = "weights.json"
+HUB = "hf-hub:"  # what names of repositories of the Hugging Face hub begin with
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,8 @@ def find(spec: str) -> Source:
     if spec.startswith("local-dir:") or (spec and Path(spec).expanduser().is_dir()):
         folder = Path(spec.removeprefix("local-dir:")).expanduser()
         return Source(f"local-dir:{folder}", folder=_model_folder(folder, spec))
-    if spec.startswith("hf-hub:"):
-        return Source(spec, folder=_hub_folder(spec.removeprefix("hf-hub:")))
+    if spec.startswith(HUB):
+        return Source(spec, folder=_hub_folder(spec))
     architecture, _, rest = spec.partition(":")
     architecture = architecture.replace("/", "-")
     if not rest or not (config := architecture_config(architecture)).is_file():
@@ -297,12 +298,18 @@ def _model_folder(folder: Path, spec: str) -> Path:
     return folder
 
 
-def _hub_folder(repo: str) -> Path:
+def repository(spec: str, asked: str) -> str:
+    """The repository of the hub that `hf-hub:ORG/NAME` names. Raises UsageError for another name; asked: by what."""
+    repo = spec.removeprefix(HUB)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-        raise UsageError(f"--model hf-hub:{repo}: not a repository name; need hf-hub:ORG/NAME")
-    config = hub_file(repo, CONFIG)
+        raise UsageError(f"{asked} {spec}: not a repository name; need hf-hub:ORG/NAME")
+    return repo
+
+
+def _hub_folder(spec: str) -> Path:
+    config = hub_file(repository(spec, "--model"), CONFIG)
     if config is None:
-        raise WeightsError(f"--model hf-hub:{repo}: not on this machine; run `segearth download hf-hub:{repo}`")
+        raise absent(spec)
     return config.parent
 
 

@@ -56,11 +56,10 @@ def rasters_in(folder: Path) -> list[str]:
 
 
 def masks_in(folder: Path) -> list[str]:
-    """The masks in a folder: those named `*.mask.*` where there are any, else all rasters.
+    """The masks in a folder: those named `*.mask.*` where there are any, else all rasters; a mask in parts is one."""
+    from segearth_cli.jobs import is_in_parts
 
-    The folder of a run is one, and so is that of the collection which a run was merged to.
-    """
-    if (folder / "run.json").is_file() or (folder / "collection.json").is_file():
+    if is_in_parts(folder):
         return [str(folder)]
     from segearth_cli.raster import SUFFIXES, rasters_below
 

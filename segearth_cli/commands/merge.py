@@ -124,7 +124,7 @@ def merge(
 
 def _admitted(options: MergeOptions, place: Place, ledger: Ledger) -> dict[str, Path]:
     """The files to write by kind, once the gate has let them in; none where a VRT is enough."""
-    from segearth_cli.jobs import replaceable, vrts
+    from segearth_cli.jobs import COLLECTION, replaceable, vrts
 
     asked = {"mask": options.out, "confidence": options.confidence, "scores": options.scores}
     for kind, path in asked.items():
@@ -133,7 +133,7 @@ def _admitted(options: MergeOptions, place: Place, ledger: Ledger) -> dict[str, 
     wanted = {kind: path for kind, path in asked.items() if path is not None}
     read = [*run_files(place)] if isinstance(place, Path) else []
     if options.out is not None and options.layout == "stac":
-        target = Target(options.out / "collection.json", "--out", kept=True)
+        target = Target(options.out / COLLECTION, "--out", kept=True)
         admit([target], lambda: read, overwrite=options.overwrite, folders=[options.out])
         return {}
     targets = [Target(path, "--out" if kind == "mask" else f"--{kind}") for kind, path in wanted.items()]

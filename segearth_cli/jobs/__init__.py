@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         summary_lines,
         write_summary,
     )
-    from segearth_cli.jobs.mask_of import mask_raster
+    from segearth_cli.jobs.mask_of import is_in_parts, mask_raster
     from segearth_cli.jobs.merge import (
         Joinable,
         complete,
@@ -39,11 +39,12 @@ if TYPE_CHECKING:
     from segearth_cli.jobs.run_folder import Ledger, Shard, open_ledger
     from segearth_cli.jobs.shard_size import shard_side, shards_needed
     from segearth_cli.jobs.stac import write_stac
-    from segearth_cli.jobs.store import holds_run, open_store
+    from segearth_cli.jobs.store import COLLECTION, holds_run, open_store
     from segearth_cli.jobs.typed import plain
     from segearth_cli.jobs.work_list import Entry, WorkList
 
 __all__ = [
+    "COLLECTION",
     "Alone",
     "Entry",
     "Forecast",
@@ -64,6 +65,7 @@ __all__ = [
     "forecast",
     "growing_summary",
     "holds_run",
+    "is_in_parts",
     "is_summary",
     "mask_raster",
     "open_ledger",
@@ -92,14 +94,14 @@ __getattr__ = lazy_face(
         "forecasts": "Forecast forecast",
         "lock": "claim",
         "manifest": "SceneEntry Outcome growing_summary is_summary read_manifest summary_lines write_summary",
-        "mask_of": "mask_raster",
+        "mask_of": "is_in_parts mask_raster",
         "merge": "Joinable complete replaceable vrts write_geotiff write_joined_cog write_vrts",
         "place": "Place parse_place",
         "pool": "Alone Pool",
         "processes": "devices",
         "run_folder": "Ledger Shard open_ledger",
         "stac": "write_stac",
-        "store": "holds_run open_store",
+        "store": "COLLECTION holds_run open_store",
         "shard_size": "shard_side shards_needed",
         "typed": "plain",
         "work_list": "Entry WorkList",

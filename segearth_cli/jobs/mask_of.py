@@ -6,7 +6,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from segearth_cli.errors import UsageError
+from segearth_cli.jobs.store import COLLECTION, RUN, holds_run
 from segearth_cli.raster import SUFFIXES, local_folder
+
+
+def is_in_parts(folder: Path) -> bool:
+    """Whether a folder is one mask: it holds a run, or the collection which one was merged to."""
+    return (folder / RUN).is_file() or (folder / COLLECTION).is_file()
 
 
 def mask_raster(name: str) -> str:
@@ -17,7 +23,7 @@ def mask_raster(name: str) -> str:
     folder = local_folder(name)
     if folder is None:
         return _mosaic_in_bucket(name) if name.startswith(("s3://", "gs://")) else name
-    if (folder / "collection.json").is_file() and (mosaic := folder / "mask.vrt").is_file():
+    if (folder / COLLECTION).is_file() and (mosaic := folder / "mask.vrt").is_file():
         return str(mosaic)
     from segearth_cli.jobs.merge import mask_vrt
 
@@ -29,7 +35,6 @@ def _mosaic_in_bucket(name: str) -> str:
     """The mosaic of the run that is kept there; the name itself where a raster has it. It is made once a process."""
     from segearth_cli.jobs.merge import mask_vrt
     from segearth_cli.jobs.place import parse_place
-    from segearth_cli.jobs.store import holds_run
 
     if Path(name).suffix.lower() in SUFFIXES:
         return name

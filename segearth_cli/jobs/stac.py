@@ -20,11 +20,12 @@ import shapely
 from rasterio.errors import RasterioError
 
 from segearth_cli.classes import NODATA
-from segearth_cli.errors import RasterError, RunError, VectorError
+from segearth_cli.errors import RasterError, RunError, VectorError, said
 from segearth_cli.files import clear, create_text, make_folders, replacing, write_text
 from segearth_cli.jobs.lock import claim
 from segearth_cli.jobs.merge import Joinable, across, write_mosaics
 from segearth_cli.jobs.run_folder import Ledger, Shard
+from segearth_cli.jobs.store import COLLECTION
 from segearth_cli.raster import Georeferenced, Ground, Window, environment, region_georeference, write_cog
 from segearth_cli.vector import moves_to_wgs84
 
@@ -87,7 +88,7 @@ def write_stac(ledger: Ledger, joinable: Joinable, folder: Path, compress: str) 
     places = _Places(ledger.frame, ledger.store.name)
     _, box = places.footprint(Window(0, 0, ledger.frame.height, ledger.frame.width))
     _begin(folder, {"run": ledger.hash, "compress": compress})
-    collection = folder / "collection.json"
+    collection = folder / COLLECTION
     rows: dict[str, list[Shard]] = {}
     for shards in across(ledger.shards):
         if present := [shard for shard in shards if joinable.has_files(shard)]:
@@ -144,7 +145,7 @@ def _write_shard(
                 with replacing(target) as temporary, environment():
                     write_cog(kind, source, temporary, compress)
             except (RasterioError, OSError) as e:
-                raise RasterError(f"{target}: cannot write: {' '.join(str(e).split())}") from e
+                raise RasterError(f"{target}: cannot write: {said(e)}") from e
     _write(item, _item(ledger, joinable, shard, places))
 
 

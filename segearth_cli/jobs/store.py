@@ -19,6 +19,7 @@ from segearth_cli.jobs.place import Place
 from segearth_cli.texts import refuse_pipe
 
 RUN = "run.json"  # says what a run is
+COLLECTION = "collection.json"  # says what a run was merged to, in a folder of its own
 
 
 class Store(Protocol):

@@ -16,10 +16,10 @@ _SHAPEFILE = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx", ST
 _ALONE = frozenset({".json", ".csv", ".png", ".html", ".txt", ".xml", ".safetensors", ".ckpt", ".pt"}) | {
     ".calibration"
 }
-_STYLED = frozenset({".geojson", ".fgb", ".parquet"})
-_STYLED_RASTERS = frozenset({".tif", ".tiff", ".vrt"})
-_TIFF = (".tif", ".tiff")
-_OF_WORLD = {".tfw": _TIFF, ".tifw": _TIFF, ".wld": (*_TIFF, ".jpg", ".jpeg", ".png", ".gif", ".bmp", ".jp2", ".webp")}
+STYLED = (".geojson", ".fgb", ".shp", ".parquet")  # polygons whose style has their stem
+GEOTIFF = (".tif", ".tiff")
+_WORLD_OF_ALL = (*GEOTIFF, ".jpg", ".jpeg", ".png", ".gif", ".bmp", ".jp2", ".webp")
+_OF_WORLD: dict[str, tuple[str, ...]] = {".tfw": GEOTIFF, ".tifw": GEOTIFF, ".wld": _WORLD_OF_ALL}
 
 # What GDAL 3.10 opens beside a raster, whoever wrote it: after its name, in place of its suffix, in its folder.
 _READ_WITH = (".aux.xml", ".msk", ".ovr", ".aux"), (
@@ -51,10 +51,10 @@ def side_files(path: Path) -> list[Path]:
     if suffix == ".gpkg":
         return [path.with_name(path.name + end) for end in SQLITE]
     stem = path.name.removesuffix(path.suffix)
-    ends = _SHAPEFILE if suffix == ".shp" else (STYLE,) * (suffix in _STYLED)
+    ends = _SHAPEFILE if suffix == ".shp" else (STYLE,) * (suffix in STYLED)
     if ends:
         return [path.with_name(stem + end) for end in ends]
-    ends = (*_WORLD, STYLE) if suffix in _STYLED_RASTERS else _WORLD
+    ends = (*_WORLD, STYLE) if suffix in (*GEOTIFF, ".vrt") else _WORLD
     return [path.with_name(path.name + end) for end in _RASTER] + [path.with_name(stem + end) for end in ends]
 
 

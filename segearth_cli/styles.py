@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from segearth_cli.beside import STYLE, side_files
+from segearth_cli.beside import STYLE, STYLED, side_files
 from segearth_cli.class_colors import Color
 from segearth_cli.files import growing
 
@@ -18,7 +18,6 @@ OPACITY = 0.7  # of a layer, so that what lies under it can be seen; the same fo
 _OURS = "<!-- written by segearth -->"  # gone when QGIS or somebody else saves a style of their own
 _HEAD = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>"
 _RASTER, _POLYGONS = "pipe", "renderer-v2"
-_STYLED = (".geojson", ".fgb", ".shp", ".parquet")  # polygons that share a name of a style
 
 Legend = Mapping[int, tuple[str, Color]]  # name and colour by code
 
@@ -41,7 +40,7 @@ def write_style(
     old = _own(style_path(path))
     parts = {tag: found for tag in (_RASTER, _POLYGONS) if (found := old.find(tag)) is not None}
     if colors is not None:
-        shared = any(path.with_name(path.stem + other).exists() for other in _STYLED if other != path.suffix.casefold())
+        shared = any(path.with_name(path.stem + other).exists() for other in STYLED if other != path.suffix.casefold())
         parts[_POLYGONS] = _polygon_part((_colors_of(parts.get(_POLYGONS)) if shared else {}) | dict(colors))
     else:
         parts.pop(_RASTER, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from segearth_cli.raster.georeference import Frame
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.remote import UNREADABLE, reason
 from segearth_cli.raster.tags import tagged_classes
+from segearth_cli.raster.validity import never
 
 STRIP_PIXELS = 1 << 22
 _TALLEST_BLOCK = 1 << 25  # pixels of a row of internal blocks that are read at once
@@ -143,10 +144,7 @@ def _describe(path: str, ds: Any) -> MaskFile:
 
 def _code(nodata: float | None, dtype: np.dtype[Any]) -> int | None:
     """The nodata value as a code, None when no pixel of the dtype can have it."""
-    if nodata is None or not np.isfinite(nodata) or nodata != int(nodata):
-        return None
-    limits = np.iinfo(dtype)
-    return int(nodata) if limits.min <= nodata <= limits.max else None
+    return None if nodata is None or never(nodata, dtype) else int(nodata)
 
 
 def _classes(path: str, ds: Any) -> tuple[dict[int, str], dict[int, Color], int | None]:
@@ -187,21 +185,13 @@ def mask_strips(mask: MaskFile, rows: int) -> Iterator[tuple[NDArray[Any], NDArr
     Raises RasterError when the file cannot be read to its end.
     """
     step = -(-rows // mask.block) * mask.block if mask.block * mask.width <= _TALLEST_BLOCK else rows
-    # Opened without `with`: a generator may be closed by another thread than the one that runs it.
-    files = []
-    try:
-        files.append(Patient(mask.path))
-        if mask.valid:
-            files.append(Patient(mask.valid))
+    with _open(mask) as files:
         for top in range(0, mask.height, step):
             window = Window(top, 0, min(step, mask.height - top), mask.width)
             codes, data = _pixels(mask, files, window=window.to_rasterio())
             even = -(-len(codes) // -(-len(codes) // rows))
             for part in (slice(row, row + even) for row in range(0, len(codes), even)):
                 yield codes[part], None if data is None else data[part]
-    finally:
-        for file in files:
-            file.close()
 
 
 @contextmanager
@@ -210,12 +200,8 @@ def mask_windows(mask: MaskFile) -> Iterator[Callable[[Window], tuple[NDArray[An
 
     It raises RasterError when the file cannot be read.
     """
-    files = [Patient(path) for path in (mask.path, mask.valid) if path]
-    try:
+    with _open(mask) as files:
         yield lambda window: _pixels(mask, files, window=window.to_rasterio())
-    finally:
-        for file in files:
-            file.close()
 
 
 def mask_at(mask: MaskFile, size: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
@@ -223,12 +209,15 @@ def mask_at(mask: MaskFile, size: tuple[int, int]) -> tuple[NDArray[Any], NDArra
 
     Raises RasterError when the file cannot be read.
     """
-    files = [Patient(path) for path in (mask.path, mask.valid) if path]
-    try:
+    with _open(mask) as files:
         return _pixels(mask, files, out_shape=size, resampling=Resampling.nearest)
-    finally:
-        for file in files:
-            file.close()
+
+
+@contextmanager
+def _open(mask: MaskFile) -> Iterator[list[Patient]]:
+    """The mask, and the raster that tells where it has data, if any; another thread may close them than opened them."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(closing(Patient(path))) for path in (mask.path, mask.valid) if path]
 
 
 def _pixels(mask: MaskFile, files: Sequence[Patient], **where: Any) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:

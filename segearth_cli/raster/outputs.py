@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from segearth_cli.beside import GEOTIFF
 from segearth_cli.errors import UsageError
 from segearth_cli.raster.options import FileOptions
 from segearth_cli.raster.paths import stem
 
-_GEOTIFF = (".tif", ".tiff")
 BLOCK = 512  # pixels of a side of the blocks of a file; rows are written in whole blocks, each one once
 
 
@@ -46,7 +46,7 @@ def geotiff(path: Path | None, option: str, *, several: bool) -> None:
     """Raises UsageError when a raster that we write would get a name of another format, or one name for several."""
     if path is None or not path.suffix or path.is_dir():
         return
-    known = path.suffix.lower() in _GEOTIFF
+    known = path.suffix.lower() in GEOTIFF
     if several and known:
         raise UsageError(f"{option} {path}: one file for several scenes; name a folder")
     if not several and not known:

@@ -57,13 +57,17 @@ class ClassSet:
         return tuple(phrase for phrases in self.phrases for phrase in phrases)
 
     @property
+    def texts(self) -> tuple[int, ...]:
+        """How many texts each class is asked for by: its phrases and its description."""
+        return tuple(len(phrases) + bool(self.description(code)) for code, phrases in enumerate(self.phrases))
+
+    @property
     def query_class(self) -> tuple[int, ...]:
         """For each of the Q vectors that take part in the softmax, the code of its class.
 
         A class has one for each of its phrases and one for its description, or one for all where they are averaged.
         """
-        texts = [len(phrases) + bool(self.description(code)) for code, phrases in enumerate(self.phrases)]
-        counts = [min(n, 1) if self.averaged(code) else n for code, n in enumerate(texts)]
+        counts = [min(n, 1) if self.averaged(code) else n for code, n in enumerate(self.texts)]
         return tuple(code for code, n in enumerate(counts) for _ in range(n))
 
     def averaged(self, code: int) -> bool:
@@ -159,8 +163,7 @@ def with_rest(classes: ClassSet, rest: Rest) -> ClassSet:
 
 def with_synonyms(classes: ClassSet, synonyms: Synonyms) -> ClassSet:
     """The classes with the phrases of all of them counting together in one way; a single phrase has none."""
-    texts = [len(phrases) + bool(classes.description(code)) for code, phrases in enumerate(classes.phrases)]
-    each: list[Synonyms] = [synonyms if n > 1 else "max" for n in texts]
+    each: list[Synonyms] = [synonyms if n > 1 else "max" for n in classes.texts]
     return replace(classes, synonyms=_where_said(each, "max"))
 
 

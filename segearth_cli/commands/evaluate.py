@@ -71,7 +71,7 @@ class ReportOptions:
     """A file."""
     png: Path | None = option(None, help="Write the confusion matrix as a picture.", panel="Outputs", unit="file")
     """A file."""
-    overwrite: bool = option(False, help="Replace existing output files.", panel="Outputs")
+    overwrite: bool = option(False, help="Replace files that exist.", panel="Outputs")
     """Replace files that exist."""
     quiet: bool = option(False, "--quiet", "-q", help="No progress and no remarks.", panel="Messages")
     """Errors only."""

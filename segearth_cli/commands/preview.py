@@ -49,7 +49,7 @@ class PreviewPlaces:
         None, "--format", "-f", help="Picture or page.", panel="Outputs", shown="the suffix of --out, else png"
     )
     """None = by the suffix of `out`, else png."""
-    overwrite: bool = option(False, help="Replace existing files.", panel="Outputs")
+    overwrite: bool = option(False, help="Replace files that exist.", panel="Outputs")
     """Replace files that exist."""
 
 

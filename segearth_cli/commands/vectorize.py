@@ -47,7 +47,7 @@ class VectorPlaces:
         False, help="A folder of GeoParquet files, made a block at a time, for masks of any size.", panel="Outputs"
     )
     """A folder in place of a file."""
-    overwrite: bool = option(False, help="Replace existing files.", panel="Outputs")
+    overwrite: bool = option(False, help="Replace files that exist.", panel="Outputs")
     """Replace files that exist."""
 
 

@@ -176,7 +176,8 @@ class TrainingRun:
                 left.look(before - now)
             else:
                 self._write(done, row)
-            text = self._progress(figures, f"{duration(left.seconds(done))} left")
+            to_go = duration(left.seconds(done))
+            text = f"features {figures.features:.4f}, image {figures.image:.4f}, {to_go} left"
             if advance:
                 advance(text)
             elif now - spoken > QUIET_SECONDS or done == self.first + 1:
@@ -227,9 +228,6 @@ class TrainingRun:
         if batch is None:
             raise TrainingError("no window with data found; leave out images that are mostly nodata")
         return batch
-
-    def _progress(self, figures: Figures, left: str) -> str:
-        return f"features {figures.features:.4f}, image {figures.image:.4f}, {left}"
 
     # ---- log -----------------------------------------------------------------------------------------------------
 
@@ -320,9 +318,9 @@ def verdict(ours: Figures, bilinear: Figures) -> str:
 def export_ckpt(upsampler: Path, path: Path) -> None:
     """Writes an upsampler in the layout of the published files: keys `upsampler.*` inside `state_dict`."""
     tensors, _ = read_tensors(upsampler)
-    text = io.BytesIO()
-    torch.save({"state_dict": {f"upsampler.{key}": value for key, value in tensors.items()}}, text)
-    write_bytes(path, text.getvalue())
+    packed = io.BytesIO()
+    torch.save({"state_dict": {f"upsampler.{key}": value for key, value in tensors.items()}}, packed)
+    write_bytes(path, packed.getvalue())
 
 
 def _start_from(path: str, upsampler: Upsampler) -> None:

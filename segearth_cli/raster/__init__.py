@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         windows,
         working_size,
     )
-    from segearth_cli.raster.ground import Ground, densified
+    from segearth_cli.raster.ground import Ground, densified, map_crs
     from segearth_cli.raster.inspection import Inspection, inspect_scene
     from segearth_cli.raster.mask_reader import (
         MaskFile,
@@ -151,6 +151,7 @@ __all__ = [
     "local_folder",
     "local_path",
     "made_of",
+    "map_crs",
     "mask_strips",
     "mask_windows",
     "open_dataset",
@@ -208,7 +209,7 @@ __getattr__ = lazy_face(
         "georeference": "PLACED_BY Frame Georeferenced Placement frame_from_json frame_to_json placed_by "
         "region_georeference same_pixels without_georeference",
         "grid": "Window check_stride blocks shares starts touching window_weights windows working_size",
-        "ground": "Ground densified",
+        "ground": "Ground densified map_crs",
         "inspection": "Inspection inspect_scene",
         "mask_reader": "MaskFile Recoding mask_strips mask_windows read_mask",
         "mask_writer": "Rows label layouts refuse_world_files write_cog writing",

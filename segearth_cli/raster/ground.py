@@ -10,7 +10,7 @@ import pyproj
 import shapely
 from numpy.typing import NDArray
 
-from segearth_cli.errors import UsageError
+from segearth_cli.errors import RasterError, UsageError
 from segearth_cli.raster.georeference import Georeferenced, Placement
 from segearth_cli.raster.sizes import Size
 
@@ -138,6 +138,17 @@ def _lying(wkt: str) -> tuple[pyproj.CRS, Surface | None]:
     """A CRS and its ellipsoid, kept, since scenes of one list mostly have the same."""
     crs = pyproj.CRS.from_wkt(wkt)
     return crs, surface(crs)
+
+
+def map_crs(wkt: str) -> pyproj.CRS:
+    """The CRS of a raster that is to go to another. Raises RasterError for a geocentric one."""
+    crs = pyproj.CRS.from_wkt(wkt)
+    if crs.is_geocentric:
+        raise RasterError(
+            f"the raster's CRS {crs.name} is geocentric, x and y of which are no map; give it the right one "
+            "(gdal_edit.py -a_srs)"
+        )
+    return crs
 
 
 def surface(crs: pyproj.CRS) -> Surface | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segearth_cli.errors import RasterError
 from segearth_cli.raster.georeference import Georeferenced, Placement, without_georeference
+from segearth_cli.raster.ground import map_crs
 
 _SAMPLES = 33  # points a side of the scene by which its place in the CRS of a drawing is known
 _MARGIN = 0.05  # of that place, for what lies between the points
@@ -35,7 +36,7 @@ class Onto:
         self._nowhere = without_georeference(scene)
         if self._nowhere and crs is not None:
             raise RasterError(f"{path}: has no georeference, but {what} has one; draw on its own pixels")
-        own = None if self._placement.crs is None else pyproj.CRS.from_wkt(self._placement.crs.to_wkt())
+        own = None if self._placement.crs is None else map_crs(self._placement.crs.to_wkt())
         source = own if crs is None else pyproj.CRS.from_user_input(crs)
         if own is not None and source is not None and not source.equals(own, ignore_axis_order=True):
             self._there = pyproj.Transformer.from_crs(source, own, always_xy=True)

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from segearth_cli.disk import cannot_write, cause_of
 from segearth_cli.errors import SegEarthError, UsageError, VectorError
 from segearth_cli.files import replacing
+from segearth_cli.raster import map_crs
 from segearth_cli.styles import hexadecimal, write_style
-from segearth_cli.vector.antimeridian import cut
+from segearth_cli.vector.antimeridian import to_degrees, united
 from segearth_cli.vector.arrow import by_gdal, has, parquet
 from segearth_cli.vector.dissolve import Whole
 from segearth_cli.vector.features import FeatureBatch, VectorLayer, Write
@@ -139,7 +140,7 @@ def _tiles(path: Path, layer: VectorLayer, driver: str) -> Iterator[Write]:
     """Vector tiles in Web Mercator, with the colour of each class as #rrggbb. GDAL makes no tiles of no polygons."""
     if layer.crs is None:
         raise VectorError(f"{path.suffix} is in Web Mercator, and the mask has no CRS; write .gpkg instead")
-    deepest = _deepest(layer.crs, layer.pixel)
+    deepest = _deepest(map_crs(layer.crs), layer.pixel)
     zooms = {"MINZOOM": max(0, deepest - _ZOOMS + 1), "MAXZOOM": deepest, "MAX_SIZE": _TILE_BYTES}
     written = 0
     with by_gdal(path, replace(layer, fields=(*layer.fields, "color")), driver, dataset_options=zooms) as append:
@@ -166,10 +167,10 @@ def _mbtiles(path: Path, layer: VectorLayer) -> AbstractContextManager[Write]:
     return _tiles(path, layer, "MBTiles")
 
 
-def _deepest(crs: str, pixel: float) -> int:
+def _deepest(crs: pyproj.CRS, pixel: float) -> int:
     """The zoom at which a pixel is four of the 4096 units of a tile at least."""
-    unit = pyproj.CRS.from_wkt(crs).axis_info[0].unit_conversion_factor  # to metres, or to radians
-    metres = pixel * unit * (_EQUATOR / (2 * np.pi) if pyproj.CRS.from_wkt(crs).is_geographic else 1)
+    unit = crs.axis_info[0].unit_conversion_factor  # to metres, or to radians
+    metres = pixel * unit * (_EQUATOR / (2 * np.pi) if crs.is_geographic else 1)
     return int(np.clip(np.ceil(np.log2(_EQUATOR / 1024 / metres)), 0, 22))
 
 
@@ -198,11 +199,19 @@ def _geojson(path: Path, layer: VectorLayer) -> Iterator[Write]:
 def _multipolygon(whole: Whole, to_wgs84: Callable[[NDArray[Any]], NDArray[Any]]) -> Iterator[str]:
     """A multipolygon as pieces of its GeoJSON, some of its parts in each."""
     begin, end = '{"type":"MultiPolygon","coordinates":[', "]}"
-    between = begin
+    yield begin
+    held, between = [], ""
     for polygons in whole.polygons():
-        parts = shapely.get_parts(to_wgs84(polygons))  # cut at the antimeridian one may be two
-        yield between + shapely.to_geojson(shapely.multipolygons(parts))[len(begin) : -len(end)]
-        between = ","
+        moved = to_wgs84(polygons)
+        seam = shapely.bounds(polygons)[:, [0, 2]] == whole.bounds[[0, 2]]
+        seam |= np.abs(shapely.bounds(moved)[:, [0, 2]]) == 180
+        held.extend(moved[seam.any(axis=1)])
+        if len(parts := shapely.get_parts(moved[~seam.any(axis=1)])):
+            yield between + shapely.to_geojson(shapely.multipolygons(parts))[len(begin) : -len(end)]
+            between = ","
+    if held:  # parts that are apart on the map may have an edge in common where the globe closes
+        whole = shapely.multipolygons(shapely.get_parts(united(held)))
+        yield between + shapely.to_geojson(whole)[len(begin) : -len(end)]
     yield end
 
 
@@ -211,7 +220,7 @@ def moves_to_wgs84(wkt: str, pixel: float) -> Callable[[NDArray[Any]], NDArray[A
 
     pixel: side of a pixel in units of the CRS. Raises VectorError, at once or when it moves, for what has no place.
     """
-    crs = pyproj.CRS.from_wkt(wkt)
+    crs = map_crs(wkt)
     try:
         transformer = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
     except pyproj.exceptions.ProjError as e:
@@ -227,6 +236,6 @@ def moves_to_wgs84(wkt: str, pixel: float) -> Callable[[NDArray[Any]], NDArray[A
         return np.round(moved, digits)
 
     def to_wgs84(geometry: NDArray[Any]) -> NDArray[Any]:
-        return np.asarray(shapely.orient_polygons(cut(geometry, move, 0.1 / degrees)), object)
+        return np.asarray(shapely.orient_polygons(to_degrees(geometry, move, pixel, degrees)), object)
 
     return to_wgs84

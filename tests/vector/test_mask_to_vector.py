@@ -98,6 +98,50 @@ def test_areas_on_a_geographic_crs_are_geodesic(tmp_path):
         assert (row["area_m2"], row["perimeter_m"]) == pytest.approx((abs(area), length), rel=1e-4)
 
 
+ON_THE_GLOBE = {
+    "Pacific Mercator": ("EPSG:3832", from_origin(3_300_000, 200_000, 4_000, 4_000)),
+    "UTM far off its zone": ("EPSG:32601", from_origin(160_000, 7_000_000, 4_000, 4_000)),
+    "a corner of four pixels at the pole": ("EPSG:3031", from_origin(-48_000, 48_000, 1_000, 1_000)),
+    "the pole on an edge": ("EPSG:3995", from_origin(-48_000, 48_500, 1_000, 1_000)),
+    "the pole in a pixel": ("EPSG:3413", from_origin(-48_500, 48_500, 1_000, 1_000)),
+    "0 to 360 degrees": ("EPSG:4326", from_origin(0, 90, 360 / 110, 2)),
+}
+
+
+@pytest.mark.parametrize("form", [{}, {"dissolve": True}, {"connectivity": 8}], ids=str)
+@pytest.mark.parametrize("place", ON_THE_GLOBE.values(), ids=ON_THE_GLOBE)
+def test_geojson_is_valid_and_has_each_place_in_the_class_of_its_pixel(tmp_path, place, form):
+    crs, transform = place
+    mask = blobs() + np.uint8(1)
+    path = save(tmp_path / "m.tif", mask, crs=crs, transform=transform, tag=None)
+    found = run(path, tmp_path / "m.geojson", **form)
+    assert all(g.is_valid and not g.is_empty for g, _ in found)
+    to_degrees = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    row, col = np.indices(mask.shape).reshape(2, -1)
+    x, y = to_degrees.transform(*(transform @ (col + 0.45, row + 0.4)))  # not the pole, nor the antimeridian
+    told = np.zeros(mask.size, int)
+    for g, fields in found:
+        told += fields["class_id"] * shapely.contains_xy(g, (x + 180) % 360 - 180, y)
+    assert np.array_equal(told, mask.ravel())
+
+
+def test_edges_that_bend_in_degrees_lie_in_their_place_in_geojson(tmp_path):
+    path = save(tmp_path / "m.tif", np.full((3, 3000), 1, "u1"), transform=from_origin(300_000, 7_000_000, 10, 10))
+    ((g, _),) = run(path, tmp_path / "m.geojson")
+    back = pyproj.Transformer.from_crs("OGC:CRS84", "EPSG:32633", always_xy=True)
+    x, y = back.transform(*shapely.get_coordinates(shapely.segmentize(g, 1e-3)).T)
+    off = shapely.distance(shapely.points(x, y), shapely.box(300_000, 6_999_970, 330_000, 7_000_000).exterior)
+    assert off.max() < 0.3 * 10  # a quarter of a pixel, and how degrees differ from metres
+
+
+@pytest.mark.parametrize("suffix", ["geojson", "pmtiles"])
+def test_coordinates_that_are_no_map_go_to_no_other_crs(tmp_path, suffix):
+    path = save(tmp_path / "m.tif", blobs(), crs="EPSG:4978", transform=from_origin(4e6, 5e5, 10, 10))
+    with pytest.raises(RasterError, match="geocentric"):
+        run(path, tmp_path / f"m.{suffix}")
+    assert not (tmp_path / f"m.{suffix}").exists()
+
+
 @pytest.mark.parametrize("suffix", ["gpkg", "geojson"])
 def test_a_mask_placed_by_ground_control_points_is_drawn_on_the_ground(tmp_path, suffix):
     mask = blobs(60, 80)

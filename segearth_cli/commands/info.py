@@ -122,9 +122,10 @@ def _gdal() -> dict[str, Any]:
 
 
 def _machine() -> dict[str, Any]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    from segearth_cli.prediction import usable_cores
+
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
-    return {"system": platform.platform(), "cores": os.cpu_count(), "usable_cores": cores, "memory": memory}
+    return {"system": platform.platform(), "cores": os.cpu_count(), "usable_cores": usable_cores(), "memory": memory}
 
 
 def _devices() -> list[dict[str, str]]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from math import isnan
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,9 +13,6 @@ from segearth_cli.commands.many import each, raise_failed
 from segearth_cli.commands.results import show
 from segearth_cli.options import build, option
 from segearth_cli.raster import ReadOptions
-
-if TYPE_CHECKING:
-    from segearth_cli.raster import Inspection
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +42,6 @@ def inspect(
 
     def act(name: str) -> None:
         found = inspect_scene(name, options)
-        show("\n".join(found.lines()), as_json(found), as_json=answers.as_json)
+        show("\n".join(found.lines()), asdict(found), as_json=answers.as_json)
 
     raise_failed(each(names, names, act), "scenes")
-
-
-def as_json(found: Inspection) -> dict[str, Any]:
-    """An inspection as JSON values; what JSON has no number for as text."""
-    told: dict[str, Any] = _plain(asdict(found))
-    return told
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and (isnan(value) or value in (float("inf"), float("-inf"))):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from segearth_cli.commands.inspect import as_json as reading_as_json
 from segearth_cli.commands.results import show
 from segearth_cli.commands.sharding import Sharding, job_of
 from segearth_cli.options import whole
@@ -81,7 +80,7 @@ class DryRun:
         if shards:
             line += f" and {data_size(shards.shard_disk)} of shards"
         lines = [line, *(told for told in (_by_done(shards), self._card()) if told)]
-        facts["reading"] = reading_as_json(reading)
+        facts["reading"] = asdict(reading)
         show("\n".join([*lines, *list(reading.lines())[1:]]), facts, as_json=self.as_json)
 
     def _forecast(self, scene: str, plan: Plan, pixel_bytes: int) -> Forecast | None:
@@ -98,8 +97,9 @@ class DryRun:
 
     def _threads(self) -> int:
         """Windows that a process on a CPU has in work at once, as torch counts threads."""
-        known = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = whole(os.environ.get("OMP_NUM_THREADS", "")) or known
+        from segearth_cli.prediction import usable_cores
+
+        threads = whole(os.environ.get("OMP_NUM_THREADS", "")) or usable_cores()
         devices = self.sharding.devices
         threads = max(1, threads // max((devices.count(device) for device in devices), default=1))
         return min(self.run.batch or threads, threads)

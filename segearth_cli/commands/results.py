@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segearth_cli.console import answer, note, without_secrets
+from segearth_cli.jobs import plain
 from segearth_cli.quantities import area, duration, percent
 
 if TYPE_CHECKING:
@@ -19,9 +20,9 @@ _CLASSES = 6  # told by name
 def show(text: str | Path, facts: Mapping[str, Any], *, as_json: bool) -> None:
     """Prints a line of text, mostly the path of what was made, or all facts about it as one JSON object.
 
-    Of URLs neither queries nor user:password are printed.
+    Of URLs neither queries nor user:password are printed; JSON has NaN and infinities as text.
     """
-    answer(json.dumps(_told(facts), ensure_ascii=False) if as_json else without_secrets(str(text)))
+    answer(json.dumps(_told(plain(facts)), ensure_ascii=False) if as_json else without_secrets(str(text)))
 
 
 def note_written(paths: Iterable[str | Path | None], *, quiet: bool = False) -> None:
@@ -64,8 +65,8 @@ def shares(pixels: Mapping[str, int]) -> str:
 
 def _told(value: Any) -> Any:
     """A JSON value whose texts, however deep, hold no secrets."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {key: _told(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return [_told(inner) for inner in value]
     return without_secrets(value) if isinstance(value, str) else value

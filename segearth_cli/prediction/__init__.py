@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         write_calibration,
     )
     from segearth_cli.prediction.class_list import listed_classes
-    from segearth_cli.prediction.cost import Held, estimate
+    from segearth_cli.prediction.cost import Held, estimate, usable_cores
     from segearth_cli.prediction.decision import Decider, Decision
     from segearth_cli.prediction.facts import FACT_OPTIONS, FACT_TYPES
     from segearth_cli.prediction.measured import Measured, SceneSummary, as_json, extent_of, together
@@ -92,6 +92,7 @@ __all__ = [
     "summarise",
     "tile_rows",
     "together",
+    "usable_cores",
     "windows_at",
     "work_for",
     "write_calibration",
@@ -108,7 +109,7 @@ __getattr__ = lazy_face(
         "measured": "Measured SceneSummary as_json extent_of together",
         "options": "ClassOptions PredictOptions RunOptions",
         "class_list": "listed_classes",
-        "cost": "Held estimate",
+        "cost": "Held estimate usable_cores",
         "plan": "KEPT_BYTES Plan Tile make_plan remarks",
         "provenance": "run_tags",
         "sample": "by_tile sampled_logits windows_at",

@@ -6,6 +6,7 @@ system drops where memory is short; tests hold them to what real ones take.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from segearth_cli.prediction.plan import DECIDE_PIXELS, KEPT_BYTES, Plan
@@ -16,6 +17,11 @@ OPEN_CLIP = 200_000_000  # bytes that stay of it once phrases have been embedded
 KEPT_A_PIXEL = 650  # bytes that an upsampler keeps for other windows: 11 x 11 taps, and those of coarser stages
 PLANES, UPSAMPLED_PLANES = 70, 230  # float32 values a pixel of a window in work: the tower's, the upsampler's
 SLACK = 1.1  # bytes of the heap for one that is held
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,3 +110,9 @@ def test_a_scene_whose_bands_have_names_in_another_encoding_is_read(segearth, wr
     done = segearth("inspect", path)
     assert done.code == 0, done.err
     assert "band 1: uint8, red, drawn as red" in done.out
+
+
+@pytest.mark.parametrize(("nodata", "text"), [(np.nan, "NaN"), (np.inf, "Infinity"), (-np.inf, "-Infinity")])
+def test_json_has_text_for_what_is_no_number_of_its_own_as_run_json_has_it(told, write_raster, noise, nodata, text):
+    path = write_raster("scene.tif", noise(3, 40, 40).astype(np.float32), nodata=nodata)
+    assert [band["nodata"] for band in told(path)["bands"]] == [text] * 3

@@ -35,6 +35,12 @@ def test_a_document_survives_json_that_any_program_reads(document):
     assert typed.parse(type(document), text).sealed() == typed.parse(type(document), text)
 
 
+@pytest.mark.parametrize("seconds", [0.25, math.nan, math.inf, -math.inf])
+def test_a_number_that_json_lacks_survives_as_text(seconds):
+    found = typed.parse(Record, typed.write(replace(RECORD, seconds=seconds))).seconds
+    assert found == seconds or math.isnan(found) == math.isnan(seconds) is True
+
+
 @pytest.mark.parametrize(
     ("kind", "changes", "told"),
     [

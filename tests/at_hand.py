@@ -60,6 +60,7 @@ def serve(address, scene, model, session):
     """Runs what clients ask for, each in a fork, until a process has ended. It first tries the commands itself."""
     from segearth_cli import cli
 
+    os.fsync = lambda _: None  # as in conftest
     for words in (
         ["predict", scene, "-c", "water,building", "-m", model, "-o", "warm.tif", "--preview", "html", "-q"],
         ["vectorize", "warm.tif", "-q"],

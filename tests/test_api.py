@@ -87,6 +87,7 @@ def test_the_models_own_advice_counts_in_a_notebook_too(scene):
     assert (mask.run["blend"], mask.run["global_bias"]) == ("taper", 0.5)
 
 
+@pytest.mark.slow
 def test_a_preset_counts_as_in_a_shell(shell_line, scene, tiny):
     shell_line("predict", scene, "--preset", "loveda", "-o", "shell.tif", *flags(tiny))
     mask = segearth.predict(scene, preset="loveda", **tiny)
@@ -221,6 +222,7 @@ def test_a_mask_is_drawn_with_a_legend_of_the_classes_that_are_there(scene, tiny
     assert [text.get_text() for text in axes.get_legend().get_texts()] == names
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_the_command(shell_line, scene, tiny):
     mask = segearth.predict(scene, WORDS, background="none", **tiny)
     mask.save("mask.tif")

@@ -125,6 +125,7 @@ def test_every_command_takes_them(segearth, scene):
     assert "unknown" in segearth("vectorize", scene, "--config", "v.toml").err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [predict, vectorize, evaluate])
 @given(data=st.data())
 def test_what_is_written_is_read_back(command, data, tmp_path_factory):

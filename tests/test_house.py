@@ -53,6 +53,7 @@ def fields_without_docstring(node):
                 yield field.target.id
 
 
+@pytest.mark.slow
 def test_every_field_of_a_public_dataclass_tells_what_it_holds():
     silent = [
         f"{place(path)}: {name}.{field}"
@@ -102,6 +103,7 @@ def test_no_module_and_no_function_is_longer_than_a_reader_holds():
     assert {function: lines for function, lines in lengths.items() if lines > FUNCTION_LINES} == {}, "split these"
 
 
+@pytest.mark.slow
 def test_no_test_takes_a_private_name():
     """A name with an underscore is free to change; what a test needs is public, or is not needed."""
     taken = set()
@@ -143,6 +145,7 @@ def test_no_tracked_file_holds_what_a_merge_left_to_decide():
     assert held == []
 
 
+@pytest.mark.slow
 def test_every_library_that_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]

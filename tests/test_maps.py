@@ -123,6 +123,7 @@ def test_the_scale_is_that_of_the_ground(made, codes):
 # the legend
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "names", [("water",), ODD, tuple(f"class {i}" for i in range(255))], ids=["one", "odd", "many"]
 )
@@ -256,6 +257,7 @@ def test_secrets_of_addresses_do_not_reach_it(made, codes, tmp_path):
 # the command
 
 
+@pytest.mark.slow
 def test_the_command_writes_pictures_and_pages_and_prints_their_paths(made, codes, tmp_path, segearth, monkeypatch):
     scene, mask = made(codes)
     monkeypatch.chdir(tmp_path)

@@ -87,6 +87,7 @@ def predict(segearth, model_dir, *arguments):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_last_line_tells_windows_ground_classes_files_and_time(segearth, model_dir, scene):
     done = predict(segearth, model_dir, scene, "--vector", "gpkg", "--confidence", "sure.tif")
     with rasterio.open(scene) as ds:
@@ -100,6 +101,7 @@ def test_the_last_line_tells_windows_ground_classes_files_and_time(segearth, mod
     assert sum(map(float, parts.values())) == pytest.approx(100, abs=0.2)
 
 
+@pytest.mark.slow
 def test_the_last_line_of_shards_is_that_of_a_run_without_and_a_scene_that_is_done_is_told(segearth, model_dir, scene):
     whole = predict(segearth, model_dir, scene, "-o", "a.tif").lines[-1]
     again = ("--work", "run", "-o", "b.tif", "--resume")
@@ -110,10 +112,12 @@ def test_the_last_line_of_shards_is_that_of_a_run_without_and_a_scene_that_is_do
     )
 
 
+@pytest.mark.slow
 def test_quiet_tells_nothing(segearth, model_dir, scene):
     assert predict(segearth, model_dir, scene, "-q").err == ""
 
 
+@pytest.mark.slow
 def test_a_format_of_polygons_is_no_name_of_a_folder(segearth, model_dir, scene, tmp_path):
     (tmp_path / "out").mkdir()
     save_scene(tmp_path / "village.tif")
@@ -123,6 +127,7 @@ def test_a_format_of_polygons_is_no_name_of_a_folder(segearth, model_dir, scene,
     assert not (tmp_path / "geojson").exists()
 
 
+@pytest.mark.slow
 def test_what_evaluate_and_merge_write_is_told_beside_what_they_print(segearth, model_dir, scene):
     predict(segearth, model_dir, scene, "--work", "run", "-o", "m.tif")
     scored = segearth("evaluate", "m.tif", "m.tif", "-c", "water,roof", "--csv", "scores.csv", "--json", "scores.json")

@@ -123,6 +123,7 @@ def codes(path):
 # what comes of it
 
 
+@pytest.mark.slow
 def test_it_prints_the_hold_out_of_all_three_and_says_in_words_what_it_kept(calibrate, labels):
     done = calibrate(labels)
     for word in ("text alone", "biases alone", "text + correction", "mean", "accuracy", "water", "roof", "Kept:"):
@@ -161,6 +162,7 @@ def save_points(path, features, crs, driver):
     return path
 
 
+@pytest.mark.slow
 def test_codes_and_other_fields_and_synonyms_name_classes_too(calibrate, tmp_path, made):
     numbers = {"water": 1, "roof": 2, "tree": 3}  # 0 is the background that is put first
     coded = [(shape, numbers[name]) for shape, name in points(clicks())]
@@ -207,6 +209,7 @@ def test_what_gives_no_label_is_counted_and_told(calibrate, tmp_path):
     assert "1 label with an empty field: left out" in done.err
 
 
+@pytest.mark.slow
 def test_a_field_of_other_things_is_told_in_a_few_lines(run, tmp_path, scene):
     others = [(shapely.Point(at(50, 50)), f"house {number} " + "x" * number) for number in range(2000)]
     path = save(tmp_path / "odd.gpkg", others)
@@ -422,6 +425,7 @@ def test_rows_of_other_classes_than_the_first_calibration_are_refused_in_one_lin
     assert not Path("a.tif").exists()
 
 
+@pytest.mark.slow
 def test_the_command_and_python_make_the_same_file_and_the_same_mask(calibrate, labels, made, mask, scene, tmp_path):
     calibrate(labels)
     assert (tmp_path / "scene.calibration").read_bytes() == made.read_bytes()
@@ -501,6 +505,7 @@ def test_suggestions_are_points_on_data_with_an_empty_field_for_all_predicted_cl
     assert min(apart) > 5
 
 
+@pytest.mark.slow
 def test_suggestions_are_the_same_each_time_and_filled_ones_calibrate(run, scene, calibrate, tmp_path):
     for name in ("a.gpkg", "b.gpkg"):
         run("calibrate", scene, "--suggest", "10", "-c", CLASSES, "-o", name)

@@ -1,6 +1,7 @@
 """What held-out labels promise of the rest of a scene."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +51,7 @@ def test_labels_as_many_of_rare_as_of_common_classes_promise_what_the_scene_hold
     assert abs(score.accuracy - hits.sum()) < 0.02
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1000))
 def test_few_labels_keep_variants_close_together_and_many_tell_them_apart(seed):
     _, cover, rows = draws(seed, 3)

@@ -265,6 +265,7 @@ def test_a_name_of_another_format_than_geotiff_is_refused(segearth, model_dir, w
     assert "name a folder" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x" * 249, "ä" * 124, "x" * 161, "x" * 158])
 def test_a_name_as_long_as_a_file_can_have_is_read_and_gives_names_that_fit(
     segearth, model_dir, write_raster, noise, name

@@ -57,6 +57,7 @@ def test_without_stderr_no_error_line_reaches_stdout(shell, stderr):
     assert shell(f"$S evaluate no.tif label.tif {CLASSES} {stderr}") == (1, "", "")
 
 
+@pytest.mark.slow
 def test_closed_streams_do_not_end_up_in_a_file(shell, tmp_path):
     code, _, err = shell("$S vectorize mask.tif -o a.geojson -q >&- <&- 2>&-")
     assert (code, err) == (1, "")
@@ -188,6 +189,7 @@ print(json.dumps(found))
 SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 
 
+@pytest.mark.slow
 def test_a_signal_has_its_line_from_the_first_moment_to_the_last(tmp_path):
     done = subprocess.run([sys.executable, "-c", WINDOWS], cwd=tmp_path, capture_output=True, text=True, check=True)
     windows = [(window, number) for number in SAID for window in ("loading", "telling", "leaving")]

@@ -56,6 +56,7 @@ def completed(line):
     return done.stdout.split("\n")[:-1]
 
 
+@pytest.mark.slow
 def test_the_shell_completes_values():
     assert {"auto", "mini", "vit-b16"} <= set(completed("segearth predict --model "))
     assert completed("segearth predict --preset love") == ["loveda"]

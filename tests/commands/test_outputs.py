@@ -340,6 +340,7 @@ ALL = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ALL)
 def test_every_file_that_a_command_writes_is_refused_when_it_is_there(here, segearth, command):
     before = set(everything(here))

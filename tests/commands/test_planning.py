@@ -32,6 +32,7 @@ def records():
     return [json.loads(path.read_text()) for path in Path("work").rglob("r0*.json")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "resolution", [(), pytest.param(("--scale", "0.7"), marks=pytest.mark.slow)], ids=["as it is", "resampled"]
 )
@@ -73,6 +74,7 @@ def test_disk_is_that_of_a_run_once_some_shards_are_done(predict, tmp_path):
     assert told["seconds_expected"] > 0
 
 
+@pytest.mark.slow
 def test_empty_shards_count_as_nothing_on_the_disk(predict, tmp_path):
     save_scene(tmp_path / "scene.tif", 512, 2048, holes=[(0, 512, 0, 1024)])
     predict("--shard-index", 0, "--shard-count", 2)  # one of two without data
@@ -125,6 +127,7 @@ def test_memory_is_that_of_a_real_process(segearth, model_dir, tmp_path, monkeyp
     assert found == pytest.approx({key: told[key] for key in found}, rel=FIFTH)
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_a_person_what_a_program_is_told(predict, tmp_path):
     save_scene(tmp_path / "scene.tif", 600, 900)
     predict("--shard-index", 0, "--shard-count", 2)

@@ -128,6 +128,7 @@ def test_a_list_that_names_its_background_takes_no_other(predict, scene, meaning
     assert "the list has 'background' itself" in done.err
 
 
+@pytest.mark.slow
 def test_a_sharper_softmax_changes_what_is_sure_and_a_mean_of_synonyms_the_tags(predict, scene):
     predict(scene, "--out", "50.tif", "--confidence", "c50.tif")
     predict(scene, "--out", "100.tif", "--confidence", "c100.tif", "--logit-scale", "100")
@@ -153,6 +154,7 @@ def test_a_run_goes_on_with_the_same_words_alone(predict, scene):
         assert f"{flags[0].strip('-').replace('-', '_')}: " in done.err
 
 
+@pytest.mark.slow
 def test_a_class_file_says_how_synonyms_count_and_a_flag_wins_over_it(predict, scene):
     Path("classes.txt").write_text("background\nwater, river; synonyms: mean\nroof\ntree\n")
     file = ("--classes-file", "classes.txt")
@@ -296,6 +298,7 @@ def test_several_classes_come_out(predict, scene):
     assert len(np.unique(codes_of("scene.mask.tif"))) > 1
 
 
+@pytest.mark.slow
 def test_threshold_and_background(predict, scene):
     predict(scene, "--confidence", "c.tif", "--out", "all.tif")
     codes, confidence = codes_of("all.tif"), codes_of("c.tif") / 254
@@ -483,6 +486,7 @@ def test_a_dry_run_tells_all_that_the_run_tells_of_a_scene(segearth, model_dir, 
     assert told_of[0] in told.out + told.err
 
 
+@pytest.mark.slow
 def test_a_dry_run_needs_no_model_library_and_writes_nothing(scene, model_dir):
     code = (
         "import sys; from segearth_cli import cli; code = cli.run(); "

@@ -16,6 +16,7 @@ def random_pair(seed, classes, size=400):
     return rng.integers(0, classes, size), rng.integers(0, classes, size)
 
 
+@pytest.mark.slow
 @given(SEEDS, SIZES)
 def test_counts_and_scores_equal_scikit_learn(seed, classes):
     labels, predictions = random_pair(seed, classes)

@@ -90,6 +90,7 @@ class Watch(distributed.SchedulerPlugin):
         self.most = max(self.most, sum(task.state in UNDER_WAY for task in self.scheduler.tasks.values()))
 
 
+@pytest.mark.slow
 def test_scenes_share_one_client_and_few_tasks_are_under_way(tmp_path, made, assembled):
     entries = []
     for number, width in enumerate((2100, 600, 1100)):

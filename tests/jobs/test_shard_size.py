@@ -56,6 +56,7 @@ def size():
     return json.loads(Path("work/run.json").read_text())["shard_size"]
 
 
+@pytest.mark.slow
 def test_all_who_join_a_run_take_the_side_that_it_was_begun_with(predict, tmp_path):
     told = predict("--work", "work", "--shard-count", 2, "--shard-index", 0, "--dry-run", "--json")
     assert (json.loads(told.out)["shard_size"], json.loads(told.out)["shards"]) == (512, 5)
@@ -69,6 +70,7 @@ def test_all_who_join_a_run_take_the_side_that_it_was_begun_with(predict, tmp_pa
     assert (tmp_path / "mask.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
 
 
+@pytest.mark.slow
 def test_shares_of_many_scenes_leave_nothing(segearth, model_dir, tmp_path, monkeypatch):
     """With nine scenes for two that compute one shard a scene is enough, but a folder may hold a finer run."""
     monkeypatch.chdir(tmp_path)

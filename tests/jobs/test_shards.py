@@ -165,6 +165,7 @@ def leftovers(folder):
 EVERYTHING = ("mask", "confidence", "scores")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "pixels"),
     [
@@ -381,6 +382,7 @@ def test_a_disk_that_fills_or_is_read_only_is_one_line_and_the_run_goes_on_later
         assert (tmp_path / "mask.tif").read_bytes() == expected["mask"]
 
 
+@pytest.mark.slow
 def test_a_sparse_scene_costs_what_its_data_costs(tmp_path, model, assembled):
     scene = tmp_path / "sparse.tif"
     profile = {"driver": "GTiff", "dtype": "uint8", "tiled": True, "blockxsize": 512, "blockysize": 512}
@@ -404,6 +406,7 @@ def test_a_process_a_device_gives_the_same_mask(command, tmp_path, scene, expect
     assert (tmp_path / "mask.tif").read_bytes() == expected["mask"]
 
 
+@pytest.mark.slow
 def test_a_manifest_is_gone_through_whatever_fails_and_only_what_is_new_is_computed(command, tmp_path):
     scenes = [noise.save_scene(tmp_path / f"{name}.tif", 200, 200, seed=i) for i, name in enumerate("ab")]
     manifest = tmp_path / "scenes.csv"

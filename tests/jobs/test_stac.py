@@ -45,6 +45,7 @@ def scene(write_raster, noise):
     return write_raster("scene.tif", pixels.astype(np.uint8), nodata=0)
 
 
+@pytest.mark.slow
 def test_a_collection_is_valid_and_holds_the_mask_in_cogs(run, segearth, scene, tmp_path):
     run(scene, "--confidence", "sure.tif")
     assert segearth("merge", "work", "-o", "stac", "--format", "stac").code == 0
@@ -76,6 +77,7 @@ def test_a_collection_is_valid_and_holds_the_mask_in_cogs(run, segearth, scene, 
         assert ds.overviews(1) == []  # 512 px need none
 
 
+@pytest.mark.slow
 def test_several_processes_write_one_collection_and_each_takes_rows_that_no_other_is_at(run, scene, tmp_path):
     run(scene)
     ledger = open_ledger(Path("work"))
@@ -107,6 +109,7 @@ def test_overviews_of_larger_parts_take_the_most_frequent_class(run, segearth, w
         assert set(np.unique(small)) <= set(np.unique(ds.read(1)))
 
 
+@pytest.mark.slow
 def test_a_collection_that_was_begun_is_gone_on_with_and_another_run_is_refused(run, segearth, scene, tmp_path):
     run(scene)
     words = ("merge", "work", "-o", "stac", "--format", "stac")
@@ -151,6 +154,7 @@ def test_a_run_that_lies_nowhere_is_refused_and_one_placed_by_points_is_not(
     assert np.allclose(item["bbox"], [179.9, 49.9, -179.9, 50])
 
 
+@pytest.mark.slow
 def test_polygons_are_drawn_of_a_collection_as_of_its_mask(run, segearth, scene, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     run(scene)

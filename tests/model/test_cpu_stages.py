@@ -115,6 +115,7 @@ def test_logits_are_those_of_pytorch(direct, size, adaptive, precision):
     assert not torch.equal(found, expected)  # it is not the same path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adaptive", [None, range(4)])
 def test_neither_a_batch_nor_a_neighbour_changes_a_bit(direct, adaptive):
     _, fast = pair(direct, adaptive=adaptive)

@@ -77,6 +77,7 @@ class Kernels(TorchDispatchMode):
         return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stride", "order"),
     [(48, -1), (96, 1), *(pytest.param(*way, marks=pytest.mark.slow) for way in ((32, 1), (20, -1), (16, 1)))],
@@ -91,6 +92,7 @@ def test_a_window_is_the_same_beside_others_and_alone(upsampler, scene, stride, 
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stride", "share"), [(48, 0.8), *(pytest.param(*way, marks=pytest.mark.slow) for way in ((32, 0.6), (16, 0.35)))]
 )

@@ -69,6 +69,7 @@ def bands(*paths):
         return [rasterio.open(path).read() for path in paths]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how", [(), ("--scale", "0.4"), ("--scale", "1.6"), ("--tile", "96x80", "--tile-stride", "60")]
 )
@@ -138,6 +139,7 @@ def test_a_file_of_google_earth_is_an_area(predict, tmp_path):
     assert np.array_equal(bands(tmp_path / "mask.tif")[0][0] != 255, within(area))
 
 
+@pytest.mark.slow
 def test_shards_and_a_resume_give_the_same_mask_and_another_area_is_refused(predict, tmp_path):
     big = save_scene(tmp_path / "big.tif", 1100, 1200)
     area = ("--aoi", on_map(shapely.Polygon([(300, 400), (700, 380), (520, 800)])).wkt)
@@ -186,6 +188,7 @@ def test_a_manifest_goes_on_with_the_same_area_alone(predict, tmp_path, scene, s
     assert "exists already, from another run" in told.err
 
 
+@pytest.mark.slow
 def test_python_takes_the_same_areas_and_geometries_of_shapely(predict, tmp_path, scene, model_dir):
     predict("--aoi", on_map(BENT).wkt)
     options = {

@@ -72,6 +72,7 @@ def counts_of(card, scene, batch=BATCH, precision=torch.float32, **options):
 RESOLUTIONS = [{}, {"scale": 0.7}, {"scale": 1.4, "blend": "taper"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", RESOLUTIONS, ids=str)
 def test_no_batch_waits_for_a_copy_and_each_pixel_is_sent_once(card, scene, options):
     counts = counts_of(card, scene, **options)
@@ -82,6 +83,7 @@ def test_no_batch_waits_for_a_copy_and_each_pixel_is_sent_once(card, scene, opti
         assert sum(around.sent for around, _ in counts) == 4 * scene.height * scene.width + weights  # RGB and validity
 
 
+@pytest.mark.slow
 def test_a_batch_takes_as_many_launches_however_many_windows_it_holds(card, scene):
     few, many = (counts_of(card, scene, batch, torch.float16) for batch in (2, 8))
     assert few[-1][1].launches == many[-1][1].launches
@@ -89,6 +91,7 @@ def test_a_batch_takes_as_many_launches_however_many_windows_it_holds(card, scen
     assert max(around.total for around, _ in many) < 35  # 24 more when windows were added one by one
 
 
+@pytest.mark.slow
 def test_the_masks_of_the_card_are_those_of_the_cpu(card, scene):
     for options in RESOLUTIONS[::2]:
         expected = masks(scene, segmenter(), Work(torch.device("cpu"), BATCH), **options)

@@ -46,6 +46,7 @@ def test_stitching_a_pixelwise_function_changes_nothing(scene, blend):
     torch.testing.assert_close(stitched(values, size, stride, region, blend), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @given(scenes(), st.sampled_from(["mean", "taper"]))
 def test_a_region_is_bit_for_bit_what_the_whole_holds_there(scene, blend):
     height, width, size, stride, region = scene

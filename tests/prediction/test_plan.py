@@ -190,6 +190,7 @@ def test_a_working_region_holds_all_that_its_output_is_made_of(height, width, ro
             assert min(math.floor(at) + 1, working - 1) < high
 
 
+@pytest.mark.slow
 @given(SIDES, SIDES, st.integers(1, 80), st.data())
 def test_the_count_is_that_of_the_grid(rows, cols, window, data):
     stride = data.draw(st.integers(1, window))
@@ -208,6 +209,7 @@ def test_memory_does_not_grow_with_the_height():
     assert memory(400_000) == memory(40_000)
 
 
+@pytest.mark.slow
 @given(SIDES, SIDES, st.integers(1, 80), st.integers(1, 120), st.sampled_from([0.5, 1, 1.7]), st.data())
 def test_windows_of_blocks_are_those_of_each_together(height, width, window, side, factor, data):
     stride = data.draw(st.integers(1, window))

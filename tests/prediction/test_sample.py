@@ -49,6 +49,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", CASES, ids=str)
 def test_chosen_pixels_get_the_logits_that_the_mask_is_decided_from(scene, options):
     plan = make_plan(scene, PredictOptions(**{"window": 32, **options}), 32)

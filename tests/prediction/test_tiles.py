@@ -51,6 +51,7 @@ def test_shares_follow_one_another_and_lie_within_their_tiles(length, size, data
     assert all(offset <= first < end <= offset + size for offset, first, end in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how", [("--scale", "0.5"), *(pytest.param(how, marks=pytest.mark.slow) for how in (("--long-side", "64"), ()))]
 )

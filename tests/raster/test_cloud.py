@@ -121,6 +121,7 @@ def test_masks_are_read_with_the_same_patience(folder, tmp_path, mended):
     assert (np.concatenate(strips) == codes[0]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("finer", [1, 2])
 def test_masks_and_labels_are_compared_with_the_same_patience(tmp_path, mended, finer):
     misbehave, misbehaved = mended

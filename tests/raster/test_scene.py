@@ -282,6 +282,7 @@ def test_resampling_is_bilinear_as_torch_does_it(write_raster, noise, size, anti
     assert np.abs(chip.image - expected.numpy()).max() < 0.51  # rounded to whole numbers
 
 
+@pytest.mark.slow
 @given(st.integers(1, 160), st.integers(1, 160), st.booleans(), st.booleans(), st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_pixel_depends_on_its_place_not_on_its_window(write_raster, rows, cols, antialias, overviews, data):

@@ -128,6 +128,7 @@ def test_limits_are_told(home, monkeypatch):
         open_dataset(home / "bomb.tif")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["vectorize", "predict"])
 def test_memory_beyond_the_limit_is_refused_in_one_line(home, monkeypatch, command):
     """A picture that is small as a file and large when it is read at once."""

@@ -165,6 +165,7 @@ FLOATS = st.sampled_from([0.1, -9999.0, 1e-38, -3.4028234663852886e38, 3.4e38]) 
 )
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(FLOATS, st.lists(st.floats(-17, -1), min_size=SIDE, max_size=SIDE), st.sampled_from(["float32", "float64"]))
 @example(-3.402823e38, [-7.0] * SIDE, "float32")  # as written by programs that print six digits

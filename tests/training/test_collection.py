@@ -50,6 +50,7 @@ def test_linked_folders_are_followed_and_loops_end():
     assert names("set") == ["set/link/a.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tar", "zip"])
 @pytest.mark.parametrize("absolute", [True, False])
 def test_an_archive_gives_the_pixels_of_its_files(kind, absolute):

@@ -106,6 +106,7 @@ def test_strips_give_the_polygons_of_the_whole_for_adversarial_masks(mask, rows)
     assert canonical(trace(mask, rows)) == canonical(trace(mask))
 
 
+@pytest.mark.slow
 @given(masks(), st.integers(1, 6))
 def test_strips_of_any_height_give_the_polygons_of_the_whole(mask, rows):
     assert canonical(trace(mask, rows)) == canonical(trace(mask))
@@ -116,6 +117,7 @@ def test_no_vertex_stands_on_a_straight_line():
     assert shapely.get_num_coordinates(polygon) == 5
 
 
+@pytest.mark.slow
 @given(masks(), st.integers(1, 6))
 def test_weights_are_summed_over_the_pixels_of_each_polygon(mask, rows):
     weight = np.arange(mask.size, dtype=float).reshape(1, *mask.shape)
@@ -138,6 +140,7 @@ def test_eight_connected_shapes_are_valid_and_as_many_as_the_components(mask):
     assert len(found) == sum(1 for _ in features.shapes(mask, mask=mask > 0, connectivity=8))
 
 
+@pytest.mark.slow
 @given(masks(), st.integers(1, 6))
 def test_strips_of_any_height_give_the_eight_connected_shapes_of_the_whole(mask, rows):
     strips = [(mask[top : top + rows], None) for top in range(0, len(mask), rows)]
@@ -149,6 +152,7 @@ def overlaps(geometry):
     return shapely.area(geometry).sum() - shapely.area(shapely.union_all(geometry))
 
 
+@pytest.mark.slow
 @given(masks(), st.integers(1, 6))
 def test_smooth_borders_are_valid_shared_and_the_same_for_any_strips(mask, rows):
     mask = np.kron(mask, np.ones((2, 2), np.uint8))
@@ -203,6 +207,7 @@ def test_simplifying_a_slanted_border_leaves_few_points():
 TOLERANCES = st.sampled_from([0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0])
 
 
+@pytest.mark.slow
 @given(st.one_of(masks(), noisy()), TOLERANCES, st.integers(1, 6), SMOOTHERS)
 def test_simple_borders_are_valid_and_the_same_for_strips_of_any_height(mask, tolerance, rows, smoother):
     found = simple(mask, tolerance, smoother=smoother)

@@ -183,6 +183,7 @@ def test_a_torchscript_archive_is_read_only_when_its_hash_is_known(tmp_path):
     assert torch.equal(tensors["weight"], layer.weight)
 
 
+@pytest.mark.slow
 def test_an_architecture_with_a_checkpoint_file_loads_it(small):
     clip = load_clip(f"ViT-S-32-alt:{small}")
     stored = torch.load(small, weights_only=True)["state_dict"]["module.visual.proj"]
@@ -320,6 +321,7 @@ def test_their_weights_under_another_name_are_told(small, tmp_path, key, kind):
     assert kind in one_line(error)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_the_layout_of_custom_text_towers_is_the_same_model(small, tmp_path):
     from open_clip.model import convert_to_custom_text_state_dict
 

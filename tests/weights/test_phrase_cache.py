@@ -47,6 +47,7 @@ def test_the_tokenizer_asks_for_no_weights(tmp_path):
         _ = clip.model
 
 
+@pytest.mark.slow
 def test_a_model_whose_phrases_are_kept_runs_without_open_clip(tmp_path):
     """Its import, with torchvision and timm, takes longer than a small mask."""
     folder, scene = tiny.model(tmp_path / "tiny", seed=7), noise.save_scene(tmp_path / "scene.tif", 64, 64)

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: setup demo test test-fast lint format docs pictures plugin bench bench-compare samples mini
+.PHONY: setup demo test test-fast test-thorough lint format docs pictures plugin bench bench-compare samples mini
 
 setup: $(STAMP)
 
@@ -30,10 +30,14 @@ pictures: demo
 PYTEST = $(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP) lint
-	$(PYTEST)
+	$(PYTEST) -m "not thorough"
 
 test-fast: $(STAMP)
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not thorough"
+
+# All cases of all kinds, before a release.
+test-thorough: $(STAMP) lint
+	$(PYTEST)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -34,10 +34,8 @@ os.fsync = lambda _: None
 os.environ["OMP_NUM_THREADS"] = "1"  # teams of threads crawl where several tests run at once
 os.environ["SEGEARTH_PROGRESS"] = "3600"  # no line depends on how busy the machine is
 
-# No test is timed: another process may need the machine. The quick suite draws a quarter of the examples.
-settings.register_profile("whole", deadline=None)
-settings.register_profile("fast", deadline=None, max_examples=25)
-settings.load_profile("whole")
+# No test is timed: another process may need the machine. Suites differ in how many examples they draw.
+EXAMPLES = {"not slow and not thorough": 25, "not thorough": 50}
 
 ROOT = Path(__file__).parents[1]
 # Public data that is not ours to redistribute: tests that need it are skipped where it is not.
@@ -69,8 +67,9 @@ SLOW_FIXTURES = {"whole", "finished", "expected", "s3"}  # a training run, all s
 
 
 def pytest_configure(config):
-    if config.getoption("markexpr") == "not slow":
-        settings.load_profile("fast")
+    examples = EXAMPLES.get(config.getoption("markexpr"), 100)
+    settings.register_profile("suite", deadline=None, max_examples=examples)
+    settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(items):

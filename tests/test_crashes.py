@@ -24,6 +24,7 @@ import tiny
 import torch
 from faulty import Died, Faults
 from rasterio.transform import from_origin
+from tiers import every
 
 from segearth_cli.weights.catalogue import CATALOGUE
 from segearth_cli.weights.downloads import git_blob
@@ -292,7 +293,7 @@ def test_a_change_that_fails_leaves_the_old_files_or_the_new_ones(begin, segeart
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", every(2, COMMANDS))
 def test_after_a_death_files_are_whole_and_the_next_run_clears_up(begin, segearth, monkeypatch, died, name):
     command = COMMANDS[name]
     for number in numbers(name, begin, segearth, monkeypatch, died, at=-1):

@@ -71,6 +71,7 @@ def test_what_the_readme_links_to_is_in_the_sdist(sdist):
     assert [link for link in links if not (sdist / link).exists()] == []
 
 
+@pytest.mark.thorough
 def test_some_tests_run_from_the_sdist(sdist):
     tests = ("tests/test_layers.py", "tests/commands/test_inspect.py")
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]

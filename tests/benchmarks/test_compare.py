@@ -31,7 +31,7 @@ def test_a_commit_that_is_not_there_is_told_in_one_line(compare, tmp_path):
         compare.checked_out("nonsense", tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_commit_and_what_flags_make_of_it_are_run_and_their_masks_compared(tmp_path):
     if not (ROOT / ".git").exists():
         pytest.skip("needs the repository's history")

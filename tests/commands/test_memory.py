@@ -38,7 +38,7 @@ print(json.dumps(found))
 MORE = {"calibrate": (1, 24), "evaluate": (1,), "merge": (1,), "predict": (1, 24), "vectorize": (1,)}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_memory_that_is_refused_midway_is_one_line_and_nothing_is_left(tmp_path, model_dir, wide_model_dir):
     place = tmp_path / "place"
     place.mkdir()

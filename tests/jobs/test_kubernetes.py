@@ -67,7 +67,7 @@ def test_the_pods_of_the_job_compute_all_shards(run, whole, tmp_path, monkeypatc
     assert (tmp_path / "mask.tif").read_bytes() == whole
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_steps_of_the_workflow_make_mask_and_polygons(run, whole, tmp_path):
     templates = {one["name"]: one for one in read(WORKFLOW)["spec"]["templates"]}
     tasks = {task["name"]: task for task in templates["all"]["dag"]["tasks"]}

@@ -12,6 +12,7 @@ import plain
 import pytest
 import tiny
 import torch
+from tiers import every
 
 from segearth_cli.model import gpu_stages as fused
 from segearth_cli.model.cosines import Cosines
@@ -45,7 +46,7 @@ def steps(net, h, w):
 
 
 @compiled
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.timeout(900)  # half a minute where nothing else runs; the interpreter has no hurry
 def test_the_laws_hold_in_the_interpreter():
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n0", __file__]
@@ -175,7 +176,7 @@ def test_float32_and_wide_radii_are_left_to_torch():
 
 @compiled
 @pytest.mark.slow
-@pytest.mark.parametrize(("capability", "precision"), [(80, "bf16"), (90, "fp16")])
+@pytest.mark.parametrize(("capability", "precision"), every(2, [(80, "bf16"), (90, "fp16")]))
 def test_every_kernel_compiles_and_fits_a_consumer_card(capability, precision, tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.syspath_prepend(Path(__file__).parents[2])

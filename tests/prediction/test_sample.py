@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tiers import every
 
 from segearth_cli.prediction import by_tile, make_plan, sampled_logits, windows_at
 from segearth_cli.prediction.decision import Decider
@@ -50,7 +51,7 @@ CASES = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", CASES, ids=str)
+@pytest.mark.parametrize("options", every(2, CASES), ids=str)
 def test_chosen_pixels_get_the_logits_that_the_mask_is_decided_from(scene, options):
     plan = make_plan(scene, PredictOptions(**{"window": 32, **options}), 32)
     rows = finished_rows(scene, plan, by_window, 3, DECIDE, Work(CPU, 1), plan.whole)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 import sets
+from tiers import every
 
 from segearth_cli.presets import EVERY, PRESETS
 
@@ -81,7 +82,7 @@ def confusion(truth, codes, classes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", sets.TILED)
+@pytest.mark.parametrize("preset", every(2, sets.TILED))
 def test_tiles_are_predicted_one_by_one_and_counted_as_published(tmp_path, segearth, reproduce, model, preset):
     name = "uavid as the authors name it" if preset == "uavid" else preset
     high, wide, step, kept = {
@@ -191,7 +192,7 @@ def test_rows_stand_beside_each_other_in_one_table(tmp_path, reproduce):
     assert all(row in done.out for row in rows.split(","))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_every_row_with_and_without_the_upsampler_stands_in_one_table(tmp_path, reproduce, upsampler_file):
     sets.make("loveda converted", tmp_path / "set")
     figures, _ = reproduce("loveda", tmp_path / "set", "--rows", "all", "--upsampler", upsampler_file)

@@ -99,7 +99,7 @@ def test_the_activation_of_training_is_told_where_it_matters_whatever_the_config
         assert compared(other).answer == name
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(("quick", "seed"), [(False, 0), (True, 1)], ids=["GELU", "QuickGELU"])
 def test_small_models_to_which_it_is_all_one_name_none(tmp_path, quick, seed):
     found = compared(trained(tmp_path / "model", quick=quick, tails=False, seed=seed, steps=150))

@@ -115,7 +115,7 @@ class Regrid:
         self._rows = taps(size[0], output[0], region.row, region.bottom)
         low, high, self._col_weights = taps(size[1], output[1], region.col, region.right)
         self._cols = low - work.col, high - work.col
-        self._there = [taps.to(device) for taps in (*self._cols, self._col_weights, *self._rows)]
+        self._there = [part.to(device) for part in (*self._cols, self._col_weights, *self._rows)]
         self._held: Tensor | None = None
         self._top = work.row  # working row of the first row held
         self._done = 0  # output rows given so far
@@ -129,7 +129,7 @@ class Regrid:
         known = int((self._rows[1] < self._top + self._held.shape[1]).sum())
         while self._done < known:
             end = min(known, self._done + limit)
-            low, high, weight = (taps[self._done : end] for taps in self._there[3:])
+            low, high, weight = (part[self._done : end] for part in self._there[3:])
             with stage("stitch"):
                 upper, lower = self._held[:, low - self._top], self._held[:, high - self._top]
                 mixed = torch.lerp(upper, lower, weight[:, None])

@@ -85,7 +85,7 @@ class Stitcher:
     def _decided(self, logits: Tensor, valid: NDArray[np.bool_]) -> Later:
         window = self._next(valid.shape[0])
         if not valid.any():
-            return partial(self._empty, window)
+            return partial(without_data, window, self.decide)
         decision = self.decide(logits)
         arrived = _fetch(decision.codes, decision.confidence, decision.scores)
 
@@ -104,16 +104,19 @@ class Stitcher:
     def _nothing(self, row: int) -> Iterator[Later]:
         """Rows down to working row `row` without a single window."""
         while self.region.row + self._done < row:
-            yield partial(self._empty, self._next(min(row - self.region.row - self._done, self._limit())))
-
-    def _empty(self, window: Window) -> Rows:
-        codes = np.full((window.height, window.width), NODATA, np.uint8)
-        return Rows(window, codes, codes, self.decide.no_scores((window.height, window.width)))
+            rows = min(row - self.region.row - self._done, self._limit())
+            yield partial(without_data, self._next(rows), self.decide)
 
     def _next(self, rows: int) -> Window:
         window = Window(self.region.row + self._done, self.region.col, rows, self.region.width)
         self._done += rows
         return window
+
+
+def without_data(window: Window, decide: Decider) -> Rows:
+    """The rows of a window none of whose pixels is data."""
+    codes = np.full((window.height, window.width), NODATA, np.uint8)
+    return Rows(window, codes, codes, decide.no_scores((window.height, window.width)))
 
 
 def _fetch(codes: Tensor, confidence: Tensor, scores: Tensor | None) -> Callable[[], tuple[Any, Any, Any]]:

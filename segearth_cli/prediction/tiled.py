@@ -16,6 +16,7 @@ from segearth_cli.prediction.decision import Decider
 from segearth_cli.prediction.plan import Plan, Tile
 from segearth_cli.prediction.schedule import Model, Work
 from segearth_cli.prediction.segment import segmented_rows
+from segearth_cli.prediction.stitch import without_data
 from segearth_cli.raster import BLOCK, Rows, Scene, Window, blocks
 
 
@@ -27,25 +28,22 @@ def finished_rows(
     With tiles, memory holds the rows of one row of tiles.
     """
     wanted = plan.wanted(region)
-    if wanted is not None and wanted != region:  # what lies around it is not read
+    if wanted is None:
+        yield from nothing(region, decide)
+    elif wanted == region:
+        yield from _finished_rows(scene, plan, model, queries, decide, work, region)
+    else:  # what lies around it is not read
         yield from nothing(Window(region.row, region.col, wanted.row - region.row, region.width), decide)
         with closing(_finished_rows(scene, plan, model, queries, decide, work, wanted)) as finished:
             for rows in finished:
                 yield _widened(rows, region)
         yield from nothing(Window(wanted.bottom, region.col, region.bottom - wanted.bottom, region.width), decide)
-    else:
-        yield from (
-            nothing(region, decide)
-            if wanted is None
-            else _finished_rows(scene, plan, model, queries, decide, work, region)
-        )
 
 
 def nothing(region: Window, decide: Decider) -> Iterator[Rows]:
     """The rows of a region without a pixel of data."""
     for part in blocks(region, BLOCK, region.width):
-        codes = np.full((part.height, part.width), NODATA, np.uint8)
-        yield Rows(part, codes, codes, decide.no_scores((part.height, part.width)))
+        yield without_data(part, decide)
 
 
 def _widened(rows: Rows, region: Window) -> Rows:

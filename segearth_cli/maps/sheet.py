@@ -23,6 +23,7 @@ from segearth_cli.raster import (
     ReadOptions,
     Scene,
     class_areas,
+    crs_name,
     environment,
     open_scene,
     read_mask,
@@ -179,13 +180,8 @@ def _rgba(scene: Scene, mask: MaskFile, shape: tuple[int, int]) -> NDArray[np.ui
 def _facts(mask: MaskFile, run: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     crs = mask.frame.crs or mask.frame.gcps[1]
     own = {"mask": stem(without_secrets(mask.path)), "pixels": f"{mask.width} x {mask.height}"}
-    own |= {"CRS": _crs_name(crs)} if crs else {}
+    own |= {"CRS": name} if (name := crs_name(crs)) else {}
     return tuple((key, without_secrets(_text(value))) for key, value in (own | run).items())
-
-
-def _crs_name(crs: Any) -> str:
-    code = crs.to_epsg()
-    return f"EPSG:{code}" if code else str(crs.to_string())[:100]
 
 
 def _line(run: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Frame,
         Georeferenced,
         Placement,
+        crs_name,
         frame_from_json,
         frame_to_json,
         placed_by,
@@ -130,6 +131,7 @@ __all__ = [
     "check_stride",
     "check_unchanged",
     "class_areas",
+    "crs_name",
     "densified",
     "environment",
     "exists",
@@ -206,7 +208,7 @@ __getattr__ = lazy_face(
         "array_file": "ARRAY as_file read_array write_array",
         "datasets": "CACHE_MB Patient environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
-        "georeference": "PLACED_BY Frame Georeferenced Placement frame_from_json frame_to_json placed_by "
+        "georeference": "PLACED_BY crs_name Frame Georeferenced Placement frame_from_json frame_to_json placed_by "
         "region_georeference same_pixels without_georeference",
         "grid": "Window check_stride blocks shares starts touching window_weights windows working_size",
         "ground": "Ground densified map_crs",

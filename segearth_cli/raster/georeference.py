@@ -143,6 +143,14 @@ def placed_by(scene: Georeferenced) -> str:
     return "transform"
 
 
+def crs_name(crs: Any) -> str | None:
+    """A CRS by its code, else by the name in its WKT; None without one."""
+    if not crs:
+        return None
+    code = crs.to_authority()
+    return ":".join(code) if code else crs.to_wkt().partition('"')[2].partition('"')[0] or "a CRS without a name"
+
+
 def without_georeference(scene: Georeferenced) -> bool:
     """Whether nothing tells where a raster lies, so that its own pixels are all that there is to go by."""
     return placed_by(scene) == "transform" and scene.crs is None and scene.transform.is_identity

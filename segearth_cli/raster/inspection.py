@@ -11,6 +11,7 @@ from rasterio.enums import ColorInterp
 
 from segearth_cli.errors import RasterError
 from segearth_cli.raster.datasets import open_dataset
+from segearth_cli.raster.georeference import crs_name
 from segearth_cli.raster.open import open_scene
 from segearth_cli.raster.options import ReadOptions
 from segearth_cli.raster.orientation import orientation
@@ -112,7 +113,7 @@ def inspect_scene(path: str, options: ReadOptions | None = None) -> Inspection:
             driver=ds.driver,
             height=ds.height,
             width=ds.width,
-            crs=_name(ds.crs or ds.gcps[1]),
+            crs=crs_name(ds.crs or ds.gcps[1]),
             bands=bands,
             readings=readings,
             notices=scene.notices if scene else (),
@@ -193,10 +194,10 @@ def _alpha(flagged: int | None, rule: Validity, options: ReadOptions) -> Reading
 def _mask(present: Sequence[int], options: ReadOptions) -> Reading:
     if not present:
         return Reading(None, "none", ())
-    kind = "of the dataset" if len(present) == 1 else "of each band"
+    value, whose = ("dataset", "the dataset") if len(present) == 1 else ("each band", "each band")
     if not options.mask:
-        return Reading(None, f"mask band {kind}, not asked", ("--ignore-mask",))
-    return Reading(kind.removeprefix("of the ").removeprefix("of "), f"mask band {kind}", ("--ignore-mask",))
+        return Reading(None, f"mask band of {whose}, not asked", ("--ignore-mask",))
+    return Reading(value, f"mask band of {whose}", ("--ignore-mask",))
 
 
 def _nodata(ds: Any, bands: Sequence[int], rule: Validity, options: ReadOptions) -> Reading:
@@ -252,11 +253,3 @@ def _ground(scene: Scene) -> Reading:
     if not (math.isfinite(metres) and metres > 0):
         return Reading(None, "size of a pixel not known", flags[1:])
     return Reading(metres, f"{metres:.4g} m a pixel", flags)
-
-
-def _name(crs: Any) -> str | None:
-    """A CRS by its code, else by the name in its WKT."""
-    if not crs:
-        return None
-    code = crs.to_authority()
-    return ":".join(code) if code else crs.to_wkt().partition('"')[2].partition('"')[0] or "a CRS without a name"

@@ -13,7 +13,7 @@ _WORLD = (".tfw", ".tifw", ".wld")
 _OTHER_WORLD = (".pgw", ".jgw", ".j2w", ".gfw", ".bpw")  # of formats that we read alone
 STYLE = ".qml"  # of QGIS
 _SHAPEFILE = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx", STYLE)
-_ALONE = frozenset({".json", ".csv", ".png", ".html", ".txt", ".xml", ".safetensors", ".ckpt", ".pt"}) | {
+_ALONE = frozenset({".json", ".csv", ".pmtiles", ".png", ".html", ".txt", ".xml", ".safetensors", ".ckpt", ".pt"}) | {
     ".calibration"
 }
 STYLED = (".geojson", ".fgb", ".shp", ".parquet")  # polygons whose style has their stem
@@ -48,7 +48,7 @@ def side_files(path: Path) -> list[Path]:
     suffix = path.suffix.casefold()
     if suffix in _ALONE:
         return []
-    if suffix == ".gpkg":
+    if suffix in (".gpkg", ".mbtiles"):
         return [path.with_name(path.name + end) for end in SQLITE]
     stem = path.name.removesuffix(path.suffix)
     ends = _SHAPEFILE if suffix == ".shp" else (STYLE,) * (suffix in STYLED)

@@ -96,8 +96,7 @@ def predict(
     if places.summary is not None:
         targets.append(Target(places.summary, "--summary", kept=skip and is_summary(places.summary)))
     own = {places.out, places.confidence, places.scores, places.vector}
-    own |= {folder for e in entries if e.out is not None for folder in (e.out, e.out.parent)}
-    own |= {folder for e in entries for folder in (e.confidence, e.scores)}
+    own |= {folder for e in entries for folder in (e.out, e.confidence, e.scores)}
     files = [places.manifest, *(one.options.calibration for one in settings)]
     admit(
         targets,

@@ -29,6 +29,7 @@ from segearth_cli.jobs.run_folder import (
     start,
 )
 from segearth_cli.jobs.shard_size import Size, shard_side
+from segearth_cli.jobs.store import holds_run
 from segearth_cli.prediction import (
     Measured,
     PredictOptions,
@@ -163,10 +164,11 @@ class Session:
 
 
 @contextmanager
-def session(job: Job, predictor: Predictor, *, join: bool) -> Iterator[Session]:
+def session(job: Job, predictor: Predictor, *, join: bool, alone: bool = False) -> Iterator[Session]:
     """A session in the folder of a job; the folder is made where it is not there yet.
 
-    join: go on where the folder holds this run already. Raises RunError when it holds another, RasterError when the
+    join: go on where the folder holds this run already. alone: this process computes, so that a model that cannot be
+    loaded leaves no folder. Raises RunError when it holds another, RasterError when the
     scene cannot be read.
     """
     found = job.shard_size == "auto"
@@ -174,6 +176,8 @@ def session(job: Job, predictor: Predictor, *, join: bool) -> Iterator[Session]:
         with of_input(job.scene):
             ready = stack.enter_context(prepared(job.scene, predictor))
             described = _described(job, ready)
+        if alone and not holds_run(job.folder):
+            predictor.model()
         yield Session(job, ready, start(job.folder, described, join=join, any_size=found))
 
 

@@ -21,6 +21,7 @@ from segearth_cli.errors import RunError, SegEarthError
 from segearth_cli.jobs.at_hand import compute_at_hand
 from segearth_cli.jobs.compute import Job, Session
 from segearth_cli.jobs.pool import Answer, Item
+from segearth_cli.model import pick_device
 from segearth_cli.prediction import RunOptions
 from segearth_cli.progress import Progress
 
@@ -89,7 +90,9 @@ class Devices:
 
 @contextmanager
 def devices(names: Sequence[str], run: RunOptions) -> Iterator[Devices]:
-    """A process for each device, ended in the end."""
+    """A process for each device, ended in the end. Raises as `pick_device` before any is started."""
+    for name in names:
+        pick_device(name)
     context = multiprocessing.get_context("spawn")
     workers, ends = [], []
     for name in names:

@@ -190,7 +190,7 @@ class WorkList:
                 else:
                     join = self.join or self.share is not None or number in self._begun
                     own = replace(self.predictor, options=entry.job.options)
-                    work = opened.enter_context(session(entry.job, own, join=join))
+                    work = opened.enter_context(session(entry.job, own, join=join, alone=isinstance(self.pool, Alone)))
                     self._begun.add(number)
                     found = left_alone(work.prepared, entry.outputs) if self.share is None else None
         except SegEarthError as e:

@@ -302,6 +302,43 @@ def test_what_is_no_folder_of_runs_is_refused(here, segearth, named):
     assert everything(here) == before
 
 
+@pytest.mark.parametrize("column", ["out", "confidence", "scores"])
+def test_a_folder_that_a_manifest_names_is_made_one_of_a_file_is_not(here, segearth, column):
+    made, before = Path("made"), everything(here)
+    for cell, code in ((f"{made}/a.tif", 2), (f"{made}/", 0)):
+        Path("cells.csv").write_text(f"scene,{column}\nscene.tif,{cell}\n")
+        done = segearth("predict", "--manifest", "cells.csv", *MODEL, *CLASSES)
+        assert done.code == code, done.err
+        if code:
+            assert done.err == "segearth: made/a.tif: the folder made does not exist; make it first\n"
+            assert everything(here).keys() - before == {str(here / "cells.csv")}
+    assert len([*made.glob("scene.*.tif")]) == 1
+
+
+DAMAGED = {
+    "weights": ("-m", "local-dir:model", "-d", "cpu"),
+    "no such device": ("-m", "local-dir:model", "--devices", "cpu,cuda:99"),
+}
+
+
+@pytest.mark.parametrize("fault", DAMAGED)
+def test_a_run_that_cannot_begin_leaves_no_folder(here, segearth, fault):
+    if fault == "weights":
+        Path("model/open_clip_model.safetensors").write_bytes(b"no weights")
+    before = everything(here)
+    words = (*DAMAGED[fault], "--upsampler", "none", "--work", "run", "-o", "new.tif", "-q")
+    done = segearth("predict", "scene.tif", *words, *CLASSES)
+    assert (done.code in (1, 2), done.out, len(done.lines)) == (True, "", 1), done.err
+    assert everything(here) == before
+
+
+@pytest.mark.parametrize("form", ["gpkg", "fgb", "parquet", "pmtiles", "mbtiles"])
+def test_polygons_may_have_the_name_of_their_mask(here, segearth, form):
+    done = segearth(*PREDICT, "-o", "new.tif", "--vector", form)
+    assert done.code == 0, done.err
+    assert Path(f"new.{form}").exists()
+
+
 DOUBLES = [
     (*PREDICT, "-o", "a.tif", "--confidence", "a.tif"),
     (*PREDICT, "-o", "a.tif", "--summary", "./a.tif"),

@@ -413,6 +413,7 @@ def test_a_manifest_is_gone_through_whatever_fails_and_only_what_is_new_is_compu
     manifest = tmp_path / "scenes.csv"
     rows = [f"{scenes[0]},{tmp_path}/out/a.tif", f"{tmp_path}/gone.tif,{tmp_path}/out/g.tif", f"{scenes[1]},"]
     manifest.write_text("\n".join(["scene,out", *rows]))
+    (tmp_path / "out").mkdir()
     run = ("predict", "--manifest", manifest, "-o", tmp_path / "masks", "--summary", tmp_path / "sum.csv")
     code, errors = command(*run)
     assert code == 3

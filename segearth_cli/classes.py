@@ -70,6 +70,12 @@ class ClassSet:
         counts = [min(n, 1) if self.averaged(code) else n for code, n in enumerate(self.texts)]
         return tuple(code for code, n in enumerate(counts) for _ in range(n))
 
+    def code_named(self, name: str) -> int | None:
+        """The code of the class of a name, else of the one that has it as a synonym; None for any other."""
+        named = {folded(own): code for code, own in enumerate(self.names)}
+        asked = {folded(phrase): code for code, phrases in enumerate(self.phrases) for phrase in phrases}
+        return named.get(folded(name), asked.get(folded(name)))
+
     def averaged(self, code: int) -> bool:
         """Whether the phrases and the description of a class make one vector, their mean."""
         return self.synonyms != () and self.synonyms[code] == "mean"
@@ -137,10 +143,8 @@ def with_background(classes: ClassSet, name: str) -> ClassSet:
     """
     if folded(name) == "none":
         return replace(classes, background=None)
-    for first in (1, None):  # the class of that name, else the one that has it as a synonym
-        for code, phrases in enumerate(classes.phrases):
-            if folded(name) in map(folded, phrases[:first]):
-                return replace(classes, background=code)
+    if (code := classes.code_named(name)) is not None:
+        return replace(classes, background=code)
     return _with_first(classes, _class_set([_Row([name])], "--background"))
 
 
@@ -154,7 +158,7 @@ def with_rest(classes: ClassSet, rest: Rest) -> ClassSet:
     """
     phrases = {"competing": (BACKGROUND,), "distractors": not_covered(classes.queries), "threshold": ()}[rest]
     made = ClassSet((BACKGROUND,), (phrases,), (default_color(BACKGROUND, 0),))
-    if BACKGROUND in map(folded, classes.queries):
+    if classes.code_named(BACKGROUND) is not None:
         raise ClassesError(
             f"--background {rest}: the list has '{BACKGROUND}' itself; take it out, or leave the option out"
         )

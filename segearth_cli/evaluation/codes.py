@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,9 @@ from rasterio.errors import RasterioError
 from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.errors import ClassesError, RasterError, UsageError
 from segearth_cli.presets import COLOUR
-from segearth_cli.raster import Window, environment, open_dataset, reads_network
+from segearth_cli.raster import Window, blocks, environment, open_dataset, reads_network
 
+_AT_ONCE = 1 << 22  # pixels of a label, in whole rows, that are looked at together
 _WHOLE = 2.0**53  # beyond it floats are no exact codes
 IGNORED, UNKNOWN, UNFILLED = -1, -2, -3  # in place of a class code; the last is a label's own nodata value
 
@@ -83,7 +84,11 @@ def grey_values(path: str) -> frozenset[int]:
     try:
         with open_dataset(path) as label, environment(remote=reads_network(label)):
             check_label(label)
-            found = [_values(codes_of(label, window, grey=True)[0]) for window in bands(label, 1 << 22)]
+            whole = Window(0, 0, label.height, label.width)
+            found = [
+                _values(codes_of(label, window, grey=True)[0])
+                for window in blocks(whole, max(1, _AT_ONCE // label.width), label.width)
+            ]
             return frozenset(np.concatenate(found).tolist())
     except RasterioError as e:
         raise RasterError(f"{path}: cannot be read ({e})") from e
@@ -243,10 +248,3 @@ def check_label(label: rasterio.DatasetReader) -> None:
         raise RasterError(f"{label.name}: 2 bands; a label has one of codes or three of colours (gdal_translate -b 1)")
     if label.dtypes[0].startswith("complex"):
         raise RasterError(f"{label.name}: {label.dtypes[0]} values; a label has whole-number codes")
-
-
-def bands(mask: rasterio.DatasetReader, pixels: int) -> Iterator[Window]:
-    """Full-width windows of at most `pixels` pixels (one row at least): the reading order of every format."""
-    rows = max(1, pixels // mask.width)
-    for row in range(0, mask.height, rows):
-        yield Window(row, 0, min(rows, mask.height - row), mask.width)

@@ -22,7 +22,6 @@ from segearth_cli.evaluation.codes import (
     IGNORED,
     UNKNOWN,
     LabelCodes,
-    bands,
     check_label,
     codes_of,
     nodata_code,
@@ -32,7 +31,17 @@ from segearth_cli.evaluation.codes import (
 from segearth_cli.evaluation.confusion import Confusion, confusion, empty
 from segearth_cli.evaluation.drawn_labels import as_raster, is_drawn
 from segearth_cli.evaluation.one_grid import to_grid
-from segearth_cli.raster import Patient, Window, check_still, open_dataset, reason, starts, tagged_classes, take_seal
+from segearth_cli.raster import (
+    Patient,
+    Window,
+    blocks,
+    check_still,
+    open_dataset,
+    reason,
+    starts,
+    tagged_classes,
+    take_seal,
+)
 
 _CACHE_BYTES = 256 << 20  # a row of tiles of both rasters, so that full-width bands read each tile once
 
@@ -148,7 +157,8 @@ def _compare(
         with open_dataset(prediction) as mask, open_dataset(label) as truth:
             targets, through, nodata = _mask_targets(mask, classes), to_grid(mask, truth), nodata_code(truth)
             check_label(truth)
-            windows, own = list(bands(mask, options.block_pixels)), nodata_code(mask)
+            whole, rows = Window(0, 0, mask.height, mask.width), max(1, options.block_pixels // mask.width)
+            windows, own = list(blocks(whole, rows, mask.width)), nodata_code(mask)
             times = [tiling.times(mask.height, mask.width) for tiling in options.tilings]
         if own is not None and own in range(256) and 0 <= targets[own] < len(classes):
             total += Tally(empty(len(classes)), kept=frozenset({("mask", own, int(targets[own]))}))

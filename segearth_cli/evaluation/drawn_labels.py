@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 
 from segearth_cli.beside import side_files
-from segearth_cli.classes import NODATA, ClassSet, folded
+from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.disk import temporary_folder
 from segearth_cli.errors import ClassesError, RasterError
 from segearth_cli.evaluation.codes import UNKNOWN, LabelCodes
@@ -53,9 +53,8 @@ def drawn_class(value: Any, classes: ClassSet, meaning: LabelCodes) -> int:
     """
     text, number = _text(value), _number(value)
     if number not in meaning.mapping:
-        told = {folded(str(value)), folded(text)}
-        for code, (name, phrases) in enumerate(zip(classes.names, classes.phrases, strict=True)):
-            if not told.isdisjoint(map(folded, (name, *phrases))):
+        for word in (str(value), text):
+            if (code := classes.code_named(word)) is not None:
                 return code
     return UNKNOWN if number is None else meaning.target(number, len(classes))
 

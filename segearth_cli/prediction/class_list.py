@@ -45,7 +45,7 @@ def with_choices(
     if synonyms is not None:
         listed = class_lists.with_synonyms(listed, synonyms)
     rest = _rest(asked.background, listed)
-    if rest is None and asked.background is None and in_words and not _named(BACKGROUND, listed):
+    if rest is None and asked.background is None and in_words and listed.code_named(BACKGROUND) is None:
         rest = _rest(advice.get("background", REST), listed)
     if rest is not None:
         return class_lists.with_rest(listed, rest), rest
@@ -75,8 +75,4 @@ def _rest(text: str | None, listed: ClassSet) -> Rest | None:
     """The meaning of a background that a text stands for; None where it names a class, or would."""
     known: tuple[Rest, ...] = get_args(Rest)
     found = next((rest for rest in known if text is not None and folded(text) == rest), None)
-    return None if found is None or _named(found, listed) else found
-
-
-def _named(name: str, listed: ClassSet) -> bool:
-    return name in map(folded, listed.queries)
+    return None if found is None or listed.code_named(found) is not None else found

@@ -248,6 +248,7 @@ def test_an_upsampler_is_trained_as_by_the_command(shell_line, scene, model_dir)
 def test_a_scene_shows_how_it_is_read(scene):
     opened = segearth.open_scene(scene, bands=(3, 2, 1))
     assert (opened.bands, opened.height, opened.width) == ((3, 2, 1), 100, 90)
+    assert repr(opened) == f"<Scene {scene}: 90 x 100 px, bands 3, 2, 1, EPSG:32632>"
     opened.close()
 
 

@@ -165,6 +165,10 @@ _MODEL = (
 )
 
 
+def _background():
+    return _text("BACKGROUND", "Class for what is unsure; or competing, distractors, threshold, none")
+
+
 def _class_parameters():
     return [
         _text("CLASSES", "Classes by comma, synonyms by bar: water|river|lake,building|roof"),
@@ -203,7 +207,7 @@ class Predict(CommandAlgorithm):
         return [
             QgsProcessingParameterRasterLayer("INPUT", "Scene"),
             *_class_parameters(),
-            _text("BACKGROUND", "Class that low confidence falls to, or none"),
+            _background(),
             _number("THRESHOLD", "Winners below this probability become background", 0, 1),
             QgsProcessingParameterFile("CALIBRATION", "Calibration", optional=True),
             *_pixel_parameters(),
@@ -240,7 +244,7 @@ class Calibrate(CommandAlgorithm):
             QgsProcessingParameterVectorLayer("LABELS", "Labels", [QgsProcessing.TypeVectorAnyGeometry]),
             QgsProcessingParameterField("FIELD", "Field that names the class", "class", "LABELS", optional=True),
             *_class_parameters(),
-            _text("BACKGROUND", "Class that low confidence falls to, or none"),
+            _background(),
             *_pixel_parameters(),
             QgsProcessingParameterFileDestination("OUTPUT", "Calibration", "Calibration (*.calibration)"),
         ]
@@ -308,7 +312,7 @@ class Evaluate(CommandAlgorithm):
             QgsProcessingParameterRasterLayer("LABELS", "Labels: codes in the order of the classes"),
             *_class_parameters(),
             _text("MAP", "Label codes as class codes, e.g. 1=0,2=1"),
-            _text("IGNORE", "Label code to leave out"),
+            _text("IGNORE", "Label codes to leave out, e.g. 0,7"),
             QgsProcessingParameterFileDestination("OUTPUT", "Figures", "JSON (*.json)"),
             QgsProcessingParameterFileDestination(
                 "PICTURE", "Confusion matrix", "PNG (*.png)", optional=True, createByDefault=False

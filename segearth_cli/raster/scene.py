@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segearth_cli.console import without_secrets
 from segearth_cli.errors import RasterError
 from segearth_cli.raster.datasets import environment, open_dataset
-from segearth_cli.raster.georeference import Frame
+from segearth_cli.raster.georeference import Frame, crs_name
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.ground import Ground
 from segearth_cli.raster.paths import stem
@@ -75,6 +76,10 @@ class Scene(Frame):
     own: bool = False
     """Whether it is a mask, a confidence or scores that segearth wrote."""
     _local: threading.local = field(default_factory=threading.local, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        bands, place = ", ".join(map(str, self.bands)), crs_name(self.crs or self.gcps[1]) or "no CRS"
+        return f"<Scene {without_secrets(self.path)}: {self.width} x {self.height} px, bands {bands}, {place}>"
 
     @property
     def stem(self) -> str:

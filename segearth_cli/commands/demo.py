@@ -22,6 +22,7 @@ PLACES = (  # in an installed wheel, in a checkout
     Path(__file__).parents[1] / "scenes" / NAME,
     Path(__file__).parents[2] / "sample_tiles" / NAME,
 )
+ENDS = {"scene": ".tif", "mask": ".mask.tif", "polygons": ".gpkg", "page": ".preview.html", "picture": ".preview.png"}
 CLASSES = "water|sea,forest|vegetation,sand|beach,bare soil"
 
 
@@ -69,9 +70,6 @@ def demo(**given: Any) -> None:
     _run(options, "vectorize", vectorize, mask=[mask], out=made["polygons"], min_area="20px", **told)
     _run(options, "preview", preview, mask=[mask], scene=scene, out=made["picture"], overwrite=options.overwrite)
     answer(str(made["page"]))
-
-
-ENDS = {"scene": ".tif", "mask": ".mask.tif", "polygons": ".gpkg", "page": ".preview.html", "picture": ".preview.png"}
 
 
 def _run(options: DemoOptions, name: str, command: Any, **values: Any) -> None:

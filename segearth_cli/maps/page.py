@@ -12,7 +12,7 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from segearth_cli.maps.sheet import LegendRow, Sheet
+from segearth_cli.maps.sheet import LegendRow, Sheet, on_white
 from segearth_cli.quantities import digits, percent
 from segearth_cli.styles import hexadecimal
 
@@ -76,18 +76,16 @@ def _inert(value: object) -> str:
 def _jpeg(rgba: NDArray[np.uint8]) -> str:
     from matplotlib.image import imsave
 
-    white = np.where(rgba[..., 3:] > 0, rgba[..., :3], 255).astype(np.uint8)
     written = io.BytesIO()
-    imsave(written, white, format="jpeg", pil_kwargs={"quality": _QUALITY})
+    imsave(written, on_white(rgba), format="jpeg", pil_kwargs={"quality": _QUALITY})
     return base64.b64encode(written.getvalue()).decode()
 
 
 def _row(number: int, row: LegendRow) -> str:
-    area = f"{row.pixels:,} px" if row.hectares is None else f"{digits(row.hectares)} ha"
     return (
         f'<tr><td><label><input type="checkbox" checked data-row="{number}">'
         f'<svg width="14" height="14"><rect width="14" height="14" fill="{hexadecimal(row.color)}"/></svg> '
-        f"<span>{escape(row.name)}</span></label></td><td>{area}</td><td>{percent(row.share)}</td></tr>"
+        f"<span>{escape(row.name)}</span></label></td><td>{row.area}</td><td>{percent(row.share)}</td></tr>"
     )
 
 

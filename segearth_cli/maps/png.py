@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segearth_cli.classes import RUN_TAG
 from segearth_cli.maps.numbers import bar
-from segearth_cli.maps.sheet import LegendRow, Sheet
+from segearth_cli.maps.sheet import LegendRow, Sheet, on_white
 from segearth_cli.quantities import digits, percent
 
 _SMALLEST = 300  # pixels of the longer side of a map; smaller ones are enlarged by a whole factor
@@ -68,11 +68,11 @@ def png(sheet: Sheet) -> bytes:
 def _panels(sheet: Sheet) -> Iterator[NDArray[np.uint8]]:
     """Scene, mask, and the mask over the scene, (h, w, 3); the mask alone without a scene."""
     mask = sheet.colors[sheet.rows]
-    alone = np.where(mask[..., 3:] > 0, mask[..., :3], 255).astype(np.uint8)
+    alone = on_white(mask)
     if sheet.scene is None:
         yield alone
         return
-    scene = np.where(sheet.scene[..., 3:] > 0, sheet.scene[..., :3], 255).astype(np.uint8)
+    scene = on_white(sheet.scene)
     share = np.where(mask[..., 3:] > 0, sheet.opacity, 0.0)
     yield scene
     yield alone
@@ -131,8 +131,7 @@ def _legend_row(page: _Page, row: LegendRow, left: float, top: float) -> None:
 
 def _label(row: LegendRow, mark: str = "") -> str:
     """A row in words; mark: stands around the name."""
-    area = f"{row.pixels:,} px" if row.hectares is None else f"{digits(row.hectares)} ha"
-    return f"{mark}{_short(row.name)}{mark}  {area}, {percent(row.share)}"
+    return f"{mark}{_short(row.name)}{mark}  {row.area}, {percent(row.share)}"
 
 
 def _short(text: str) -> str:

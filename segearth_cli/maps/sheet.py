@@ -15,6 +15,7 @@ from segearth_cli.class_colors import Color
 from segearth_cli.console import without_secrets
 from segearth_cli.errors import UsageError
 from segearth_cli.maps.options import PreviewOptions
+from segearth_cli.quantities import digits
 from segearth_cli.raster import (
     ClassAreas,
     Ground,
@@ -52,6 +53,11 @@ class LegendRow:
     """Of the mask's area with data, 0 to 1."""
     hectares: float | None
     """Area on the ground; None where nothing tells it."""
+
+    @property
+    def area(self) -> str:
+        """Its area for people; its pixels where nothing tells that."""
+        return f"{self.pixels:,} px" if self.hectares is None else f"{digits(self.hectares)} ha"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,11 @@ def make_sheet(mask_path: str, scene: Scene | str | None, options: PreviewOption
         line=_line(run),
         opacity=options.opacity,
     )
+
+
+def on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGB (h, w, 3) of RGBA, white where it is transparent."""
+    return np.where(rgba[..., 3:] > 0, rgba[..., :3], 255).astype(np.uint8)
 
 
 def scene_name(mask_path: str) -> str | None:

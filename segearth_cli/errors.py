@@ -32,6 +32,12 @@ def said(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, for libraries that say much; its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
 class SegEarthError(Exception):
     """Base of every expected failure; the message is the whole line shown to the user."""
 

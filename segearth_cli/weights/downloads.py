@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from segearth_cli.cache import sha256
-from segearth_cli.errors import SegEarthError, UsageError, WeightsError
+from segearth_cli.errors import SegEarthError, UsageError, WeightsError, first_line
 from segearth_cli.files import growing, make_folders, move, remove, write_text
 from segearth_cli.weights.catalogue import CATALOGUE, PUBLISHED, CatalogueEntry, key
 from segearth_cli.weights.http import Patience, Report, discard, fetch, unresolved
@@ -34,7 +34,6 @@ from segearth_cli.weights.locate import (
     verified,
 )
 from segearth_cli.weights.openclip import HUB_NAMES, check_tower, hub_files, model_config, read_json, tag_config
-from segearth_cli.weights.tensors import first_line
 
 Check = Callable[[Path], None]
 _CHUNK = 1 << 20  # bytes copied at once

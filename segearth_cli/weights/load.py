@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segearth_cli.errors import WeightsError
+from segearth_cli.errors import WeightsError, first_line
 from segearth_cli.files import write_bytes
 from segearth_cli.weights.catalogue import key
 from segearth_cli.weights.locate import (
@@ -39,7 +39,7 @@ from segearth_cli.weights.openclip import (
     tag_config,
 )
 from segearth_cli.weights.plug import PREFIX
-from segearth_cli.weights.tensors import WithoutChance, filled, first_line, read_tensors
+from segearth_cli.weights.tensors import WithoutChance, filled, read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from segearth_cli.cache import sha256
 from segearth_cli.classes import ClassSet
-from segearth_cli.errors import UsageError, WeightsError
+from segearth_cli.errors import UsageError, WeightsError, first_line
 from segearth_cli.model import LOGIT_SCALE
 from segearth_cli.raster import from_strangers
 
@@ -72,7 +72,7 @@ class Plug:
             wanted = inspect.signature(self.factory).parameters
             made = self.factory(**{name: value for name, value in offered.items() if name in wanted})
         except Exception as e:
-            raise WeightsError(f"--model {self.spec}: cannot be made: {type(e).__name__}: {_line(e)}") from e
+            raise WeightsError(f"--model {self.spec}: cannot be made: {type(e).__name__}: {first_line(e)}") from e
         if not callable(made):
             raise WeightsError(f"--model {self.spec}: gives a {type(made).__name__}, need a function of chips")
         return Plugged(self.spec, made, classes, device)
@@ -138,7 +138,7 @@ def _module(spec: str, name: str) -> ModuleType:
             sys.path.append(here)
         module = importlib.import_module(name)
     except Exception as e:
-        raise WeightsError(f"--model {spec}: {name} cannot be imported: {type(e).__name__}: {_line(e)}") from e
+        raise WeightsError(f"--model {spec}: {name} cannot be imported: {type(e).__name__}: {first_line(e)}") from e
     if not getattr(module, "__file__", None):
         raise WeightsError(f"--model {spec}: {name} is no module with a file of its own")
     return module
@@ -173,8 +173,3 @@ def _takes_two(model: Any) -> bool:
     except ValueError:  # built in, says nothing
         return False
     return True
-
-
-def _line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else ""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from segearth_cli.cache import sha256
-from segearth_cli.errors import WeightsError
+from segearth_cli.errors import WeightsError, first_line
 from segearth_cli.texts import refuse_pipe
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -84,12 +84,6 @@ class WithoutChance(TorchFunctionMode):
         if getattr(func, "__name__", "") in _RANDOM:
             return args[0] if args else kwargs["tensor"]
         return func(*args, **(kwargs or {}))
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, cut to one line."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

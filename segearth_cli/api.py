@@ -254,26 +254,24 @@ def evaluate(
 ) -> dict[str, Any]:  # fmt: skip
     """The figures of masks against their labels, one each, in order, as `segearth evaluate --json` has them.
 
-    classes: as of `predict`, in the order of the label codes; None = those of `preset`, or of the one Mask. label_map:
+    classes: as of `predict`, in the order of the label codes; None = those of `preset`, or of the masks. label_map:
     label codes as class codes. ignore: label codes left out. options: what `segearth evaluate` takes of labels,
     e.g. label_offset=-1, count_nodata=True, field="kind".
     """
-    from segearth_cli.evaluation import EvaluateOptions, Tally, compare, empty, fitting, label_codes, set_figures
+    from segearth_cli import evaluation
     from segearth_cli.prediction import listed_classes
 
     ours, theirs = ([_raster(one) for one in _several(given)] for given in (masks, labels))
     if not ours or len(ours) != len(theirs):
         raise UsageError(f"{len(ours)} masks and {len(theirs)} labels: need one label for each mask")
-    if classes is None and preset is None and isinstance(masks, Mask):
-        classes = masks.classes
-    made, said = _classes(classes)
+    made, said = _classes(evaluation.classes_of(ours) if classes is None and preset is None else classes)
     chosen, setting = listed_classes(build(ClassOptions, said | {"preset": preset}), made)
     words = ",".join(f"{a}={b}" for a, b in label_map.items()) if isinstance(label_map, Mapping) else label_map
     asked = build(LabelOptions, options | {"map": words, "ignore": _several(ignore)})
-    codes = fitting(label_codes(setting, asked, len(chosen)), theirs)
-    how = EvaluateOptions(codes, asked.count_nodata, field=asked.field, layer=asked.layer)
-    each = (compare(mask, label, chosen, how) for mask, label in zip(ours, theirs, strict=True))
-    return set_figures(chosen, sum(each, Tally(empty(len(chosen)))), pairs=len(ours))
+    codes = evaluation.fitting(evaluation.label_codes(setting, asked, len(chosen)), theirs)
+    how = evaluation.EvaluateOptions(codes, asked.count_nodata, field=asked.field, layer=asked.layer)
+    each = (evaluation.compare(mask, label, chosen, how) for mask, label in zip(ours, theirs, strict=True))
+    return evaluation.set_figures(chosen, sum(each, evaluation.Tally(evaluation.empty(len(chosen)))), pairs=len(ours))
 
 
 @taking(_TRAIN, _KEYWORDS)

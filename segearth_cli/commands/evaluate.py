@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from segearth_cli.evaluation import Confusion, EvaluateOptions, LabelCodes, Pairing, Tally, Tiling
 
 _SHOWN = 3  # unpaired files named one by one
+_NAMING = ("classes", "classes_file", "preset")  # options that name classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +102,17 @@ def evaluate(
     """Score masks against labels: IoU, precision and recall of each class, mIoU, confusion matrix.
 
     Pixels are summed over the whole set before dividing, as mmsegmentation does. Labels on another grid are warped
-    to the mask's. Pixels where the mask has no data are left out unless --count-nodata.
+    to the mask's. Pixels where the mask has no data are left out unless --count-nodata. Where no classes are named,
+    those that the masks tell count.
     """
     from segearth_cli.evaluation import fitting, label_codes, set_figures
 
     asked, paired = build(LabelOptions, given), build(PairingOptions, given)
     report = build(ReportOptions, given)
-    chosen, setting = listed_classes(build(ClassOptions, given))
+    named, pairing = build(ClassOptions, given), _pairing(predictions, labels, paired)
+    own = None if any(given.get(name) is not None for name in _NAMING) else _own_classes(pairing, quiet=report.quiet)
+    chosen, setting = listed_classes(named, own)
     codes = label_codes(setting, asked, len(chosen))
-    pairing = _pairing(predictions, labels, paired)
     admit(_targets(report), lambda: _inputs(pairing), overwrite=report.overwrite)
     codes = fitting(codes, (label for _, label in pairing.pairs))
     options = _options(asked, codes, setting)
@@ -170,6 +174,20 @@ def _pairing(predictions: str, labels: str, asked: PairingOptions) -> Pairing:
     if is_one(labels) and is_drawn(truths[0]):  # a layer of features may be of many masks
         return Pairing(tuple((mask, truths[0]) for mask in masks))
     return pair(masks, truths, prediction_suffix=asked.prediction_suffix, label_suffix=asked.label_suffix)
+
+
+def _own_classes(pairing: Pairing, *, quiet: bool) -> ClassSet:
+    """The classes that the masks tell; runs that are not finished are passed over."""
+    from segearth_cli.evaluation import classes_of
+
+    rasters = []
+    for mask, _ in pairing.pairs:
+        with suppress(RunError):
+            rasters.append(mask_raster(mask))
+    classes = classes_of(rasters or [mask_raster(pairing.pairs[0][0])])
+    if not quiet:
+        note(f"classes as the masks tell them, in the order of label codes: {', '.join(classes.names)}")
+    return classes
 
 
 def _labels_in(folder: Path) -> list[str]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from segearth_cli.evaluation.drawn_labels import ENDINGS, drawn_class, is_drawn
     from segearth_cli.evaluation.labels import fitting, label_codes
     from segearth_cli.evaluation.options import LabelOptions
+    from segearth_cli.evaluation.own_classes import classes_of
     from segearth_cli.evaluation.pairing import Pairing, pair
     from segearth_cli.evaluation.report import (
         as_csv,
@@ -49,6 +50,7 @@ __all__ = [
     "as_csv",
     "audit",
     "check_label",
+    "classes_of",
     "code_text",
     "codes_of",
     "compare",
@@ -78,6 +80,7 @@ __getattr__ = lazy_face(
         "confusion": "Confusion empty",
         "drawn_labels": "ENDINGS drawn_class is_drawn",
         "labels": "fitting label_codes",
+        "own_classes": "classes_of",
         "options": "LabelOptions",
         "pairing": "Pairing pair",
         "report": "as_csv audit figures published_figure refuse_no_picture set_figures tables write_png",

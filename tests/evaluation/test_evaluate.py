@@ -11,6 +11,7 @@ from places import WAYS, place
 from rasterio.transform import Affine, from_origin
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 
+import segearth_cli
 from segearth_cli import classes as class_lists
 from segearth_cli.errors import SceneChangedError
 from segearth_cli.evaluation.comparison import EvaluateOptions, LabelCodes, compare
@@ -221,6 +222,30 @@ def test_classes_are_matched_by_name_when_the_mask_orders_them_otherwise(tmp_pat
     scores = figures(mask, write(tmp_path / "b.png", truth), *LIST)
     assert scores["accuracy"] == pytest.approx(54 / 60)
     assert [row["precision"] for row in scores["classes"]] == [1, 1, 1]
+
+
+def test_classes_that_nobody_names_are_those_of_the_masks(tmp_path, evaluate, figures):
+    truth = blocky()
+    for name in "ab":
+        write(tmp_path / "masks" / f"{name}.tif", np.roll(truth, 3, 1), tag=CLASSES)
+        write(tmp_path / "labels" / f"{name}.tif", truth)
+    places = tmp_path / "masks", tmp_path / "labels"
+    assert figures(*places) == figures(*places, *LIST)
+    assert segearth_cli.evaluate(tmp_path / "masks/a.tif", tmp_path / "labels/a.tif") == figures(
+        tmp_path / "masks/a.tif", tmp_path / "labels/a.tif", *LIST
+    )
+    assert "as the masks tell them, in the order of label codes: ground, water, roof\n" in evaluate(*places)[2]
+
+
+@pytest.mark.parametrize("other", [None, class_lists.parse("ground,roof,water")], ids=["none", "in another order"])
+def test_classes_that_masks_do_not_agree_on_are_to_be_named(tmp_path, evaluate, other):
+    masks = [write(tmp_path / "masks" / f"{n}.tif", blocky(), tag=t) for n, t in (("a", CLASSES), ("b", other))]
+    for mask in masks:
+        write(tmp_path / "labels" / mask.name, blocky())
+    code, out, err = evaluate(tmp_path / "masks", tmp_path / "labels")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert str(masks[1]) in err
+    assert "--classes" in err
 
 
 def test_names_are_the_same_however_they_are_written(tmp_path, figures):

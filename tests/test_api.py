@@ -281,6 +281,7 @@ def test_a_scene_shows_how_it_is_read(scene):
         (lambda _: segearth.predict(GREY, WORDS, transform=(9, 1, 0, 9, 0, 1)), "GDAL's order; give Affine.from_gdal"),
         (lambda _: segearth.predict(GREY, WORDS, transform=(1, 2, 3)), "^transform=.*: need an Affine, or its six"),
         (lambda _: segearth.predict(GREY, WORDS, transform=(0,) * 6), "places no pixel"),
+        (lambda _: segearth.predict(GREY, WORDS, nodata="nothing"), "^nodata=nothing: need a number, nan or none"),
         (lambda _: segearth.predict(GREY, WORDS, crs="UTM 32"), "^crs='UTM 32': no CRS"),
         (lambda _: segearth.predict(np.zeros((4, 9, 9)), WORDS), "^the array: 4 bands.* bands=RED,GREEN,BLUE, or"),
         (lambda _: segearth.vectorize(GREY, "x.gpkg"), "^a mask of type ndarray: need a Mask"),

@@ -110,11 +110,15 @@ def done_before(
             tags.get(name) == text for name, text in wanted.items() if kind == "mask" or name != CLASSES_TAG
         ))  # fmt: skip
         if not same[-1] and not overwrite:
-            raise UsageError(f"{path}: exists already, from another run; replace it with --overwrite")
+            raise _of_another_run(path)
     drawn = outputs.vector is None or outputs.vector.exists()
     if not all(same) and outputs.vector is not None and drawn and not overwrite:
-        raise UsageError(f"{outputs.vector}: exists already, from another run; replace it with --overwrite")
+        raise _of_another_run(outputs.vector)
     return all(same) and drawn
+
+
+def _of_another_run(path: Path) -> UsageError:
+    return UsageError(f"{path}: exists already, from another run; replace it with --overwrite")
 
 
 def _changed(scene: Scene) -> int:

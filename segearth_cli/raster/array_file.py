@@ -18,7 +18,7 @@ from rasterio.errors import RasterioError
 from segearth_cli.disk import cannot_write, cause_of, temporary_folder
 from segearth_cli.errors import RasterError, SegEarthError, UsageError
 from segearth_cli.raster.datasets import environment, open_dataset, quietly
-from segearth_cli.raster.options import NO_VALUE
+from segearth_cli.raster.options import nodata_number
 from segearth_cli.raster.written import holds_its_blocks
 
 ARRAY = "the array"  # what users read in place of the name of its file
@@ -36,9 +36,9 @@ def write_array(path: Path, array: NDArray[Any], *, transform: Any = None, crs: 
     array = array.astype(_WIDER.get(array.dtype.name, array.dtype), copy=False)
     shape = {"count": bands, "height": height, "width": width, "dtype": array.dtype.name}
     form: dict[str, Any] = {"driver": "GTiff", "photometric": "RGB" if bands == 3 else "MINISBLACK"}
+    value = nodata_number(nodata)
     place = {"transform": _affine(transform), "crs": _crs(crs)}
     try:
-        value = None if nodata is None or str(nodata).casefold() == NO_VALUE else float(nodata)
         pixels, hidden = np.ma.getdata(array), _hidden(array, value)
         form |= place | {"nodata": None if hidden is not None else value}
         with (

@@ -91,6 +91,12 @@ def parse_nodata(text: str) -> float | str:
         raise UsageError(f"--nodata {text}: need a number, nan or none") from None
 
 
+def nodata_number(given: float | str | None) -> float | None:
+    """The number chosen as nodata, None for `none` and where nothing was chosen. Raises UsageError."""
+    value = None if given is None else parse_nodata(str(given))
+    return None if value == NO_VALUE or value is None else float(value)
+
+
 @dataclass(frozen=True, slots=True)
 class PixelOptions:
     """How pixels become 8-bit RGB, and which of them are data."""
@@ -140,8 +146,7 @@ class PixelOptions:
 
     def nodata_value(self) -> float | None:
         """The number chosen as nodata, None for `none` and where nothing was chosen."""
-        value = None if self.nodata is None else parse_nodata(str(self.nodata))
-        return None if value == NO_VALUE or value is None else float(value)
+        return nodata_number(self.nodata)
 
     def validity_facts(self) -> dict[str, Any]:
         """The choices about what is data that differ from the file's own, for the provenance of a mask."""

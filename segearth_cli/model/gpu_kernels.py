@@ -72,10 +72,10 @@ def taps_kernel(
     width,
     rows,
     cols,
-    RADIUS: tl.constexpr,
-    K: tl.constexpr,
     T: tl.constexpr,  # taps, padded to a power of two
     N: tl.constexpr,  # pixels of a tile's neighbourhood, padded to a power of two
+    RADIUS: tl.constexpr,
+    K: tl.constexpr,
     TALL: tl.constexpr,
     WIDE: tl.constexpr,
 ):

@@ -52,7 +52,7 @@ def taking(told: Iterable[Option], known: Known) -> Callable[[Function], Functio
         @wraps(function)
         def called(*values: Any, **named: Any) -> Any:
             try:
-                refuse_unknown(named, [*own, *options], f"{function.__name__}() option")
+                refuse_unknown(named, {*own, *options} - {"self"}, f"{function.__name__}() option")
                 return function(*values, **named)
             except SegEarthError as e:
                 e.args = (by_keyword(str(e), known),)

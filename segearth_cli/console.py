@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
+from collections.abc import Sequence
 from contextlib import suppress
 from shutil import get_terminal_size
 from urllib.parse import parse_qs
@@ -52,6 +53,15 @@ def shown(text: str) -> str:
     ('a\\\\nb\\\\x1b[31m.tif', 'https://host/x.tif: no such file')
     """
     return "".join(_escaped(c) if unicodedata.category(c) in _UNSEEN else c for c in without_secrets(text))
+
+
+def first_of(names: Sequence[str], most: int = 3) -> str:
+    """The first of some names, and how many there are besides.
+
+    >>> first_of(["a", "b"]), first_of("abcde")
+    ('a, b', 'a, b, c and 2 more')
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def without_secrets(text: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from segearth_cli.beside import STYLE, side_files
 from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.files import make_folders, recover
-from segearth_cli.options import Option
+from segearth_cli.options import Option, at_home
 from segearth_cli.styles import is_own
 
 _OWN_TEXTS = ("--summary", "--json", "--csv")  # written without GDAL
@@ -129,7 +129,7 @@ def named_files(given: Mapping[str, Any], known: Iterable[Option]) -> Iterator[P
             continue
         values = given.get(told.name)
         for text in map(str, values if isinstance(values, list | tuple) else [] if values is None else [values]):
-            for name in map(os.path.expanduser, (text, text.partition(":")[2])):
+            for name in map(at_home, (text, text.partition(":")[2])):
                 if os.path.isfile(name) or (told.unit == "name" and os.path.isdir(name)):  # noqa: PTH112, PTH113 - see `exists`
                     yield Path(name)
 

@@ -211,6 +211,8 @@ def taken(told: Option, value: Any) -> Any:
             raise UsageError(f"{told.flag} {value}: choose {told.accepted}")
         return value
     made = value if isinstance(value, told.others) else _of_kind(told.kind, value)
+    if told.kind is Path and told.panel != "Outputs" and os.path.exists(place := at_home(str(made))):  # noqa: PTH110
+        made = Path(place)
     if made is None:
         raise UsageError(f"{told.flag} {value!r}: need {told.accepted}")
     if isinstance(made, int) and abs(made) > LARGEST:
@@ -234,6 +236,12 @@ def _of_kind(kind: type, value: Any) -> Any:
     if kind is tuple:
         return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else None
     return value if isinstance(value, kind) else None
+
+
+def at_home(name: str) -> str:
+    """The name of a file that is read, with the home folder in place of a `~` that nothing here is called by."""
+    meant = name.startswith("~") and not os.path.lexists(name)
+    return os.path.expanduser(name) if meant else name  # noqa: PTH111 - Path would collapse what it does not know
 
 
 def whole(text: str) -> int | None:

@@ -12,9 +12,9 @@ from urllib.parse import unquote, urlsplit
 from segearth_cli import console
 from segearth_cli.beside import is_side_file
 from segearth_cli.errors import RasterError, UsageError
+from segearth_cli.options import at_home
 
 INPUTS = "files, folders, quoted patterns, URLs, /vsi paths; - reads them from stdin, one a line"  # for help
-_TOLD = 3  # files named one by one
 
 Folder = Callable[[Path], list[str]]  # what a folder stands for
 
@@ -92,10 +92,8 @@ def without_own(names: list[str]) -> list[str]:
     if not own:
         return names
     if len(own) == len(names):
-        more = f" and {len(own) - 1} more" if len(own) > 1 else ""
-        raise RasterError(f"{own[0]}{more}: {NO_SCENE}")
-    shown = ", ".join(own[:_TOLD]) + (f" and {len(own) - _TOLD} more" if len(own) > _TOLD else "")
-    console.note(f"left out, written by segearth itself: {shown}")
+        raise RasterError(f"{console.first_of(own, 1)}: {NO_SCENE}")
+    console.note(f"left out, written by segearth itself: {console.first_of(own)}")
     left_out = set(own)
     return [name for name in names if name not in left_out]
 
@@ -123,9 +121,7 @@ def plain(name: str) -> str:
     if name.startswith("file://"):
         path = urlsplit(name).path if "?" not in name and "#" not in name else name.removeprefix("file://")
         return path if os.path.exists(path) else unquote(path, errors="surrogateescape")  # noqa: PTH110
-    if name.startswith("~") and not os.path.exists(name):  # noqa: PTH110
-        return os.path.expanduser(name)  # noqa: PTH111 - Path would collapse what it does not know
-    return name
+    return at_home(name)
 
 
 def _lines() -> Iterator[str]:

@@ -18,7 +18,7 @@ from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import Tried, each, raise_failed
 from segearth_cli.commands.remarks import remarks
 from segearth_cli.commands.results import note_written
-from segearth_cli.console import answer, note
+from segearth_cli.console import answer, first_of, note
 from segearth_cli.errors import ClassesError, RunError, SomeFailedError, UsageError
 from segearth_cli.evaluation import LabelOptions
 from segearth_cli.files import write_text
@@ -31,7 +31,6 @@ from segearth_cli.progress import Extent, Progress, progress, underway
 if TYPE_CHECKING:
     from segearth_cli.evaluation import Confusion, EvaluateOptions, LabelCodes, Pairing, Tally, Tiling
 
-_SHOWN = 3  # unpaired files named one by one
 _NAMING = ("classes", "classes_file", "preset")  # options that name classes
 
 
@@ -271,6 +270,5 @@ def _tell_missing(pairing: Pairing) -> int:
     alone = {"masks without a label": pairing.predictions_alone, "labels without a mask": pairing.labels_alone}
     for what, paths in alone.items():
         if paths:
-            more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-            note(f"{len(paths)} {what}, not scored: {', '.join(paths[:_SHOWN])}{more}")
+            note(f"{len(paths)} {what}, not scored: {first_of(paths)}")
     return sum(map(len, alone.values()))

@@ -95,8 +95,7 @@ def raise_failed(tried: Sequence[Tried[Result]], noun: str) -> None:
     failed = [one.name for one in tried if one.error]
     if not failed:
         return
-    more = f" and {len(failed) - _TOLD} more" if len(failed) > _TOLD else ""
-    line = f"{len(failed)} of {len(tried)} {noun} failed: {', '.join(failed[:_TOLD])}{more}"
+    line = f"{len(failed)} of {len(tried)} {noun} failed: {console.first_of(failed, _TOLD)}"
     raise SomeFailedError(line) if len(failed) < len(tried) else SegEarthError(line)
 
 

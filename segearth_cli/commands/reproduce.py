@@ -13,7 +13,7 @@ import typer
 from segearth_cli import presets
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.results import note_written
-from segearth_cli.console import answer, note, untold
+from segearth_cli.console import answer, first_of, note, untold
 from segearth_cli.errors import SegEarthError, SomeFailedError, UsageError, of_input
 from segearth_cli.files import recover_all, write_text
 from segearth_cli.gate import Target, admit
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from segearth_cli.reproduction import FoundSet, Result, TableRow
 
 Words = Literal["extension", "cvpr"]
-_SHOWN = 3  # files named one by one
 _MACHINE = ("device", "kernels")  # options of the model that change no figure
 _KEPT = "images"  # the folder of what every image gave
 
@@ -196,8 +195,7 @@ def _tell_alone(found: FoundSet) -> None:
         ("labels without an image", found.labels_alone),
     ):
         if paths:
-            more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-            note(f"{len(paths)} {what}, not scored: {', '.join(paths[:_SHOWN])}{more}")
+            note(f"{len(paths)} {what}, not scored: {first_of(paths)}")
 
 
 def _identity(task: _Task) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 
 from segearth_cli.classes import NODATA, ClassSet
+from segearth_cli.console import first_of
 from segearth_cli.errors import ClassesError, RasterError, UsageError
 from segearth_cli.presets import COLOUR
 from segearth_cli.raster import Window, blocks, environment, open_dataset, reads_network
@@ -229,10 +230,9 @@ def ignored_codes(given: Iterable[str | int]) -> frozenset[int]:
 
 
 def _unknown_line(label: str, codes: Sequence[int], classes: ClassSet) -> str:
-    shown = [code_text(code) for code in codes[:6]]
-    more = f" and {len(codes) - 6} more" if len(codes) > 6 else ""
+    shown = [code_text(code) for code in codes]
     return (
-        f"{label}: label code {', '.join(shown)}{more} is none of the {len(classes)} classes "
+        f"{label}: label code {first_of(shown, 6)} is none of the {len(classes)} classes "
         f"(0-{len(classes) - 1}); leave it out with --ignore {shown[0]}, "
         f"or name its class with --map, e.g. --map {shown[0]}=0, or with --label-offset"
     )

@@ -100,7 +100,7 @@ class Tally:
     labels: Mapping[tuple[int, int], int] = dataclasses.field(default_factory=dict)
     """Pixels by label code and what it means: a class, IGNORED or UNFILLED."""
     outside: int = 0
-    """Pixels of the mask that no pixel of the label lies on, or one that is masked or transparent."""
+    """Pixels of the mask that nothing of the label lies on, a pixel that is masked, or features of two classes."""
     kept: frozenset[tuple[str, int, int]] = frozenset()
     """("label" or "mask", code, class) of nodata values that count, as the class list or a map names them."""
     tiled: tuple[Confusion, ...] = ()
@@ -143,7 +143,10 @@ def compare(
     """
     if is_drawn(label):
         with as_raster(label, prediction, classes, options.codes, options.field, options.layer) as raster:
-            return _compare(prediction, raster, classes, replace(options, codes=LabelCodes()), advance)
+            found = _compare(prediction, raster, classes, replace(options, codes=LabelCodes()), advance)
+        bare = (NODATA, IGNORED)
+        labels = {key: pixels for key, pixels in found.labels.items() if key != bare}
+        return replace(found, labels=labels, outside=found.outside + found.labels.get(bare, 0))
     return _compare(prediction, label, classes, options, advance)
 
 

@@ -18,20 +18,24 @@ _LOOKED_AT = 32  # labels of black and white, after which no 1 is waited for
 def label_codes(setting: Preset | None, asked: LabelOptions, classes: int) -> LabelCodes:
     """What label codes mean: --map before --ignore before the preset; --label-offset replaces the preset's codes.
 
-    A preset's threshold counts where neither --map nor --label-offset is given (see `fitting`).
+    255 is left out, as the authors leave it, beside what a preset leaves out, but for grey values. A preset's threshold
+    counts where neither --map nor --label-offset is given (see `fitting`).
     classes: how many. Raises UsageError.
     """
     text, offset = asked.mapping, asked.label_offset
-    mapping: Mapping[int, int] = setting.label_codes if setting and offset is None else {}
-    ignored = setting.label_ignored if setting and offset is None else LabelCodes().ignored
+    public = setting if offset is None else None
+    mapping: Mapping[int, int] = public.label_codes if public else {}
+    ignored = public.label_ignored if public else frozenset()
+    if public is None or public.label_threshold is None:
+        ignored |= {NODATA}
     left = ignored_codes(asked.ignore or ())
     named: dict[int, int] = {}
     for code, target in [_mapped(item, classes) for item in (text.split(",") if text else [])]:
         if named.setdefault(code, target) != target:
             raise UsageError(f"--map {text}: gives a label code two classes; name each once")
     kept = {code: target for code, target in mapping.items() if code not in left} | named
-    threshold = setting.label_threshold if setting and offset is None and not named else None
-    return LabelCodes(kept, ignored | left, offset or 0, threshold)
+    threshold = public.label_threshold if public and not named else None
+    return LabelCodes(kept, ignored | left, offset or 0, threshold, public.label_other if public else None)
 
 
 def fitting(codes: LabelCodes, labels: Iterable[str]) -> LabelCodes:

@@ -20,6 +20,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from segearth_cli.classes import RUN_TAG
+from segearth_cli.console import first_of
 from segearth_cli.disk import cannot_write, cause_of
 from segearth_cli.errors import RasterError, RunError
 from segearth_cli.files import growing, recover, replacing, replacing_all, write_text
@@ -105,10 +106,9 @@ def complete(ledger: Ledger, *, allow_missing: bool = False) -> Joinable:
     missing = {shard: look.reason for shard, look in found.items() if shard not in records}
     if missing and (not allow_missing or not records):
         lacking = [f"{shard.name} ({reason})" for shard, reason in missing.items()]
-        more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
         raise RunError(
             f"{ledger.store.name}: {len(lacking)} of {len(found)} shards are missing: "
-            f"{', '.join(lacking[:NAMED])}{more}; compute them with the same `segearth predict` and --resume"
+            f"{first_of(lacking, NAMED)}; compute them with the same `segearth predict` and --resume"
         )
     return Joinable(records, missing)
 

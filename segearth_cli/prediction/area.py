@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segearth_cli.errors import UsageError, said
-from segearth_cli.options import build, option, validate
+from segearth_cli.options import at_home, build, option, validate
 
 if TYPE_CHECKING:
     from segearth_cli.raster import AreaOfInterest
@@ -65,7 +65,7 @@ class AreaOptions:
     @property
     def file(self) -> Path | None:
         """The file that is read, if it is one."""
-        return None if self.aoi is None or _WKT.fullmatch(self.aoi) else Path(self.aoi)
+        return None if self.aoi is None or _WKT.fullmatch(self.aoi) else Path(at_home(self.aoi))
 
     def read(self) -> AreaOfInterest | None:
         """The area; None = all. Raises UsageError where it is no polygon or no file, VectorError for a damaged file."""

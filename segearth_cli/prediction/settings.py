@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from segearth_cli.classes import ClassSet, Rest
 from segearth_cli.errors import SegEarthError, UsageError, WeightsError
-from segearth_cli.options import Option, build, options_of, refuse_unknown, taken
+from segearth_cli.options import Option, at_home, build, options_of, refuse_unknown, taken
 from segearth_cli.prediction.area import asked_area
 from segearth_cli.prediction.calibrated import Calibration, feature_settings, read_calibration, refuse_other
 from segearth_cli.prediction.class_list import listed_classes, rest_line, with_choices
@@ -61,7 +61,7 @@ def resolve_settings(given: Mapping[str, Any], classes: ClassSet | None = None) 
     absent or whose advice is damaged, CalibrationError for a calibration that is of other classes or settings.
     """
     given = {name: value for name, value in given.items() if value is not None}
-    place = Path(given["calibration"]).absolute() if "calibration" in given else None
+    place = Path(at_home(str(given["calibration"]))).absolute() if "calibration" in given else None
     calibration = read_calibration(place) if place else None
     asked = build(ClassOptions, given)
     if calibration is not None and not (asked.classes or asked.classes_file or asked.preset):

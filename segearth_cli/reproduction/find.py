@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from segearth_cli import texts
+from segearth_cli.console import first_of
 from segearth_cli.errors import UsageError
 from segearth_cli.presets import Preset
 from segearth_cli.raster import SUFFIXES, rasters_below, rasters_in_zip
@@ -18,7 +19,6 @@ from segearth_cli.reproduction.layouts import Layout, layout_of
 
 Role = Literal["image", "label"]
 _CONVERTED = "img_dir"  # the folder of images that mmsegmentation's converters write
-_SHOWN = 3  # names told one by one
 _TILE = re.compile(r"_(\d+)_(\d+)_(\d+)_(\d+)$")  # the end of a converter's tiles
 
 
@@ -103,10 +103,8 @@ def find_pairs(preset: Preset, folder: Path, names: Path | None = None) -> Found
         remarks.append(f"{preset.id}: {told.line}")
     wanted = told.split if isinstance(told.split, frozenset) else frozenset()
     if lacking := sorted(wanted - {_number(image, layout) for _, (image, _) in counted}):
-        more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
         remarks.append(
-            f"{preset.id}: {len(lacking)} of the {len(wanted)} names of the split have no pair: "
-            f"{', '.join(lacking[:_SHOWN])}{more}"
+            f"{preset.id}: {len(lacking)} of the {len(wanted)} names of the split have no pair: {first_of(lacking)}"
         )
     if converted and raw:
         remarks.append(f"{preset.id}: {raw} pairs outside {_CONVERTED} are taken for what it was made of, and left out")

@@ -9,7 +9,7 @@ from typing import Any
 
 from segearth_cli.classes import ClassSet
 from segearth_cli.errors import ClassesError, RasterError, UsageError
-from segearth_cli.evaluation import LabelCodes, fitting
+from segearth_cli.evaluation import LabelCodes, LabelOptions, fitting, label_codes
 from segearth_cli.model import pick_device
 from segearth_cli.prediction import RunOptions, Settings, predictor_for, resolve_settings
 from segearth_cli.presets import Preset
@@ -18,8 +18,6 @@ from segearth_cli.reproduction.find import FoundSet
 from segearth_cli.reproduction.records import read_record, record_file, save_record
 from segearth_cli.reproduction.rows import TableRow
 from segearth_cli.reproduction.score import Cuts, Scored, nothing, opened, score
-
-IGNORE_INDEX = 255  # mmsegmentation's
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +62,7 @@ def row_settings(preset: Preset, row: TableRow, given: Mapping[str, Any]) -> Set
 
 def label_reading(preset: Preset, found: FoundSet) -> LabelCodes:
     """How the labels of a set are read, as its authors do. Raises RasterError where one cannot be."""
-    ignored = preset.label_ignored if preset.label_threshold is not None else preset.label_ignored | {IGNORE_INDEX}
-    codes = LabelCodes(preset.label_codes, ignored, 0, preset.label_threshold, preset.label_other)
+    codes = label_codes(preset, LabelOptions(), len(preset.rows))
     return fitting(codes, (pair.label for pair in found.pairs))
 
 

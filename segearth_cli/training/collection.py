@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from segearth_cli.console import first_of
 from segearth_cli.errors import SegEarthError, TrainingError
 from segearth_cli.raster import (
     SUFFIXES,
@@ -27,7 +28,6 @@ from segearth_cli.texts import refuse_pipe
 LABELS = re.compile(
     r"(^|[^a-z])(masks?|labels?|gts?|ground[^a-z]?truths?|annotations?|segmentations?)([^a-z]|$)", re.IGNORECASE
 )  # parts of names of folders and files that hold labels
-_TOLD = 3  # files left out that are named one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,7 @@ def _without_labels(found: Sequence[_Found]) -> tuple[list[Picture], list[str]]:
 
 
 def _line(what: str, group: Sequence[_Found]) -> str:
-    more = f" and {len(group) - _TOLD} more" if len(group) > _TOLD else ""
-    return f"{len(group)} left out, {what}: {', '.join(one.picture.name for one in group[:_TOLD])}{more}"
+    return f"{len(group)} left out, {what}: {first_of([one.picture.name for one in group])}"
 
 
 def _candidates(names: Sequence[str], tars: Sequence[str], unreadable: list[str]) -> Iterator[tuple[str, str, str]]:

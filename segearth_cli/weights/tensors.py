@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from segearth_cli.cache import sha256
+from segearth_cli.console import first_of
 from segearth_cli.errors import WeightsError, first_line
 from segearth_cli.texts import refuse_pipe
 
@@ -62,13 +63,13 @@ def filled(module: Net, tensors: Mapping[str, Tensor], path: Path, prefix: str =
         raise WeightsError(f"{path}: weights of another model: {fitting} of {len(own)} tensors fit")
     if lacking or unknown or misfits:
         faults = (("lacks", lacking), ("has unknown", unknown), ("has another shape of", misfits))
-        listed = "; ".join(f"{what} {_few(names)}" for what, names in faults if names)
+        listed = "; ".join(f"{what} {first_of(names)}" for what, names in faults if names)
         raise WeightsError(f"{path}: does not fit the model: {listed}")
     # copies: a mapped file may change while it is used, and where it lies in memory changes how products round
     values = {n: tensors[n].to(torch.float32, copy=True) if own[n].is_floating_point() else tensors[n] for n in own}
     broken = [name for name, value in values.items() if not _finite(value)]
     if broken:
-        raise WeightsError(f"{path}: damaged: values that are not finite in {_few(broken)}")
+        raise WeightsError(f"{path}: damaged: values that are not finite in {first_of(broken)}")
     module.load_state_dict({n.removeprefix(prefix): value for n, value in values.items()}, strict=True, assign=True)
     return module.requires_grad_(False).eval()
 
@@ -123,7 +124,3 @@ def _torchscript(path: Path, trusted: Collection[str]) -> dict[str, Tensor]:
 def _finite(value: Tensor) -> bool:
     # a sum is finite only if all its terms are, and ten times as fast; it overflows where they still may be
     return bool(value.sum().isfinite()) or bool(value.isfinite().all())
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -333,3 +333,28 @@ def test_a_confidence_of_complex_values_is_refused(segearth, tmp_path):
     assert (done.code, len(done.err.splitlines())) == (2, 1)
     assert "need one band of real values" in done.err
     assert not (tmp_path / "v.gpkg").exists()
+
+
+AT_HOME = {
+    "--classes-file": ("classes.txt", "water\nroof\n", ("predict", "scenes/a.tif")),
+    "--manifest": ("list.csv", "scenes/a.tif\n", ("predict", *LIST)),
+    "--aoi": ("area.wkt.geojson", None, ("predict", "scenes/a.tif", *LIST)),
+    "--config": ("c.toml", 'classes = "water,roof"\n', ("predict", "scenes/a.tif")),
+}
+
+
+@pytest.mark.parametrize("flag", AT_HOME)
+def test_a_tilde_that_the_shell_left_is_home_in_what_is_read(segearth, masks, model_dir, monkeypatch, flag):
+    name, text, words = AT_HOME[flag]
+    home = Path("home").absolute()
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    square = {"type": "Polygon", "coordinates": [[[9, 51], [10, 51], [10, 50], [9, 50], [9, 51]]]}
+    (home / name).write_text(text or json.dumps(square))
+    model = ("-m", f"local-dir:{model_dir}", "--upsampler", "none", "-d", "cpu", "-o", "made/", "-q")
+    done = segearth(*words, *model, f"{flag}=~/{name}")
+    assert done.code == 0, done.err
+    assert done.out == "made/a.mask.tif\n"
+    beside = segearth(*words, *model, f"{flag}=~/none.{name}", "--overwrite")
+    assert (beside.code, len(beside.lines)) == (2, 1)
+    assert f"none.{name}" in beside.err

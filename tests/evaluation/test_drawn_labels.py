@@ -70,6 +70,17 @@ def test_a_hint_names_the_class_that_no_label_shows(tmp_path, segearth, names):
     assert f"--map 255={int(first != 'water')}" in done.err
 
 
+def test_what_no_feature_lies_on_is_no_code_and_gives_no_hint(tmp_path, segearth):
+    codes = np.zeros((40, 80), "u1")
+    mask = write(tmp_path / "m.tif", codes)
+    label = save(tmp_path / "l.gpkg", [shapely.box(*PLACE @ (0, 40), *PLACE @ (50, 0))], ["ground"])
+    done = segearth("evaluate", mask, label, "-c", "ground,water", "--json", "-")
+    assert done.code == 0, done.err
+    assert "255" not in done.err
+    rows = [(row["code"], row["pixels"]) for row in json.loads(done.out)["labels"]]
+    assert rows == [("0", 50 * 40), (None, 30 * 40)]
+
+
 @pytest.fixture
 def figures(segearth):
     def run(*arguments):

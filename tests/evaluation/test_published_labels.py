@@ -69,6 +69,27 @@ def test_class_codes_with_255_for_what_is_left_out_stay_what_they_are(tmp_path, 
     assert (found["accuracy"], found["pixels_ignored"]) == (1, 24 * 128)
 
 
+@pytest.mark.parametrize(("preset", "colour", "left_out"), [("uavid", 0x123456, False), ("potsdam", 0x123456, True)])
+def test_colours_that_a_set_lacks_are_what_its_authors_make_of_them(tmp_path, figures, preset, colour, left_out):
+    road = 0x804080 if preset == "uavid" else 0xFFFFFF
+    colours = np.where(shapes(), road, colour)
+    label = save(tmp_path / "l.png", np.stack([colours >> shift & 255 for shift in (16, 8, 0)]).astype("u1"))
+    mask = save(tmp_path / "m.tif", np.where(colours == road, 2 if preset == "uavid" else 0, 0).astype("u1"))
+    found = figures(mask, label, "--preset", preset)
+    assert found["accuracy"] == 1
+    assert found["pixels_ignored"] == (colours == colour).sum() * left_out
+
+
+def test_255_is_left_out_beside_the_0_that_a_set_leaves_out(tmp_path, figures):
+    truth = shapes() + np.uint8(1)
+    label = truth.copy()
+    label[:24], label[24:30] = 255, 0
+    found = figures(
+        save(tmp_path / "m.tif", truth - np.uint8(1)), save(tmp_path / "l.png", label), "--preset", "loveda"
+    )
+    assert (found["accuracy"], found["pixels_ignored"]) == (1, 30 * 128)
+
+
 @pytest.mark.parametrize("preset", ONE_CLASS)
 def test_sets_of_one_class_take_128_and_more_for_it(tmp_path, figures, preset):
     grey = RNG.integers(0, 256, (40, 50), dtype=np.uint8)

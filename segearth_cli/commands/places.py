@@ -30,7 +30,7 @@ class Places:
         unit="path",
         shown="STEM.mask.tif here",
     )
-    """A file for one scene, else a folder; None = beside nothing, in the current folder."""
+    """A file for one scene, else a folder; None = the current folder."""
     confidence: Path | None = option(
         None,
         help="Also write the winner's probability: uint8, 0-254, 255 = nodata (folder for several).",
@@ -70,6 +70,12 @@ class Places:
     """Names the scenes in place of arguments, where each one's files go, and its calibration."""
     summary: Path | None = option(None, help="Write what became of each scene as a CSV.", panel="Outputs", unit="file")
     """A CSV to write."""
+
+
+def named_places(entries: list[SceneEntry], places: Places) -> set[Path | None]:
+    """All that options and rows name outputs by: what of it is a folder may be made."""
+    rows = [path for one in entries for path in (one.out, one.confidence, one.scores)]
+    return {places.out, places.confidence, places.scores, places.vector, *rows}
 
 
 def scene_outputs(entries: list[SceneEntry], places: Places) -> list[Outputs]:

@@ -16,7 +16,7 @@ from segearth_cli.clock import timed
 from segearth_cli.commands.arguments import INPUTS
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import OF_ONE, LaterError, each, raise_failed
-from segearth_cli.commands.places import Places, scene_outputs
+from segearth_cli.commands.places import Places, named_places, scene_outputs
 from segearth_cli.commands.planning import DryRun
 from segearth_cli.commands.reporting import each_reported
 from segearth_cli.commands.results import scene_line, show
@@ -95,14 +95,12 @@ def predict(
     targets = [] if sharding.partial else [*scene_targets(names, outputs, skip=skip)]
     if places.summary is not None:
         targets.append(Target(places.summary, "--summary", kept=skip and is_summary(places.summary)))
-    own = {places.out, places.confidence, places.scores, places.vector}
-    own |= {folder for e in entries for folder in (e.out, e.confidence, e.scores)}
-    files = [places.manifest, *(one.options.calibration for one in settings)]
+    named, files = named_places(entries, places), [places.manifest, *(one.options.calibration for one in settings)]
     admit(
         targets,
         lambda: read_files(names, files, runs, targets),
         overwrite=run.overwrite,
-        folders={target.path.parent for target in targets if target.path.parent in own},
+        folders={target.path.parent for target in targets if target.path.parent in named},
         work=runs,
         dry=telling.dry_run,
     )

@@ -228,7 +228,7 @@ class RunOptions:
     threads: int = option(2, "--workers", help="Threads that read ahead.", panel="Machine", unit="number", at_least=1)
     """Threads that read ahead of the model, from 1."""
     quiet: bool = option(False, "--quiet", "-q", help="Errors only.", panel="Messages")
-    """No progress, and no notes of the vector writer."""
+    """No progress and no notes."""
     skip: bool = False
     """Leave scenes alone whose files are there from the same run, refuse to replace those of another one."""
     overwrite: bool = option(False, help="Replace files that exist.", panel="Outputs")

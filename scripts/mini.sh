@@ -1,6 +1,6 @@
 #!/bin/sh
-# The embedded model from its sources: make mini, or scripts/mini.sh SHARED OUT. Some 80 minutes on one core that
-# multiplies bfloat16 (AVX512-BF16), longer on others.
+# The embedded model from its sources: make mini, or scripts/mini.sh SHARED OUT. Half an hour to 80 minutes on one core
+# that multiplies bfloat16 (AVX512-BF16), longer on others.
 # SHARED holds `train` and `labelled` (segearth_cli/weights/mini/MODEL_CARD.md). OUT keeps what each step made; run again,
 # only what is missing is made. Nothing in the package is changed: copy OUT/mini/* to segearth_cli/weights/mini by hand.
 set -eu

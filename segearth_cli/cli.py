@@ -40,7 +40,7 @@ from segearth_cli.commands import (
     vectorize,
 )
 from segearth_cli.console import note
-from segearth_cli.errors import OUT_OF_MEMORY, SegEarthError, is_of_gdal, is_out_of_memory, said
+from segearth_cli.errors import OUT_OF_MEMORY, SegEarthError, is_of_gdal, is_out_of_memory, said, traced
 from segearth_cli.options import build, option
 from segearth_cli.raster import UNTRUSTED, limit_memory
 from segearth_cli.signals import ENDING, Terminated, end_at_once, raise_them
@@ -187,7 +187,7 @@ def _arguments(given: list[str]) -> list[str]:
 
 
 def _verbose() -> bool:
-    return os.environ.get("SEGEARTH_TRACEBACK", "") not in ("", "0") or bool({"--verbose", "-v"} & set(sys.argv[1:]))
+    return traced() or bool({"--verbose", "-v"} & set(sys.argv[1:]))
 
 
 def _open_streams() -> None:

@@ -1,6 +1,7 @@
 """Errors a user can mend. Each becomes one line on stderr and a documented exit code."""
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -30,6 +31,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def said(error: BaseException) -> str:
     """What an error says, as one line; its kind where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def traced() -> bool:
+    """Whether the user wants to see where errors come from: by the environment variable SEGEARTH_TRACEBACK."""
+    return os.environ.get("SEGEARTH_TRACEBACK", "") not in ("", "0")
 
 
 def first_line(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from functools import wraps
 from textwrap import fill
 from typing import Any, TypeVar, cast
 
-from segearth_cli.errors import SegEarthError
+from segearth_cli.errors import SegEarthError, traced
 from segearth_cli.options import Option, default_text, refuse_unknown
 
 _WIDTH = 112  # of lines in `help`
@@ -56,7 +56,9 @@ def taking(told: Iterable[Option], known: Known) -> Callable[[Function], Functio
                 return function(*values, **named)
             except SegEarthError as e:
                 e.args = (by_keyword(str(e), known),)
-                raise
+                if traced():
+                    raise
+                raise e.with_traceback(None) from None  # a notebook shows the line, not fifty of ours above it
 
         if options:
             keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in options]

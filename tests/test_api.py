@@ -4,6 +4,7 @@ import gc
 import inspect
 import json
 import tempfile
+import traceback
 import warnings
 from pathlib import Path
 
@@ -304,6 +305,15 @@ def test_what_cannot_be_meant_is_one_line(scene, act, line):
     with pytest.raises(segearth.SegEarthError, match=line) as caught:
         act(scene)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("asked", "deep"), [("0", False), ("1", True)])
+def test_an_error_points_at_the_call_unless_more_is_asked_for(monkeypatch, asked, deep):
+    monkeypatch.setenv("SEGEARTH_TRACEBACK", asked)
+    with pytest.raises(segearth.SegEarthError) as caught:
+        segearth.open_scene("absent.tif")
+    inside = [frame for frame in traceback.extract_tb(caught.tb) if "segearth_cli" in frame.filename]
+    assert (len(inside) > 1) == deep
 
 
 @pytest.mark.parametrize("name", ["m.png", "m.jpg", "m.gpkg", "", "."])

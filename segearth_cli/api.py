@@ -10,7 +10,7 @@ import shutil
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,9 @@ _KEYWORDS: Known = {
 
 def _note(line: str) -> None:
     note(by_keyword(line, _KEYWORDS))
+
+
+_note_once = cache(_note)  # what is the same for one scene after another
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -329,10 +332,9 @@ def _predictor(settings: Settings, options: Mapping[str, Any], notice: Callable[
     """What makes masks, with the model of the last call if that is the same; what there is to say is told first."""
     from segearth_cli.prediction import Predictor
 
-    if options.get("quiet"):
-        notice = untold
+    notice = untold if options.get("quiet") else notice
     for line in settings.notes:
-        notice(line)
+        (untold if notice is untold else _note_once)(line)
     model = partial(_model, settings.model, settings.classes, notice)
     return Predictor(model, settings.classes, settings.options, build(RunOptions, options, notice=notice))
 

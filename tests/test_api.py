@@ -405,6 +405,16 @@ def test_a_mask_and_lines_of_it_fit_a_notebook(tiny, capsys):
     assert "segearth: the array: no CRS, the mask will have none either\n" in capsys.readouterr().err
 
 
+def test_what_is_the_same_for_one_scene_after_another_is_told_once(tiny, capsys):
+    told = []
+    for name in ("lava", "lava", "magma"):
+        segearth.predict(np.zeros((3, 20, 30), np.uint8), "river", background=name, **tiny | {"quiet": False})
+        told.append([line for line in capsys.readouterr().err.splitlines() if "code 0" in line])
+    assert ["code 0, lava" in line for line in told[0]] == [True]
+    assert told[1] == []
+    assert ["code 0, magma" in line for line in told[2]] == [True]
+
+
 def test_every_public_name_is_there():
     assert [name for name in segearth.__all__ if getattr(segearth, name, None) is None] == []
     with pytest.raises(AttributeError, match="no attribute 'vectorise'"):

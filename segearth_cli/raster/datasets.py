@@ -20,7 +20,7 @@ from rasterio.io import DatasetReader
 from segearth_cli.errors import RasterError
 from segearth_cli.raster import untrusted
 from segearth_cli.raster.complete import cut_short
-from segearth_cli.raster.paths import readable
+from segearth_cli.raster.paths import local_path, readable, refuse_pipes_beside
 from segearth_cli.raster.remote import UNREADABLE, is_remote, network_settings, patiently, reason, vrt_names_network
 
 T = TypeVar("T")
@@ -86,6 +86,8 @@ def _open(name: str, *, remote: bool = False, opened: Callable[..., Any] = raste
     def act() -> Any:
         with environment(name, remote=remote), quietly() as heard:
             dataset = opened(asked, **options)
+            if dataset.driver == "VRT":
+                _refuse_pipes_among(dataset)
             if heard.nowhere:
                 dataset._transform = list(Affine.identity().to_gdal())
             if short := cut_short(dataset):
@@ -102,11 +104,24 @@ def _open(name: str, *, remote: bool = False, opened: Callable[..., Any] = raste
         dataset = patiently(name, act, remote=remote)
     except _CutShortError as e:
         raise RasterError(str(e)) from None
+    except RasterError:
+        raise
     except (*UNREADABLE, TypeError) as e:
         raise RasterError(f"{name}: not a raster that GDAL can read ({reason(e)})") from e
     if "overview_level" not in options:  # rasterio shows what lay in memory where GDAL knows no geotransform of one
         _refuse_nowhere(name, dataset)
     return dataset
+
+
+def _refuse_pipes_among(vrt: Any) -> None:
+    """Raises RasterError where a source of a VRT, or its overviews, are a pipe: GDAL would wait for ever."""
+    try:
+        for name in vrt.files[1:]:
+            if source := local_path(name):
+                refuse_pipes_beside(Path(vrt.name), (name, f"{source}.ovr", f"{source}.OVR"))
+    except RasterError:
+        vrt.close()
+        raise
 
 
 def _refuse_nowhere(name: str, dataset: Any) -> None:

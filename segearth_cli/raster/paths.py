@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 from zipfile import ZipFile
@@ -91,11 +91,16 @@ def readable(name: str) -> str:
         name.encode()
     except UnicodeEncodeError:
         raise RasterError(f"{name}: its name is not UTF-8 text, which GDAL is asked in; rename it") from None
-    if side := next((side for side in read_with(place) if is_pipe(side)), None):
+    refuse_pipes_beside(place, read_with(place))
+    return f"./{name}" if ":" in name and not place.is_absolute() and not name.startswith(".") else name
+
+
+def refuse_pipes_beside(place: Path, names: Iterable[str]) -> None:
+    """Raises RasterError where one of the names of what is read with a raster is that of a pipe or a device."""
+    if side := next((side for side in names if is_pipe(side)), None):
         raise RasterError(
             f"{Path(side)}: is a pipe or a device, but would be read with {place.name}; move it elsewhere"
         )
-    return f"./{name}" if ":" in name and not place.is_absolute() and not name.startswith(".") else name
 
 
 def rasters_below(folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 
 from segearth_cli.classes import parse, to_tag
 from segearth_cli.commands.arguments import inputs, itself, masks_in, rasters_in
@@ -187,6 +188,19 @@ def test_a_pipe_beside_a_raster_is_one_line_and_keeps_nobody_waiting(commands, w
     done = commands[command](path)
     assert (done.code, done.out, len(done.lines)) == (1, "", 1)
     assert "is a pipe or a device, but would be read with s.tif" in done.err
+
+
+@pytest.mark.parametrize("command", ["vectorize", "predict"])
+@pytest.mark.parametrize("pipe", ["s.tif", "s.tif.ovr"])
+def test_a_pipe_among_the_sources_of_a_vrt_is_one_line(commands, write_raster, noise, command, pipe):
+    source = Path(write_raster("s.tif", noise(1, 20, 20, high=2)))
+    vrt = source.with_suffix(".vrt")
+    rasterio.shutil.copy(source, vrt, driver="VRT")
+    source.with_name(pipe).unlink(missing_ok=True)
+    os.mkfifo(source.with_name(pipe))
+    done = commands[command](vrt)
+    assert (done.code, done.out, len(done.lines)) == (1, "", 1)
+    assert f"{pipe}: is a pipe or a device, but would be read with s.vrt" in done.err
 
 
 SCHEMES = ("file", "zip", "tar", "http", "s3", "zip+file", "a", "NETCDF", "GTIFF_DIR:1", "~", "<", "a\nb", "a!b", "%41")

@@ -67,6 +67,8 @@ def _read(path: Path, layer: str | None, flag: str, choose: Callable[[Sequence[s
                 crs = source.crs_wkt or None
     except (FionaError, OSError, RuntimeError, UnicodeDecodeError) as e:
         raise VectorError(f"{flag} {path}: cannot be read as vector data ({said(e)})") from None
+    if several := next((value for _, value in rows if isinstance(value, list | dict)), None):
+        raise VectorError(f"{flag} {path}: the field {column} holds {several!r}; need one name or code in each feature")
     geometry = np.array([None, *(_shape(path, number, found, flag) for number, (found, _) in enumerate(rows, 1))])[1:]
     return Drawn(geometry, tuple(None if _empty(value) else value for _, value in rows), crs)
 

@@ -226,6 +226,17 @@ def test_features_that_name_no_class_are_told(tmp_path, mask, segearth, values, 
     assert told in done.err
 
 
+@pytest.mark.parametrize("value", [["water", "roof"], {"of": "water"}], ids=["list", "object"])
+def test_a_field_of_several_values_is_one_line(tmp_path, mask, segearth, value):
+    shape = shapely.geometry.mapping(shapely.box(*(PLACE @ (10, 20)), *(PLACE @ (20, 10))))
+    feature = {"type": "Feature", "geometry": shape, "properties": {"class": value}}
+    label = tmp_path / "l.geojson"
+    label.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    done = segearth("evaluate", mask, label, *LIST)
+    assert (done.code, done.out, len(done.lines)) == (1, "", 1)
+    assert "l.geojson: the field class holds" in done.err
+
+
 def test_features_beside_the_mask_are_told(tmp_path, mask, segearth):
     label = save(tmp_path / "l.gpkg", [shapely.box(0, 0, 9, 9)], ["water"])
     done = segearth("evaluate", mask, label, *LIST)

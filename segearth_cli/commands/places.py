@@ -73,8 +73,9 @@ class Places:
 
 
 def named_places(entries: list[SceneEntry], places: Places) -> set[Path | None]:
-    """All that options and rows name outputs by: what of it is a folder may be made."""
-    rows = [path for one in entries for path in (one.out, one.confidence, one.scores)]
+    """What options and rows name outputs by, and the folders that rows name files in: what of it is one may be made."""
+    cells = [cell for one in entries for cell in (one.out, one.confidence, one.scores) if cell is not None]
+    rows = [path for cell in cells for path in (cell, cell.parent)]
     return {places.out, places.confidence, places.scores, places.vector, *rows}
 
 

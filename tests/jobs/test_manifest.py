@@ -61,7 +61,7 @@ def test_a_cell_names_files_as_the_flag_does(tmp_path, monkeypatch, segearth, mo
     monkeypatch.chdir(tmp_path)
     write_raster("a.tif", noise(3, 64, 64))
     words = ("predict", "--manifest", "list.csv", "-c", "water,roof", "-m", f"local-dir:{model_dir}", "-d", "cpu", "-q")
-    for cell, made in {"masks/": "masks/a.mask.tif", "there": "there/a.mask.tif", "x.tif": "x.tif"}.items():
+    for cell, made in {"masks/": "masks/a.mask.tif", "there": "there/a.mask.tif", "new/x.tif": "new/x.tif"}.items():
         Path("list.csv").write_text(f"scene,out\na.tif,{cell}\n")
         done = segearth(*words, "--upsampler", "none")
         assert (done.code, done.out.split()) == (0, [made]), done.err

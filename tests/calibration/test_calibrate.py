@@ -16,6 +16,7 @@ import torch
 from noise import save_scene
 from rasterio.transform import from_origin
 from safetensors import safe_open
+from tiers import every
 
 import segearth_cli as segearth_api
 from segearth_cli import classes as class_lists
@@ -285,8 +286,11 @@ def test_a_calibration_that_changes_nothing_gives_the_mask_of_text(made, mask, t
     assert (codes("zero.conf.tif") == codes("text.conf.tif")).all()
 
 
+OPTIONS = [["--tile", "96", "--stride", "20"], [], ["--scale", "0.6", "--blend", "taper"]]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [(), ("--scale", "0.6", "--blend", "taper"), ("--tile", "96", "--stride", "20")])
+@pytest.mark.parametrize("options", every(2, OPTIONS), ids=" ".join)
 @pytest.mark.parametrize("upsampled", [False, True], ids=["tokens", "upsampled"])
 def test_the_mask_is_decided_from_what_the_calibration_computed(
     segearth, scene, labels, model_dir, upsampler_file, tmp_path, options, upsampled

@@ -158,7 +158,7 @@ def test_a_geopackage_whose_crs_is_no_utf_8_is_refused(segearth, write_raster, n
     assert "drawn.gpkg: gpkg_spatial_ref_sys holds what is no UTF-8 text" in done.err
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_fuzzing_makes_all_its_inputs_and_judges_them():
     words = [sys.executable, "-m", "scripts.fuzz", "--number", "1", "--only", "class file", "record"]
     done = subprocess.run(words, cwd=shell.ROOT, env=shell.environment(), capture_output=True, text=True)

@@ -117,7 +117,7 @@ def test_a_run_that_cannot_tell_its_results_has_failed(place, tmp_path):
     assert done.stderr.count("segearth: stdout or a temporary file (TMPDIR): No space left on device") == len(codes)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_signal_midway_leaves_nothing_half_made(place, tmp_path):
     runs = {**RUNS, "demo": ("demo", "-o", "new")}
     codes, done = ended(place, tmp_path, runs={name: runs[name] for name in SIGNALS}, signals=SIGNALS)

@@ -8,6 +8,7 @@ import tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiers import thorough
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from segearth_cli.model.window_cache import Overlap, runs
@@ -80,7 +81,7 @@ class Kernels(TorchDispatchMode):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("stride", "order"),
-    [(48, -1), (96, 1), *(pytest.param(*way, marks=pytest.mark.slow) for way in ((32, 1), (20, -1), (16, 1)))],
+    [(48, -1), (96, 1), pytest.param(20, -1, marks=pytest.mark.slow), thorough((32, 1)), thorough((16, 1))],
 )
 def test_a_window_is_the_same_beside_others_and_alone(upsampler, scene, stride, order):
     overlap = Overlap(stride, PLENTY)
@@ -94,7 +95,7 @@ def test_a_window_is_the_same_beside_others_and_alone(upsampler, scene, stride, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("stride", "share"), [(48, 0.8), *(pytest.param(*way, marks=pytest.mark.slow) for way in ((32, 0.6), (16, 0.35)))]
+    ("stride", "share"), [(48, 0.8), pytest.param(32, 0.6, marks=pytest.mark.slow), thorough((16, 0.35))]
 )
 def test_what_windows_share_is_computed_once(upsampler, scene, stride, share):
     with Kernels(radius=2) as alone:

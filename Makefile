@@ -26,18 +26,19 @@ pictures: demo
 	$(BIN)/python -m scripts.pictures
 
 # A file of tests stays on one worker, so that what its tests share is made once; conftest.py puts the long files first.
-# One worker more than there are cores: some tests wait for Slurm, servers and claims that lapse.
-PYTEST = $(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder
+# More workers than cores where tests wait for Slurm, servers and claims that lapse.
+CORES = $$(getconf _NPROCESSORS_ONLN)
+PYTEST = $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP) lint
-	$(PYTEST) -m "not thorough"
+	$(PYTEST) -n $$(($(CORES) + 2)) -m "not thorough"
 
 test-fast: $(STAMP)
-	$(PYTEST) -m "not slow and not thorough"
+	$(PYTEST) -n $(CORES) -m "not slow and not thorough"
 
 # All cases of all kinds, before a release.
 test-thorough: $(STAMP) lint
-	$(PYTEST)
+	$(PYTEST) -n $$(($(CORES) + 2))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

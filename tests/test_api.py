@@ -83,6 +83,7 @@ def test_a_notebook_makes_the_mask_that_a_shell_makes(shell_line, scene, tiny, o
         assert dict(mask.run) == json.loads(ds.tags()["SEGEARTH_RUN"])
 
 
+@pytest.mark.slow
 def test_the_models_own_advice_counts_in_a_notebook_too(scene):
     mask = segearth.predict(scene, "water,building", model="mini", upsampler="none", device="cpu", quiet=True)
     assert (mask.run["blend"], mask.run["global_bias"]) == ("taper", 0.5)
@@ -355,6 +356,7 @@ def test_the_files_of_a_mask_go_with_it_and_a_failed_one_leaves_none(scene, tiny
 # the import
 
 
+@pytest.mark.slow
 def test_the_import_loads_nothing_and_leaves_other_libraries_alone():
     done = python(
         "import sys, warnings; import segearth_cli; dir(segearth_cli); "

@@ -19,6 +19,7 @@ def test_examples_hold():
     assert doctest.testmod(console).failed == 0
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_what_is_shown_is_one_line_without_control_characters(text):
     seen = shown(text)

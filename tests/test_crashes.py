@@ -24,7 +24,7 @@ import tiny
 import torch
 from faulty import Died, Faults
 from rasterio.transform import from_origin
-from tiers import thorough
+from tiers import every, thorough
 
 from segearth_cli.weights.catalogue import CATALOGUE
 from segearth_cli.weights.downloads import git_blob
@@ -108,7 +108,8 @@ COMMANDS = {
         ("download", "simfeatup", "--from", "authors.ckpt", "--overwrite", "-q"), (), "download"
     ),
 }  # fmt: skip
-DIES = {"predict", "predict --work", "merge --out", "vectorize .gpkg", "evaluate", "download"}  # in `make test`
+MANY = {"predict", "predict --work", "merge --out", "vectorize .gpkg", "vectorize .shp", "evaluate", "download"}
+MOST = [name if name in MANY else thorough(name) for name in COMMANDS]
 BEFORE = {
     "run": (*PREDICT[:-1], "first.tif", "--confidence", "c.tif", "--work", "done"),
     "train": (*TRAIN, "--steps", "1"),
@@ -281,7 +282,7 @@ def died():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", MOST)
 def test_a_change_that_fails_leaves_the_old_files_or_the_new_ones(begin, segearth, monkeypatch, failed, name):
     command = COMMANDS[name]
     for number in numbers(name, begin, segearth, monkeypatch, failed, at=0):
@@ -294,7 +295,7 @@ def test_a_change_that_fails_leaves_the_old_files_or_the_new_ones(begin, segeart
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name if name in DIES else thorough(name) for name in COMMANDS])
+@pytest.mark.parametrize("name", MOST)
 def test_after_a_death_files_are_whole_and_the_next_run_clears_up(begin, segearth, monkeypatch, died, name):
     command = COMMANDS[name]
     for number in numbers(name, begin, segearth, monkeypatch, died, at=-1):
@@ -332,7 +333,7 @@ def let_layers_speak(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", MOST)
 def test_a_full_disk_leaves_the_old_files_or_the_new_ones(small_disk, begin, segearth, name):
     for kib in (0, 4, 24, 100):
         folder = begin(COMMANDS[name])
@@ -345,7 +346,7 @@ def test_a_full_disk_leaves_the_old_files_or_the_new_ones(small_disk, begin, seg
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["fgb", "gpkg", "shp"])
+@pytest.mark.parametrize("kind", every(3, ["gpkg", "fgb", "shp"]))
 def test_what_just_fits_on_a_disk_is_whole(small_disk, segearth, noise, write_raster, tmp_path_factory, kind):
     import fiona
 
@@ -371,7 +372,7 @@ def test_what_just_fits_on_a_disk_is_whole(small_disk, segearth, noise, write_ra
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", MOST)
 def test_a_limit_of_file_sizes_leaves_the_old_files_or_the_new_ones(begin, segearth, name):
     for size in (2000, 20_000, 100_000):  # bytes; what pytest captures must fit too
         begin(COMMANDS[name])

@@ -65,6 +65,7 @@ def test_every_field_of_a_public_dataclass_tells_what_it_holds():
     assert silent == [], "put a docstring under these fields"
 
 
+@pytest.mark.slow
 def test_every_module_class_and_function_says_what_it_is():
     silent = [place(path) for path in MODULES if path.name != "__main__.py" and not ast.get_docstring(parsed(path))]
     silent += [
@@ -173,6 +174,7 @@ def test_every_library_that_is_imported_is_declared():
 COMES_WITH = {"triton": "torch, on the machines it runs on", "dask": "distributed"}
 
 
+@pytest.mark.slow
 def test_the_architecture_lists_every_module():
     written = module_table.PAGE.read_text(encoding="utf-8")
     assert written == module_table.page(), "run `make docs`"

@@ -298,7 +298,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) // 1024, read 
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="counts what Linux tells")
 def test_a_mask_of_100_000_px_is_shown_by_its_overviews(tmp_path):
     """A hundred megabytes of pixels in a corner: what is read and held stays far below them and the 10 gigapixels."""

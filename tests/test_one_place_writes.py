@@ -80,6 +80,7 @@ def found(path):
     return list(walk(parsed(path), []))
 
 
+@pytest.mark.slow
 def test_only_files_writes():
     strangers = [
         f"{place}: {call}"

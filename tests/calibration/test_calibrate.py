@@ -137,6 +137,7 @@ def test_it_prints_the_hold_out_of_all_three_and_says_in_words_what_it_kept(cali
     assert told["kept"] == best
 
 
+@pytest.mark.slow
 def test_the_same_labels_in_any_order_give_the_same_bytes(calibrate, tmp_path, made):
     shuffled = points(clicks())
     random.Random(1).shuffle(shuffled)
@@ -146,7 +147,9 @@ def test_the_same_labels_in_any_order_give_the_same_bytes(calibrate, tmp_path, m
 
 @pytest.mark.slow
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
-@pytest.mark.parametrize(("driver", "suffix"), [("GPKG", "gpkg"), ("FlatGeobuf", "fgb"), ("ESRI Shapefile", "shp")])
+@pytest.mark.parametrize(
+    ("driver", "suffix"), every(2, [("GPKG", "gpkg"), ("FlatGeobuf", "fgb"), ("ESRI Shapefile", "shp")])
+)
 def test_labels_in_any_crs_and_format_give_the_same_bytes(calibrate, tmp_path, made, crs, driver, suffix):
     to = pyproj.Transformer.from_crs(CRS, crs, always_xy=True).transform
     moved = [(shapely.Point(to(point.x, point.y)), name) for point, name in points(clicks())]
@@ -175,6 +178,7 @@ def test_codes_and_other_fields_and_synonyms_name_classes_too(calibrate, tmp_pat
     assert (tmp_path / "b.calibration").read_bytes() == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "unlabelled"), [("uint8", 9), ("float32", np.nan)])
 def test_a_raster_of_codes_is_as_good_as_points(calibrate, tmp_path, scene, made, dtype, unlabelled):
     with rasterio.open(scene) as ds:
@@ -189,6 +193,7 @@ def test_a_raster_of_codes_is_as_good_as_points(calibrate, tmp_path, scene, made
     assert made.read_bytes() == (tmp_path / "other.calibration").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("--ignore", "8,9"), ("--ignore", "8", "--ignore", "9"), ("--ignore", "9,8")])
 def test_codes_to_leave_out_are_named_as_for_evaluate_and_of_features_too(calibrate, tmp_path, made, words):
     numbers = {"water": "1", "roof": "2", "tree": "3"}
@@ -199,6 +204,7 @@ def test_codes_to_leave_out_are_named_as_for_evaluate_and_of_features_too(calibr
     assert (tmp_path / "odd.calibration").read_bytes() == made.read_bytes()
 
 
+@pytest.mark.slow
 def test_what_gives_no_label_is_counted_and_told(calibrate, tmp_path):
     far = [(shapely.Point(LEFT - 50, TOP - 20), "roof")] * 2
     empty = [(shapely.Point(at(5, 50)), "tree")]
@@ -237,6 +243,7 @@ def test_points_on_the_outer_border_are_of_the_last_pixel_and_beyond_it_outside(
     assert "1 label outside" in done.err
 
 
+@pytest.mark.slow
 def test_on_a_picture_that_lies_nowhere_labels_beyond_its_borders_give_none(run, tmp_path, scene):
     with rasterio.open(scene) as ds:
         pixels = ds.read()
@@ -253,6 +260,7 @@ def test_on_a_picture_that_lies_nowhere_labels_beyond_its_borders_give_none(run,
     assert (tmp_path / "up.calibration").read_bytes() == (tmp_path / "down.calibration").read_bytes()
 
 
+@pytest.mark.slow
 def test_lines_and_polygons_give_pixels_that_lie_in_them(run, tmp_path, scene):
     ring = shapely.box(*at(100, 20), *at(60, 80))
     line = shapely.LineString([at(120, 10), at(120, 180)])
@@ -320,6 +328,7 @@ def test_the_mask_is_decided_from_what_the_calibration_computed(
             np.testing.assert_allclose(logits, features @ vectors.T + made.biases[of_query], atol=3e-4 * scale)
 
 
+@pytest.mark.slow
 def test_it_brings_classes_and_settings_along_and_the_mask_says_so(calibrate, labels, mask, tmp_path):
     calibrate(labels, "--scale", "0.8", "--threshold", "0.2")
     mask("--calibration", "scene.calibration")
@@ -403,6 +412,7 @@ def test_shards_and_devices_compute_the_same_mask_and_hold_on_to_the_calibration
     assert "calibration" in again.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", [(), ("--work", "work", "--shard-size", "512")], ids=["at once", "in shards"])
 def test_each_row_of_a_manifest_may_have_its_own_calibration(made, mask, run, scene, work):
     something = read_calibration(made)
@@ -488,6 +498,7 @@ def test_labels_that_are_no_vector_file_are_told_in_one_line(calibrate, tmp_path
 # suggestions
 
 
+@pytest.mark.slow
 def test_suggestions_are_points_on_data_with_an_empty_field_for_all_predicted_classes(run, scene, mask):
     run("calibrate", scene, "--suggest", "12", "-c", CLASSES, "-o", "points.gpkg")
     predicted = mask("-c", CLASSES)

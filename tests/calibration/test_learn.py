@@ -44,6 +44,7 @@ def share_right(learned, words, features, codes):
     return (words.decide(logits) == codes).mean()
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(st.integers(0, 1000))
 def test_labels_mend_what_text_has_wrong(seed):
@@ -93,6 +94,7 @@ def test_labels_win_their_class_from_one_that_is_not_labelled():
     assert share_right(learn(fewer, greedy, NAMES), greedy, rest, codes) > max(0.9, before)
 
 
+@pytest.mark.slow
 @settings(max_examples=5)
 @given(st.integers(0, 1000), st.permutations(range(3)))
 @example(87, [0, 2, 1])  # two variants are level up to rounding

@@ -78,6 +78,7 @@ def test_a_shell_completes_commands_presets_and_the_classes_of_a_mask(name, envi
     assert OFFERED[name] in done.stdout if name == "zsh" else OFFERED[name] == done.stdout
 
 
+@pytest.mark.slow
 def test_a_shell_that_is_named_gets_its_own_script():
     assert shell.segearth("--show-completion", "zsh").stdout.startswith("#compdef segearth")
     refused = shell.segearth("--show-completion=tcsh")

@@ -46,6 +46,7 @@ def test_a_source_whose_name_is_no_utf_8_is_refused(segearth, write_raster, nois
     assert "over.vrt" in done.lines[-1]
 
 
+@pytest.mark.slow
 def test_a_message_of_gdal_that_is_no_utf_8_is_not_printed_beside_ours(tmp_path):
     (tmp_path / "over.vrt").write_bytes(b'<VRTDataset rasterXSize="9" rasterYSize="9"><Raste\xf2Band></VRTDataset>')
     done = shell.segearth("inspect", "over.vrt", cwd=tmp_path)

@@ -44,6 +44,7 @@ def shell(here):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["models", "--help", "--version", "evaluate mask.tif label.tif -q " + CLASSES])
 @pytest.mark.parametrize(("stdout", "said"), [(">/dev/full", "No space left"), (">&-", "Bad file descriptor")])
 def test_an_answer_that_cannot_be_given_is_one_line_and_exit_code_1(shell, command, stdout, said):
@@ -52,6 +53,7 @@ def test_an_answer_that_cannot_be_given_is_one_line_and_exit_code_1(shell, comma
     assert said in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
 def test_without_stderr_no_error_line_reaches_stdout(shell, stderr):
     assert shell(f"$S evaluate no.tif label.tif {CLASSES} {stderr}") == (1, "", "")
@@ -217,6 +219,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_signal_that_falls_into_a_finaliser_still_ends_the_command(tmp_path):
     done = subprocess.run([sys.executable, "-c", SWALLOWED], cwd=tmp_path, capture_output=True, text=True, timeout=50)
     assert (done.returncode, done.stderr) == (143, "segearth: terminated\n")

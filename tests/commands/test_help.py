@@ -67,6 +67,7 @@ def test_the_shell_completes_values():
     assert completed("segearth predict a.tif --preview ") == ["png", "html"]
 
 
+@pytest.mark.slow
 def test_the_shell_completes_the_classes_of_a_mask(write_raster):
     tag = class_lists.to_tag(class_lists.parse("water,building,barn"))
     path = write_raster("m.tif", np.zeros((1, 9, 9), np.uint8))

@@ -69,7 +69,7 @@ def test_a_part_that_is_broken_is_told_and_the_others_too(segearth, monkeypatch,
     assert json.loads(done.out)["auto"]["model"] == "none"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_demo_makes_a_map_and_tells_each_command(segearth, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     done = segearth("demo")

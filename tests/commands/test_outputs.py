@@ -428,6 +428,7 @@ def test_a_vrt_that_gdal_made_of_our_mask_is_the_users_to_merge(here, segearth):
     assert "run/mask.vrt: exists already" in segearth("merge", "run", "-q").err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("there", [a_file, a_folder, a_link, a_link_to_itself, a_pipe, a_device])
 def test_results_of_another_reproduction_are_left_alone(here, segearth, wide_model_dir, there):
     import sets

@@ -214,6 +214,7 @@ def test_json_is_one_object_a_scene(predict, scene):
     assert told["run"]["threshold"] == 0.3
 
 
+@pytest.mark.slow
 def test_profile_tells_what_each_stage_took_and_leaves_the_mask_as_it_is(predict, scene, upsampler_file):
     plain = predict(scene, "-o", "plain.tif", "--json", "--upsampler", upsampler_file)
     done = predict(scene, "-o", "timed.tif", "--json", "--upsampler", upsampler_file, "--profile")

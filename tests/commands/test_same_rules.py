@@ -287,6 +287,7 @@ def test_an_option_of_the_environment_is_told_by_its_variable(segearth, masks, m
     assert (done.code, "SEGEARTH_KERNELS=fast: " in done.lines[-1]) == (2, True), done.err
 
 
+@pytest.mark.slow
 def test_names_of_odd_bytes_are_written_as_text(segearth, masks, model_dir):
     odd = os.fsdecode(b"scenes/b\xf2.tif")
     shutil.copy("scenes/b.tif", odd)

@@ -11,7 +11,6 @@ import sys
 import pytest
 import shell
 from runs import RUNS, fill, made
-from tiers import every
 
 SIGNALS = {
     "merge": signal.SIGTERM,
@@ -97,8 +96,8 @@ def ended(place, tmp_path, redirected="", runs=RUNS, signals=(), home=None):
 STATES = {">&- 2>&- <&-": ({1}, ""), "| head -1": ({0, 141}, "/proc")}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("state", every(2, reversed(STATES)))
+@pytest.mark.thorough
+@pytest.mark.parametrize("state", STATES)
 def test_a_run_ends_with_its_exit_code_whatever_streams_and_home_it_has(place, tmp_path, state):
     accepted, home = STATES[state]
     runs = {name: words for name, words in RUNS.items() if home == "" or name != "download"}  # which fills the cache

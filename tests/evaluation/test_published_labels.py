@@ -157,6 +157,7 @@ def test_tile_by_tile_each_pixel_counts_as_often_as_tiles_hold_it(tmp_path, figu
     assert np.sum(once) == height * width
 
 
+@pytest.mark.slow
 def test_a_mask_of_a_shrunk_scene_is_told_and_one_of_tiles_is_not(tmp_path, segearth, model_dir):
     scene = save(tmp_path / "s.tif", RNG.integers(0, 255, (3, 80, 2100), dtype=np.uint8), photometric="RGB", **UTM)
     label = save(tmp_path / "l.tif", np.ones((80, 2100), np.uint8), **UTM)

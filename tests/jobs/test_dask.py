@@ -8,6 +8,7 @@ from pathlib import Path
 import noise
 import pytest
 from one_scene import only_one
+from tiers import every
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
@@ -67,7 +68,7 @@ def cluster(**options):
     )
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", every(2, [3, 1]))
 def test_the_mask_does_not_depend_on_the_number_of_workers(tmp_path, made, assembled, expected, workers):
     with cluster(n_workers=workers, processes=False, resources={"GPU": 1}) as running:
         job = in_folder(made, tmp_path / "work")
@@ -133,6 +134,7 @@ def test_a_cluster_of_ones_own_computes_the_same_mask(tmp_path, made, assembled,
     assert computed(in_folder(made, tmp_path / "work"), assembled, None, tmp_path / "mask.tif") == expected
 
 
+@pytest.mark.slow
 def test_a_cluster_of_ones_own_takes_tasks_from_nobody_else():
     with local_cluster(1) as running:
         place = running.scheduler_address
@@ -142,6 +144,7 @@ def test_a_cluster_of_ones_own_takes_tasks_from_nobody_else():
                 distributed.Client(address, timeout=3, set_as_default=False, security=keys)
 
 
+@pytest.mark.thorough
 def test_a_worker_that_is_killed_costs_nothing_but_its_shard(tmp_path, made, assembled, expected):
     job = in_folder(made, tmp_path / "work")
     with cluster(n_workers=1, processes=True) as running:

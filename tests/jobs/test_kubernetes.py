@@ -56,7 +56,7 @@ def whole(run, tmp_path):
     return (tmp_path / "whole.tif").read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_pods_of_the_job_compute_all_shards(run, whole, tmp_path, monkeypatch):
     spec = read(JOB)["spec"]
     container = spec["template"]["spec"]["containers"][0]

@@ -31,6 +31,7 @@ def listings(patch, act):
     return len(listed)
 
 
+@pytest.mark.slow
 def test_no_shard_lists_a_folder(predict, write_raster, noise, monkeypatch):
     write_raster("few.tif", noise(3, 40, 1100))
     write_raster("many.tif", noise(3, 40, 5100))
@@ -42,6 +43,7 @@ def test_no_shard_lists_a_folder(predict, write_raster, noise, monkeypatch):
     assert counts[0] == counts[1]
 
 
+@pytest.mark.slow
 def test_shards_lie_in_a_folder_a_row_and_so_does_the_mosaic(predict, write_raster, noise, segearth, tmp_path):
     write_raster("scene.tif", noise(3, 1100, 700))
     predict("scene.tif", "work", "--confidence", "sure.tif")

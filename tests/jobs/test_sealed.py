@@ -69,6 +69,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_a_record_that_was_changed_by_hand_is_no_record(predict, segearth, scene, tmp_path, change):
     assert predict(scene).code == 0

@@ -56,7 +56,7 @@ def size():
     return json.loads(Path("work/run.json").read_text())["shard_size"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_all_who_join_a_run_take_the_side_that_it_was_begun_with(predict, tmp_path):
     told = predict("--work", "work", "--shard-count", 2, "--shard-index", 0, "--dry-run", "--json")
     assert (json.loads(told.out)["shard_size"], json.loads(told.out)["shards"]) == (512, 5)

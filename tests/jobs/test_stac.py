@@ -100,6 +100,7 @@ def test_several_processes_write_one_collection_and_each_takes_rows_that_no_othe
     assert [path.name for path in folder.rglob(".*")] == []
 
 
+@pytest.mark.slow
 def test_overviews_of_larger_parts_take_the_most_frequent_class(run, segearth, write_raster, noise):
     run(write_raster("scene.tif", noise(3, 600, 1400)), "--shard-size", "1024")
     assert segearth("merge", "work", "-o", "stac", "--format", "stac").code == 0

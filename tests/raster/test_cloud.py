@@ -90,6 +90,7 @@ np.savez(sys.argv[2], remote=scene.remote, images=[c.image for c in chips], vali
 """
 
 
+@pytest.mark.slow
 def test_the_sources_of_a_vrt_are_read_with_the_same_patience(folder, tmp_path, mended):
     misbehave, misbehaved = mended
     with serving(folder, misbehave) as url:
@@ -140,6 +141,7 @@ def test_masks_and_labels_are_compared_with_the_same_patience(tmp_path, mended, 
     assert (far.confusion.counts == near.confusion.counts).all()
 
 
+@pytest.mark.slow
 def test_a_vrt_whose_first_opening_fails_is_opened_again(folder, tmp_path):
     vrt, opened = tmp_path / "far.vrt", []
 

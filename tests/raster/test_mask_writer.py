@@ -61,6 +61,7 @@ def scene(write_raster, codes):
     return open_scene(write_raster("scene.tif", np.zeros((3, *codes.shape), np.uint8)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compress", ["deflate", "zstd", "lzw", "none"])
 @pytest.mark.parametrize("layout", ["geotiff", "cog"])
 def test_layout_and_compression_change_the_file_and_no_pixel(scene, codes, tmp_path, layout, compress):

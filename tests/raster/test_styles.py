@@ -205,6 +205,7 @@ def check_told(told):
 # runs in shards
 
 
+@pytest.mark.slow
 def test_the_mosaic_of_a_run_has_a_style_its_parts_have_none(write_raster, noise, segearth, model_dir, tmp_path):
     scene, work = write_raster("wide.tif", noise(3, 300, 700)), tmp_path / "work"
     model = ("-m", f"local-dir:{model_dir}", "--upsampler", "none", "-d", "cpu", "-q", "-c", "a & b,roof")

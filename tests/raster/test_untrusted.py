@@ -181,6 +181,7 @@ def test_nothing_of_it_holds_for_files_of_ones_own(home, monkeypatch):
         assert dataset.read(1).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_the_option_may_stand_anywhere_on_the_line(home, place, monkeypatch):
     monkeypatch.delenv("SEGEARTH_UNTRUSTED")
@@ -193,6 +194,7 @@ def test_the_option_may_stand_anywhere_on_the_line(home, place, monkeypatch):
     assert not list(Path().glob("*.gpkg"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["gpkg", "geojson", "fgb", "shp"])
 @pytest.mark.parametrize("asked", ["--aoi", "evaluate"])
 def test_vector_data_of_strangers_are_of_the_format_of_their_name(tmp_path, write_raster, noise, suffix, asked):

@@ -37,6 +37,7 @@ def reproduce(segearth, tmp_path, model, plain_pictures):
     return run
 
 
+@pytest.mark.slow
 @layouts
 def test_every_layout_and_coding_is_read_as_its_labels_are(tmp_path, reproduce, name):
     made = sets.LAYOUTS[name]
@@ -82,7 +83,7 @@ def confusion(truth, codes, classes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", every(2, sets.TILED))
+@pytest.mark.parametrize("preset", every(3, sets.TILED))
 def test_tiles_are_predicted_one_by_one_and_counted_as_published(tmp_path, segearth, reproduce, model, preset):
     name = "uavid as the authors name it" if preset == "uavid" else preset
     high, wide, step, kept = {
@@ -177,6 +178,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path, segearth, mod
     assert all((records / name).stat().st_mtime_ns == when for name, when in done.items())  # not computed again
 
 
+@pytest.mark.slow
 def test_rows_stand_beside_each_other_in_one_table(tmp_path, reproduce):
     sets.make("loveda converted", tmp_path / "set")
     rows = "published,no-upsampler,clip,clearclip,sclip"

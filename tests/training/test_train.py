@@ -147,6 +147,7 @@ def test_an_existing_run_is_not_overwritten_unasked(here, whole, model_dir, imag
     assert whole.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_diverging_run_stops_with_the_step_and_the_checkpoint(here, model_dir, images, tmp_path):
     out = tmp_path / "up.safetensors"
     more = ["--steps", 40, "--lr", "1e30", "--save-every", 1, "--validate-every", 50]
@@ -178,6 +179,7 @@ def test_starting_from_another_upsampler_takes_its_weights(here, whole, model_di
     assert "--radius 2" in done.lines[-1]
 
 
+@pytest.mark.slow
 def test_broken_files_are_named_at_the_end_and_the_published_layout_loads(here, model_dir, images, tmp_path):
     (tmp_path / "set").mkdir()
     for path in images.iterdir():
@@ -234,6 +236,7 @@ def test_published_settings_are_the_defaults():
     assert (recipe.lr, recipe.image_loss) == (1e-3, 0.1)
 
 
+@pytest.mark.slow
 def test_a_number_of_steps_on_the_command_line_puts_the_epochs_of_a_config_aside(here, images, model_dir, tmp_path):
     (tmp_path / "run.toml").write_text("batch-size = 1\ncrop = 32\nradius = 2\njitters = 1\nepochs = 2.5\n")
     out = tmp_path / "up.safetensors"
@@ -268,6 +271,7 @@ def gradients(made):
     return [p.grad.clone() for p in made.objective.parameters()]
 
 
+@pytest.mark.slow
 def test_a_batch_taken_in_halves_has_the_gradient_of_the_whole(monkeypatch):
     monkeypatch.setattr(torch, "rand", torch.ones)  # no patch is dropped
     whole, halves = learner(), learner()
@@ -384,6 +388,7 @@ def test_a_process_that_torchrun_did_not_start_looks_after_its_files(here, image
     assert "exists already" in here(images, "--out", out, code=2).err
 
 
+@pytest.mark.slow
 def test_a_number_of_processes_that_torchrun_did_not_give_is_ignored(here, model_dir, images, tmp_path, monkeypatch):
     for name, value in FOREIGN[-1].items():
         monkeypatch.setenv(name, value)
@@ -392,6 +397,7 @@ def test_a_number_of_processes_that_torchrun_did_not_give_is_ignored(here, model
     assert done.out == f"{out}\n"
 
 
+@pytest.mark.slow
 def test_jitters_that_go_through_the_upsampler_together_have_the_gradient_of_one_pass_each(monkeypatch):
     monkeypatch.setattr(torch, "rand", torch.ones)  # no patch is dropped
     made, plain = learner(), learner()

@@ -537,6 +537,7 @@ def test_an_empty_class_name_is_refused(vectorize_here, tmp_path):
     assert "a name is empty" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["mask", "confidence"])
 def test_what_changes_while_it_is_read_gives_no_polygons(tmp_path, what):
     rng = np.random.default_rng(0)

@@ -62,6 +62,7 @@ def masks(draw):
     return draw(arrays.arrays(np.uint8, st.tuples(sizes, sizes), elements=st.integers(0, 3))), side
 
 
+@pytest.mark.slow
 @given(masks())
 def test_no_polygon_depends_on_the_blocks(tmp_path_factory, mask):
     same(*both(tmp_path_factory.mktemp("mask"), *mask))

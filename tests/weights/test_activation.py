@@ -117,6 +117,7 @@ def test_few_pictures_tell_nothing_and_never_the_other_activation(told, name):
     assert all(compared(told(name), count=count).answer in (None, name) for count in (20, 40, 80, 160))
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_know_the_pictures_names_none(model_dir, segearth):
     """Random weights, under which one activation may well agree better by chance."""
     assert compared_with_ours(segearth, model_dir)["answer"] is None

@@ -66,7 +66,7 @@ def test_the_vocabulary_names_the_words_for_ground_covers():
     assert {part for cover in COVERS for part in cover.split()} <= words
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_mask_is_the_same_to_the_bit_on_few_cores_and_on_many(segearth, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "segearth_cli.model.encoder.NARROW", 0

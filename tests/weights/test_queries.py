@@ -74,6 +74,7 @@ def test_a_background_that_only_the_threshold_gives_asks_for_nothing(folder):
     assert torch.equal(vectors(folder, classes), vectors(folder, parse("water,tree")))
 
 
+@pytest.mark.slow
 def test_templates_are_those_that_are_named(folder, tmp_path):
     clip, classes = load_clip(folder), parse(WORDS)
     file = tmp_path / "templates.txt"

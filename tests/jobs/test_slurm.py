@@ -102,6 +102,7 @@ def test_a_task_that_fails_does_not_come_again_and_nothing_follows(cluster, plac
     assert "scene.tif" in told(place)
 
 
+@pytest.mark.thorough
 def test_a_node_that_fails_gives_its_task_back(cluster, place):
     job = asked(cluster, "sbatch", "--parsable", "--array=0-0", "predict.sh", cwd=place)
     wait_for(lambda: computing(place))

@@ -34,7 +34,7 @@ test: $(STAMP) lint
 	$(PYTEST) -n $$(($(CORES) + 2)) -m "not thorough"
 
 test-fast: $(STAMP)
-	$(PYTEST) -n $$(($(CORES) + 1)) -m "not slow and not thorough"
+	$(PYTEST) -n $(CORES) -m "not slow and not thorough"
 
 # All cases of all kinds, before a release.
 test-thorough: $(STAMP) lint

@@ -235,6 +235,7 @@ def test_what_is_no_place_of_this_machine_is_refused(here, segearth, output):
 SECRET = "http://me:SECRET@127.0.0.1:9/x?sig=SECRET"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", sorted(set(options_for_places())))
 def test_no_option_that_takes_a_file_tells_the_secrets_of_a_url(here, segearth, monkeypatch, option):
     monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")

@@ -107,6 +107,7 @@ def test_a_box_on_the_windows_own_edges_runs_none_of_their_neighbours(predict):
     assert found == sum(col < 96 and col + SIDE > 64 for col in starts(WIDTH, SIDE, 32)) * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crs", [CRS, "EPSG:4326", "EPSG:3857", "EPSG:3035"])
 @pytest.mark.parametrize("kind", ["gpkg", "geojson", "shp", "wkt"])
 def test_areas_of_any_format_and_crs_hold_the_same_pixels(predict, tmp_path, crs, kind):

@@ -93,6 +93,7 @@ CHANGES = {touched: " before, of ", longer: " bytes before, ", replaced: "anothe
 KINDS = ["file", "mask beside it", "archive", "VRT", "VRT of a VRT"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_scene_that_changes_while_it_is_read_gives_nothing(tmp_path, made, kind, change):

@@ -21,6 +21,7 @@ def made(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_script_makes_the_tile(made, name):
     with rasterio.open(TILES / f"{name}.tif") as ours, rasterio.open(made / f"{name}.tif") as again:

@@ -315,6 +315,7 @@ def test_small_holes_are_filled_with_all_that_lies_in_them(tmp_path, rows):
     assert sorted(shapely.Polygon(hole).area for hole in building.interiors) == [0.25, 36]  # 1 and 144 pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("area", [1.5, 9, 200])
 def test_of_holes_in_holes_the_one_around_all_others_fills_them(tmp_path, seed, area):
@@ -343,6 +344,7 @@ def test_simplified_classes_neither_overlap_nor_part(tmp_path, options):
     assert not whole.interiors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("simplify", [None, Size(1, "px")])
 @pytest.mark.parametrize("smooth", [False, True])
 @pytest.mark.parametrize("connectivity", [4, 8])

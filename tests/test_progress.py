@@ -51,6 +51,7 @@ def on_terminal(*words, columns=80, **changes):
     return re.split(r"[\r\n]+", seen.decode())
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_what_is_done_its_speed_and_the_time_left_on_one_line():
     frames = on_terminal(sys.executable, "-c", SLOWLY, TERM="xterm")
     assert max(map(len, frames)) <= 80

@@ -91,6 +91,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 64])  # KiB
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_full_disk_is_one_line_and_the_old_files_stay(here, segearth, monkeypatch, tmp_path, command, size):

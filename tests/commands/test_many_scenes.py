@@ -90,6 +90,7 @@ def test_the_cost_of_a_resume_grows_with_the_number_of_scenes_and_no_model_is_lo
     assert 4 < many / few < 8
 
 
+@pytest.mark.slow
 def test_a_summary_has_a_line_as_soon_as_a_scene_is_done_and_scenes_are_numbered(
     tmp_path, flags, write_raster, noise, segearth
 ):

@@ -309,6 +309,7 @@ def read_images(folder):
     return [picture.path for picture in collect([folder], [], ReadOptions()).pictures]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [0, 20])
 @pytest.mark.parametrize(("one", "other"), list(itertools.product(WAYS, repeat=2)), ids=str)
 def test_what_goes_with_a_mask_lies_where_it_lies_whatever_places_them(segearth, tmp_path, one, other, shift):

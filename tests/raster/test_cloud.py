@@ -50,6 +50,7 @@ def read(path):
         scene.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["503", "drop", "short", "stall"])
 def test_errors_that_pass_change_no_pixel(folder, how):
     chance, misbehaved = random.Random(4), []

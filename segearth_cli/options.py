@@ -102,6 +102,8 @@ class Option:
     """Words that stand for a value of another kind, e.g. `auto` where numbers are accepted."""
     alternative: str
     """What it and others are ways to say, of which one counts, e.g. `resolution`; empty = it stands alone."""
+    read: bool
+    """Whether it names a file that is read though its panel is that of outputs."""
 
     @property
     def flag(self) -> str:
@@ -130,6 +132,7 @@ def option(
     bare: str = "",
     variable: str = "",
     alternative: str = "",
+    read: bool = False,
     above: float | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
@@ -141,7 +144,7 @@ def option(
     """
     told: dict[str, Any] = {"flags": flags, "help": help, "panel": panel, "unit": unit, "shown": shown}
     told |= {"parse": parse, "advised": advised, "bare": bare, "variable": variable}
-    told["alternative"] = alternative
+    told |= {"alternative": alternative, "read": read}
     told["bounds"] = Bounds(above, at_least, at_most) if finite else None
     return dataclasses.field(default=default, metadata={_KEY: told})
 
@@ -211,10 +214,11 @@ def taken(told: Option, value: Any) -> Any:
             raise UsageError(f"{told.flag} {value}: choose {told.accepted}")
         return value
     made = value if isinstance(value, told.others) else _of_kind(told.kind, value)
-    if told.kind is Path and told.panel != "Outputs" and os.path.exists(place := at_home(str(made))):  # noqa: PTH110
-        made = Path(place)
     if made is None:
         raise UsageError(f"{told.flag} {value!r}: need {told.accepted}")
+    read = told.kind is Path and (told.read or told.panel != "Outputs")
+    if read and os.path.exists(place := at_home(str(made))):  # noqa: PTH110
+        made = Path(place)
     if isinstance(made, int) and abs(made) > LARGEST:
         raise UsageError(f"{told.flag} {value}: need {told.accepted}, at most {LARGEST}")
     if told.bounds and isinstance(made, int | float) and not told.bounds.hold(made):

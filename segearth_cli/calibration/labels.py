@@ -94,8 +94,9 @@ def read_labels(path: Path, column: str, layer: str | None, ignore: Sequence[str
     if not is_drawn(str(path)):
         return _with_phrases(_from_raster(path, meaning, len(classes)), classes)
     drawn, told, kept, codes = read_drawn(path, column, layer), Counter[str](), [], []
+    meant = {value: drawn_class(value, classes, meaning) for value in set(drawn.values) - {None}}
     for number, (geometry, value) in enumerate(zip(drawn.geometry, drawn.values, strict=True)):
-        code = UNKNOWN if value is None else drawn_class(value, classes, meaning)
+        code = UNKNOWN if value is None else meant[value]
         if value is None:
             told["with an empty field"] += 1
         elif code == UNKNOWN:

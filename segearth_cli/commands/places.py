@@ -66,6 +66,7 @@ class Places:
         help="Many scenes: a CSV (columns scene, out, confidence, scores, calibration) or one path a line.",
         panel="Outputs",
         unit="file",
+        read=True,
     )
     """Names the scenes in place of arguments, where each one's files go, and its calibration."""
     summary: Path | None = option(None, help="Write what became of each scene as a CSV.", panel="Outputs", unit="file")

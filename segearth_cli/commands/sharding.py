@@ -16,7 +16,7 @@ from segearth_cli.commands.reporting import numbered, report, table
 from segearth_cli.commands.results import scene_line, show
 from segearth_cli.errors import SegEarthError, UsageError
 from segearth_cli.jobs import Place, SceneEntry, parse_place, read_manifest
-from segearth_cli.options import at_home, build, option, validate, whole
+from segearth_cli.options import build, option, validate, whole
 from segearth_cli.raster import BLOCK
 
 Engine = Literal["local", "dask"]
@@ -212,7 +212,7 @@ def scene_entries(scenes: Sequence[str], manifest: Path | None) -> list[SceneEnt
         return [SceneEntry(name) for name in without_own(inputs(scenes, rasters_in))]
     if scenes:
         raise UsageError("name scenes either on the command line or with --manifest")
-    return [replace(entry, scene=plain(entry.scene)) for entry in read_manifest(Path(at_home(str(manifest))))]
+    return [replace(entry, scene=plain(entry.scene)) for entry in read_manifest(manifest)]
 
 
 def shard_folders(names: Sequence[str], work: Place, *, single: bool) -> dict[str, Place]:

@@ -345,18 +345,39 @@ AT_HOME = {
 }
 
 
+@pytest.fixture
+def at_home(masks, model_dir, monkeypatch):
+    """A folder that is home, with the file of a flag; the words of a run that takes it, without the flag."""
+
+    def make(flag):
+        name, text, words = AT_HOME[flag]
+        home = Path("home").absolute()
+        home.mkdir()
+        monkeypatch.setenv("HOME", str(home))
+        square = {"type": "Polygon", "coordinates": [[[9, 51], [10, 51], [10, 50], [9, 50], [9, 51]]]}
+        (home / name).write_text(text or json.dumps(square))
+        model = ("-m", f"local-dir:{model_dir}", "--upsampler", "none", "-d", "cpu", "-o", "made/", "-q")
+        return home / name, (*words, *model)
+
+    return make
+
+
 @pytest.mark.parametrize("flag", AT_HOME)
-def test_a_tilde_that_the_shell_left_is_home_in_what_is_read(segearth, masks, model_dir, monkeypatch, flag):
-    name, text, words = AT_HOME[flag]
-    home = Path("home").absolute()
-    home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-    square = {"type": "Polygon", "coordinates": [[[9, 51], [10, 51], [10, 50], [9, 50], [9, 51]]]}
-    (home / name).write_text(text or json.dumps(square))
-    model = ("-m", f"local-dir:{model_dir}", "--upsampler", "none", "-d", "cpu", "-o", "made/", "-q")
-    done = segearth(*words, *model, f"{flag}=~/{name}")
+def test_what_is_read_from_home_is_no_output(segearth, at_home, flag):
+    path, words = at_home(flag)
+    before = path.read_bytes()
+    done = segearth(*words, f"{flag}=~/{path.name}", "--summary", path, "--overwrite")
+    assert (done.code, done.out, len(done.lines)) == (2, "", 1), done.err
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("flag", AT_HOME)
+def test_a_tilde_that_the_shell_left_is_home_in_what_is_read(segearth, at_home, flag):
+    path, words = at_home(flag)
+    name = path.name
+    done = segearth(*words, f"{flag}=~/{name}")
     assert done.code == 0, done.err
     assert done.out == "made/a.mask.tif\n"
-    beside = segearth(*words, *model, f"{flag}=~/none.{name}", "--overwrite")
+    beside = segearth(*words, f"{flag}=~/none.{name}", "--overwrite")
     assert (beside.code, len(beside.lines)) == (2, 1)
     assert f"none.{name}" in beside.err

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # the public errors leave out those of PROJ
 from rasterio.errors import RasterioError
 
-from segearth_cli.classes import NODATA, ClassSet, folded
+from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.errors import ClassesError, RasterError
 from segearth_cli.evaluation.codes import (
     IGNORED,
@@ -186,7 +186,10 @@ def _compare(
 
 
 def _mask_targets(mask: rasterio.DatasetReader, classes: ClassSet) -> NDArray[np.int16]:
-    """(256,) class of each code of a mask: K for a background the class list lacks, IGNORED for nodata."""
+    """(256,) class of each code of a mask, by the names it carries; K for a background that the list lacks.
+
+    IGNORED for nodata. Raises ClassesError for another class that the list has neither as a name nor as a synonym.
+    """
     if mask.count != 1 or mask.dtypes[0] != "uint8":
         raise RasterError(f"{mask.name}: {mask.count} bands of {mask.dtypes[0]}; a mask has one of uint8 codes")
     targets = np.full(256, UNKNOWN, np.int16)
@@ -194,14 +197,14 @@ def _mask_targets(mask: rasterio.DatasetReader, classes: ClassSet) -> NDArray[np
     if own is None:
         targets[: len(classes)] = np.arange(len(classes))
     else:
-        code_of = {folded(name): code for code, name in enumerate(classes.names)}
-        extra = [name for code, name in enumerate(own.names) if folded(name) not in code_of and code != own.background]
+        meant = [classes.code_named(name) for name in own.names]
+        extra = [own.names[code] for code, target in enumerate(meant) if target is None and code != own.background]
         if extra:
             raise ClassesError(
-                f"{mask.name}: its class '{extra[0]}' is not in the class list ({', '.join(classes.names)}); "
-                "give the list it was made with by --classes-file"
+                f"{mask.name}: its class '{extra[0]}' is not in the class list ({', '.join(classes.names)}), nor a "
+                "synonym there; give the list it was made with by --classes-file"
             )
-        targets[: len(own)] = [code_of.get(folded(name), len(classes)) for name in own.names]
+        targets[: len(own)] = [len(classes) if target is None else target for target in meant]
     nodata = int(mask.nodata) if mask.nodata in range(256) else NODATA
     if targets[nodata] == UNKNOWN:  # the class list wins over the file's nodata, as for labels
         targets[nodata] = IGNORED

@@ -253,6 +253,26 @@ def test_names_are_the_same_however_they_are_written(tmp_path, figures):
     assert figures(mask, mask, "--classes", "Ground,CAFÉ,roof")["accuracy"] == 1
 
 
+def test_a_class_of_the_mask_counts_as_the_one_that_has_it_as_a_synonym(tmp_path, figures, evaluate):
+    truth = blocky()
+    stored = np.where((truth == 2) & (RNG.random(truth.shape) < 0.5), np.uint8(3), truth)
+    mask = write(tmp_path / "a.tif", stored, tag=class_lists.parse("ground,Water,building,shed"))
+    label = write(tmp_path / "b.png", truth)
+    assert figures(mask, label, "--classes", "ground,river|water,house|building|shed")["accuracy"] == 1
+    code, _, err = evaluate(mask, label, "--classes", "ground,water,building|house")
+    assert code == 2
+    assert "'shed'" in err
+
+
+def test_the_words_that_a_background_stands_for_are_no_classes_of_a_label(tmp_path, figures):
+    own = class_lists.with_rest(class_lists.parse("water,roof"), "distractors")
+    assert "road" in own.phrases[0]
+    mask = write(tmp_path / "a.tif", blocky(), tag=own)
+    label = write(tmp_path / "b.png", blocky())
+    scores = figures(mask, label, "--classes", "road,river|water,roof")
+    assert [row["recall"] for row in scores["classes"]] == [0, 1, 1]
+
+
 def test_a_mask_of_other_classes_is_refused(tmp_path, evaluate):
     mask = write(tmp_path / "a.tif", blocky(), tag=class_lists.parse("ground,lava,roof"))
     code, out, err = evaluate(mask, mask, *LIST)

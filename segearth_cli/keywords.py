@@ -20,9 +20,7 @@ Known = Mapping[str, Option | str]  # flag -> its option, or its keyword alone
 _FLAG = r"(--[a-z][a-z0-9-]*[a-z0-9])"
 _HEAD = re.compile(rf"{_FLAG} ((?!and |or ).*?): ")  # the value an error begins with may hold blanks
 _NAMED = re.compile(rf"(?<![\w-]){_FLAG}(?: (?!--)([^\s:;]*[^\s:;,.)]))?")
-_PLAIN = re.compile(
-    r"[-+.\d]|P\d|[A-Z]{2}"
-)  # how values begin, and what stands for them, that no word of a sentence does
+_VALUE = re.compile(r"[-+.\d]|P\d|[A-Z]{2}")  # how a value begins, or what stands for one, and no word of a sentence
 
 
 def flags_by_name(told: Iterable[Option]) -> dict[str, Option]:
@@ -90,7 +88,7 @@ def _told(found: re.Match[str], known: Known) -> str:
         return f"{option.name}={switched_on}" + f" {after}" * bool(after)
     known_values = map(str, (*option.choices, *option.words)) if isinstance(option, Option) else ()
     in_brackets = f"({found[0]})" == found.string[max(0, found.start() - 1) : found.end() + 1]
-    is_value = in_brackets or after in known_values or _PLAIN.match(after)
+    is_value = in_brackets or after in known_values or _VALUE.match(after)
     return f"{_keyword(option)}=" + " " * bool(after and not is_value) + after
 
 

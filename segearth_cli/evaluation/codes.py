@@ -17,7 +17,7 @@ from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.console import first_of
 from segearth_cli.errors import ClassesError, RasterError, UsageError
 from segearth_cli.presets import COLOUR
-from segearth_cli.raster import Window, blocks, environment, open_dataset, reads_network
+from segearth_cli.raster import Window, environment, open_dataset, reads_network, strips
 
 _AT_ONCE = 1 << 22  # pixels of a label, in whole rows, that are looked at together
 _WHOLE = 2.0**53  # beyond it floats are no exact codes
@@ -86,10 +86,7 @@ def grey_values(path: str) -> frozenset[int]:
         with open_dataset(path) as label, environment(remote=reads_network(label)):
             check_label(label)
             whole = Window(0, 0, label.height, label.width)
-            found = [
-                _values(codes_of(label, window, grey=True)[0])
-                for window in blocks(whole, max(1, _AT_ONCE // label.width), label.width)
-            ]
+            found = [_values(codes_of(label, strip, grey=True)[0]) for strip in strips(whole, _AT_ONCE)]
             return frozenset(np.concatenate(found).tolist())
     except RasterioError as e:
         raise RasterError(f"{path}: cannot be read ({e})") from e

@@ -34,11 +34,11 @@ from segearth_cli.evaluation.one_grid import to_grid
 from segearth_cli.raster import (
     Patient,
     Window,
-    blocks,
     check_still,
     open_dataset,
     reason,
     starts,
+    strips,
     tagged_classes,
     take_seal,
 )
@@ -160,8 +160,8 @@ def _compare(
         with open_dataset(prediction) as mask, open_dataset(label) as truth:
             targets, through, nodata = _mask_targets(mask, classes), to_grid(mask, truth), nodata_code(truth)
             check_label(truth)
-            whole, rows = Window(0, 0, mask.height, mask.width), max(1, options.block_pixels // mask.width)
-            windows, own = list(blocks(whole, rows, mask.width)), nodata_code(mask)
+            windows = list(strips(Window(0, 0, mask.height, mask.width), options.block_pixels))
+            own = nodata_code(mask)
             times = [tiling.times(mask.height, mask.width) for tiling in options.tilings]
         if own is not None and own in range(256) and 0 <= targets[own] < len(classes):
             total += Tally(empty(len(classes)), kept=frozenset({("mask", own, int(targets[own]))}))

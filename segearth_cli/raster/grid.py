@@ -125,6 +125,11 @@ def blocks(region: Window, height: int, width: int) -> Iterator[Window]:
             yield Window(row, col, min(height, region.bottom - row), min(width, region.right - col))
 
 
+def strips(region: Window, pixels: int) -> Iterator[Window]:
+    """The region cut into strips of its full width and at most so many pixels, at least a row, from top to bottom."""
+    yield from blocks(region, max(1, pixels // region.width), region.width)
+
+
 def window_weights(height: int, width: int, blend: Blend) -> NDArray[np.float32]:
     """How much each pixel of a window counts in the mean of overlapping windows, (height, width), all positive.
 

@@ -83,6 +83,14 @@ def test_blocks_cut_a_region_without_overlap(data, height, width, rows, cols):
     assert times.sum() == region.height * region.width
 
 
+@given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 3000))
+def test_strips_hold_whole_rows_of_no_more_pixels_than_asked_for(height, width, pixels):
+    found = list(grid.strips(grid.Window(2, 3, height, width), pixels))
+    assert all(strip.width == width and (strip.height * width <= pixels or strip.height == 1) for strip in found)
+    assert sum(strip.height for strip in found) == height
+    assert len(found) == -(-height // max(1, pixels // width))
+
+
 @given(st.integers(1, 20000), st.integers(1, 20000), st.floats(1e-4, 64))
 def test_a_working_size_rounds_as_the_published_settings(height, width, factor):
     rows, cols = grid.working_size(height, width, factor)

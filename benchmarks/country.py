@@ -14,7 +14,6 @@ import math
 import os
 import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ import numpy as np
 import rasterio
 from rasterio.transform import from_origin
 
-from benchmarks import report
+from benchmarks import processes, report
 
 SIDE = 512  # pixels of a shard: the smallest there is
 LINKS = 60_000  # names of one file, of which some file systems allow 65,000
@@ -119,7 +118,7 @@ def of_one_tile(path: Path) -> Any:
 
 
 def stage(name: str) -> None:
-    """Runs one stage in this process and prints what it took."""
+    """Runs one stage in this process and prints what it took beside its imports, which `processes.run` would count."""
     from segearth_cli import cli, jobs
 
     calls: Counter[str] = Counter()
@@ -165,7 +164,7 @@ def measured(folder: Path, shards: int, stages: list[str], *, filled: bool) -> d
     for name in ["begin", "fill", *(one for one in stages if one != "list")] if filled else stages:
         words = [sys.executable, "-m", "benchmarks.country", "--stage", name]
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment, check=False)
+        done = processes.run(words, cwd=folder, env=environment)
         if name == "fill":
             continue
         found[name] = json.loads(done.stderr.splitlines()[-1])

@@ -7,9 +7,7 @@ takes seconds; the command is the real one, in a process of its own.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,40 +17,29 @@ import numpy as np
 import rasterio
 from rasterio.transform import from_origin
 
-from benchmarks import report
+from benchmarks import processes, report
 
 OPTIONS = (
-    "-c",
-    "water,building",
-    "-m",
-    "mini",
-    "--upsampler",
-    "none",
-    "-d",
-    "cpu",
-    "--precision",
-    "fp32",
-    "-o",
-    "out/",
+    *("-c", "water,building", "-o", "out/"),
+    *("-m", "mini", "--upsampler", "none", "-d", "cpu", "--precision", "fp32"),
 )
 RUN = """
-import json, resource, sys
+import sys
 from segearth_cli import cli
 code = cli.run()
-used = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps([code, used.ru_utime + used.ru_stime, used.ru_maxrss, "open_clip" in sys.modules]), file=sys.stderr)
+print("open_clip" in sys.modules, file=sys.stderr)
+sys.exit(code)
 """
 
 
-def command(folder: Path, *arguments: str) -> tuple[float, float, bool]:
-    """CPU seconds, peak memory in MB and whether phrases were embedded, of `segearth predict`."""
+def command(folder: Path, *arguments: str) -> tuple[processes.Cost, bool]:
+    """What `segearth predict` costs in a folder, and whether phrases were embedded."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     words = [sys.executable, "-c", RUN, "predict", *arguments, *OPTIONS, "-q"]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment, check=False)
-    code, seconds, peak, embedded = json.loads(done.stderr.splitlines()[-1])
-    if code:
-        raise SystemExit(done.stderr)
-    return seconds, peak * 1024 / 1e6, embedded
+    used = processes.run(words, cwd=folder, env=environment)
+    if used.code:
+        raise SystemExit(used.stderr)
+    return used, used.stderr.splitlines()[-1] == "True"
 
 
 def measured(folder: Path, scenes: int) -> dict[str, Any]:
@@ -72,11 +59,11 @@ def measured(folder: Path, scenes: int) -> dict[str, Any]:
         (folder / "out" / f"{name}.mask.tif").write_bytes(mask.replace(b"s00000.tif", f"{name}.tif".encode()))
     names = [f"in/s{number:05d}.tif" for number in range(scenes)]
     (folder / "list.csv").write_text("\n".join(["scene", *names]) + "\n", encoding="utf-8")
-    seconds, peak, embedded = command(folder, "--manifest", "list.csv", "--summary", "done.csv")
+    used, embedded = command(folder, "--manifest", "list.csv", "--summary", "done.csv")
     states = [line.split(",")[2] for line in (folder / "done.csv").read_text(encoding="utf-8").splitlines()[1:]]
     if states != ["skipped"] * scenes or embedded:
         raise SystemExit("not a resume: scenes were computed")
-    return {"scenes": scenes, "cpu_seconds": seconds, "peak_megabytes": peak}
+    return {"scenes": scenes, "cpu_seconds": used.cpu_seconds, "peak_megabytes": used.peak_bytes / 1e6}
 
 
 def main() -> None:

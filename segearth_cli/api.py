@@ -271,10 +271,10 @@ def evaluate(
     chosen, setting = listed_classes(build(ClassOptions, said | {"preset": preset}), made)
     words = ",".join(f"{a}={b}" for a, b in label_map.items()) if isinstance(label_map, Mapping) else label_map
     asked = build(LabelOptions, options | {"map": words, "ignore": _several(ignore)})
-    codes = evaluation.fitting(evaluation.label_codes(setting, asked, len(chosen)), theirs)
-    how = evaluation.EvaluateOptions(codes, asked.count_nodata, field=asked.field, layer=asked.layer)
+    how = evaluation.EvaluateOptions.of(setting, asked, len(chosen), theirs)
     each = (evaluation.compare(mask, label, chosen, how) for mask, label in zip(ours, theirs, strict=True))
-    return evaluation.set_figures(chosen, sum(each, evaluation.Tally(evaluation.empty(len(chosen)))), pairs=len(ours))
+    total = sum(each, evaluation.Tally(evaluation.empty(len(chosen))))
+    return evaluation.set_figures(chosen, total, pairs=len(ours), tilings=how.tilings)
 
 
 @taking(_TRAIN, _KEYWORDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from segearth_cli.prediction import ClassOptions, listed_classes
 from segearth_cli.progress import Extent, Progress, progress, underway
 
 if TYPE_CHECKING:
-    from segearth_cli.evaluation import Confusion, EvaluateOptions, LabelCodes, Pairing, Tally, Tiling
+    from segearth_cli.evaluation import Confusion, EvaluateOptions, Pairing, Tally
 
 _NAMING = ("classes", "classes_file", "preset")  # options that name classes
 
@@ -104,17 +104,15 @@ def evaluate(
     to the mask's. Pixels where the mask has no data are left out unless --count-nodata. Where no classes are named,
     those that the masks tell count.
     """
-    from segearth_cli.evaluation import fitting, label_codes, set_figures
+    from segearth_cli.evaluation import EvaluateOptions, set_figures
 
     asked, paired = build(LabelOptions, given), build(PairingOptions, given)
     report = build(ReportOptions, given)
     named, pairing = build(ClassOptions, given), _pairing(predictions, labels, paired)
     own = None if any(given.get(name) is not None for name in _NAMING) else _own_classes(pairing, quiet=report.quiet)
     chosen, setting = listed_classes(named, own)
-    codes = label_codes(setting, asked, len(chosen))
     admit(_targets(report), lambda: _inputs(pairing), overwrite=report.overwrite)
-    codes = fitting(codes, (label for _, label in pairing.pairs))
-    options = _options(asked, codes, setting)
+    options = EvaluateOptions.of(setting, asked, len(chosen), (label for _, label in pairing.pairs))
     try:
         tally, tried = _run(pairing, chosen, options, report.quiet)
     except ClassesError as e:
@@ -127,8 +125,10 @@ def evaluate(
     scored = [one.name for one in tried if one.error is None]
     for remark in () if report.quiet else remarks(tally, chosen, options, setting, scored):
         note(remark)
-    found = set_figures(chosen, tally, pairs=len(tried) - failed, unscored=failed + missing, tilings=_tilings(setting))
-    _report(report, chosen, tally, json.dumps(found, indent=2, ensure_ascii=False), setting)
+    found = set_figures(chosen, tally, pairs=len(tried) - failed, unscored=failed + missing, tilings=options.tilings)
+    by_tile = zip(options.tilings, tally.tiled, strict=True)
+    told = [_tile_line(name, setting, chosen, counts) for name, counts in by_tile if setting]
+    _report(report, chosen, tally, json.dumps(found, indent=2, ensure_ascii=False), told)
     if paired.allow_missing:
         return
     raise_failed(tried, "pairs")
@@ -136,8 +136,8 @@ def evaluate(
         raise SomeFailedError(f"{missing} files found no partner; --allow-missing makes this exit code 0")
 
 
-def _report(report: ReportOptions, classes: ClassSet, tally: Tally, text: str, setting: presets.Preset | None) -> None:
-    """Writes the files that are asked for, and prints the tables, or the JSON text in their place."""
+def _report(report: ReportOptions, classes: ClassSet, tally: Tally, text: str, by_tile: Sequence[str]) -> None:
+    """Writes the files that are asked for, and prints the tables with lines `by_tile`, or the JSON text instead."""
     from segearth_cli.evaluation import as_csv, tables, write_png
 
     if "--json" in report.places:
@@ -147,9 +147,7 @@ def _report(report: ReportOptions, classes: ClassSet, tally: Tally, text: str, s
     if report.png:
         write_png(report.png, classes, tally.confusion)
     note_written(report.places.values(), quiet=report.quiet)
-    by_tile = zip(_tilings(setting), tally.tiled, strict=True)
-    told = [_tile_line(name, setting, classes, counts) for name, counts in by_tile if setting]
-    answer(text if report.json_file == "-" else "\n".join([tables(classes, tally.confusion).rstrip(), *told]))
+    answer(text if report.json_file == "-" else "\n".join([tables(classes, tally.confusion).rstrip(), *by_tile]))
 
 
 def _targets(report: ReportOptions) -> list[Target]:
@@ -197,21 +195,6 @@ def _labels_in(folder: Path) -> list[str]:
     drawn = sorted(str(path) for path in folder.iterdir() if path.suffix.casefold() in ENDINGS)
     rasters = masks_in(folder) if not drawn or rasters_below(folder) else []
     return rasters or [path for path in drawn if is_drawn(path)]
-
-
-def _tilings(setting: presets.Preset | None) -> dict[str, Tiling]:
-    """The tiles that a published setting scores by, by what they are called."""
-    from segearth_cli.evaluation import Tiling
-
-    sides = {} if setting is None else setting.tilings()
-    return {name: Tiling(tile[::-1], step[::-1]) for name, (tile, step) in sides.items()}
-
-
-def _options(asked: LabelOptions, codes: LabelCodes, setting: presets.Preset | None) -> EvaluateOptions:
-    from segearth_cli.evaluation import EvaluateOptions
-
-    tilings = tuple(_tilings(setting).values())
-    return EvaluateOptions(codes, asked.count_nodata, tilings=tilings, field=asked.field, layer=asked.layer)
 
 
 def _tile_line(name: str, setting: presets.Preset, classes: ClassSet, confusion: Confusion) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         nodata_code,
         read_label,
     )
-    from segearth_cli.evaluation.comparison import EvaluateOptions, Tally, Tiling, compare, counted
+    from segearth_cli.evaluation.comparison import EvaluateOptions, Tally, compare, counted
     from segearth_cli.evaluation.confusion import Confusion, empty
     from segearth_cli.evaluation.drawn_labels import ENDINGS, drawn_class, is_drawn
     from segearth_cli.evaluation.labels import fitting, label_codes
@@ -46,7 +46,6 @@ __all__ = [
     "LabelOptions",
     "Pairing",
     "Tally",
-    "Tiling",
     "as_csv",
     "audit",
     "check_label",
@@ -76,7 +75,7 @@ __getattr__ = lazy_face(
     __name__,
     {
         "codes": "UNKNOWN LabelCodes check_label code_text codes_of ignored_codes nodata_code read_label",
-        "comparison": "EvaluateOptions Tally Tiling compare counted",
+        "comparison": "EvaluateOptions Tally compare counted",
         "confusion": "Confusion empty",
         "drawn_labels": "ENDINGS drawn_class is_drawn",
         "labels": "fitting label_codes",

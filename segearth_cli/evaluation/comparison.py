@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,7 +30,10 @@ from segearth_cli.evaluation.codes import (
 )
 from segearth_cli.evaluation.confusion import Confusion, confusion, empty
 from segearth_cli.evaluation.drawn_labels import as_raster, is_drawn
+from segearth_cli.evaluation.labels import fitting, label_codes
 from segearth_cli.evaluation.one_grid import to_grid
+from segearth_cli.evaluation.options import LabelOptions
+from segearth_cli.presets import Preset
 from segearth_cli.raster import (
     Patient,
     Window,
@@ -81,12 +84,27 @@ class EvaluateOptions:
     """Whether labelled pixels without data in the mask count as missed; else they are left out."""
     block_pixels: int = 1 << 20
     """Pixels held at a time."""
-    tilings: tuple[Tiling, ...] = ()
-    """Tiles that everything is scored by too."""
+    tilings: Mapping[str, Tiling] = dataclasses.field(default_factory=dict)
+    """Tiles that everything is scored by too, by what such a way of scoring is called."""
     field: str = "class"
     """Which field of labels that are features names the class, or holds its code."""
     layer: str | None = None
     """Which layer of theirs; None = the only one."""
+
+    @classmethod
+    def of(cls, setting: Preset | None, asked: LabelOptions, classes: int, labels: Iterable[str]) -> EvaluateOptions:
+        """The settings for masks of so many classes and their labels, of which some may be read (`fitting`).
+
+        setting: a published one, by which labels are coded and scored tile by tile. Raises UsageError, RasterError.
+        """
+        sides = {} if setting is None else setting.tilings()
+        return cls(
+            fitting(label_codes(setting, asked, classes), labels),
+            asked.count_nodata,
+            tilings={name: Tiling(tile[::-1], step[::-1]) for name, (tile, step) in sides.items()},
+            field=asked.field,
+            layer=asked.layer,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +122,7 @@ class Tally:
     kept: frozenset[tuple[str, int, int]] = frozenset()
     """("label" or "mask", code, class) of nodata values that count, as the class list or a map names them."""
     tiled: tuple[Confusion, ...] = ()
-    """Of all pixels that count, each as often as tiles hold it, for each of the `tilings` asked for."""
+    """Of all pixels that count, each as often as tiles hold it, for each of `tilings` in their order."""
 
     def __add__(self, other: Tally) -> Tally:
         tiled = [a + b for a, b in zip(self.tiled, other.tiled, strict=True)] if self.tiled and other.tiled else ()
@@ -162,7 +180,7 @@ def _compare(
             check_label(truth)
             windows = list(strips(Window(0, 0, mask.height, mask.width), options.block_pixels))
             own = nodata_code(mask)
-            times = [tiling.times(mask.height, mask.width) for tiling in options.tilings]
+            times = [tiling.times(mask.height, mask.width) for tiling in options.tilings.values()]
         if own is not None and own in range(256) and 0 <= targets[own] < len(classes):
             total += Tally(empty(len(classes)), kept=frozenset({("mask", own, int(targets[own]))}))
         with closing(Patient(prediction)) as masks, closing(Patient(label, through)) as labels:

@@ -7,6 +7,8 @@ import pytest
 import rasterio
 from conftest import UTM
 
+import segearth_cli
+
 RNG = np.random.default_rng(3)
 
 
@@ -131,7 +133,9 @@ def test_tile_by_tile_each_pixel_counts_as_often_as_tiles_hold_it(tmp_path, figu
     truth = RNG.integers(0, classes, (height // 50, width // 50), dtype=np.uint8).repeat(50, 0).repeat(50, 1)
     wrong = np.where(RNG.random(truth.shape) < 0.3, (truth + 1) % classes, truth).astype(np.uint8)
     label = save(tmp_path / "l.tif", (truth + first) * (255 if preset == "inria" else 1))
-    found = figures(save(tmp_path / "m.tif", wrong), label, "--preset", preset)
+    mask = save(tmp_path / "m.tif", wrong)
+    found = figures(mask, label, "--preset", preset)
+    assert segearth_cli.evaluate(mask, label, preset=preset) == found
     # (tile rows, tile columns, offsets of rows, offsets of columns), as the authors' converters write them
     ways = {
         "potsdam": {(512, 512): [(256, 256), (512, 512)]},

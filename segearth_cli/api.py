@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from segearth_cli import raster
 from segearth_cli.calibration import LabelSource
-from segearth_cli.classes import CONFIDENCE_SCALE, NODATA, ClassSet
+from segearth_cli.classes import ClassSet
 from segearth_cli.console import note, untold
 from segearth_cli.disk import make_temporary_folder, temporary_folder
 from segearth_cli.errors import SegEarthError, UsageError
@@ -102,10 +102,8 @@ class Mask:
     @cached_property
     def confidence(self) -> NDArray[np.float32] | None:
         """The winner's probability (H, W) float32, 0 to 1, NaN without data; None unless asked for."""
-        if self._outputs.confidence is None:
-            return None
-        values = read_array(self._outputs.confidence)[0]
-        return np.where(values == NODATA, np.nan, values / np.float32(CONFIDENCE_SCALE)).astype(np.float32)
+        asked = self._outputs.confidence
+        return None if asked is None else raster.read_confidence(asked).astype(np.float32)
 
     @cached_property
     def scores(self) -> NDArray[np.float32] | None:
@@ -143,15 +141,11 @@ class Mask:
     def plot(self, axes: Axes | None = None) -> Axes:
         """Draws the mask in its colours with a legend of the classes that are there; the matplotlib Axes."""
         from matplotlib import pyplot
-        from matplotlib.patches import Patch
+
+        from segearth_cli.maps import draw_in
 
         axes = axes or pyplot.subplots()[1]
-        colours = np.full((256, 4), 0, np.uint8)
-        colours[: len(self.classes), :3], colours[: len(self.classes), 3] = self.classes.colors, 255
-        there = [code for code in np.unique(self.array) if code != NODATA]
-        axes.imshow(colours[self.array], interpolation="nearest")
-        axes.legend(handles=[Patch(color=colours[code] / 255, label=self.classes.names[code]) for code in there])
-        axes.set_axis_off()
+        draw_in(axes, self.array, self.classes)
         return axes
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.area import Area, AreaOfInterest, area_in_box, area_of, area_of_interest
     from segearth_cli.raster.areas import ClassAreas, class_areas, ground_area
     from segearth_cli.raster.array_file import ARRAY, as_file, read_array, write_array
+    from segearth_cli.raster.confidence import read_confidence
     from segearth_cli.raster.datasets import (
         CACHE_MB,
         Patient,
@@ -170,6 +171,7 @@ __all__ = [
     "rasters_below",
     "rasters_in_zip",
     "read_array",
+    "read_confidence",
     "read_mask",
     "read_tags",
     "reads_network",
@@ -208,6 +210,7 @@ __getattr__ = lazy_face(
         "area": "Area AreaOfInterest area_in_box area_of area_of_interest",
         "areas": "ClassAreas class_areas ground_area",
         "array_file": "ARRAY as_file read_array write_array",
+        "confidence": "read_confidence",
         "datasets": "CACHE_MB Patient environment open_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
         "georeference": "PLACED_BY crs_name Frame Georeferenced Placement frame_from_json frame_to_json placed_by "

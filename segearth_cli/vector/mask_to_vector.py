@@ -13,7 +13,6 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from segearth_cli.classes import CONFIDENCE_SCALE
 from segearth_cli.console import note
 from segearth_cli.disk import temporary_folder
 from segearth_cli.errors import UsageError
@@ -29,6 +28,7 @@ from segearth_cli.raster import (
     made_of,
     mask_strips,
     open_dataset,
+    read_confidence,
     read_mask,
     same_pixels,
     stem,
@@ -244,11 +244,8 @@ def check_confidence(path: Path, mask: MaskFile) -> None:
 
 def read_weights(path: Path, window: Window) -> NDArray[np.float64]:
     """Confidence and 1 where there is some, (2, h, W), of a window."""
-    with open_dataset(path) as ds:
-        values = ds.read(1, window=window.to_rasterio(), masked=True)
-    scale = CONFIDENCE_SCALE if values.dtype == np.uint8 else 1
-    values = np.ma.masked_invalid(values.astype(np.float64) / scale, copy=False)
-    return np.stack([values.filled(0), (~np.ma.getmaskarray(values)).astype(np.float64)])
+    confidence = read_confidence(path, window)
+    return np.stack([np.nan_to_num(confidence), np.isfinite(confidence)])
 
 
 def output_path(mask: str, out: Path | None, suffix: str | None, *, several: bool) -> Path:

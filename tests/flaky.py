@@ -11,7 +11,8 @@ from pathlib import Path
 def serving(folder, misbehave=lambda _number, _path: "ok", says=lambda _file: {}):
     """The base URL.
 
-    misbehave: number and path of a request -> ok, drop, 503, 404, short or stall. says: headers about a file.
+    misbehave: number and path of a request -> ok, drop, 503, 404, short, stall or begin (which gives the beginning,
+    and says so, whatever is asked). says: headers about a file.
     """
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -44,6 +45,7 @@ def serving(folder, misbehave=lambda _number, _path: "ok", says=lambda _file: {}
             first, last = 0, len(data) - 1
             if match := re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
                 first, last = int(match[1]), min(int(match[2] or last), last)
+                first, last = (0, last - first) if how == "begin" else (first, last)
                 self.send_response(206)
                 self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
             else:

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -116,12 +117,17 @@ def _open(name: str, *, remote: bool = False, opened: Callable[..., Any] = raste
 def _refuse_pipes_among(vrt: Any) -> None:
     """Raises RasterError where a source of a VRT, or its overviews, are a pipe: GDAL would wait for ever."""
     try:
-        for name in vrt.files[1:]:
-            if source := local_path(name):
-                refuse_pipes_beside(Path(vrt.name), (name, f"{source}.ovr", f"{source}.OVR"))
+        _look_for_pipes(vrt.name, tuple(vrt.files[1:]))
     except RasterError:
         vrt.close()
         raise
+
+
+@lru_cache(maxsize=16)  # a scene is opened several times in a row, and mosaics have thousands of sources
+def _look_for_pipes(vrt: str, sources: tuple[str, ...]) -> None:
+    for name in sources:
+        if source := local_path(name):
+            refuse_pipes_beside(Path(vrt), (name, f"{source}.ovr", f"{source}.OVR"))
 
 
 def _refuse_nowhere(name: str, dataset: Any) -> None:

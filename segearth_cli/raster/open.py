@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
 from segearth_cli.errors import RasterError, UsageError
-from segearth_cli.raster.datasets import environment, named_files, open_dataset, reads_network
+from segearth_cli.raster.datasets import Patient, environment, named_files, reads_network
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.options import ReadOptions
 from segearth_cli.raster.orientation import orientation
@@ -32,16 +33,16 @@ def open_scene(path: str, options: ReadOptions | None = None) -> Scene:
 
     Raises RasterError when the raster is absent, unreadable, empty, complex, cut short, or its bands cannot be told.
     """
-    with open_dataset(path) as ds:
-        return _scene(path, ds, options or ReadOptions())
+    with closing(Patient(path)) as dataset:
+        return dataset.ask(lambda ds: _scene(path, ds, options or ReadOptions()))
 
 
 def open_sealed(path: str, options: ReadOptions) -> tuple[Scene, Seal]:
     """`open_scene`, and how its files looked before it was read (`take_seal`), opened once."""
     before = states_before(path)
-    with open_dataset(path) as ds:
-        seal = seal_of(path, ds, before)
-        return _scene(path, ds, options), seal
+    with closing(Patient(path)) as dataset:
+        seal = dataset.ask(lambda ds: seal_of(path, ds, before))
+        return dataset.ask(lambda ds: _scene(path, ds, options)), seal
 
 
 def refuse_own(scene: Scene) -> None:

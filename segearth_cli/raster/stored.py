@@ -14,6 +14,7 @@ from segearth_cli.raster.paths import local_path
 from segearth_cli.raster.remote import UNREADABLE, is_remote, network_settings
 
 _LEAST = 256  # bytes asked for at once, which the smallest picture has
+_SOMEWHERE = "<GeoTransform>0, 1, 0, 0, 0, 1</GeoTransform>"  # or rasterio warns that the bytes lie nowhere
 Stored = Callable[[int, int], bytes]  # an offset and a number of bytes to these bytes, fewer at the end
 
 
@@ -44,7 +45,7 @@ def _elsewhere(name: str) -> Stored:
         if end is not None and at + count > end:
             return read(at, end - at) if at < end else b""
         text = (
-            f'<VRTDataset rasterXSize="{count}" rasterYSize="1"><VRTRasterBand dataType="Byte" band="1" '
+            f'<VRTDataset rasterXSize="{count}" rasterYSize="1">{_SOMEWHERE}<VRTRasterBand dataType="Byte" band="1" '
             f'subClass="VRTRawRasterBand"><SourceFilename relativeToVRT="0">{escape(name)}</SourceFilename>'
             f"<ImageOffset>{at}</ImageOffset><PixelOffset>1</PixelOffset><LineOffset>{count}</LineOffset>"
             "</VRTRasterBand></VRTDataset>"

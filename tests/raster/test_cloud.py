@@ -19,6 +19,7 @@ from segearth_cli.evaluation.comparison import EvaluateOptions, compare
 from segearth_cli.raster import Chip, mask_strips, open_scene, read_mask
 from segearth_cli.raster.fingerprint import identity
 from segearth_cli.raster.grid import Window
+from segearth_cli.raster.seal import take_seal
 
 ROWS = [Window(row, 0, 100, 700) for row in range(0, 800, 100)]
 
@@ -179,6 +180,33 @@ def test_an_index_of_tiles_that_does_not_arrive_is_no_hole(folder, first):
     with serving(folder, lambda number, _: "drop" if first <= number < first + 2 else "ok") as url:
         scene = open_scene(f"{url}/sparse.tif?index{first}")
         assert (scene.read(Window(4096, 4096, 64, 64)).image == 7).all()
+
+
+@pytest.mark.slow
+def test_what_is_told_of_a_scene_is_asked_again_where_it_does_not_arrive(folder, tmp_path):
+    """Its overviews, and what is told of them, lie at the end of a file without compression."""
+    far = noise.save_scene(folder / "tail.tif", 800, 700, compress=None)
+    with rasterio.open(far, "r+") as ds:
+        ds.build_overviews([2, 4])
+    with serving(folder, lambda number, _: "drop" if number in (3, 4) else "ok") as url:
+        child = [sys.executable, "-c", CHILD, f"{url}/tail.tif", str(tmp_path / "read.npz")]
+        subprocess.run(child, check=True, timeout=120)
+    images = np.load(tmp_path / "read.npz")["images"]
+    assert all(np.array_equal(image, near.image) for image, near in zip(images, read(far), strict=True))
+
+
+def test_a_server_that_gives_other_bytes_than_it_is_asked_for_is_refused(folder):
+    """GDAL takes them for what it asked for, and a picture without compression is then another one."""
+    noise.save_scene(folder / "begin.tif", 64, 64, tiled=False, compress=None)
+    with serving(folder, lambda *_: "begin") as url, pytest.raises(RasterError) as caught:
+        take_seal(f"{url}/begin.tif")
+    assert "begin.tif: asked for byte 1 its server, or a proxy before it, gives bytes 0-0, " in str(caught.value)
+
+
+def test_a_scene_that_is_read_over_the_network_is_warned_of_by_nobody(folder, recwarn):
+    with serving(folder) as url:
+        open_scene(f"{url}/cog.tif?silent")
+    assert not recwarn.list
 
 
 def test_a_scene_that_is_not_there_is_told_at_once(folder):

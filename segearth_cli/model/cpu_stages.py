@@ -201,16 +201,15 @@ def _kept_weights(jbu: Any) -> KernelWeights:
 
 def kernel_weights(jbu: Any) -> KernelWeights:
     """The parameters of a JBU for the kernels; those of the correction in the dtype that it has for them."""
-    first, second = jbu.range_proj[0], jbu.range_proj[3]
-    heat = jbu.range_temp.exp().clamp(1e-4, 1e4).sqrt()
-    more = -second.out_channels % TILE
-    keyed = F.pad(heat * second.weight.flatten(1), (0, 0, 0, more)), F.pad(heat * second.bias, (0, more))
-    widened, change, bias = (
+    first, (second, bias) = jbu.range_proj[0], jbu.key_parameters()
+    more = -len(second) % TILE
+    keyed = F.pad(second, (0, 0, 0, more)), F.pad(bias, (0, more))
+    widened, change, change_bias = (
         F.pad(x.detach(), [n for side in reversed(x.shape) for n in (0, WIDTH - side)]).contiguous()
         for x in jbu.corrections(torch.float32)
     )
     range_ = first.weight.detach().flatten(1), first.bias.detach(), *(x.detach() for x in keyed)
-    return KernelWeights(range_, jbu.log_spatial().exp().detach(), (widened, change, bias))
+    return KernelWeights(range_, jbu.log_spatial().exp().detach(), (widened, change, change_bias))
 
 
 @constant()

@@ -19,13 +19,10 @@ from segearth_cli.model.tiles import TILE  # halved in height by `taps_kernel`: 
 CHUNK_BYTES = 1 << 29  # what the tensors between the kernels may take at a stage
 FUSED_QUERIES = 64  # phrases whose products fit the registers beside the span
 PLACES = 256  # of a tile's neighbourhood, and channels at once
-GAIN = 0.1  # of the kernel's correction
 ROUNDINGS = 4  # of the largest value, by which a proof may be off; PyTorch's own half precision was off by 1 to 2
 OTHER_WINNERS = 0.001  # of the pixels of a proof, that may have another best phrase
 
 Steps = Sequence[tuple[Any, tuple[int, int]]]  # the JBU of each stage, and the (H, W) it ends at
-
-
 Plain = Callable[[Steps, Tensor, Tensor, "Cosines | None"], Tensor]  # PyTorch's path from the same arguments
 
 
@@ -124,22 +121,22 @@ def _kept_operands(jbu: Any, dtype: torch.dtype) -> Operands:
 
 def operands(jbu: Any, dtype: torch.dtype) -> Operands:
     """The operands of a JBU; `dtype` is that of the products, the rest is float32."""
-    first, second, fix, fixed = (net[i] for net in (jbu.range_proj, jbu.fixup_proj) for i in (0, 3))
-    keys, taps = _power(second.out_channels), _power(jbu.taps)
-    heat = jbu.range_temp.exp().clamp(1e-4, 1e4).sqrt()
+    first, (second, second_bias) = jbu.range_proj[0], jbu.key_parameters()
+    keys, taps = _power(len(second)), _power(jbu.taps)
     range_ = (
         _padded(first.weight.flatten(1).T, 3, keys).float(),
         _padded(first.bias[None], 1, keys).float(),
-        _padded(heat * second.weight.flatten(1).T, keys, keys).to(dtype),
-        _padded(heat * second.bias[None], 1, keys).float(),
+        _padded(second.T, keys, keys).to(dtype),
+        _padded(second_bias[None], 1, keys).float(),
     )
-    weight = fix.weight.flatten(1).T  # (taps + 3, taps)
+    widened, change, change_bias = jbu.correction_parameters()
+    of_taps, of_colours, bias = widened.T.split([jbu.taps, 3, 1])
     fixup = (
-        _padded(weight[: jbu.taps], taps, taps).to(dtype),
-        _padded(weight[jbu.taps :], 3, taps).float(),
-        _padded(fix.bias[None], 1, taps).float(),
-        _padded(GAIN * fixed.weight.flatten(1).T, taps, taps).to(dtype),
-        _padded(GAIN * fixed.bias[None], 1, taps).float(),
+        _padded(of_taps, taps, taps).to(dtype),
+        _padded(of_colours, 3, taps).float(),
+        _padded(bias, 1, taps).float(),
+        _padded(change.T, taps, taps).to(dtype),
+        _padded(change_bias[None], 1, taps).float(),
     )
     return Operands(jbu.radius, range_, _padded(jbu.log_spatial().exp()[None], 1, taps).float(), fixup)
 

@@ -255,10 +255,13 @@ class JBU(nn.Module):
         hidden = F.gelu(_pointwise(first, guidance))
         if dropout is not None:
             hidden = hidden * dropout.unsqueeze(1)
-        return linear(hidden, *self.kept.get("keys", [self.range_temp, *second.parameters()], self._heated))
+        return linear(hidden, *self.kept.get("keys", [self.range_temp, *second.parameters()], self.key_parameters))
 
-    def _heated(self) -> tuple[Tensor, Tensor]:
-        """Weights and bias of the second convolution of keys times the square root of the range temperature."""
+    def key_parameters(self) -> tuple[Tensor, Tensor]:
+        """Weights (K, C) and bias (K,) of the second convolution of keys, times the root of the range temperature.
+
+        So products of two keys carry the temperature.
+        """
         second = _convs(self.range_proj)[1]
         scale = self.range_temp.exp().clamp(1e-4, 1e4).sqrt()
         return scale * second.weight.flatten(1), scale * cast(Tensor, second.bias)
@@ -293,12 +296,18 @@ class JBU(nn.Module):
     def _correcting_for(self, maps: torch.dtype) -> torch.dtype:
         return self.correcting if maps == torch.float32 else maps
 
-    def corrections(self, maps: torch.dtype) -> list[Tensor]:
-        """The parameters of 0.1 fixup_proj: first weights with their bias as one more column, second weights, bias."""
+    def correction_parameters(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The parameters of 0.1 fixup_proj: first weights with their bias as one more column, second weights, bias.
+
+        (T, T + 4), (T, T) and (T,), of T taps: columns of the first are taps, red, green, blue, one.
+        """
         first, second = _convs(self.fixup_proj)
         widened = torch.cat([first.weight.flatten(1), cast(Tensor, first.bias)[:, None]], dim=1)
-        change, bias = CORRECTION_GAIN * second.weight.flatten(1), CORRECTION_GAIN * cast(Tensor, second.bias)
-        return [part.to(self._correcting_for(maps)) for part in (widened, change, bias)]
+        return widened, CORRECTION_GAIN * second.weight.flatten(1), CORRECTION_GAIN * cast(Tensor, second.bias)
+
+    def corrections(self, maps: torch.dtype) -> list[Tensor]:
+        """`correction_parameters` in the dtype that corrections have for such maps."""
+        return [part.to(self._correcting_for(maps)) for part in self.correction_parameters()]
 
     def _fixed_up(self, kernel: Tensor, colours: Tensor, fixup: Sequence[Tensor], dropout: Tensor | None) -> Tensor:
         """kernel + 0.1 fixup([kernel, colours]); (n, 64, taps). colours: and a one. fixup: of `corrections`."""

@@ -35,8 +35,8 @@ from segearth_cli.raster import (
     Outputs,
     Rows,
     Window,
+    cut_off,
     environment,
-    holds_its_blocks,
     label,
     layouts,
     legend,
@@ -147,8 +147,8 @@ def write_joined_cog(ledger: Ledger, joinable: Joinable, outputs: Outputs, *, qu
                 source = ledger.store.raster(f"{kind}.vrt")
                 with underway(f"joining {path.name}", quiet=quiet), environment(source):
                     write_cog(kind, source, temporary, outputs.form.compress)
-                if not holds_its_blocks(temporary):
-                    raise OSError(f"{temporary.name} ends before its pixels do")
+                if failures := cut_off([temporary]):
+                    raise OSError(failures[0])
             except (RasterioError, OSError) as e:
                 raise RasterError(cannot_write(path, cause_of([temporary], e))) from e
             write_side_files(temporary, path, ledger.classes if kind == "mask" else None, _counts(joinable))

@@ -89,7 +89,7 @@ if TYPE_CHECKING:
     from segearth_cli.raster.small import SmallMask, small_mask, small_scene, small_size
     from segearth_cli.raster.tags import NO_SCENE, is_result, read_tags, size_of, tagged_classes, tagged_run
     from segearth_cli.raster.untrusted import from_strangers, limit_memory
-    from segearth_cli.raster.written import holds_its_blocks, temporary_raster
+    from segearth_cli.raster.written import cut_off, temporary_raster
 
 __all__ = [
     "ARRAY",
@@ -134,6 +134,7 @@ __all__ = [
     "check_unchanged",
     "class_areas",
     "crs_name",
+    "cut_off",
     "densified",
     "environment",
     "exists",
@@ -143,7 +144,6 @@ __all__ = [
     "from_strangers",
     "geotiff",
     "ground_area",
-    "holds_its_blocks",
     "identity",
     "inspect_scene",
     "is_result",
@@ -233,6 +233,6 @@ __getattr__ = lazy_face(
         "tags": "NO_SCENE is_result read_tags size_of tagged_classes tagged_run",
         "side_file": "legend tables write_side_files",
         "untrusted": "from_strangers limit_memory",
-        "written": "holds_its_blocks temporary_raster",
+        "written": "cut_off temporary_raster",
     },
 )

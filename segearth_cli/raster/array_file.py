@@ -19,7 +19,7 @@ from segearth_cli.disk import cannot_write, cause_of, temporary_folder
 from segearth_cli.errors import RasterError, SegEarthError, UsageError
 from segearth_cli.raster.datasets import environment, open_dataset, quietly
 from segearth_cli.raster.options import nodata_number
-from segearth_cli.raster.written import holds_its_blocks
+from segearth_cli.raster.written import cut_off
 
 ARRAY = "the array"  # what users read in place of the name of its file
 _WIDER = {"bool": "uint8", "float16": "float32"}  # types that GDAL lacks -> those that hold all their values
@@ -50,13 +50,13 @@ def write_array(path: Path, array: NDArray[Any], *, transform: Any = None, crs: 
             ds.write(pixels)
             if hidden is not None:
                 ds.write_mask(~hidden)
-        whole = holds_its_blocks(path)
+        failures = cut_off([path])
     except (RasterioError, TypeError, ValueError) as e:
         if isinstance(cause := cause_of([path], e), OSError) and cause is not e:
             raise RasterError(cannot_write(path, cause)) from e
         raise UsageError(f"an array of {array.dtype} {array.shape}: cannot be read as a scene ({e})") from e
-    if not whole:
-        raise RasterError(cannot_write(path, cause_of([path], "the file ends before its pixels do")))
+    if failures:
+        raise RasterError(cannot_write(path, cause_of([path], failures[0])))
 
 
 def _hidden(array: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:

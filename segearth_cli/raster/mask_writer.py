@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from segearth_cli.raster.georeference import Georeferenced, region_georeference
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.outputs import BLOCK, Outputs
 from segearth_cli.raster.side_file import write_side_files
-from segearth_cli.raster.written import holds_its_blocks
+from segearth_cli.raster.written import cut_off, of_cut_off_file
 
 OVERVIEW_BELOW = 512  # overviews are added until the smallest is below this
 
@@ -124,48 +124,67 @@ def writing(
     Raises RasterError when a file cannot be written (disk full, read-only folder).
     """
     region = region or Window(0, 0, scene.height, scene.width)
-    kinds = layouts(classes)
-    failures: list[str] = []
-    places = outputs.by_kind()
-    form = outputs.form
+    places, form = outputs.by_kind(), outputs.form
     refuse_world_files(places.values(), scene)
     with replacing_all(list(places.values()), outputs.temporary) as temporaries:
         final = dict(zip(places, temporaries, strict=True))
         as_cog = whole and form.layout == "cog"
-        names = {kind: name.with_name(f"{name.name}.rows.tif") if as_cog else name for kind, name in final.items()}
-        try:
-            with collecting(failures):
-                layers = {kind: Layer(name, scene, region, form.compress, *kinds[kind]) for kind, name in names.items()}
-            writer = MaskWriter(layers, failures)
-            try:
+        drafts = {kind: name.with_name(f"{name.name}.rows.tif") if as_cog else name for kind, name in final.items()}
+        with _telling(outputs.mask, temporaries) as failures:
+            with _layers(drafts, scene, region, form.compress, classes, failures) as layers:
+                writer = MaskWriter(layers, failures)
                 yield writer
-            finally:
-                with collecting(failures), stage("write"):
-                    for layer in layers.values():
-                        layer.dataset.close()
             if not failures:
                 with collecting(failures), stage("write"):
-                    for kind, name in names.items():
-                        label(kind, name, classes, tags)
+                    for kind, draft in drafts.items():
+                        label(kind, draft, classes, tags)
                         if as_cog:
-                            write_cog(kind, name, final[kind], form.compress)
-                            remove(name)
-                            remove(name.with_name(f"{name.name}.aux.xml"))
+                            _to_cog(kind, draft, final[kind], form.compress)
                         elif whole:
-                            _build_overviews(kind, name)
-                failures += [
-                    f"{name.name} ends before its pixels do" for name in temporaries if not holds_its_blocks(name)
-                ]
-        except (RasterioError, CPLE_BaseError, TypeError) as e:  # a TypeError: rasterio opens a file that was cut off
-            if isinstance(e, TypeError) and not failures and "not recognized" not in str(e):
-                raise
-            cause = cause_of(temporaries, failures[0] if failures else e)
-            raise RasterError(cannot_write(outputs.mask, cause)) from e
-        if failures:
-            raise RasterError(cannot_write(outputs.mask, cause_of(temporaries, failures[0])))
+                            _build_overviews(kind, draft)
+            failures += cut_off(temporaries)
         for kind, name in final.items():
             if whole:
                 write_side_files(name, places[kind], classes if kind == "mask" else None, writer.counts)
+
+
+@contextmanager
+def _telling(mask: Path, temporaries: Sequence[Path]) -> Iterator[list[str]]:
+    """A list for what GDAL only logs. Raises RasterError when there is any in the end, or when rasterio raises."""
+    failures: list[str] = []
+    try:
+        yield failures
+    except (RasterioError, CPLE_BaseError, TypeError) as e:
+        if isinstance(e, TypeError) and not failures and not of_cut_off_file(e):
+            raise
+        cause = cause_of(temporaries, failures[0] if failures else e)
+        raise RasterError(cannot_write(mask, cause)) from e
+    if failures:
+        raise RasterError(cannot_write(mask, cause_of(temporaries, failures[0])))
+
+
+@contextmanager
+def _layers(
+    names: Mapping[str, Path], scene: Georeferenced, region: Window, compress: str, classes: ClassSet,
+    failures: list[str],
+) -> Iterator[dict[str, Layer]]:  # fmt: skip
+    """A layer for each kind of output, closed in the end."""
+    kinds = layouts(classes)
+    with collecting(failures):
+        layers = {kind: Layer(name, scene, region, compress, *kinds[kind]) for kind, name in names.items()}
+    try:
+        yield layers
+    finally:
+        with collecting(failures), stage("write"):
+            for layer in layers.values():
+                layer.dataset.close()
+
+
+def _to_cog(kind: str, draft: Path, path: Path, compress: str) -> None:
+    """Puts a cloud-optimised GeoTIFF in the place of a draft, which is removed."""
+    write_cog(kind, draft, path, compress)
+    remove(draft)
+    remove(draft.with_name(f"{draft.name}.aux.xml"))
 
 
 def refuse_world_files(places: Iterable[Path], scene: Georeferenced) -> None:

@@ -1,8 +1,11 @@
-"""Whether a GeoTIFF that was just written is whole: libtiff tells stderr alone of what found no room at the end."""
+"""GeoTIFFs that were just written: whether they are whole, and temporary ones that are read at once.
+
+Libtiff tells stderr alone of what found no room at the end.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,18 +31,26 @@ def temporary_raster(path: Path, **form: Any) -> Iterator[Any]:
             rasterio.open(path, "w+", driver="GTiff", **form) as ds,
         ):
             yield ds
-        if not failures and not holds_its_blocks(path):
-            failures.append(f"{path.name} ends before its pixels do")
-    except (RasterioError, TypeError) as e:  # a TypeError: rasterio opens a file that was cut off
-        if isinstance(e, TypeError) and "not recognized" not in str(e):
+        failures = failures or cut_off([path])
+    except (RasterioError, TypeError) as e:
+        if isinstance(e, TypeError) and not of_cut_off_file(e):
             raise
         failures.append(str(e))
     if failures:
         raise RasterError(no_temporary_room(path.parent, cause_of([path], failures[0])))
 
 
-def holds_its_blocks(path: Path) -> bool:
-    """Whether a GeoTIFF holds every block that it lists, those of its overviews too."""
+def of_cut_off_file(error: TypeError) -> bool:
+    """Whether an error is what rasterio raises when it opens a file that was cut off early."""
+    return "not recognized" in str(error)
+
+
+def cut_off(paths: Iterable[Path]) -> list[str]:
+    """A line for each GeoTIFF that lacks a block which it lists, those of its overviews too."""
+    return [f"{path.name} ends before its pixels do" for path in paths if not _holds_its_blocks(path)]
+
+
+def _holds_its_blocks(path: Path) -> bool:
     size = path.stat().st_size
     with quietly(), rasterio.open(path) as ds:
         levels = range(len(ds.overviews(1)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from segearth_cli.model.choices import Kernels
 from segearth_cli.model.constants import constant
 from segearth_cli.model.cosines import Cosines
 from segearth_cli.model.cpu_shapes import BICUBIC, NEAR, PATCH, RADIUS, WIDTH
+from segearth_cli.model.kernel_parameters import KernelParameters
 from segearth_cli.model.products import linear
 from segearth_cli.model.resizing import resizing
 from segearth_cli.model.tiles import TILE, extend, untiled
@@ -54,7 +55,7 @@ class Direct:
     def __deepcopy__(self, _memo: object) -> Direct:
         return self
 
-    def serves(self, jbu: Any, maps: Tensor, guidance: Tensor) -> bool:
+    def serves(self, jbu: KernelParameters, maps: Tensor, guidance: Tensor) -> bool:
         """Whether a JBU can lift maps (B, h, w, R) so: float32 on a CPU, at inference, with the published radius.
 
         The guidance (B, 3, H, W) must be no smaller than the maps.
@@ -64,7 +65,7 @@ class Direct:
         return known and grown and not jbu.training and not torch.is_grad_enabled()
 
     def stage(
-        self, jbu: Any, source: Tensor, guidance: Tensor, finish: Cosines | None, common: Common | None
+        self, jbu: KernelParameters, source: Tensor, guidance: Tensor, finish: Cosines | None, common: Common | None
     ) -> Tensor:
         """What `JBU.forward` gives: maps (B, h, w, R) on the grid of the guidance (B, 3, H, W)."""
         windows = [
@@ -74,7 +75,7 @@ class Direct:
         return windows[0] if len(windows) == 1 else torch.cat(windows)
 
     def at_tiles(
-        self, jbu: Any, source: Tensor, guidance: Tensor, rows: Tensor, cols: Tensor, finish: Cosines
+        self, jbu: KernelParameters, source: Tensor, guidance: Tensor, rows: Tensor, cols: Tensor, finish: Cosines
     ) -> Tensor:
         """What `JBU.at_tiles` gives: what `finish` makes of the tiles at rows and cols, (n, 64, K)."""
         made, extended, found = _kept_weights(jbu), extend(guidance, RADIUS)[0], []
@@ -87,7 +88,7 @@ class Direct:
         return torch.cat(found)[: len(rows)]
 
     def _window(
-        self, jbu: Any, source: Tensor, guidance: Tensor, finish: Cosines | None, common: Common | None
+        self, jbu: KernelParameters, source: Tensor, guidance: Tensor, finish: Cosines | None, common: Common | None
     ) -> Tensor:
         """One window's maps (h, w, R): (1, H, W, K), in blocks that other windows may have had."""
         made, extended, maps = (
@@ -194,21 +195,20 @@ class KernelWeights:
     """Weight of the first convolution with its bias as one more column, weight and bias of a tenth of the second."""
 
 
-def _kept_weights(jbu: Any) -> KernelWeights:
+def _kept_weights(jbu: KernelParameters) -> KernelWeights:
     made: KernelWeights = jbu.kept.get(("direct", jbu.correcting), list(jbu.parameters()), lambda: kernel_weights(jbu))
     return made
 
 
-def kernel_weights(jbu: Any) -> KernelWeights:
+def kernel_weights(jbu: KernelParameters) -> KernelWeights:
     """The parameters of a JBU for the kernels; those of the correction in the dtype that it has for them."""
-    first, (second, bias) = jbu.range_proj[0], jbu.key_parameters()
+    first, first_bias, second, second_bias = (x.detach() for x in jbu.key_parameters())
     more = -len(second) % TILE
-    keyed = F.pad(second, (0, 0, 0, more)), F.pad(bias, (0, more))
+    range_ = first, first_bias, F.pad(second, (0, 0, 0, more)), F.pad(second_bias, (0, more))
     widened, change, change_bias = (
         F.pad(x.detach(), [n for side in reversed(x.shape) for n in (0, WIDTH - side)]).contiguous()
         for x in jbu.corrections(torch.float32)
     )
-    range_ = first.weight.detach().flatten(1), first.bias.detach(), *(x.detach() for x in keyed)
     return KernelWeights(range_, jbu.log_spatial().exp().detach(), (widened, change, change_bias))
 
 

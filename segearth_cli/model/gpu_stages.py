@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from segearth_cli.model.constants import constant
 from segearth_cli.model.cosines import Cosines
+from segearth_cli.model.kernel_parameters import KernelParameters, convolutions
 from segearth_cli.model.resizing import resizing
 from segearth_cli.model.tiles import TILE  # halved in height by `taps_kernel`: radius 5 then fills 252 of 256 places
 
@@ -22,7 +22,7 @@ PLACES = 256  # of a tile's neighbourhood, and channels at once
 ROUNDINGS = 4  # of the largest value, by which a proof may be off; PyTorch's own half precision was off by 1 to 2
 OTHER_WINNERS = 0.001  # of the pixels of a proof, that may have another best phrase
 
-Steps = Sequence[tuple[Any, tuple[int, int]]]  # the JBU of each stage, and the (H, W) it ends at
+Steps = Sequence[tuple[KernelParameters, tuple[int, int]]]  # the JBU of each stage, and the (H, W) it ends at
 Plain = Callable[[Steps, Tensor, Tensor, "Cosines | None"], Tensor]  # PyTorch's path from the same arguments
 
 
@@ -114,23 +114,23 @@ class Operands:
     """Weight (T, T), of the colours (3, T) and bias (T,) of the first convolution, (T, T) and (T,) of the second."""
 
 
-def _kept_operands(jbu: Any, dtype: torch.dtype) -> Operands:
+def _kept_operands(jbu: KernelParameters, dtype: torch.dtype) -> Operands:
     made: Operands = jbu.kept.get(("operands", dtype), list(jbu.parameters()), lambda: operands(jbu, dtype))
     return made
 
 
-def operands(jbu: Any, dtype: torch.dtype) -> Operands:
+def operands(jbu: KernelParameters, dtype: torch.dtype) -> Operands:
     """The operands of a JBU; `dtype` is that of the products, the rest is float32."""
-    first, (second, second_bias) = jbu.range_proj[0], jbu.key_parameters()
+    first, first_bias, second, second_bias = jbu.key_parameters()
     keys, taps = _power(len(second)), _power(jbu.taps)
     range_ = (
-        _padded(first.weight.flatten(1).T, 3, keys).float(),
-        _padded(first.bias[None], 1, keys).float(),
+        _padded(first.T, 3, keys).float(),
+        _padded(first_bias[None], 1, keys).float(),
         _padded(second.T, keys, keys).to(dtype),
         _padded(second_bias[None], 1, keys).float(),
     )
     widened, change, change_bias = jbu.correction_parameters()
-    of_taps, of_colours, bias = widened.T.split([jbu.taps, 3, 1])
+    of_taps, of_colours, bias = torch.split(widened.T, [jbu.taps, 3, 1])
     fixup = (
         _padded(of_taps, taps, taps).to(dtype),
         _padded(of_colours, 3, taps).float(),
@@ -196,10 +196,10 @@ def _to_whole_tiles(source: int, target: int, radius: int, device: torch.device,
     return F.pad(resizing(source, target, radius), (0, 0, 0, -target % TILE)).to(device, dtype)
 
 
-def _fits(jbu: Any) -> bool:
+def _fits(jbu: KernelParameters) -> bool:
     """Whether the neighbourhood of a tile and the taps of a JBU fit the kernels."""
     margin = 2 * int(jbu.radius)
-    return (TILE // 2 + margin) * (TILE + margin) <= PLACES and jbu.range_proj[3].out_channels <= 64
+    return (TILE // 2 + margin) * (TILE + margin) <= PLACES and convolutions(jbu.range_proj)[1].out_channels <= 64
 
 
 def _fusable(finish: Cosines) -> bool:

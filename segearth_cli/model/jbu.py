@@ -13,13 +13,13 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from segearth_cli.clock import counted
 from segearth_cli.errors import WeightsError
-from segearth_cli.model.constants import OfWeights
 from segearth_cli.model.cosines import Cosines
 from segearth_cli.model.cpu_stages import Direct
+from segearth_cli.model.kernel_parameters import KernelParameters, convolutions
 from segearth_cli.model.products import linear
 from segearth_cli.model.resizing import Pullback, pullback, pulled_back
 from segearth_cli.model.rows import RowBand, RowOf, Rowwise, dropout2d_gain, stacked
@@ -29,28 +29,17 @@ from segearth_cli.model.window_cache import Common, TileRun, digest
 KEY_ROWS = 32  # whose keys are made at once: what lies between them stays in the cache
 CHUNK = 28  # tiles of a block whose kernels are made at once, for the same reason
 ACCELERATED = 2048  # tiles at once on accelerators, some 0.17 GB in half precision
-CORRECTION_GAIN = 0.1
 
 
-class JBU(nn.Module):
+class JBU(KernelParameters):
     """One joint bilateral upsampler; its parameters carry the names of published files.
 
     radius: taps reach this many pixels each way. keys: channels of the range kernel.
     """
 
     def __init__(self, radius: int = 5, keys: int = 32):
-        super().__init__()
-        self.radius = radius
-        self.taps = (2 * radius + 1) ** 2
-        self.correcting = torch.float32  # dtype of the corrections of kernels for maps in float32
+        super().__init__(radius, keys)
         self.direct: Direct | None = None  # the compiled kernels of a CPU, for maps that they serve
-        self.kept = OfWeights()
-        self.range_temp = nn.Parameter(torch.tensor(0.0))
-        self.sigma_spatial = nn.Parameter(torch.tensor(1.0))
-        self.range_proj = nn.Sequential(nn.Conv2d(3, keys, 1), nn.GELU(), nn.Dropout2d(0.1), nn.Conv2d(keys, keys, 1))
-        self.fixup_proj = nn.Sequential(
-            nn.Conv2d(self.taps + 3, self.taps, 1), nn.GELU(), nn.Dropout2d(0.1), nn.Conv2d(self.taps, self.taps, 1)
-        )
 
     def forward(
         self, source: Tensor, guidance: Tensor, finish: Cosines | None = None, common: Common | None = None
@@ -90,7 +79,9 @@ class JBU(nn.Module):
     ) -> tuple[RowOf, list[RowBand]]:
         """What computes one row of tiles (B, 8, W rounded up, K), and the tensors it takes a band of for each row."""
         radius, (down, across) = self.radius, axes
-        dropouts = [dropout2d_gain(net[2], _convs(net)[1], guidance) for net in (self.range_proj, self.fixup_proj)]
+        dropouts = [
+            dropout2d_gain(net[2], convolutions(net)[1], guidance) for net in (self.range_proj, self.fixup_proj)
+        ]
         extended = extend(guidance, radius)
         neighbours = self._neighbours(extended, dropouts[0])
         blank = None if torch.is_grad_enabled() else self._blank(source, len(source) * len(across.starts))
@@ -192,7 +183,7 @@ class JBU(nn.Module):
         """
         radius, (down, across) = self.radius, axes
         centre, colours = (x[:, radius : -radius or None, radius : -radius or None] for x in (neighbours, extended))
-        colours = F.pad(colours, (0, 1), value=1.0).to(self._correcting_for(maps))
+        colours = F.pad(colours, (0, 1), value=1.0).to(self.correcting_for(maps))
         kernel = self._kernels(tiles(centre, 0), tiles(neighbours, radius), tiles(colours, 0), maps, shared, dropout)
         shape = len(extended), len(down.starts), len(across.starts)
         return pulled_back(spread(kernel, radius, blank), (down.operators.unsqueeze(1), across.operators), shape)
@@ -244,35 +235,19 @@ class JBU(nn.Module):
         around, colours = (patch[at].permute(0, 2, 3, 1) for patch in patches)  # (n, side, side, C)
         inner = slice(self.radius, self.radius + TILE)
         centre, own = (x[:, inner, inner].reshape(len(x), TILE**2, -1) for x in (around, colours))
-        own = F.pad(own, (0, 1), value=1.0).to(self._correcting_for(maps))
+        own = F.pad(own, (0, 1), value=1.0).to(self.correcting_for(maps))
         kernel = self._kernels(centre, around.reshape(len(around), -1, around.shape[-1]), own, maps, shared, None)
         operators = axes[0].operators[at[0]], axes[1].operators[at[1]]
         return pulled_back(spread(kernel, self.radius, blank), operators, (1, 1, len(kernel)))
 
     def _keys(self, guidance: Tensor, dropout: Tensor | None) -> Tensor:
         """Guidance (B, H, W, 3) -> keys (B, H, W, 32), scaled so that their products carry the range temperature."""
-        first, second = _convs(self.range_proj)
-        hidden = F.gelu(_pointwise(first, guidance))
+        parameters = [self.range_temp, *self.range_proj.parameters()]
+        first, first_bias, second, second_bias = self.kept.get("keys", parameters, self.key_parameters)
+        hidden = F.gelu(F.linear(guidance, first, first_bias))
         if dropout is not None:
             hidden = hidden * dropout.unsqueeze(1)
-        return linear(hidden, *self.kept.get("keys", [self.range_temp, *second.parameters()], self.key_parameters))
-
-    def key_parameters(self) -> tuple[Tensor, Tensor]:
-        """Weights (K, C) and bias (K,) of the second convolution of keys, times the root of the range temperature.
-
-        So products of two keys carry the temperature.
-        """
-        second = _convs(self.range_proj)[1]
-        scale = self.range_temp.exp().clamp(1e-4, 1e4).sqrt()
-        return scale * second.weight.flatten(1), scale * cast(Tensor, second.bias)
-
-    def log_spatial(self) -> Tensor:
-        """Log of the spatial kernel, (taps,): -(y^2 + x^2) / (2 sigma^2) with y, x on linspace(-1, 1)."""
-        axis = torch.linspace(
-            -1, 1, 2 * self.radius + 1, device=self.sigma_spatial.device, dtype=self.sigma_spatial.dtype
-        )
-        squares = axis.square()
-        return -(squares[:, None] + squares[None, :]).flatten() / (2 * self.sigma_spatial.square())
+        return linear(hidden, second, second_bias)
 
     def _normalised(self, scores: Tensor, log_spatial: Tensor) -> Tensor:
         """Range softmax times spatial kernel, summing to one over the taps, (n, 64, taps); may overwrite the scores.
@@ -290,24 +265,8 @@ class JBU(nn.Module):
     def _shared(self, maps: torch.dtype) -> list[Tensor]:
         """What all tiles need of the weights: log of the spatial kernel, and what `corrections` gives."""
         weights = [self.sigma_spatial, *self.fixup_proj.parameters()]
-        key = "shared", self._correcting_for(maps)
+        key = "shared", self.correcting_for(maps)
         return self.kept.get(key, weights, lambda: [self.log_spatial(), *self.corrections(maps)])
-
-    def _correcting_for(self, maps: torch.dtype) -> torch.dtype:
-        return self.correcting if maps == torch.float32 else maps
-
-    def correction_parameters(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The parameters of 0.1 fixup_proj: first weights with their bias as one more column, second weights, bias.
-
-        (T, T + 4), (T, T) and (T,), of T taps: columns of the first are taps, red, green, blue, one.
-        """
-        first, second = _convs(self.fixup_proj)
-        widened = torch.cat([first.weight.flatten(1), cast(Tensor, first.bias)[:, None]], dim=1)
-        return widened, CORRECTION_GAIN * second.weight.flatten(1), CORRECTION_GAIN * cast(Tensor, second.bias)
-
-    def corrections(self, maps: torch.dtype) -> list[Tensor]:
-        """`correction_parameters` in the dtype that corrections have for such maps."""
-        return [part.to(self._correcting_for(maps)) for part in self.correction_parameters()]
 
     def _fixed_up(self, kernel: Tensor, colours: Tensor, fixup: Sequence[Tensor], dropout: Tensor | None) -> Tensor:
         """kernel + 0.1 fixup([kernel, colours]); (n, 64, taps). colours: and a one. fixup: of `corrections`."""
@@ -344,14 +303,6 @@ def _channels_first(like: Tensor, size: tuple[int, int, int, int]) -> Tensor:
 
 
 Axes = tuple[Pullback, Pullback]  # down, across
-
-
-def _pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    return F.linear(x, conv.weight.flatten(1), conv.bias)
-
-
-def _convs(net: nn.Sequential) -> tuple[nn.Conv2d, nn.Conv2d]:
-    return cast(nn.Conv2d, net[0]), cast(nn.Conv2d, net[3])
 
 
 def _plus(x: Tensor, more: Tensor) -> Tensor:

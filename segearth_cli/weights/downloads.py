@@ -16,7 +16,7 @@ from segearth_cli.cache import sha256
 from segearth_cli.errors import SegEarthError, UsageError, WeightsError, first_line
 from segearth_cli.files import growing, make_folders, move, remove, write_text
 from segearth_cli.weights.catalogue import CATALOGUE, PUBLISHED, CatalogueEntry, key
-from segearth_cli.weights.http import Patience, Report, discard, fetch, unresolved
+from segearth_cli.weights.http import Patience, Report, discard, fetch, unreachable
 from segearth_cli.weights.load import Clip, load_checkpoint, load_clip, load_upsampler
 from segearth_cli.weights.locate import (
     CONFIG,
@@ -253,7 +253,7 @@ def _hub_download(spec: str, repo: str, file: str, overwrite: bool) -> Path | No
 
     by_hand = "" if spec.startswith(HUB) else f"; or get it from https://huggingface.co/{repo} and give it with --from"
     try:
-        if not is_offline_mode() and (why := unresolved(constants.ENDPOINT)):  # its library tries for half a minute
+        if not is_offline_mode() and (why := unreachable(constants.ENDPOINT)):  # its library tries for half a minute
             raise ConnectionError(why)
         with _without_its_tries():
             return Path(hf_hub_download(repo, file, force_download=overwrite))

@@ -26,6 +26,8 @@ Report = Callable[[int, int | None], None]  # bytes here, bytes in all; None = t
 _AGAIN = {408, 425, 429, 500, 502, 503, 504}
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG}
 _CHUNK = 1 << 18
+_PORTS = {"https": 443, "socks4": 1080, "socks4a": 1080, "socks5": 1080, "socks5h": 1080}
+_PROXY_SECONDS = 10.0  # that a proxy may take to answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def fetch(url: str, part: Path, *, patience: Patience, report: Report) -> None:
     Proxies come from the environment. Raises WeightsError when the server refuses or tries run out (`part` stays for
     the next call) and UsageError for an address that is none.
     """
-    if why := unresolved(url):  # which seconds of tries would not change
+    if why := unreachable(url):  # which seconds of tries would not change
         raise WeightsError(f"{url}: {why}")
     furthest, tries = -1, 0
     while True:
@@ -82,18 +84,35 @@ def fetch(url: str, part: Path, *, patience: Patience, report: Report) -> None:
         time.sleep(min(patience.pause * 2 ** (tries - 1), patience.longest))
 
 
-def unresolved(url: str) -> str:
-    """Why the host of an address cannot be found, as without a network.
+def unreachable(url: str) -> str:
+    """Why the host of an address cannot be reached, as without a network or with a proxy that is not there.
 
-    Empty where it can, a proxy is to find it, or there is no address.
+    Empty where nothing speaks against it, or there is no address.
     """
     with suppress(ValueError):
         scheme, host = urlsplit(url).scheme, urlsplit(url).hostname
-        if host and (not {scheme, "all"} & urllib.request.getproxies().keys() or urllib.request.proxy_bypass(host)):
+        proxies = urllib.request.getproxies()
+        if host and (proxy := proxies.get(scheme) or proxies.get("all")) and not urllib.request.proxy_bypass(host):
+            return _silent(proxy, scheme)
+        if host:
             try:
                 socket.getaddrinfo(host, None)
             except OSError as e:
                 return f"{host} is not found ({e.strerror}); is there a network?"
+    return ""
+
+
+def _silent(proxy: str, scheme: str) -> str:
+    """Why nobody answers where a proxy should be, empty when somebody does."""
+    place = urlsplit(proxy if "://" in proxy else f"//{proxy}")
+    port = place.port or _PORTS.get(place.scheme, 80)
+    try:
+        socket.create_connection((place.hostname or "", port), timeout=_PROXY_SECONDS).close()
+    except OSError as e:
+        return (
+            f"the proxy {place.hostname}:{port}, which the environment names for {scheme}, does not answer "
+            f"({e.strerror or e}); set another {scheme}_proxy, or none"
+        )
     return ""
 
 
@@ -133,6 +152,8 @@ def _try(url: str, part: Path, timeout: float, report: Report) -> None:
 
 
 def _receive(response: HTTPResponse, part: Path, origin: Origin | None, offset: int, url: str, report: Report) -> None:
+    if (packed := response.headers.get("Content-Encoding", "identity").strip().casefold()) not in ("", "identity"):
+        raise WeightsError(f"{url}: the server packs it ({packed}) though asked not to; get it by hand, for --from")
     resumed = response.status == 206
     total = _total(response)
     if resumed and (origin is None or _start(response) != offset or total != origin.total):
@@ -160,7 +181,8 @@ def _refused(error: HTTPError, url: str, part: Path) -> None:
         raise _TryFailedError("the server cannot resume") from None
     if error.code in _AGAIN:
         raise _TryFailedError(f"the server answers {error.code} {error.reason}") from None
-    raise WeightsError(f"{url}: the server answers {error.code} {error.reason}") from None
+    why = str(error.reason).partition("\n")[0]
+    raise WeightsError(f"{url}: the server answers {error.code} {why}") from None
 
 
 def _resumable(url: str, part: Path) -> tuple[Origin | None, int]:

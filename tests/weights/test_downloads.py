@@ -67,6 +67,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(200)
         if way != "unsized":
             self.send_header("Content-Length", str(len(body) - start))
+        if way == "packed":
+            self.send_header("Content-Encoding", "gzip")
         if way != "untagged":
             self.send_header("ETag", server.etag)
         self.end_headers()
@@ -284,6 +286,12 @@ def test_a_refused_file_leaves_the_one_that_was_here(server, authors):
     assert left(kept_folder("simfeatup")) == ["weights.ckpt", "weights.json"]
 
 
+def test_a_file_that_its_server_packs_is_refused_by_that_name(server, tmp_path):
+    server.ways = ["packed"]
+    with pytest.raises(WeightsError, match="packs it .gzip."):
+        get(server.url, tmp_path / "part")
+
+
 def test_an_interrupted_download_is_resumed_and_then_checked(server, authors):
     server.content, server.ways = authors.read_bytes(), ["truncates", 503]
     with pytest.raises(WeightsError):
@@ -407,6 +415,17 @@ def test_a_host_that_is_not_found_is_told_before_any_try(name, origin, monkeypat
     with pytest.raises(WeightsError, match=r"nowhere\.invalid is not found .*; is there a network") as error:
         download(name, origin, patience=forever)
     one_line(error)
+
+
+@pytest.mark.parametrize(("name", "origin"), [("vit-b16", "https://a.b/c.safetensors"), ("vit-b16", None)])
+def test_a_proxy_that_is_not_there_is_told_before_any_try(name, origin, monkeypatch, tmp_path):
+    monkeypatch.setenv("https_proxy", "http://me:SECRET@127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    forever = Patience(pause=1e6, longest=1e6)  # before the second try
+    with pytest.raises(WeightsError, match=r"the proxy 127\.0\.0\.1:1, .*, does not answer .*refused") as error:
+        download(name, origin, patience=forever)
+    assert "SECRET" not in one_line(error)
 
 
 # --- the command line, and the Hugging Face hub ----------------------------------------------------------------------

@@ -34,8 +34,7 @@ os.fsync = lambda _: None
 os.environ["OMP_NUM_THREADS"] = "1"  # teams of threads crawl where several tests run at once
 os.environ["SEGEARTH_PROGRESS"] = "3600"  # no line depends on how busy the machine is
 
-# No test is timed: another process may need the machine. Suites differ in how many examples they draw.
-EXAMPLES = {"not slow and not thorough": 25, "not thorough": 50}
+EXAMPLES, THOROUGH_EXAMPLES = 25, 100
 
 ROOT = Path(__file__).parents[1]
 # Public data that is not ours to redistribute: tests that need it are skipped where it is not.
@@ -67,8 +66,8 @@ SLOW_FIXTURES = {"whole", "finished", "expected", "s3"}  # a training run, all s
 
 
 def pytest_configure(config):
-    examples = EXAMPLES.get(config.getoption("markexpr"), 100)
-    settings.register_profile("suite", deadline=None, max_examples=examples)
+    examples = EXAMPLES if "not thorough" in config.getoption("markexpr") else THOROUGH_EXAMPLES
+    settings.register_profile("suite", deadline=None, max_examples=examples)  # another process may need the machine
     settings.load_profile("suite")
 
 

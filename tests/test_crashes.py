@@ -110,6 +110,7 @@ COMMANDS = {
 }  # fmt: skip
 MANY = {"predict", "predict --work", "merge --out", "vectorize .gpkg", "vectorize .shp", "evaluate", "download"}
 MOST = [name if name in MANY else thorough(name) for name in COMMANDS]
+HALVES = every(2, [0, 1])  # of the ways to a change
 BEFORE = {
     "run": (*PREDICT[:-1], "first.tif", "--confidence", "c.tif", "--work", "done"),
     "train": (*TRAIN, "--steps", "1"),
@@ -257,35 +258,37 @@ def check(name, done, told, *, left=False):
     assert left or hidden() == [], told
 
 
-def numbers(name, begin, segearth, monkeypatch, tried, at):
+def numbers(name, begin, segearth, monkeypatch, tried, at, half):
     """Changes of a command by number: the first (at 0) or last (at -1) of those that the same lines make.
 
-    tried: ways to a change that an earlier command went; those of this one are added.
+    tried: ways to a change that an earlier command went, by half; those of this one are added.
+    half: which half of the new ways, 0 or 1.
     """
     folder = begin(COMMANDS[name])
     with monkeypatch.context() as patch:
         faults = Faults(patch, folder)
         assert segearth(*COMMANDS[name].words).code == 0
-    return faults.telling(tried, at)
+    return faults.telling(tried[half], at)[half::2]
 
 
 @pytest.fixture(scope="module")
 def failed():
-    """Ways to a change that failed in some command."""
-    return set()
+    """Ways to a change that failed in some command, by half."""
+    return set(), set()
 
 
 @pytest.fixture(scope="module")
 def died():
-    """Ways to a change at which some command died."""
-    return set()
+    """Ways to a change at which some command died, by half."""
+    return set(), set()
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("name", MOST)
-def test_a_change_that_fails_leaves_the_old_files_or_the_new_ones(begin, segearth, monkeypatch, failed, name):
+def test_a_change_that_fails_leaves_the_old_files_or_the_new_ones(begin, segearth, monkeypatch, failed, name, half):
     command = COMMANDS[name]
-    for number in numbers(name, begin, segearth, monkeypatch, failed, at=0):
+    for number in numbers(name, begin, segearth, monkeypatch, failed, 0, half):
         folder = begin(command)
         with monkeypatch.context() as patch:
             faults = Faults(patch, folder, number)
@@ -295,10 +298,11 @@ def test_a_change_that_fails_leaves_the_old_files_or_the_new_ones(begin, segeart
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("name", MOST)
-def test_after_a_death_files_are_whole_and_the_next_run_clears_up(begin, segearth, monkeypatch, died, name):
+def test_after_a_death_files_are_whole_and_the_next_run_clears_up(begin, segearth, monkeypatch, died, name, half):
     command = COMMANDS[name]
-    for number in numbers(name, begin, segearth, monkeypatch, died, at=-1):
+    for number in numbers(name, begin, segearth, monkeypatch, died, -1, half):
         folder = begin(command)
         with monkeypatch.context() as patch:
             faults = Faults(patch, folder, number, dies=True)
@@ -386,8 +390,11 @@ def test_a_limit_of_file_sizes_leaves_the_old_files_or_the_new_ones(begin, segea
         check(name, done, f"{name}, files of at most {size} bytes")
 
 
+CLEANED = [("--min-area=9px", 300), ("--fill-holes=9px", 300), ("--dissolve", 40)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("cleaned", "side"), [("--min-area=9px", 300), ("--fill-holes=9px", 300), ("--dissolve", 40)])
+@pytest.mark.parametrize(("cleaned", "side"), every(2, CLEANED))
 @pytest.mark.parametrize("nodata", [None, 0])
 def test_a_full_temporary_folder_is_told_and_leaves_the_old_files(
     small_disk, segearth, monkeypatch, noise, write_raster, tmp_path_factory, cleaned, side, nodata

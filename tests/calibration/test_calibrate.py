@@ -298,7 +298,7 @@ OPTIONS = [["--tile", "96", "--stride", "20"], [], ["--scale", "0.6", "--blend",
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", every(2, OPTIONS), ids=" ".join)
+@pytest.mark.parametrize("options", every(3, OPTIONS), ids=" ".join)
 @pytest.mark.parametrize("upsampled", [False, True], ids=["tokens", "upsampled"])
 def test_the_mask_is_decided_from_what_the_calibration_computed(
     segearth, scene, labels, model_dir, upsampler_file, tmp_path, options, upsampled

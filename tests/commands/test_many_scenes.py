@@ -84,8 +84,8 @@ def test_the_cost_of_a_resume_grows_with_the_number_of_scenes_and_no_model_is_lo
     tmp_path, segearth, flags, write_raster, noise
 ):
     scene = write_raster("scene.tif", noise(3, 40, 50))
-    few, loaded = resumed(tmp_path / "few", segearth, flags, scene, 40)
-    many, _ = resumed(tmp_path / "many", segearth, flags, scene, 280)
+    few, loaded = resumed(tmp_path / "few", segearth, flags, scene, 20)
+    many, _ = resumed(tmp_path / "many", segearth, flags, scene, 120)
     assert not loaded
     assert 4 < many / few < 8
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import shell
 from noise import save_scene
-from tiers import every
 
 from segearth_cli.prediction import Plan
 
@@ -113,8 +112,8 @@ def peak(*arguments):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
-@pytest.mark.slow
-@pytest.mark.parametrize("model", every(2, ["tiny", "mini"]))
+@pytest.mark.thorough
+@pytest.mark.parametrize("model", ["tiny", "mini"])
 def test_memory_is_that_of_a_real_process(segearth, model_dir, tmp_path, monkeypatch, model):
     monkeypatch.setenv("SEGEARTH_CACHE", str(tmp_path / "cache"))  # that knows no phrase
     save_scene(tmp_path / "scene.tif", 340, 560)

@@ -108,7 +108,7 @@ def test_a_run_ends_with_its_exit_code_whatever_streams_and_home_it_has(place, t
         assert not [one for one in made(place, tmp_path / "of" / name) if ".part" in one], name
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_that_cannot_tell_its_results_has_failed(place, tmp_path):
     light = {name: RUNS[name] for name in ("evaluate", "info", "inspect", "merge", "preview", "vectorize", "predict")}
     codes, done = ended(place, tmp_path, ">/dev/full", {**light, "models": ("models",)})

@@ -230,12 +230,12 @@ def test_vrt_and_cog_hold_the_mask_with_all_that_belongs_to_it(command, tmp_path
 
 
 @pytest.mark.slow
-def test_killed_at_8_random_moments_a_run_ends_with_the_same_mask_and_computes_nothing_twice(
+def test_killed_at_random_moments_a_run_ends_with_the_same_mask_and_computes_nothing_twice(
     tmp_path, model, assembled, scene, expected
 ):
     made, moments = job(scene, tmp_path / "work", model), random.Random(7)
     begun, written = tmp_path / "joined" / "begun", {}
-    for _ in range(8):
+    for _ in range(4):
         begun.unlink(missing_ok=True)
         process = forked.Process(take_part, made, tmp_path / "joined")
         process.wait_for(begun.exists)

@@ -156,7 +156,7 @@ def test_tiles_that_a_converter_wrote_give_what_the_scene_gives(tmp_path, reprod
     assert sum(map(sum, cut["each pixel once"]["confusion"]["counts"])) == int((truth != 255).sum())
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path, segearth, model):
     for number in range(6):
         sets.save(tmp_path / f"set/val/image/{number}.png", np.random.default_rng(number).integers(

@@ -154,7 +154,7 @@ def pairs(tmp_path):
     return write
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_pictures_of_a_users_list_count(told, segearth, tmp_path):
     fields, own = pictures(200, seed=99)
     for number, field in enumerate(fields):

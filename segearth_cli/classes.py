@@ -103,7 +103,7 @@ def read(path: Path) -> ClassSet:
     A phrase that has a comma stands in double quotes, as in CSV.
     After the phrases `; synonyms: mean` and `; description: A sentence.` say more of the class; `synonyms: mean` alone
     on a line above all classes holds for each that does not say otherwise. `#RRGGBB` at the end is the colour of the
-    class; any other `#` starts a comment. Raises ClassesError when the file is absent or is not a class list.
+    class; a `#` at the beginning of a line or with a space behind it starts a comment. Raises ClassesError when the file is absent or is not a class list.
     """
     try:
         text = texts.read_text(path)
@@ -112,9 +112,9 @@ def read(path: Path) -> ClassSet:
     rows: list[_Row] = []
     common: Synonyms = "max"
     for number, line in enumerate(text.splitlines(), 1):
-        told, color = _split_line(line)
-        phrases, *more = told.split(";")
         where = f"{path}, line {number}"
+        told, color = _split_line(line, where)
+        phrases, *more = told.split(";")
         if re.match(r"\s*synonyms\s*:", phrases) and not more:
             if rows:
                 raise ClassesError(f"{where}: '{told}' is for all classes: put it above the first one")
@@ -233,12 +233,14 @@ def _phrases(text: str, where: str) -> list[str]:
     return phrases
 
 
-def _split_line(line: str) -> tuple[str, Color | None]:
-    """A line of a class file as its phrases and its colour."""
-    match = re.search(r"#([0-9a-fA-F]{6})(?=\s|,|$)", line)
-    if match and "#" not in line[: match.start()]:
-        return line[: match.start()].strip().rstrip(","), _rgb(match[0])
-    return line.split("#", 1)[0].strip(), None
+def _split_line(line: str, where: str) -> tuple[str, Color | None]:
+    """A line of a class file as its phrases and its colour. Raises ClassesError for a colour that is none."""
+    told, mark, rest = line.partition("#")
+    if match := re.match(r"[0-9a-fA-F]{6}(?=\s|,|$)", rest):
+        return told.strip().rstrip(","), _rgb(match[0])
+    if mark and told.strip() and not re.match(r"[\s#]|$", rest):
+        raise ClassesError(f"{where}: '#{rest.split()[0]}' is no colour #RRGGBB; put a space behind # for a comment")
+    return told.strip(), None
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,8 @@ def read(path: Path) -> ClassSet:
     A phrase that has a comma stands in double quotes, as in CSV.
     After the phrases `; synonyms: mean` and `; description: A sentence.` say more of the class; `synonyms: mean` alone
     on a line above all classes holds for each that does not say otherwise. `#RRGGBB` at the end is the colour of the
-    class; a `#` at the beginning of a line or with a space behind it starts a comment. Raises ClassesError when the file is absent or is not a class list.
+    class; a `#` at the beginning of a line or with a space behind it starts a comment. Raises ClassesError when the
+    file is absent or is not a class list.
     """
     try:
         text = texts.read_text(path)

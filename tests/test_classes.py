@@ -50,7 +50,9 @@ def test_a_file_has_a_class_a_line_with_comments_and_colours(tmp_path):
     assert made.colors[2] == (0, 255, 0)
 
 
-@pytest.mark.parametrize("color", ["#zz", "#00F", "#12345", "#1234567", "#0000FF80", "#0000GG", "#00FF0O ours", "#blue"])
+@pytest.mark.parametrize(
+    "color", ["#zz", "#00F", "#12345", "#1234567", "#0000FF80", "#0000GG", "#00FF0O ours", "#blue"]
+)
 @pytest.mark.parametrize("before", ["water ", "water, lake", "water; description: Blue. "])
 def test_a_colour_that_is_none_is_no_comment(tmp_path, before, color):
     with pytest.raises(ClassesError, match=f"line 2: '{color.split()[0]}' is no colour #RRGGBB"):

@@ -50,7 +50,7 @@ FROM_RASTER = 200  # pixels of each class that a label raster gives
 STRIP = 1024  # side of the blocks that it is read in
 BORDER = 1e-6  # pixels; a point on a border stays on its side when it comes from another CRS
 
-Move = Callable[[Floats], Floats]
+Move = Callable[[NDArray[Any]], NDArray[Any]]  # of shapely (n,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def placed(labels: Labels, scene: Scene) -> Placed:
     A point on the border of two pixels is of the one to the right and below, on the outer border of the last.
     """
     to_pixels, touching, units = _to_pixels(labels, scene), set[int](), dict[tuple[Any, ...], set[int]]()
-    drawn = np.asarray(shapely.transform(labels.geometry, to_pixels), object)
+    drawn = np.asarray(to_pixels(labels.geometry), object)
     pixels = [_pixels_of(one, scene.height, scene.width) for one in drawn]
     ends = np.cumsum([0, *map(len, pixels)])
     valid = scene.valid_at(np.concatenate([np.zeros((0, 2), np.int64), *pixels]))
@@ -217,13 +217,14 @@ def _drawn(places: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _to_pixels(labels: Labels, scene: Scene) -> Move:
-    """From coordinates of labels to columns and rows of a scene, fractions included."""
+    """From geometries of labels to those in columns and rows of a scene, fractions included."""
     if labels.of_size is not None:
         if labels.of_size != (scene.height, scene.width):
             there, here = ("{1} x {0} px".format(*size) for size in (labels.of_size, (scene.height, scene.width)))
             raise CalibrationError(f"--labels: a raster of {there} without georeference, {scene.path} has {here}")
         return np.asarray
-    return Onto(scene, scene.path, labels.crs, "--labels").find
+    onto = Onto(scene, scene.path, labels.crs, "--labels")
+    return lambda geometry: shapely.transform(onto.turned(geometry), onto.find)
 
 
 def _pixels_of(geometry: Any, height: int, width: int) -> Ints:

@@ -6,20 +6,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import rasterio
+from affine import Affine
 from rasterio._err import CPLE_BaseError  # the public errors leave out those of PROJ
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.vrt import WarpedVRT
 
 from segearth_cli.errors import RasterError
-from segearth_cli.raster import PLACED_BY, placed_by, same_pixels
+from segearth_cli.raster import PLACED_BY, placed_by, same_pixels, turns_apart
 
 
 def to_grid(mask: rasterio.DatasetReader, label: rasterio.DatasetReader) -> Callable[[Any], Any]:
-    """What brings a label, opened, to the mask's grid."""
+    """What brings a label, opened, to the mask's grid; in longitude and latitude whole turns tell nothing apart."""
     if same_pixels(mask, label):
         return lambda opened: opened
     _refuse_unknown_places(mask, label)
-    grid = {"crs": mask.crs, "transform": mask.transform, "width": mask.width, "height": mask.height}
+    place = Affine.translation(turns_apart(mask, label), 0) @ mask.transform
+    grid = {"crs": mask.crs, "transform": place, "width": mask.width, "height": mask.height}
     _warped(label, grid).close()
     return lambda opened: _warped(opened, grid)
 

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
         read_mask,
     )
     from segearth_cli.raster.mask_writer import Rows, label, layouts, refuse_world_files, write_cog, writing
-    from segearth_cli.raster.onto import Onto
+    from segearth_cli.raster.onto import Onto, turns_apart
     from segearth_cli.raster.open import open_scene, open_sealed, refuse_own
     from segearth_cli.raster.options import (
         Blend,
@@ -194,6 +194,7 @@ __all__ = [
     "take_seal",
     "temporary_raster",
     "touching",
+    "turns_apart",
     "window_weights",
     "windows",
     "without_georeference",
@@ -220,7 +221,7 @@ __getattr__ = lazy_face(
         "inspection": "Inspection inspect_scene",
         "mask_reader": "MaskFile Recoding mask_strips mask_windows read_mask",
         "mask_writer": "Rows label layouts refuse_world_files write_cog writing",
-        "onto": "Onto",
+        "onto": "Onto turns_apart",
         "open": "open_scene open_sealed refuse_own",
         "options": "Blend Compression FileOptions PixelOptions ReadOptions parse_bands parse_sides parse_stretch",
         "outputs": "BLOCK Outputs geotiff made_of",

@@ -88,6 +88,16 @@ class Onto:
         placed[far] = shapely.intersection(shapely.make_valid(placed[far]), around)
         return placed
 
+    def turned(self, geometry: NDArray[Any]) -> NDArray[Any]:
+        """Geometries of shapely (n,) of the scene's CRS, each by whole turns of longitude where it is nearest to it."""
+        if self._there is not None or self._own_turn is None or not len(geometry):
+            return geometry
+        west, _, east, _ = shapely.bounds(geometry).T
+        by = np.nan_to_num(_turns_to(float(self._placement.middle[0]), (west + east) / 2, self._own_turn))
+        xy, owner = shapely.get_coordinates(geometry, return_index=True)
+        moved = xy + np.stack([by[owner], np.zeros(len(owner))], axis=1)
+        return shapely.set_coordinates(geometry.copy(), moved) if by.any() else geometry
+
     def _near(self, geometry: NDArray[Any]) -> NDArray[Any]:
         """The parts of geometries around the scene, whole turns put right, with points on edges where they bend."""
         if self.straight and self.turn is None:
@@ -115,6 +125,22 @@ class Onto:
 def turn_of(crs: pyproj.CRS | None) -> float | None:
     """Units of longitude of a whole turn, None where x is no longitude."""
     return 2 * np.pi / crs.axis_info[0].unit_conversion_factor if crs is not None and crs.is_geographic else None
+
+
+def turns_apart(one: Georeferenced, other: Georeferenced) -> float:
+    """What brings longitudes of one raster, in whole turns, nearest to another; 0 where x of one is no longitude."""
+    if one.crs is None or other.crs is None:
+        return 0.0
+    turns = {turn_of(map_crs(raster.crs.to_wkt())) for raster in (one, other)}
+    if len(turns) > 1 or (turn := turns.pop()) is None:
+        return 0.0
+    here, there = (Placement(raster, "the raster").middle[0] for raster in (one, other))
+    return float(np.nan_to_num(_turns_to(there, here, turn)))
+
+
+def _turns_to(place: float, x: Any, turn: float) -> Any:
+    """By how much longitudes are moved in whole turns to lie within half a turn of a place."""
+    return np.rint((place - x) / turn) * turn
 
 
 def _turns(geometry: NDArray[Any], span: tuple[float, float], turn: float) -> list[float]:

@@ -20,6 +20,7 @@ from tiers import every
 
 import segearth_cli as segearth_api
 from segearth_cli import classes as class_lists
+from segearth_cli.calibration.labels import Labels, placed
 from segearth_cli.calibration.learning import MARGIN
 from segearth_cli.prediction import (
     Predictor,
@@ -32,6 +33,7 @@ from segearth_cli.prediction import (
     work_for,
     write_calibration,
 )
+from segearth_cli.raster import open_scene
 from segearth_cli.weights import assemble
 
 CLASSES = "water|river,roof,tree"
@@ -261,6 +263,22 @@ def test_on_a_picture_that_lies_nowhere_labels_beyond_its_borders_give_none(run,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("turns", [-1, 1])
+def test_labels_a_turn_of_longitude_away_give_the_same_pixels(tmp_path, turns):
+    place = {"crs": "EPSG:4326", "transform": from_origin(190, 10, 1e-5, 1e-5)}
+    scene = open_scene(str(save_scene(tmp_path / "far.tif", 40, 60, **place)))
+    drawn = [shapely.Point(5.5, 6.5), shapely.LineString([(8, 9), (20, 30)]), shapely.box(30, 5, 50, 20)]
+
+    def found(west):
+        geometry = shapely.transform(drawn, lambda xy: xy * 1e-5 * [1, -1] + [west, 10])
+        return placed(Labels(geometry, np.arange(3), scene.crs.to_wkt()), scene)
+
+    ours, theirs = found(190), found(190 + 360 * turns)
+    assert len(ours.places) > 30
+    assert np.array_equal(ours.places, theirs.places)
+    assert np.array_equal(ours.codes, theirs.codes)
+
+
 def test_lines_and_polygons_give_pixels_that_lie_in_them(run, tmp_path, scene):
     ring = shapely.box(*at(100, 20), *at(60, 80))
     line = shapely.LineString([at(120, 10), at(120, 180)])

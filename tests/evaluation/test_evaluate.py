@@ -137,6 +137,18 @@ def test_a_label_in_another_crs_is_warped_and_where_it_ends_is_left_out(tmp_path
     assert scores["pixels_ignored"] == 60 * 80 - scores["pixels"]
 
 
+@pytest.mark.parametrize("turns", [-1, 0, 1])
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:4258", "EPSG:4807"], ids=["own", "other", "grads"])
+def test_longitudes_a_turn_apart_are_one_place(tmp_path, figures, crs, turns):
+    """EPSG:4807 counts grads from Paris, of which a turn has 400."""
+    west = 171 if crs == "EPSG:4807" else 179.9
+    codes, turn = blocky(), 400 if crs == "EPSG:4807" else 360
+    ours, theirs = (from_origin(west + by, 45, 1e-3, 1e-3) for by in (0, turns * turn))
+    mask = write(tmp_path / "a.tif", codes, crs="EPSG:4326" if crs == "EPSG:4258" else crs, transform=ours)
+    scores = figures(mask, write(tmp_path / "b.tif", codes, crs=crs, transform=theirs), *LIST)
+    assert (scores["pixels"], scores["accuracy"]) == (codes.size, 1)
+
+
 @pytest.mark.parametrize("nodata", [None, 0, 100])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "int8", "float32", "float64"])
 def test_beside_its_label_no_pixel_counts_whatever_the_type_of_its_codes(tmp_path, evaluate, figures, dtype, nodata):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from segearth_cli.vector import corners as cn
 from segearth_cli.vector.corners import Codes, Corners, Links
+from segearth_cli.vector.ragged import spans
 
 Points = NDArray[np.int64]  # (n,): row (29 bits), column (28), kind (4) and flags (2) of corners, so in row-major order
 _NO_CORNER = np.iinfo(np.int64).max
@@ -135,15 +136,6 @@ class Chains:
         left = borders[np.searchsorted(borders, row * width + col, side="right") - 1] % width
         run = np.searchsorted(self.links.up_key, left * self.links.height + row + 1)
         return np.asarray(self.owner[self.links.up[run]])
-
-
-def spans(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Indices of all members of groups that begin at `starts`.
-
-    >>> spans(np.array([5, 0]), np.array([1, 2])).tolist()
-    [5, 0, 1]
-    """
-    return np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(int(lengths.sum()))
 
 
 def _walk(found: Corners, links: Links) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:

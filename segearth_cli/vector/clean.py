@@ -23,8 +23,8 @@ from segearth_cli.raster import (
     open_dataset,
     temporary_raster,
 )
-from segearth_cli.vector.chains import spans
 from segearth_cli.vector.polygons import Outlines, traced
+from segearth_cli.vector.ragged import following, spans, twice_areas
 
 _SIEVED_TYPES = ("uint8", "uint16", "int16", "int32")
 
@@ -113,10 +113,9 @@ def _runs(rings: Outlines, code: NDArray[np.int64], area: float) -> _Runs:
     """The pixels of holes of less than `area` pixels, smaller holes first; code (P,): of each outline."""
     owner = np.repeat(np.arange(len(code)), rings.rings)
     starts = np.cumsum(rings.lengths) - rings.lengths
-    after = np.arange(1, len(rings.xy) + 1)
-    after[starts + rings.lengths - 1] = starts
+    after = following(rings.lengths)
     x, y = rings.xy.astype(np.int64).T
-    size = -np.add.reduceat(x * y[after] - x[after] * y, starts) / 2 if len(starts) else np.zeros(0)  # of holes, > 0
+    size = -twice_areas(x, y, rings.lengths) / 2  # of holes, > 0
     hole = np.diff(owner, prepend=-1) == 0
     small = np.flatnonzero(hole & (size < area))
     small = small[np.argsort(size[small], kind="stable")]

@@ -10,8 +10,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from segearth_cli.vector.chains import Points, columns, flags, positions, rows, spans
+from segearth_cli.vector.chains import Points, columns, flags, positions, rows
 from segearth_cli.vector.corners import TOUCH, Codes, Corners, walk
+from segearth_cli.vector.ragged import following, spans, twice_areas
 from segearth_cli.vector.read_ahead import ahead
 from segearth_cli.vector.right_angles import regularized
 from segearth_cli.vector.rings import Rings, Tracer
@@ -31,8 +32,9 @@ class Place(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outlines:
-    """P polygons as their R rings, sorted by polygon, the outer one first and clockwise on screen, holes the other
-    way.
+    """P polygons as their R rings, sorted by polygon, the outer one first.
+
+    Outer rings run clockwise on screen, holes the other way.
     """
 
     xy: NDArray[np.float64]
@@ -181,29 +183,20 @@ def _split(found: Rings) -> Rings:
     hit = np.unique(ring[order[1:][same]])
     members = spans(starts[hit], found.lengths[hit])  # all that follows concerns these rings alone
     one, other = (np.searchsorted(members, touching[side][same]) for side in (order[:-1], order[1:]))
-    stops = np.cumsum(found.lengths[hit])
-    follow = np.arange(1, len(members) + 1)
-    follow[stops - 1] = stops - found.lengths[hit]
+    follow = following(found.lengths[hit])
     follow[one], follow[other] = follow[other], follow[one]
     index, cuts = walk(follow, np.arange(len(members)))
     points = found.points.take(members.take(index))
     whole = np.delete(np.arange(len(ends)), hit)
     region = np.concatenate([found.region[whole], found.region[np.repeat(hit, found.lengths[hit])[index[cuts[:-1]]]]])
-    inner = np.concatenate([(np.diff(found.region, prepend=-1) == 0)[whole], _twice_areas(points, cuts) < 0])
+    inner = np.concatenate(
+        [(np.diff(found.region, prepend=-1) == 0)[whole], twice_areas(columns(points), rows(points), np.diff(cuts)) < 0]
+    )
     begin = np.concatenate([starts[whole], len(found.points) + cuts[:-1]])
     lengths = np.concatenate([found.lengths[whole], np.diff(cuts)])
     order = np.lexsort((inner, region))
     every = np.concatenate([found.points, points]).take(spans(begin[order], lengths[order]))
     return replace(found, points=every, lengths=lengths[order], region=region[order])
-
-
-def _twice_areas(points: Points, cuts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Twice the areas of rings, positive for those clockwise on screen; cuts (R + 1): where they begin and end."""
-    x, y = columns(points), rows(points)
-    after = np.arange(1, len(points) + 1)
-    after[cuts[1:] - 1] = cuts[:-1]
-    areas: NDArray[np.int64] = np.add.reduceat(x * y[after] - x[after] * y, cuts[:-1])
-    return areas
 
 
 def grouped(every: Shapes, group: NDArray[np.int64]) -> Shapes:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from segearth_cli.vector.corners import NODE
 from segearth_cli.vector.polygons import Outlines
+from segearth_cli.vector.ragged import following, preceding
 
 _AT_ONCE = 1 << 17  # points, in whole rings
 
@@ -39,22 +40,18 @@ def _cut_twice(outlines: Outlines) -> Outlines:
 
 def _cut(outlines: Outlines, *, share: float, at_most: float) -> Outlines:
     """Each free point replaced by two, `share` of the way to its neighbours; equal neighbours become one point."""
-    n = len(outlines.xy)
-    if not n:
+    if not len(outlines.xy):
         return outlines
-    ends = np.cumsum(outlines.lengths)
-    starts = ends - outlines.lengths
-    before, after = np.arange(-1, n - 1), np.arange(1, n + 1)
-    before[starts], after[ends - 1] = ends - 1, starts
     free = (outlines.flags & NODE) == 0
-    near = [_toward(outlines.xy, side, share, at_most) for side in (before, after)]
+    near = [
+        _toward(outlines.xy, side, share, at_most)
+        for side in (preceding(outlines.lengths), following(outlines.lengths))
+    ]
     points = np.stack([np.where(free[:, None], xy, outlines.xy) for xy in near], axis=1).reshape(-1, 2)
     flags = np.repeat(outlines.flags, 2)
-    ring = np.repeat(np.arange(len(ends)), outlines.lengths * 2)
-    previous = np.arange(-1, 2 * n - 1)
-    previous[starts * 2] = ends * 2 - 1
-    distinct = (points != points[previous]).any(axis=1)
-    lengths = np.bincount(ring[distinct], minlength=len(ends))
+    ring = np.repeat(np.arange(len(outlines.lengths)), outlines.lengths * 2)
+    distinct = (points != points[preceding(outlines.lengths * 2)]).any(axis=1)
+    lengths = np.bincount(ring[distinct], minlength=len(outlines.lengths))
     return Outlines(points[distinct], flags[distinct], lengths, outlines.rings)
 
 

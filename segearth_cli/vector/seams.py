@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from segearth_cli.disk import telling_temporary
 from segearth_cli.files import growing
 from segearth_cli.raster import Window
-from segearth_cli.vector.chains import spans
 from segearth_cli.vector.polygons import Geometries, Shapes
+from segearth_cli.vector.ragged import following, preceding, spans
 from segearth_cli.vector.unions import root
 
 LARGEST = 500_000  # points of the parts of a region that is joined; a larger one stays in its parts
@@ -187,12 +187,7 @@ def without_collinear(polygons: Geometries) -> Geometries:
     _, xy, (rings, parts) = shapely.to_ragged_array(polygons)
     lengths = np.diff(rings) - 1  # the last point of a ring is its first
     open_xy = xy[spans(rings[:-1], lengths)]
-    starts = np.cumsum(lengths) - lengths
-    after = np.arange(1, len(open_xy) + 1)
-    after[starts + lengths - 1] = starts
-    step = open_xy[after] - open_xy
-    before = np.empty_like(after)
-    before[after] = np.arange(len(after))
+    step, before = open_xy[following(lengths)] - open_xy, preceding(lengths)
     turns = step[before][:, 0] * step[:, 1] != step[before][:, 1] * step[:, 0]
     ring = np.repeat(np.arange(len(lengths)), lengths)
     kept, lengths = open_xy[turns], np.bincount(ring[turns], minlength=len(lengths))

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segearth_cli.vector.chains import spans
 from segearth_cli.vector.corners import NODE, Corners
 from segearth_cli.vector.polygons import Outlines, Place, Shapes, Smoother, polygons
+from segearth_cli.vector.ragged import following, preceding, spans
 from segearth_cli.vector.strips import Strip
 
 Index = NDArray[np.int64]
@@ -96,8 +96,7 @@ class _Borders:
         point = turned[spans(starts[order], lengths[order])]
         x, y = col[point], row[point]
         rings = np.concatenate([[0], np.cumsum(lengths[order])])
-        after, before = np.arange(1, len(x) + 1), np.arange(-1, len(x) - 1)
-        after[rings[1:] - 1], before[rings[:-1]] = rings[:-1], rings[1:] - 1
+        after, before = following(lengths[order]), preceding(lengths[order])
         double = np.abs((x - x[before]) * (y[after] - y) - (x[after] - x) * (y - y[before]))
         begins = node[point]
         begins[rings[:-1]] = True

@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from segearth_cli.vector.chains import Points, columns, flags, positions, rows
+from segearth_cli.vector.chains import columns, flags, positions, rows
 from segearth_cli.vector.corners import TOUCH, Codes, Corners, walk
 from segearth_cli.vector.ragged import following, spans, twice_areas
 from segearth_cli.vector.read_ahead import ahead
@@ -189,9 +189,8 @@ def _split(found: Rings) -> Rings:
     points = found.points.take(members.take(index))
     whole = np.delete(np.arange(len(ends)), hit)
     region = np.concatenate([found.region[whole], found.region[np.repeat(hit, found.lengths[hit])[index[cuts[:-1]]]]])
-    inner = np.concatenate(
-        [(np.diff(found.region, prepend=-1) == 0)[whole], twice_areas(columns(points), rows(points), np.diff(cuts)) < 0]
-    )
+    hole = twice_areas(columns(points), rows(points), np.diff(cuts)) < 0
+    inner = np.concatenate([(np.diff(found.region, prepend=-1) == 0)[whole], hole])
     begin = np.concatenate([starts[whole], len(found.points) + cuts[:-1]])
     lengths = np.concatenate([found.lengths[whole], np.diff(cuts)])
     order = np.lexsort((inner, region))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
@@ -18,27 +19,17 @@ from segearth_cli.errors import UsageError
 from segearth_cli.files import replacing_all
 from segearth_cli.progress import progress
 from segearth_cli.raster import (
-    Ground,
     Recoding,
     Window,
     blocks,
-    check_still,
     mask_windows,
-    read_mask,
     size_of,
     stem,
-    take_seal,
 )
+from segearth_cli.vector.drawing import Drawing, add_counts
 from segearth_cli.vector.features import FeatureBatch, Write
 from segearth_cli.vector.layers import opened
-from segearth_cli.vector.mask_to_vector import (
-    Vectorized,
-    check_confidence,
-    count,
-    features_of,
-    layer_of,
-    read_weights,
-)
+from segearth_cli.vector.mask_to_vector import Vectorized
 from segearth_cli.vector.options import VectorizeOptions
 from segearth_cli.vector.polygons import Shapes, polygons
 from segearth_cli.vector.seams import Seams
@@ -47,6 +38,7 @@ from segearth_cli.vector.strips import Strip
 SIDE = 4096  # pixels of a block
 ROWS = 256  # of a strip within a block
 SEAMS = "seams.parquet"
+Read = Callable[[Window], tuple[NDArray[Any], NDArray[np.bool_] | None]]  # codes and data of a window
 _BEYOND = ("min_area", "fill_holes", "simplify", "smooth", "regularize", "dissolve")  # what a block alone cannot do
 
 
@@ -69,57 +61,69 @@ def vectorize_partitioned(path: str, folder: Path, options: VectorizeOptions, si
     seams cut it into: they share a number in `part_of`. side: of a block, in pixels. Raises as `vectorize`.
     """
     refuse_beyond(options)
-    started = time.monotonic()
-    sealed = [(name, take_seal(str(name))) for name in (path, options.confidence) if name]
-    mask, counts = read_mask(path), dict[str, int]()
-    kept = None if options.classes is None else mask.codes(options.classes)
-    if options.confidence:
-        check_confidence(options.confidence, mask)
-    ground, recode = Ground(mask.frame, mask.path), Recoding(mask, kept)
-    if not ground.placement.straight:
+    started, drawing = time.monotonic(), Drawing.of(path, options)
+    if not drawing.ground.placement.straight:
         raise UsageError(f"--partitioned: {path} is placed by points; gdalwarp it first")
-    layer = layer_of(mask, kept, ground, folder / SEAMS, options)
+    layer = drawing.layer(folder / SEAMS)
     layer = replace(layer, fields=(*layer.fields, "part_of"))
-    weights = 2 if options.confidence else 0
-    names = partitions(path, folder, side)
+    names, mask = partitions(path, folder, side), drawing.mask
     every = [*blocks(Window(0, 0, mask.height, mask.width), side, side)]
     with ExitStack() as stack:
         held = stack.enter_context(temporary_folder())
         temporaries = stack.enter_context(replacing_all(names))
         read = stack.enter_context(mask_windows(mask))
         done = stack.enter_context(progress(stem(path), len(every), unit="block", quiet=options.quiet))
-        seams = Seams(held / "parts", mask.height, mask.width)
-
-        def strips(block: Window) -> Iterator[Strip]:
-            for top in range(block.row, block.bottom, options.rows or ROWS):
-                part = Window(top, block.col, min(options.rows or ROWS, block.bottom - top), block.width)
-                yield recode(*read(part)), read_weights(options.confidence, part) if options.confidence else None
-
-        def put(write: Write, found: Shapes, part_of: NDArray[np.int64]) -> None:
-            if not len(found):
-                return
-            placed = Shapes(ground.to_map(found.geometry), recode.codes(found.code), found.sums)
-            features = features_of(placed, mask, ground, options)
-            write(FeatureBatch(features.geometry, {**features.columns, "part_of": part_of}))
-            count(counts, features.columns["class"])
-
+        parts = _Parts(drawing, read, Seams(held / "parts", mask.height, mask.width))
         rows = groupby(every, key=lambda block: block.row)
         for (_, row), name, temporary in zip(rows, names[:-1], temporaries[:-1], strict=True):
             with opened(name, temporary, layer) as write:
                 for block in row:
-                    seams.begin(block)
-                    for batch in polygons(strips(block), block.width, recode.dtype, weights=weights):
-                        if len(batch):
-                            whole = seams.take(_moved(batch, block))
-                            put(write, whole, np.zeros(len(whole), np.int64))
-                    seams.end()
+                    parts.draw(block, write)
                     done(1)
         with opened(names[-1], temporaries[-1], layer) as write:
-            for joined in seams.joined():
-                put(write, joined.shapes, joined.part_of)
-        for source, seal in sealed:
-            check_still(str(source), seal)
-    return Vectorized(folder, counts, time.monotonic() - started)
+            parts.join(write)
+        drawing.check_still()
+    return Vectorized(folder, parts.counts, time.monotonic() - started)
+
+
+class _Parts:
+    """The polygons of a mask, drawn block by block.
+
+    read: gives codes and which are data, of a window. counts: polygons of each class so far.
+    """
+
+    def __init__(self, drawing: Drawing, read: Read, seams: Seams) -> None:
+        self._drawing, self._read, self._seams = drawing, read, seams
+        self._recode = Recoding(drawing.mask, drawing.kept)
+        self.counts: dict[str, int] = {}
+
+    def draw(self, block: Window, write: Write) -> None:
+        """Writes the polygons of a block that no seam cuts."""
+        self._seams.begin(block)
+        weights = self._drawing.weights
+        for batch in polygons(self._strips(block), block.width, self._recode.dtype, weights=weights):
+            if len(batch):
+                whole = self._seams.take(_moved(batch, block))
+                self._put(write, whole, np.zeros(len(whole), np.int64))
+        self._seams.end()
+
+    def join(self, write: Write) -> None:
+        """Writes the polygons that seams cut, when all blocks are drawn."""
+        for joined in self._seams.joined():
+            self._put(write, joined.shapes, joined.part_of)
+
+    def _strips(self, block: Window) -> Iterator[Strip]:
+        height = self._drawing.options.rows or ROWS
+        for strip in blocks(block, height, block.width):
+            yield self._recode(*self._read(strip)), self._drawing.weights_in(strip)
+
+    def _put(self, write: Write, found: Shapes, part_of: NDArray[np.int64]) -> None:
+        if not len(found):
+            return
+        geometry = self._drawing.ground.to_map(found.geometry)
+        features = self._drawing.features(Shapes(geometry, self._recode.codes(found.code), found.sums))
+        write(FeatureBatch(features.geometry, {**features.columns, "part_of": part_of}))
+        add_counts(self.counts, features.columns["class"])
 
 
 def _moved(batch: Shapes, block: Window) -> Shapes:

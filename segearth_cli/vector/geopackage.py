@@ -64,17 +64,17 @@ def editing(path: Path, name: str, fields: Sequence[str], count: int) -> Iterato
 
     count: its features. Raises OSError where there are fewer, in the layer or in its index.
     """
+    index = f"rtree_{name}_{_GEOMETRY}"
     connection = sqlite3.connect(path.absolute(), isolation_level=None)  # relative, file:a were a URI
     try:
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN")
-        for table in (name, f"rtree_{name}_{_GEOMETRY}_rowid"):
+        for table in (name, f"{index}_rowid"):
             if connection.execute(f"SELECT count(*) FROM {_quoted(table)}").fetchone() != (count,):
                 raise OSError("the file ends before its features do")
-        triggers = connection.execute(
-            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ? AND sql LIKE '%ST_%'", (name,)
-        ).fetchall()
+        every = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?", (name,))
+        triggers = [(trigger, sql) for trigger, sql in every if trigger.startswith(f"{index}_")]
         for trigger, _ in triggers:
             connection.execute(f"DROP TRIGGER {_quoted(trigger)}")
         yield Edit(connection, name, fields)

@@ -189,7 +189,7 @@ def wanted_classes(
         values, pixels = np.unique(codes[valid], return_counts=True)
     targets = np.array([meaning.target(int(value), len(classes), nodata) for value in values], np.int16)
     if unknown := [int(value) for value in values[targets == UNKNOWN]]:
-        raise ClassesError(_unknown_line(label, unknown, classes))
+        raise ClassesError(_unknown_line(label, unknown, classes, meaning))
     if codes.dtype == np.uint8:
         table = np.full(256, IGNORED, np.int16)
         table[values] = targets
@@ -226,12 +226,20 @@ def ignored_codes(given: Iterable[str | int]) -> frozenset[int]:
     return frozenset(code_of(text, "--ignore") for value in given for text in str(value).split(","))
 
 
-def _unknown_line(label: str, codes: Sequence[int], classes: ClassSet) -> str:
+def _unknown_line(label: str, codes: Sequence[int], classes: ClassSet, meaning: LabelCodes) -> str:
     shown = [code_text(code) for code in codes]
+    what = f"{label}: label code{'s' if len(codes) > 1 else ''} {first_of(shown, 6)}"
+    leave = f"leave {'it' if len(codes) == 1 else 'one'} out with --ignore {shown[0]}"
+    taken = codes[0] + meaning.offset
+    if 0 <= taken < len(classes):
+        return (
+            f"{what}: class {taken} ({classes.names[taken]}) is that of other codes by --map or --preset; "
+            f"{leave}, or add {shown[0]}={taken} to --map"
+        )
+    shift = "" if codes[0] >= COLOUR else ", or with --label-offset"
     return (
-        f"{label}: label code {first_of(shown, 6)} is none of the {len(classes)} classes "
-        f"(0-{len(classes) - 1}); leave it out with --ignore {shown[0]}, "
-        f"or name its class with --map, e.g. --map {shown[0]}=0, or with --label-offset"
+        f"{what} {'is' if len(codes) == 1 else 'are'} none of the {len(classes)} classes (0-{len(classes) - 1}); "
+        f"{leave}, or name its class with --map, e.g. --map {shown[0]}=0{shift}"
     )
 
 

@@ -118,7 +118,9 @@ class Tally:
     labels: Mapping[tuple[int, int], int] = dataclasses.field(default_factory=dict)
     """Pixels by label code and what it means: a class, IGNORED or UNFILLED."""
     outside: int = 0
-    """Pixels of the mask that nothing of the label lies on, a pixel that is masked, or features of two classes."""
+    """Pixels of the mask that nothing of the label lies on, or a pixel that is masked."""
+    claimed: int = 0
+    """Pixels of the mask that features of two classes lie on."""
     kept: frozenset[tuple[str, int, int]] = frozenset()
     """("label" or "mask", code, class) of nodata values that count, as the class list or a map names them."""
     tiled: tuple[Confusion, ...] = ()
@@ -131,6 +133,7 @@ class Tally:
             self.nodata + other.nodata,
             dict(Counter(self.labels) + Counter(other.labels)),
             self.outside + other.outside,
+            self.claimed + other.claimed,
             self.kept | other.kept,
             tuple(tiled) or self.tiled or other.tiled,
         )
@@ -142,8 +145,8 @@ class Tally:
 
     @property
     def ignored(self) -> int:
-        """Pixels without a label: left out by their code, or outside."""
-        return self.outside + sum(pixels for (_, target), pixels in self.labels.items() if target < 0)
+        """Pixels without a label: left out by their code, claimed by two classes, or outside."""
+        return self.outside + self.claimed + sum(pixels for (_, target), pixels in self.labels.items() if target < 0)
 
 
 def compare(
@@ -160,11 +163,13 @@ def compare(
     codes that are no class.
     """
     if is_drawn(label):
-        with as_raster(label, prediction, classes, options.codes, options.field, options.layer) as raster:
+        with as_raster(label, prediction, classes, options.codes, options.field, options.layer) as drawn:
+            raster, claimed = drawn
             found = _compare(prediction, raster, classes, replace(options, codes=LabelCodes()), advance)
         bare = (NODATA, IGNORED)
         labels = {key: pixels for key, pixels in found.labels.items() if key != bare}
-        return replace(found, labels=labels, outside=found.outside + found.labels.get(bare, 0))
+        outside = found.outside + found.labels.get(bare, 0) - claimed
+        return replace(found, labels=labels, outside=outside, claimed=claimed)
     return _compare(prediction, label, classes, options, advance)
 
 

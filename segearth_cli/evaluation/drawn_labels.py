@@ -72,8 +72,10 @@ def _number(value: Any) -> int | None:
 @contextmanager
 def as_raster(
     label: str, mask: str, classes: ClassSet, meaning: LabelCodes, field: str, layer: str | None
-) -> Iterator[str]:
-    """The path of class codes on the pixels of a mask, while the block runs; 255 where no feature lies, or two classes.
+) -> Iterator[tuple[str, int]]:
+    """The path of class codes on the pixels of a mask, while the block runs, and how many pixels two classes claim.
+
+    255 stands there and where no feature lies.
 
     A pixel is of the polygons that hold its middle, and of the points and lines on it. meaning: of numbers in the
     field. Raises RasterError where no feature lies on the mask, ClassesError, VectorError, UsageError.
@@ -88,9 +90,10 @@ def as_raster(
     placed = Onto(frame, mask, drawn.crs, label).place(drawn.geometry[kept])
     with temporary_folder() as folder:
         path = folder / f"{file.stem}.tif"
-        if not _burn(path, frame, placed, codes[kept]):
+        some, claimed = _burn(path, frame, placed, codes[kept])
+        if not some:
             raise RasterError(f"{mask}: does not overlap its label {label}, or no feature there names a class")
-        yield str(path)
+        yield str(path), claimed
 
 
 def _state(path: Path) -> tuple[int, int] | None:
@@ -118,11 +121,12 @@ def _target(value: Any, classes: ClassSet, meaning: LabelCodes, label: str, fiel
     return found
 
 
-def _burn(path: Path, frame: Frame, geometry: NDArray[Any], codes: NDArray[np.int64]) -> bool:
-    """Writes codes as a raster in a temporary folder; whether any pixel has one."""
+def _burn(path: Path, frame: Frame, geometry: NDArray[Any], codes: NDArray[np.int64]) -> tuple[bool, int]:
+    """Writes codes as a raster in a temporary folder; whether any pixel has one, and how many are claimed by two."""
     order = np.argsort(codes, kind="stable")
     geometry, codes = geometry[order], codes[order]
-    tree, whole, some = shapely.STRtree(geometry), Window(0, 0, frame.height, frame.width), False
+    tree, whole = shapely.STRtree(geometry), Window(0, 0, frame.height, frame.width)
+    some, claimed = False, 0
     form = {"height": frame.height, "width": frame.width, "count": 1, "dtype": "uint8", "nodata": NODATA}
     form |= {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "deflate"}
     with temporary_raster(path, **form, **region_georeference(frame, whole)) as ds:
@@ -132,8 +136,9 @@ def _burn(path: Path, frame: Frame, geometry: NDArray[Any], codes: NDArray[np.in
             low, high = (_rasterized(geometry[which], codes[which], window) for which in (there[::-1], there))
             burned = np.where(low == high, high, NODATA).astype(np.uint8)
             some |= bool((burned != NODATA).any())
+            claimed += int((low != high).sum())
             ds.write(burned, 1, window=window.to_rasterio())
-    return some
+    return some, claimed
 
 
 def _rasterized(geometry: NDArray[Any], codes: NDArray[np.int64], window: Window) -> NDArray[np.uint8]:

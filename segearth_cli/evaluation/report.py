@@ -88,7 +88,8 @@ def set_figures(
 def label_figures(classes: ClassSet, tally: Tally) -> list[dict[str, Any]]:
     """JSON-ready rows of what became of the label pixels: code, pixels, the class they count as or why they do not.
 
-    Sorted by code; the last row, without a code, is of pixels that no label lies on.
+    Sorted by code; the last rows, without a code, are of pixels that features of two classes claim, and of those that
+    no label lies on.
     """
     why = {IGNORED: "ignored", UNFILLED: "nodata of the label"}
     rows: list[dict[str, Any]] = [
@@ -100,9 +101,8 @@ def label_figures(classes: ClassSet, tally: Tally) -> list[dict[str, Any]]:
         }
         for (code, target), pixels in sorted(tally.labels.items())
     ]
-    if tally.outside:
-        rows.append({"code": None, "pixels": tally.outside, "class": None, "left_out": "no label, or a masked one"})
-    return rows
+    bare = (tally.claimed, "features of two classes"), (tally.outside, "no label, or a masked one")
+    return rows + [{"code": None, "pixels": n, "class": None, "left_out": reason} for n, reason in bare if n]
 
 
 def audit(classes: ClassSet, tally: Tally) -> str:

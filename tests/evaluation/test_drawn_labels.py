@@ -182,7 +182,10 @@ def test_points_count_as_their_pixels_and_what_two_classes_claim_is_left_out(tmp
     assert figures(mask, save(tmp_path / "p.gpkg", points, names), *LIST)["pixels"] == 3
     box = shapely.box(*(PLACE @ (10, 20)), *(PLACE @ (20, 10)))
     both = save(tmp_path / "b.gpkg", [box, shapely.box(*(PLACE @ (15, 20)), *(PLACE @ (30, 10)))], ["water", "roof"])
-    assert figures(mask, both, *LIST)["pixels"] == 200 - 50
+    scored = figures(mask, both, *LIST)
+    assert scored["pixels"] == 200 - 50
+    rows = [(row["pixels"], row["left_out"]) for row in scored["labels"] if row["left_out"]]
+    assert rows == [(50, "features of two classes"), (codes.size - 200, "no label, or a masked one")]
     same = save(tmp_path / "s.gpkg", [box, box], ["water", "river"])
     assert figures(mask, same, *LIST)["pixels"] == 100
 

@@ -360,6 +360,21 @@ def test_an_unknown_label_code_is_named_with_its_file_and_the_way_out(tmp_path, 
         assert part in err
 
 
+def test_a_code_whose_class_a_map_gave_away_is_told_how_to_get_it_back(tmp_path, evaluate, figures):
+    mask, label = write(tmp_path / "a.tif", blocky()), write(tmp_path / "b.png", blocky())
+    code, _, err = evaluate(mask, label, *LIST, "--map", "2=1")
+    assert code == 2
+    assert "class 1 (water) is that of other codes" in err
+    assert "add 1=1 to --map" in err
+    assert figures(mask, label, *LIST, "--map", "2=1,1=1")["pixels"]
+
+
+def test_no_offset_is_offered_for_colours(tmp_path, evaluate):
+    mask, label = write(tmp_path / "a.tif", blocky()), write(tmp_path / "b.png", np.zeros((3, *blocky().shape), "u1"))
+    code, _, err = evaluate(mask, label, *LIST)
+    assert (code, "--map '#000000'=0" in err, "--label-offset" in err) == (2, True, False)
+
+
 def test_a_code_taken_by_a_map_does_not_keep_its_own_meaning():
     codes = LabelCodes({1: 0, 2: 1})
     assert [codes.target(code, 3) for code in (0, 1, 2)] == [-2, 0, 1]  # 0 is unknown, not a second ground

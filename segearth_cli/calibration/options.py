@@ -20,7 +20,7 @@ class LabelSource:
         panel="Labels",
         unit="file",
     )
-    """A vector file that fiona reads, or a raster on whatever grid."""
+    """A vector file (GeoParquet, or what fiona reads), or a raster on whatever grid."""
     field: str = like(LabelOptions, "field", "class")
     """Name of the field, whatever its case."""
     layer: str | None = like(LabelOptions, "layer", None)

@@ -35,7 +35,7 @@ from segearth_cli.raster import (
 )
 from segearth_cli.vector import Drawn, read_drawn
 
-ENDINGS = frozenset({".gpkg", ".geojson", ".json", ".fgb", ".shp", ".kml", ".gml"})
+ENDINGS = frozenset({".gpkg", ".geojson", ".json", ".fgb", ".shp", ".parquet", ".kml", ".gml"})
 _NAMED = ENDINGS | {".csv"}  # a table with the column WKT, as calibrate takes it; in a folder a .csv may be anything
 
 

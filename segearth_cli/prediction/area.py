@@ -47,7 +47,7 @@ class AreaOptions:
         panel="Area",
         unit="file|WKT",
     )
-    """A file that fiona reads, or WKT with or without `SRID=n;`; None = all of the scene."""
+    """A vector file (GeoParquet, or what fiona reads), or WKT with or without `SRID=n;`; None = all of the scene."""
     bbox: tuple[Any, ...] | None = option(
         None,
         help="Segment only what lies in W,S,E,N, in the scene's CRS or another one that is named, e.g. EPSG:4326.",

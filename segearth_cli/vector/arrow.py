@@ -7,7 +7,7 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Full, Queue
@@ -19,7 +19,7 @@ import pyproj
 from segearth_cli.disk import refusal, temporary_folder
 from segearth_cli.vector.features import FIELDS, FeatureBatch, VectorLayer, Write
 
-GEOMETRY = "geometry"
+GEOMETRY, PARQUET = "geometry", ".parquet"
 _ROOM = 1 << 25  # bytes that must be free for a batch
 _WAIT = 0.1  # seconds between two looks at whether a file is still being written
 _SPLIT = re.compile(r"[;!\\\x00-\x1f\x7f]")  # where pyogrio and GDAL cut a path, or what they drop of it
@@ -61,6 +61,33 @@ def parquet(path: Path, layer: VectorLayer) -> Iterator[Write]:
                 writer.write_table(pa.table(_columns(features, layer, schema), schema=schema))
 
         yield write
+
+
+def from_parquet(
+    path: Path, choose: Callable[[Sequence[str]], str | None]
+) -> tuple[str | None, list[tuple[bytes | None, Any]], str | None]:
+    """The inverse of `parquet`: the column that is chosen of others, rows of WKB and what it says, and the CRS as WKT.
+
+    Raises OSError, RuntimeError or ValueError for what is no GeoParquet of WKB.
+    """
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path.absolute()) as file:
+        try:
+            geo = json.loads(file.schema_arrow.metadata[b"geo"])
+            name = geo["primary_column"]
+            about = geo["columns"][name]
+            encoding, crs = about["encoding"], about.get("crs", "OGC:CRS84")
+        except (KeyError, TypeError, AttributeError):
+            raise ValueError("no GeoParquet: no column of geometries is told") from None
+        if encoding != "WKB":
+            raise ValueError(f"GeoParquet with geometries as {encoding}; need WKB")
+        column = choose([each for each in file.schema_arrow.names if each != name])
+        table = file.read([name, *([column] if column else [])])
+    shapes = table[name].to_pylist()
+    values = table[column].to_pylist() if column else [None] * len(shapes)
+    wkt = None if crs is None else pyproj.CRS.from_user_input(crs).to_wkt()
+    return column, list(zip(shapes, values, strict=True)), wkt
 
 
 def _quiet() -> Any:

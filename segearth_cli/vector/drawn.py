@@ -1,4 +1,4 @@
-"""Features that people drew: read from any format that fiona reads, and points written for people to fill in."""
+"""Features that people drew: read from GeoParquet and what fiona reads; and points written for people to fill in."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from segearth_cli.classes import folded
 from segearth_cli.disk import cannot_write, cause_of, refusal
-from segearth_cli.errors import UsageError, VectorError, is_of_gdal, nearest, said
+from segearth_cli.errors import SegEarthError, UsageError, VectorError, is_of_gdal, nearest, said
 from segearth_cli.files import replacing
 from segearth_cli.raster import from_strangers, quietly
 from segearth_cli.texts import refuse_pipe
+from segearth_cli.vector.arrow import PARQUET, from_parquet
 
 # What is read of strangers: formats of one file that name no other and run nothing.
 _PLAIN = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".json": "GeoJSON", ".fgb": "FlatGeobuf", ".shp": "ESRI Shapefile"}
@@ -51,26 +52,42 @@ def read_shapes(path: Path, layer: str | None, flag: str) -> Drawn:
 
 
 def _read(path: Path, layer: str | None, flag: str, choose: Callable[[Sequence[str]], str | None]) -> Drawn:
-    import fiona
     from fiona.errors import FionaError
 
-    driver = {"driver": _driver(path, flag)} if from_strangers() else {}
+    strange = from_strangers()
+    driver = {"driver": _driver(path, flag)} if strange else {}
     refuse_pipe(path)
     if path.suffix.casefold() == ".gpkg":
         _refuse_other_text(path, flag)
     try:
-        with quietly():
-            name = _layer(path, _layers(path, **driver), layer, flag)
-            with fiona.open(path, layer=name, allow_unsupported_drivers=True, **driver) as source:  # KML is one
-                column = choose(list(source.schema["properties"]))
-                rows = [(row.geometry, row.properties[column] if column else None) for row in source]
-                crs = source.crs_wkt or None
-    except (FionaError, OSError, RuntimeError, UnicodeDecodeError) as e:
+        if path.suffix.casefold() == PARQUET and not strange:
+            if layer is not None:
+                raise UsageError(f"--layer {layer}: {path} has one layer, without a name; leave the option out")
+            column, rows, crs = from_parquet(path, choose)
+        else:
+            column, rows, crs = _by_fiona(path, layer, flag, choose, driver)
+    except SegEarthError:
+        raise
+    except (FionaError, OSError, RuntimeError, ValueError) as e:
         raise VectorError(f"{flag} {path}: cannot be read as vector data ({said(e)})") from None
     if several := next((value for _, value in rows if isinstance(value, list | dict)), None):
         raise VectorError(f"{flag} {path}: the field {column} holds {several!r}; need one name or code in each feature")
     geometry = np.array([None, *(_shape(path, number, found, flag) for number, (found, _) in enumerate(rows, 1))])[1:]
     return Drawn(geometry, tuple(None if _empty(value) else value for _, value in rows), crs)
+
+
+def _by_fiona(
+    path: Path, layer: str | None, flag: str, choose: Callable[[Sequence[str]], str | None], driver: Mapping[str, str]
+) -> tuple[str | None, list[tuple[Any, Any]], str | None]:
+    """As `from_parquet`, the geometries as mappings."""
+    import fiona
+
+    with quietly():
+        name = _layer(path, _layers(path, **driver), layer, flag)
+        with fiona.open(path, layer=name, allow_unsupported_drivers=True, **driver) as source:  # KML is one
+            column = choose(list(source.schema["properties"]))
+            rows = [(row.geometry, row.properties[column] if column else None) for row in source]
+            return column, rows, source.crs_wkt or None
 
 
 def write_points(
@@ -172,12 +189,12 @@ def _field(path: Path, fields: Sequence[str], asked: str) -> str:
 
 
 def _shape(path: Path, number: int, found: Any, flag: str) -> Any:
-    """The geometry of a feature, or None. Raises VectorError where shapely can make nothing of it."""
+    """The geometry of a feature, of WKB or a mapping. Raises VectorError where shapely can make nothing of it."""
     if found is None:
         return None
     try:
         with np.errstate(invalid="ignore"):
-            made = shapely.geometry.shape(found)
+            made = shapely.from_wkb(found) if isinstance(found, bytes) else shapely.geometry.shape(found)
     except (shapely.errors.ShapelyError, ValueError) as e:  # of rings of too few points, among others
         raise VectorError(f"{flag} {path}: feature {number} is no geometry ({said(e)})") from None
     if not np.isfinite(shapely.get_coordinates(made)).all():

@@ -73,7 +73,9 @@ def editing(path: Path, name: str, fields: Sequence[str], count: int) -> Iterato
         for table in (name, f"{index}_rowid"):
             if connection.execute(f"SELECT count(*) FROM {_quoted(table)}").fetchone() != (count,):
                 raise OSError("the file ends before its features do")
-        every = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?", (name,))
+        every = connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?", (name,)
+        )
         triggers = [(trigger, sql) for trigger, sql in every if trigger.startswith(f"{index}_")]
         for trigger, _ in triggers:
             connection.execute(f"DROP TRIGGER {_quoted(trigger)}")

@@ -4,6 +4,8 @@ import json
 
 import fiona
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pyproj
 import pytest
 import rasterio
@@ -132,9 +134,50 @@ def test_features_of_another_crs_and_field_are_brought_to_the_mask(tmp_path, mas
     assert found["accuracy"] == pytest.approx(wanted["accuracy"], abs=1e-3)
 
 
-def test_polygons_of_a_mask_are_labels_as_they_come_the_table_of_styles_beside_them(tmp_path, mask, figures, segearth):
-    assert segearth("vectorize", mask, "-o", tmp_path / "mask.gpkg").code == 0
-    assert figures(mask, tmp_path / "mask.gpkg", "-c", "class_0,class_1,class_2")["accuracy"] == 1
+@pytest.mark.parametrize("suffix", ["gpkg", "geojson", "fgb", "shp", "parquet"])
+def test_polygons_of_a_mask_are_labels_as_they_come_the_table_of_styles_beside_them(
+    tmp_path, mask, figures, segearth, suffix
+):
+    assert segearth("vectorize", mask, "-o", tmp_path / f"mask.{suffix}").code == 0
+    assert figures(mask, tmp_path / f"mask.{suffix}", "-c", "class_0,class_1,class_2")["accuracy"] == 1
+
+
+def save_parquet(path, geometries, values, **about):
+    geo = {"version": "1.1.0", "primary_column": "shape", "columns": {"shape": {"encoding": "WKB"} | about}}
+    table = pa.table({"fid": range(len(values)), "shape": shapely.to_wkb(geometries), "class": values})
+    pq.write_table(table.replace_schema_metadata({"geo": json.dumps(geo)}), path)
+    return path
+
+
+def test_geoparquet_that_tells_no_crs_lies_in_degrees(tmp_path, mask, figures):
+    geometries, codes = drawn(blocky(1))
+    names = [NAMES[code] for code in codes]
+    to_degrees = pyproj.Transformer.from_crs(CRS, "OGC:CRS84", always_xy=True).transform
+    degrees = [shapely.ops.transform(to_degrees, one) for one in geometries]
+    here = save_parquet(tmp_path / "utm.parquet", geometries, names, crs=pyproj.CRS(CRS).to_json_dict())
+    untold = save_parquet(tmp_path / "degrees.parquet", degrees, names)
+    wanted = figures(mask, write(tmp_path / "truth.tif", blocky(1)), *LIST)["confusion"]
+    assert figures(mask, here, *LIST)["confusion"] == figures(mask, untold, *LIST)["confusion"] == wanted
+
+
+@pytest.mark.parametrize("kind", ["table", "arrow", "text", "layer"])
+def test_parquet_that_is_no_layer_of_wkb_is_one_line(tmp_path, mask, segearth, kind):
+    path, more = tmp_path / "l.parquet", ()
+    if kind == "table":
+        pq.write_table(pa.table({"class": ["water"]}), path)
+    elif kind == "text":
+        path.write_text("no parquet at all")
+    else:
+        save_parquet(
+            path,
+            [shapely.box(*PLACE @ (0, 9), *PLACE @ (9, 0))],
+            ["water"],
+            encoding="WKB" if kind == "layer" else "polygon",
+        )
+        more = ("--layer", "x") if kind == "layer" else ()
+    done = segearth("evaluate", mask, path, *LIST, *more)
+    assert (done.code, len(done.lines)) == (2 if kind == "layer" else 1, 1)
+    assert "l.parquet" in done.err
 
 
 def test_codes_are_mapped_ignored_and_shifted_as_those_of_rasters(tmp_path, mask, figures):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ EVIDENCE = 0.2  # what a held-out label counts among corrections: its neighbours
 CAUTION = 0.5  # nats by which a ridge ten times firmer is likelier before labels are looked at
 COVER = 0.75  # how far the decision leans to what text says is common: 0 as labels are balanced, 1 as text has it
 RARE = 0.05  # share of the scene that is added to what text says, lest a class that it misses be thought absent
-TEMPERATURES = (0.1, 0.2, 0.4, 0.7, 1.0, 1.5)
+SHARPNESSES = (0.1, 0.2, 0.4, 0.7, 1.0, 1.5)  # inverse temperatures at which scores are tried as probabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,19 @@ def _report(found: dict[Kept, Score], samples: Samples, blocks: Ints, names: Seq
     }
 
 
+class _Candidates(NamedTuple):
+    """M corrections, each of all labels and of all but each block's: P = 1 + folds."""
+
+    directions: Floats
+    """(M, P, K, R) along the axes, for text that counts once."""
+    biases: Floats
+    """(M, P, K), likewise."""
+    log_likelihood: Floats
+    """(M, n) of each label by the correction that did not see it."""
+    before: Floats
+    """(M,) log of how likely each is before labels are looked at."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Trial:
     """Labels and ground, ready to fit and judge corrections."""
@@ -124,8 +137,10 @@ class _Trial:
     samples: Samples
     text: Text
     labelled: Ints
+    """(L,) the classes that have labels."""
     axes: Axes
     blocks: Ints
+    """(n,) the block of ground of each label."""
     logits: Floats
     """(n, Q) of text."""
     area_logits: Floats
@@ -147,46 +162,55 @@ class _Trial:
     def nothing(self) -> tuple[Corrections, Corrections]:
         """Text alone, once, and once for each block."""
         shape = self.text.classes, len(self.axes.back)
-        folds = int(self.blocks.max()) + 1
-        return tuple(Corrections(np.zeros((p, *shape)), np.zeros((p, shape[0]))) for p in (1, folds))  # type: ignore[return-value]
+        whole, folds = (Corrections(np.zeros((p, *shape)), np.zeros((p, shape[0]))) for p in (1, self.folds))
+        return whole, folds
+
+    @property
+    def folds(self) -> int:
+        """How many blocks there are, each held out once."""
+        return int(self.blocks.max()) + 1
 
     def likely(self, ridges: Sequence[tuple[float, float]]) -> tuple[Corrections, Corrections]:
-        """The mean of corrections of several ridges and trusts in text, and of none at all, each as likely as the
-        labels held out from it make it: of all labels, and of all but each block's, where those of the block have no
-        say.
+        """The mean of many corrections: of all labels, and of all but each block's.
+
+        There is one for each of `ridges`, of directions and of biases, and each trust in text; none at all is one too.
+        Each counts as it makes the labels likely that were held out from it; those of a block have no say for it.
         """
         if len(self.labelled) < 2:
             return self.nothing()
-        folds, held = int(self.blocks.max()) + 1, np.arange(len(self.samples.codes))
-        scores, coordinates = self.text.scores(self.logits), self.axes.coordinates(self.samples.features)
-        seen = np.concatenate([np.ones((1, len(held))), self.blocks[None] != np.arange(folds)[:, None]]) / len(held)
+        of_trusts = [self._of_trust(trust, ridges) for trust in TRUSTS]
+        every = _Candidates(*(np.concatenate(part) for part in zip(*of_trusts, strict=True)))
+        evidence = EVIDENCE * every.log_likelihood
+        without = np.stack([evidence[:, self.blocks != block].sum(axis=1) for block in range(self.folds)])
+        weights = softmax(np.concatenate([evidence.sum(axis=1)[None], without]) + every.before)  # (1 + folds, M)
+        directions = np.einsum("fm,mfkr->fkr", weights, every.directions)
+        biases = np.einsum("fm,mfk->fk", weights, every.biases)
+        return Corrections(directions[:1], biases[:1]), Corrections(directions[1:], biases[1:])
+
+    def _of_trust(self, trust: float, ridges: Sequence[tuple[float, float]]) -> _Candidates:
+        """The corrections of several ridges where the scores of text count `trust` times, and none at all."""
+        codes, folds = self.samples.codes, 1 + self.folds
+        own = trust * self.text.scores(self.logits) - self.lean
+        coordinates = self.axes.coordinates(self.samples.features)
+        others = self.blocks[None] != np.arange(self.folds)[:, None]
+        seen = np.concatenate([np.ones((1, len(codes))), others]) / len(codes)
         moved = np.isin(np.arange(self.text.classes), self.labelled)
-        firm, bias_firm = (column.repeat(folds + 1) for column in np.array(ridges).T)
-        caution = np.nan_to_num(CAUTION * np.log10(np.array(ridges)[:, 0]), posinf=0.0)
-        directions, biases, told, before = [], [], [], []
-        for trust in TRUSTS:
-            own = trust * scores - self.lean
-            problems = Problems(own, self.samples.codes, np.tile(seen, (len(ridges), 1)), firm, bias_firm, moved)
-            solved = solve(problems, coordinates)
-            shape = len(ridges), folds + 1, self.text.classes
-            found = Corrections(solved.directions.reshape(*shape, -1), solved.biases.reshape(shape))
-            for directed, biased, likely in zip(found.directions, found.biases, caution, strict=True):
-                shifted = Corrections(directed, biased).scores(own, coordinates)[self.blocks + 1, held]
-                directions.append(directed / trust)
-                biases.append(biased / trust)
-                told.append(_log_likelihood(shifted, self.samples.codes))
-                before.append(likely)
-            directions.append(np.zeros_like(directions[0]))
-            biases.append(np.zeros_like(biases[0]))
-            told.append(_log_likelihood(own, self.samples.codes))
-            before.append(0.0)
-        says = EVIDENCE * np.array(told)  # (M, n)
-        of_block = np.stack([says[:, self.blocks != block].sum(axis=1) for block in range(folds)])
-        weights = softmax(np.concatenate([says.sum(axis=1)[None], of_block]) + np.array(before))  # (1 + folds, M)
-        mean = Corrections(
-            np.einsum("fm,mfkr->fkr", weights, np.array(directions)), np.einsum("fm,mfk->fk", weights, np.array(biases))
+        firm, bias_firm = (column.repeat(folds) for column in np.array(ridges).T)
+        problems = Problems(own, codes, np.tile(seen, (len(ridges), 1)), firm, bias_firm, moved)
+        solved = solve(problems, coordinates)
+        shape = len(ridges), folds, self.text.classes
+        directions, biases = solved.directions.reshape(*shape, -1), solved.biases.reshape(shape)
+        held_out = [
+            Corrections(*one).scores(own, coordinates)[self.blocks + 1, np.arange(len(codes))]
+            for one in zip(directions, biases, strict=True)
+        ]
+        before = np.nan_to_num(CAUTION * np.log10(np.array(ridges)[:, 0]), posinf=0.0)
+        return _Candidates(
+            np.concatenate([directions / trust, np.zeros_like(directions[:1])]),
+            np.concatenate([biases / trust, np.zeros_like(biases[:1])]),
+            np.stack([_log_likelihood(scores, codes) for scores in (*held_out, own)]),
+            np.append(before, 0.0),
         )
-        return Corrections(mean.directions[:1], mean.biases[:1]), Corrections(mean.directions[1:], mean.biases[1:])
 
     def judged(self, whole: Corrections, folds: Corrections) -> tuple[Corrections, Seen]:
         """A correction with what there is to judge it by."""
@@ -200,10 +224,10 @@ class _Trial:
         np.add.at(counts, (codes, put), 1)
         predicted = np.bincount(area_put, minlength=k) / max(1, len(area_put))
         own = self.text.scores(self.logits) + shift - self.lean
-        heat = max(TEMPERATURES, key=lambda t: _log_likelihood(t * own, codes).mean())
+        sharpness = max(SHARPNESSES, key=lambda times: _log_likelihood(times * own, codes).mean())
         area_own = self.text.scores(self.area_logits)[:, self.labelled] + area_shift[:, self.labelled]
         believed = np.zeros((len(self.labelled), k))
-        np.add.at(believed.T, area_put, softmax(heat * area_own))
+        np.add.at(believed.T, area_put, softmax(sharpness * area_own))
         return whole, Seen(counts[self.labelled], predicted, believed / max(1, len(area_put)))
 
     def _of_query(self, shift: Floats) -> Floats:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from segearth_cli import texts
 from segearth_cli.console import first_of
@@ -74,6 +74,13 @@ class _File:
     rank: int  # of several of one key, the least counts
 
 
+class _Files(NamedTuple):
+    """What is told of an image and its label by where they lie."""
+
+    image: _File
+    label: _File
+
+
 def find_pairs(preset: Preset, folder: Path, names: Path | None = None) -> FoundSet:
     """The pairs of a set below a folder, zip archives included; names: a list of those that are counted.
 
@@ -84,38 +91,37 @@ def find_pairs(preset: Preset, folder: Path, names: Path | None = None) -> Found
         raise UsageError(f"{folder}: is no folder; {preset.name} is looked for as {layout.expected}")
     files = list(_rasters(folder))
     images, labels = _roles(files, layout)
-    both, images_left, labels_left = _paired(images, labels)
-    if not both:
+    pairs, images_left, labels_left = _paired(images, labels)
+    if not pairs:
         held = f"{len(images)} images and {len(labels)} labels that do not pair" if files else "no raster"
         raise UsageError(f"{folder}: holds {held}; {preset.name} is looked for as {layout.expected}")
-    pairs = [(_pair(image, label, layout, preset), (image, label)) for image, label in both]
-    counted, told = _of_split(pairs, layout, folder, names)
-    others = len(pairs) - len(counted)
-    converted = [one for one in counted if any(word.casefold() == _CONVERTED for word in one[1][0].folders)]
-    raw, counted = len(counted) - len(converted), converted or counted
-    inside = [file.folders for file in counted[0][1]]
-    lost = [[one for one in left if _belongs(one, told.split, layout)] for left in (images_left, labels_left)]
-    remarks = [
-        f"{preset.id}: {len(counted)} pairs, images as {_shown(inside[0], folder)}, labels as "
-        f"{_shown(inside[1], folder)}"
-    ]
-    if told.line:
-        remarks.append(f"{preset.id}: {told.line}")
-    wanted = told.split if isinstance(told.split, frozenset) else frozenset()
-    if lacking := sorted(wanted - {_number(image, layout) for _, (image, _) in counted}):
-        remarks.append(
-            f"{preset.id}: {len(lacking)} of the {len(wanted)} names of the split have no pair: {first_of(lacking)}"
-        )
-    if converted and raw:
-        remarks.append(f"{preset.id}: {raw} pairs outside {_CONVERTED} are taken for what it was made of, and left out")
-    if others:
-        remarks.append(f"{preset.id}: {others} pairs of other splits are left out")
-    return FoundSet(
-        tuple(sorted((pair for pair, _ in counted), key=lambda pair: pair.name)),
-        tuple(sorted(one.path for one in lost[0])),
-        tuple(sorted(one.path for one in lost[1])),
-        tuple(remarks),
+    of_split, split = _of_split(pairs, layout, folder, names)
+    converted = [pair for pair in of_split if any(word.casefold() == _CONVERTED for word in pair.image.folders)]
+    counted = converted or of_split
+    remarks = _remarks(layout, folder, split, of_split, counted, others=len(pairs) - len(of_split))
+    images_alone, labels_alone = (
+        tuple(sorted(file.path for file in left if _belongs(file, split.split, layout)))
+        for left in (images_left, labels_left)
     )
+    found = tuple(sorted((_pair(pair, layout, preset) for pair in counted), key=lambda pair: pair.name))
+    return FoundSet(found, images_alone, labels_alone, tuple(f"{preset.id}: {remark}" for remark in remarks))
+
+
+def _remarks(
+    layout: Layout, folder: Path, split: _Split, of_split: Sequence[_Files], counted: Sequence[_Files], *, others: int
+) -> Iterator[str]:
+    """What the user should know of how pairs were found. others: how many are of other splits."""
+    shown = [_shown(file.folders, folder) for file in counted[0]]
+    yield f"{len(counted)} pairs, images as {shown[0]}, labels as {shown[1]}"
+    if split.line:
+        yield split.line
+    wanted = split.split if isinstance(split.split, frozenset) else frozenset()
+    if lacking := sorted(wanted - {_number(pair.image, layout) for pair in counted}):
+        yield f"{len(lacking)} of the {len(wanted)} names of the split have no pair: {first_of(lacking)}"
+    if raw := len(of_split) - len(counted):
+        yield f"{raw} pairs outside {_CONVERTED} are taken for what it was made of, and left out"
+    if others:
+        yield f"{others} pairs of other splits are left out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,27 +131,27 @@ class _Split:
 
 
 def _of_split(
-    pairs: Sequence[tuple[Pair, tuple[_File, _File]]], layout: Layout, folder: Path, names: Path | None
-) -> tuple[list[tuple[Pair, tuple[_File, _File]]], _Split]:
+    pairs: Sequence[_Files], layout: Layout, folder: Path, names: Path | None
+) -> tuple[Sequence[_Files], _Split]:
     """The pairs of the published split, and how they were told."""
     listed = names or (_list_file(folder, layout.splits) if layout.listed else None)
     if names is None:
         for place, split in enumerate(layout.splits):
-            inside = [one for one in pairs if any(_has_word(file.folders, split) for file in one[1])]
+            inside = [pair for pair in pairs if any(_has_word(file.folders, split) for file in pair)]
             if inside:
                 line = f"the published split is {layout.splits[0]}, counted is {split}" if place else ""
                 return inside, _Split(split, line)
     known = _listed_names(listed) if listed else layout.names
-    inside = [one for one in pairs if _number(one[1][0], layout) in known]
+    inside = [pair for pair in pairs if _number(pair.image, layout) in known]
     if inside and known:
         line = f"the {len(known)} names of {listed} are counted" if listed else ""
         return inside, _Split(known, line)
     if names is not None:
-        raise UsageError(f"--list {names}: names none of the {len(pairs)} pairs, such as {pairs[0][0].name}")
+        raise UsageError(f"--list {names}: names none of the {len(pairs)} pairs, such as {_name(pairs[0])}")
     if any(_has_word((folder.resolve().name,), split) for split in layout.splits):
-        return list(pairs), _Split(None)
+        return pairs, _Split(None)
     wanted = layout.splits[0] if layout.splits else "published"
-    return list(pairs), _Split(None, f"nothing tells the {wanted} split, all {len(pairs)} pairs are counted")
+    return pairs, _Split(None, f"nothing tells the {wanted} split, all {len(pairs)} pairs are counted")
 
 
 def _belongs(file: _File, split: str | frozenset[str] | None, layout: Layout) -> bool:
@@ -257,13 +263,11 @@ def _best(files: Sequence[_File]) -> list[_File]:
     return list(found.values())
 
 
-def _paired(
-    images: Sequence[_File], labels: Sequence[_File]
-) -> tuple[list[tuple[_File, _File]], list[_File], list[_File]]:
+def _paired(images: Sequence[_File], labels: Sequence[_File]) -> tuple[list[_Files], list[_File], list[_File]]:
     """Pairs of one key, then of one stem where it comes once on either side; and what is left."""
     theirs = {label.key: label for label in labels}
-    both = [(image, theirs[image.key]) for image in images if image.key in theirs]
-    taken = {image.key for image, _ in both}
+    both = [_Files(image, theirs[image.key]) for image in images if image.key in theirs]
+    taken = {pair.image.key for pair in both}
     lost = [[one for one in side if one.key not in taken] for side in (images, labels)]
     by_stem: list[dict[str, list[_File]]] = [defaultdict(list), defaultdict(list)]
     for side, found in zip(lost, by_stem, strict=True):
@@ -271,22 +275,26 @@ def _paired(
             found[one.key[-1]].append(one)
     for stem, ours in by_stem[0].items():
         if len(ours) == len(by_stem[1].get(stem, ())) == 1:
-            both.append((ours[0], by_stem[1][stem][0]))
+            both.append(_Files(ours[0], by_stem[1][stem][0]))
     used = {id(one) for pair in both for one in pair}
     ours_left, theirs_left = ([one for one in side if id(one) not in used] for side in lost)
     return both, ours_left, theirs_left
 
 
-def _pair(image: _File, label: _File, layout: Layout, preset: Preset) -> Pair:
-    name = "/".join(image.key)
+def _name(pair: _Files) -> str:
+    return "/".join(pair.image.key)
+
+
+def _pair(files: _Files, layout: Layout, preset: Preset) -> Pair:
+    name, image, label = _name(files), files.image.path, files.label.path
     found = _TILE.search(name) if preset.tile is not None else None
     if found is None:
-        return Pair(name, image.path, label.path, None)
+        return Pair(name, image, label, None)
     a, b, c, d = map(int, found.groups())
     row, bottom, col, right = (a, b, c, d) if layout.rows_first else (b, d, a, c)
     if bottom <= row or right <= col:
-        return Pair(name, image.path, label.path, None)
-    return Pair(name, image.path, label.path, TilePlace(name[: found.start()], row, col, bottom - row, right - col))
+        return Pair(name, image, label, None)
+    return Pair(name, image, label, TilePlace(name[: found.start()], row, col, bottom - row, right - col))
 
 
 def _shown(folders: tuple[str, ...], folder: Path) -> str:

@@ -43,7 +43,8 @@ class Ground:
         self._longest = _LONGEST / self._unit
         if self._surface is not None:
             metric = self._surface.metric(self.placement.move(lattice))
-            self._plane, self._longest = plane(metric), _LONGEST / min(stretch(metric), _STRETCHED * self._unit)
+            metres = min(metres_per_unit(metric), _STRETCHED * self._unit)
+            self._plane, self._longest = plane_of(metric), _LONGEST / metres
 
     def to_map(self, geometry: NDArray[Any]) -> NDArray[Any]:
         """Geometries in pixel coordinates moved to map coordinates, outer rings counter-clockwise."""
@@ -118,7 +119,7 @@ def in_plane(geometry: NDArray[Any], plane: NDArray[np.float64]) -> tuple[NDArra
     return shapely.area(geometry) * area, shapely.length(shapely.transform(geometry, lambda xy: xy @ plane))
 
 
-def plane(metric: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def plane_of(metric: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """The matrix (2, 2) that makes metres of map coordinates, when one serves all of `metric` (n, 2, 2), else None."""
     middle = metric[len(metric) // 2]
     square = float(np.sqrt(max(np.linalg.det(middle), 0.0))) if np.isfinite(middle).all() else 0.0
@@ -127,8 +128,8 @@ def plane(metric: NDArray[np.float64]) -> NDArray[np.float64] | None:
     return np.asarray(np.linalg.cholesky(middle))
 
 
-def stretch(metric: NDArray[np.float64]) -> float:
-    """Metres that a unit of the map is long on the ground, at most, where it has a length."""
+def metres_per_unit(metric: NDArray[np.float64]) -> float:
+    """Metres that a unit of the map is long on the ground, at most, where it has a length; metric (n, 2, 2)."""
     squares = np.trace(metric, axis1=1, axis2=2)
     return float(np.sqrt(squares[np.isfinite(squares)].max(initial=1e-12)))
 

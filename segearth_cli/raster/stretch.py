@@ -54,27 +54,42 @@ def with_stretch(scene: Scene, rule: str, units: Sequence[Unit], bits: int) -> S
         return scene
     if plain and scene.dtype == "uint8":
         return replace(scene, stretch=((0.0, 2.0**bits - 1),) * len(scene.bands))
-    if how == "yes" and limits is not None:
-        ends = [[max(unit.raw(10 ** (end / 10)), np.finfo(float).tiny) for end in limits] for unit in units]
-        return replace(scene, stretch=tuple((_db(low), _db(high)) for low, high in ends), decibels=True)
-    if how == "no" and limits is not None:
-        return replace(scene, stretch=tuple((unit.raw(limits[0]), unit.raw(limits[1])) for unit in units))
-    factor = min(1.0, STRETCH_SAMPLE / max(scene.height, scene.width))
-    size = max(1, round(scene.height * factor)), max(1, round(scene.width * factor))
-    values, samples = _decimated(scene, size)
-    sampled = [band[data].astype(np.float64) for band, data in zip(values, samples, strict=True)]
+    if how != "look" and limits is not None:
+        return _between(scene, limits, units, in_decibels=how == "yes")
+    sampled, in_decibels = _sampled(scene), how == "yes"
     if how == "look":
-        below = sum(int((band < 0).sum()) for band in sampled)
-        how = "no" if below > NEGATIVE * sum(map(len, sampled)) else "yes"
-        told = f"values are {'decibels' if how == 'no' else 'linear, drawn as decibels'}"
+        in_decibels = _linear(sampled)
+        told = f"values are {'linear, drawn as decibels' if in_decibels else 'decibels'}"
         scene = replace(scene, notices=(*scene.notices, f"{scene.path}: --stretch sar: {told}"))
         if limits is not None:
-            return with_stretch(scene, f"{'db,' if how == 'yes' else ''}{rest}", units, bits)
-    if how == "yes":
+            return _between(scene, limits, units, in_decibels=in_decibels)
+    if in_decibels:
         sampled = [decibels(band[band > 0]) for band in sampled]
     pairs = [np.percentile(band, percentiles) if len(band) else (0.0, 1.0) for band in sampled]
     found = tuple((float(low), float(high)) for low, high in pairs)
-    return replace(scene, stretch=found, decibels=how == "yes")
+    return replace(scene, stretch=found, decibels=in_decibels)
+
+
+def _between(scene: Scene, limits: tuple[float, float], units: Sequence[Unit], *, in_decibels: bool) -> Scene:
+    """The scene stretched between limits that the user gave in physical units, or in decibels of these."""
+    if not in_decibels:
+        return replace(scene, stretch=tuple((unit.raw(limits[0]), unit.raw(limits[1])) for unit in units))
+    ends = [[max(unit.raw(10 ** (end / 10)), np.finfo(float).tiny) for end in limits] for unit in units]
+    return replace(scene, stretch=tuple((_db(low), _db(high)) for low, high in ends), decibels=True)
+
+
+def _linear(sampled: Sequence[NDArray[np.float64]]) -> bool:
+    """Whether samples (n,) of radar bands are linear, and no decibels, of which many are below 0."""
+    below = sum(int((band < 0).sum()) for band in sampled)
+    return below <= NEGATIVE * sum(map(len, sampled))
+
+
+def _sampled(scene: Scene) -> list[NDArray[np.float64]]:
+    """A sample (n,) of the data of each band."""
+    factor = min(1.0, STRETCH_SAMPLE / max(scene.height, scene.width))
+    size = max(1, round(scene.height * factor)), max(1, round(scene.width * factor))
+    values, data = _decimated(scene, size)
+    return [band[where].astype(np.float64) for band, where in zip(values, data, strict=True)]
 
 
 def _db(value: float) -> float:

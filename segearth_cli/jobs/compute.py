@@ -168,8 +168,8 @@ def session(job: Job, predictor: Predictor, *, join: bool, alone: bool = False) 
     """A session in the folder of a job; the folder is made where it is not there yet.
 
     join: go on where the folder holds this run already. alone: this process computes, so that a model that cannot be
-    loaded leaves no folder. Raises RunError when it holds another, RasterError when the
-    scene cannot be read.
+    loaded leaves no folder. Raises RunError when the folder holds another run, RasterError when the scene cannot be
+    read.
     """
     found = job.shard_size == "auto"
     with ExitStack() as stack:

@@ -26,7 +26,7 @@ _NEAR = 0.5  # of a pixel
 
 
 class Georeferenced(Protocol):
-    """What places a mask on the ground: a scene, or what a run kept of one."""
+    """What places a mask on the ground, with the members of `Frame`: a scene, or what a run kept of one."""
 
     @property
     def height(self) -> int: ...
@@ -64,8 +64,7 @@ class Placement:
     """From pixel coordinates (column, row; whole numbers at corners of pixels) of a scene to map coordinates.
 
     As GDAL does: by the geotransform where there is one, else by a polynomial through the ground control points, else
-    by the rational polynomials at their mean height. Raises RasterError when the points are no use; name: for
-    its message.
+    by the rational polynomials at their mean height. name: for error lines. Raises RasterError when points are no use.
     """
 
     def __init__(self, scene: Georeferenced, name: str) -> None:

@@ -81,7 +81,7 @@ def collect(names: Sequence[str], tars: Sequence[str], read: ReadOptions) -> Col
         try:
             scene = open_scene(path, read)
             scene.close()
-            found.append(_look(Picture(name, path, scene.height, scene.width), inner, scene))
+            found.append(_described(Picture(name, path, scene.height, scene.width), inner, scene))
         except SegEarthError as e:
             unreadable.append(str(e).replace(path, name))
     images, left_out = _without_labels(found)
@@ -92,7 +92,8 @@ def collect(names: Sequence[str], tars: Sequence[str], read: ReadOptions) -> Col
     return Collection(tuple(images), tuple(unreadable), tuple(left_out))
 
 
-def _look(picture: Picture, inner: str, scene: Scene) -> _Found:
+def _described(picture: Picture, inner: str, scene: Scene) -> _Found:
+    """A picture with what tells images from labels. inner: its folders below the one that was given."""
     named = bool(LABELS.search(inner) or LABELS.search(stem(picture.name)))
     one = len(scene.bands) == 1
     whole = one and np.issubdtype(np.dtype(scene.dtype), np.integer)

@@ -85,7 +85,8 @@ def save_curves(log: Path, path: Path) -> None:
         axes = figure.add_subplot(1, 2, place)
         for name, style in ((term, "-"), (f"held_out_{term}", "o-"), (f"bilinear_{term}", "x--")):
             points = [(int(row["step"]), float(row[name])) for row in rows if row[name]]
-            axes.plot(*zip(*points, strict=True), style, label=name.replace("_", " "), lw=1, ms=4) if points else None
+            if points:
+                axes.plot(*zip(*points, strict=True), style, label=name.replace("_", " "), lw=1, ms=4)
         axes.set_xlabel("step")
         axes.set_title(f"{term} loss")
         axes.legend(fontsize=8)

@@ -90,7 +90,7 @@ def from_parquet(
     return column, list(zip(shapes, values, strict=True)), wkt
 
 
-def _quiet() -> Any:
+def _pyogrio() -> Any:
     """Pyogrio, whose GDAL says nothing on stderr: what it has to say comes as exceptions."""
     import pyogrio
 
@@ -129,7 +129,7 @@ def by_gdal(
     """
     import pyarrow as pa
 
-    pyogrio, schema = _quiet(), _schema(layer, names or {})
+    pyogrio, schema = _pyogrio(), _schema(layer, names or {})
     queue: Queue[FeatureBatch | None] = Queue(1)
     failures: list[BaseException] = []
     abandoned, ended = threading.Event(), threading.Event()
@@ -185,9 +185,9 @@ def by_gdal(
         raise refused
 
 
-def has(path: Path, number: int) -> bool:
+def holds_feature(path: Path, number: int) -> bool:
     """Whether a file holds a feature, counted from 0, with its geometry."""
-    pyogrio = _quiet()
+    pyogrio = _pyogrio()
     try:
         with _as_told(path) as name:
             _, _, geometry, _ = pyogrio.raw.read(name, skip_features=number, max_features=1)

@@ -60,8 +60,8 @@ def filled(mask: MaskFile, kept: frozenset[int] | None, area: float, folder: Pat
     """The mask with holes smaller than `area` pixels in the pieces of the kept classes filled with their code.
 
     All that lies in such a hole is replaced, but pixels without data stay as they are. A copy of the raster lies on
-    disk, packed by nothing, for holes are filled as soon as the piece around them ends. What lies in a hole ends
-    before, so that the hole around all others has the last word.
+    disk, not compressed, for holes are filled as soon as the piece around them ends. What lies in a hole ends before,
+    so that the hole around all others has the last word.
     """
     valid = _valid(mask, folder / "valid.tif", rows) if mask.masked else None
     path, recode = folder / "filled.tif", Recoding(mask, kept)

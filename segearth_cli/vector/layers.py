@@ -21,7 +21,7 @@ from segearth_cli.files import replacing
 from segearth_cli.raster import map_crs
 from segearth_cli.styles import hexadecimal, write_style
 from segearth_cli.vector.antimeridian import to_degrees, united
-from segearth_cli.vector.arrow import by_gdal, has, parquet
+from segearth_cli.vector.arrow import by_gdal, holds_feature, parquet
 from segearth_cli.vector.dissolve import Whole
 from segearth_cli.vector.features import FeatureBatch, VectorLayer, Write
 from segearth_cli.vector.geopackage import editing, table_name
@@ -100,7 +100,7 @@ def _whole(path: Path, layer: VectorLayer, driver: str, names: Mapping[str, str]
             append(features)
 
         yield write
-    if written and not has(path, written - 1):
+    if written and not holds_feature(path, written - 1):
         raise OSError("the file ends before its features do")
 
 

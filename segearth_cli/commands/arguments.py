@@ -35,14 +35,6 @@ def inputs(arguments: Iterable[str], folder: Folder) -> list[str]:
     return list(names)
 
 
-def is_one(argument: str) -> bool:
-    """Whether an argument names one input itself; else it is a folder, a pattern or a list."""
-    from segearth_cli.raster import local_folder
-
-    name = plain(argument)
-    return argument != "-" and local_folder(name) is None and inputs([argument], itself) == [name]
-
-
 def named_themselves(names: Iterable[str], arguments: Iterable[str]) -> bool:
     """Whether inputs are those that were named, none found in a folder, by a pattern or in a list."""
     return set(map(Path, names)) == {Path(plain(argument)) for argument in arguments}

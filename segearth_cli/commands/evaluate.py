@@ -13,7 +13,7 @@ import typer
 
 from segearth_cli import presets
 from segearth_cli.classes import ClassSet
-from segearth_cli.commands.arguments import INPUTS, inputs, is_one, masks_in
+from segearth_cli.commands.arguments import INPUTS, inputs, masks_in, named_themselves
 from segearth_cli.commands.flags import flags_of
 from segearth_cli.commands.many import Tried, each, raise_failed
 from segearth_cli.commands.remarks import remarks
@@ -160,15 +160,16 @@ def _targets(report: ReportOptions) -> list[Target]:
 
 
 def _pairing(predictions: str, labels: str, asked: PairingOptions) -> Pairing:
-    """Two files as one pair whatever their names; folders, patterns and lists by stem."""
+    """Two files, or runs, as one pair whatever their names; folders, patterns and lists by stem."""
     from segearth_cli.evaluation import Pairing, is_drawn, pair
 
     if predictions == labels == "-":
         raise UsageError("masks and labels: only one of them can come from stdin")
     masks, truths = inputs([predictions], masks_in), inputs([labels], _labels_in)
-    if is_one(predictions) and is_one(labels):
+    one_label = named_themselves(truths, [labels])
+    if one_label and named_themselves(masks, [predictions]):
         return Pairing(((masks[0], truths[0]),))
-    if is_one(labels) and is_drawn(truths[0]):  # a layer of features may be of many masks
+    if one_label and is_drawn(truths[0]):  # a layer of features may be of many masks
         return Pairing(tuple((mask, truths[0]) for mask in masks))
     return pair(masks, truths, prediction_suffix=asked.prediction_suffix, label_suffix=asked.label_suffix)
 

@@ -139,8 +139,11 @@ class Record:
 def differences(there: Run, now: Run) -> list[str]:
     """A line for each value that differs between two runs, but for those that tell nothing."""
     a, b = there.flat(), now.flat()
-    keys = [key for key in dict.fromkeys([*a, *b]) if key not in _NOT_SEALED and a.get(key) != b.get(key)]
-    return [f"{key.removeprefix('facts.')}: {_short(a.get(key))} there, {_short(b.get(key))} now" for key in keys]
+    found: dict[str, str] = {}  # the classes stand in a run twice, first as the model is asked for them
+    for key in dict.fromkeys([*a, *b]):
+        if key not in _NOT_SEALED and a.get(key) != b.get(key):
+            found.setdefault(key.removeprefix("facts."), f"{_short(a.get(key))} there, {_short(b.get(key))} now")
+    return [f"{name}: {values}" for name, values in found.items()]
 
 
 def _hash(values: Mapping[str, Any]) -> str:

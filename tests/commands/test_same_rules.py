@@ -253,11 +253,15 @@ def test_training_leaves_out_what_predict_leaves_out(segearth, masks):
     assert "left out, written by segearth itself: scenes/b.preview.png, scenes/x.tiff" in done.err
 
 
-def test_python_takes_the_folder_of_a_run_for_its_mask(segearth, masks, model_dir):
+def test_the_folder_of_a_run_stands_for_its_mask(segearth, masks, model_dir):
     model = ("-m", f"local-dir:{model_dir}", "--upsampler", "none", "-d", "cpu")
     assert segearth("predict", "scenes/a.tif", *LIST, *model, "--work", "run", "-o", "a.mask.tif").code == 0
     told = [segearth_cli.evaluate(mask, "labels/a.tif", "background,water,roof") for mask in ("run", "a.mask.tif")]
     assert told[0] == told[1]
+    done = segearth(
+        "evaluate", "run/", "labels/a.tif", "-c", "background,water,roof", "--json", "-"
+    )  # one mask, whatever it is called
+    assert json.loads(done.out) == told[0], done.err
     for name in ("run", "a.mask.tif"):
         segearth_cli.vectorize(name, f"{name}.geojson", quiet=True)
         segearth_cli.preview(name, f"{name}.png")

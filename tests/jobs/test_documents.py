@@ -106,3 +106,8 @@ def test_the_seal_covers_all_but_where_the_scene_is():
 def test_differences_are_told_value_by_value():
     there, now = replace(RUN, facts={"threshold": 0.0}), replace(RUN, facts={"threshold": 0.3}, shard_size=1024)
     assert differences(there, now) == ["threshold: 0.0 there, 0.3 now", "shard_size: 512 there, 1024 now"]
+
+
+def test_what_stands_in_a_run_twice_is_told_once():
+    runs = [replace(RUN, facts={"classes": [[word]]}, classes=({"name": word},)) for word in ("water", "roof")]
+    assert differences(*runs) == ['classes: [["water"]] there, [["roof"]] now']

@@ -20,7 +20,8 @@ Known = Mapping[str, Option | str]  # flag -> its option, or its keyword alone
 _FLAG = r"(--[a-z][a-z0-9-]*[a-z0-9])"
 _HEAD = re.compile(rf"{_FLAG} ((?!and |or ).*?): ")  # the value an error begins with may hold blanks
 _NAMED = re.compile(rf"(?<![\w-]){_FLAG}(?: (?!--)([^\s:;]*[^\s:;,.)]))?")
-_VALUE = re.compile(r"[-+.\d]|P\d|[A-Z]{2}")  # how a value begins, or what stands for one, and no word of a sentence
+# How a value begins, or what stands for one, and no word of a sentence; and two that many options take.
+_VALUE = re.compile(r"[-+.\d]|P\d|[A-Z]{2}|(?:none|auto)$")
 
 
 def flags_by_name(told: Iterable[Option]) -> dict[str, Option]:

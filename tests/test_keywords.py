@@ -40,6 +40,7 @@ KNOWN = flags_by_name(options_of(Some)) | {"--map": "label_map"}
         ("12 are left out (--place counts them)", "12 are left out (place= counts them)"),
         ("a.tif: too coarse; try --gsd auto: 2 m", "a.tif: too coarse; try gsd=auto: 2 m"),
         ("try a lower --share (now 1), --how mean or another", "try a lower share= (now 1), how=mean or another"),
+        ("better with --place none, or more --share", "better with place=none, or more share="),
         ("x: --map 1=0 is needed, see --help and a--share", "x: label_map=1=0 is needed, see --help and a--share"),
     ],
 )

@@ -34,6 +34,8 @@ class TimeLeft:
 
         A step takes what the latest took, without the tenth of them that were fastest and the tenth that were slowest.
         """
+        if done >= self.steps:
+            return 0.0
         looks = self.steps // self.every - done // self.every + (self.steps % self.every > 0)
         return (self.steps - done) * _trimmed(self._stepped) + looks * (fmean(self._looked) if self._looked else 0.0)
 

@@ -449,3 +449,4 @@ def test_the_time_left_counts_looks_apart_and_forgets_slow_beginnings():
     for _ in range(100):
         left.step(4.0)  # another program took half of the machine
     assert left.seconds(200) == pytest.approx(100 * 4 + 50)
+    assert left.seconds(300) == 0

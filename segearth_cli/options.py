@@ -117,7 +117,7 @@ class Option:
             return f"one of {', '.join(map(str, self.choices))}"
         if self.kind is float and self.bounds == Bounds():
             return "a finite number"
-        return _WORDS.get(self.kind, self.kind.__name__) + str(self.bounds or "")
+        return _WORDS.get(self.kind, "text" if self.parse else self.kind.__name__) + str(self.bounds or "")
 
 
 def option(
@@ -179,12 +179,18 @@ def build(owner: type[T], given: Mapping[str, Any], **others: Any) -> T:
     for field in fields(owner):  # type: ignore[arg-type]
         told = known.get(field.name)
         if told and (value := given.get(told.name)) is not None:
-            values[field.name] = taken(told, value)
+            values[field.name] = taken(told, _as_typed(told, value))
         elif told and told.variable and (text := os.environ.get(told.variable)):
             values[field.name] = _of_variable(told, text)
         elif not told and field.name not in others and is_dataclass(hints[field.name]):
             values[field.name] = build(hints[field.name], given)
     return owner(**values)
+
+
+def _as_typed(told: Option, value: Any) -> Any:
+    """A number for an option of other values as the word that one would type: `tile=512` in Python is `--tile 512`."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    return str(value) if number and told.parse and _of_kind(told.kind, value) is None else value
 
 
 def _of_variable(told: Option, text: str) -> Any:

@@ -53,6 +53,7 @@ def test_values_by_keyword_become_fields_and_the_rest_keeps_its_default():
     assert made == Outer(side=7, share=1.0, place=Path("x"), kept=9, inner=Inner((3, 2)))
     assert type(made.share) is float  # 1 and 1.0 are the same run
     assert build(Outer, {"bands": [1, 2]}).inner.bands == (1, 2)
+    assert build(Outer, {"bands": 3}).inner.bands == (3,)  # as --bands 3
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_values_by_keyword_become_fields_and_the_rest_keeps_its_default():
         ({"how": "best"}, "--how best: choose one of mean, taper"),
         ({"loud": 1}, "--loud 1: need true or false"),
         ({"place": 1}, "--place 1: need a path"),
-        ({"bands": 3}, "--bands 3: need a list"),
+        ({"bands": True}, "--bands True: need a list"),
     ],
 )
 def test_a_value_of_another_kind_is_refused_by_the_name_of_its_flag(value, line):

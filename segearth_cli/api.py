@@ -59,7 +59,7 @@ _TRAIN = (*options_of(TrainOptions), *options_of(Recipe))
 _OWNERS = (VectorizeOptions, PreviewOptions, LabelOptions, ClassOptions)
 _KEYWORDS: Known = {
     **flags_by_name((*_TRAIN, *(told for owner in _OWNERS for told in options_of(owner)), *_PREDICT)),
-    **{"--map": "label_map", "--out": "out"},  # what Python calls otherwise
+    **{"--map": "label_map", "--out": "out", "--path": "path"},  # what Python calls otherwise
 }
 
 
@@ -95,8 +95,9 @@ class Mask:
 
     @cached_property
     def array(self) -> NDArray[np.uint8]:
-        """Class codes (H, W) uint8; 255 = no data."""
+        """Class codes (H, W) uint8; 255 = no data. Not to be written to, which no file would know of: copy it first."""
         codes: NDArray[np.uint8] = read_array(self.path)[0]
+        codes.flags.writeable = False
         return codes
 
     @cached_property
@@ -117,7 +118,7 @@ class Mask:
         Raises UsageError for a name of another format, and when there is a file already and `overwrite` is off.
         """
         path = Path(path)
-        raster.geotiff(path, "path", several=False)
+        raster.geotiff(path, "--path", several=False)
         admit([Target(path, "path")], list, overwrite=overwrite)
         with replacing(path) as temporary:
             for end in ("", ".aux.xml"):
@@ -258,7 +259,7 @@ def evaluate(
     from segearth_cli import evaluation
     from segearth_cli.prediction import listed_classes
 
-    ours, theirs = ([_raster(one) for one in _several(given)] for given in (masks, labels))
+    ours, theirs = [_raster(one) for one in _several(masks)], [_raster(one, "label") for one in _several(labels)]
     if not ours or len(ours) != len(theirs):
         raise UsageError(f"{len(ours)} masks and {len(theirs)} labels: need one label for each mask")
     made, said = _classes(evaluation.classes_of(ours) if classes is None and preset is None else classes)
@@ -311,10 +312,10 @@ def _classes(classes: str | Path | Sequence[str] | ClassSet | None) -> tuple[Cla
     return None, {"classes": ",".join(words)}
 
 
-def _raster(mask: Mask | str | Path) -> str:
+def _raster(mask: Mask | str | Path, what: str = "mask") -> str:
     """The raster of a mask, or of a label; a run's folder is one too."""
     if not isinstance(mask, Mask | str | Path):
-        raise UsageError(f"a mask of type {type(mask).__name__}: need a Mask of predict(), or the path of a raster")
+        raise UsageError(f"a {what} of type {type(mask).__name__}: need a Mask of predict(), or the path of a raster")
     return str(mask.path) if isinstance(mask, Mask) else mask_raster(str(mask))
 
 

@@ -214,6 +214,19 @@ def test_polygons_of_a_mask_with_confidence_tell_it(shell_line, scene, tiny):
     assert [one["properties"]["confidence"] for one in ours] == [one["properties"]["confidence"] for one in theirs]
 
 
+def test_codes_of_a_mask_are_not_changed_where_its_file_would_not_know(scene, tiny):
+    mask = segearth.predict(scene, WORDS, **tiny)
+    with pytest.raises(ValueError, match="read-only"):
+        mask.array[0, 0] = 1
+    with pytest.raises(segearth.SegEarthError, match="^path=m.png: what is written is a GeoTIFF"):
+        mask.save("m.png")
+
+
+def test_a_number_is_what_it_is_on_the_command_line(scene, tiny):
+    tiled = segearth.predict(scene, WORDS, tile=64, **tiny)
+    assert np.array_equal(tiled.array, segearth.predict(scene, WORDS, tile="64", **tiny).array)
+
+
 def test_a_mask_is_drawn_with_a_legend_of_the_classes_that_are_there(scene, tiny):
     import matplotlib
 
@@ -268,6 +281,8 @@ def test_a_scene_shows_how_it_is_read(scene):
         (lambda scene: segearth.open_scene(scene, stretch="bright"), "^stretch=bright: need auto"),
         (lambda scene: segearth.open_scene(scene, bands="9"), "bands="),
         (lambda scene: segearth.vectorize(scene, "x.gpkg", min_area="small"), "^min_area=small: not a size"),
+        (lambda scene: segearth.vectorize(scene, "x.gpkg", min_area=50), "^min_area=50: not a size; .* min_area=200px or 50m2"),
+        (lambda scene: segearth.vectorize(scene, "x.gpkg", min_area=[5]), "^min_area=\\[5\\]: need text"),
         (lambda scene: segearth.vectorize(scene, "x.gpkg", rows=0), "rows"),
         (lambda scene: segearth.train_upsampler(scene, "x.safetensors", steps=0), "^steps=0: need a whole number"),
         (lambda scene: segearth.train_upsampler(scene, "up.txt"), "^out=up.txt: need a name that ends in .safetensors"),
@@ -287,7 +302,7 @@ def test_a_scene_shows_how_it_is_read(scene):
         (lambda _: segearth.predict(GREY, WORDS, crs="UTM 32"), "^crs='UTM 32': no CRS"),
         (lambda _: segearth.predict(np.zeros((4, 9, 9)), WORDS), "^the array: 4 bands.* bands=RED,GREEN,BLUE, or"),
         (lambda _: segearth.vectorize(GREY, "x.gpkg"), "^a mask of type ndarray: need a Mask"),
-        (lambda scene: segearth.evaluate(scene, GREY, "a,b"), "^a mask of type ndarray: need a Mask"),
+        (lambda scene: segearth.evaluate(scene, GREY, "a,b"), "^a label of type ndarray: need a Mask"),
         (lambda scene: segearth.predict(scene, WORDS, score=True), "did you mean scores?"),
         (lambda scene: segearth.calibrate(scene, "l.gpkg", "c", WORDS, suggest=5), "suggest: unknown"),
         (lambda _: segearth.predict(GREY.tolist(), WORDS), "type list: need a path, or an array"),

@@ -10,6 +10,7 @@ import pyproj
 import pytest
 import rasterio
 import shapely
+import shapely.ops
 from rasterio.features import shapes as outlines
 from rasterio.transform import from_origin
 

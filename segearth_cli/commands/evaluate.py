@@ -19,7 +19,7 @@ from segearth_cli.commands.many import Tried, each, raise_failed
 from segearth_cli.commands.remarks import remarks
 from segearth_cli.commands.results import note_written
 from segearth_cli.console import answer, first_of, note
-from segearth_cli.errors import ClassesError, RunError, SomeFailedError, UsageError
+from segearth_cli.errors import RunError, SomeFailedError, UsageError
 from segearth_cli.evaluation import LabelOptions
 from segearth_cli.files import write_text
 from segearth_cli.gate import Target, admit
@@ -113,14 +113,7 @@ def evaluate(
     chosen, setting = listed_classes(named, own)
     admit(_targets(report), lambda: _inputs(pairing), overwrite=report.overwrite)
     options = EvaluateOptions.of(setting, asked, len(chosen), (label for _, label in pairing.pairs))
-    try:
-        tally, tried = _run(pairing, chosen, options, report.quiet)
-    except ClassesError as e:
-        if setting and setting.label_codes and asked.label_offset is None:
-            raise ClassesError(
-                f"{e}; --preset {setting.id} reads public codes: --label-offset 0 for class codes"
-            ) from e
-        raise
+    tally, tried = _run(pairing, chosen, options, report.quiet)
     failed, missing = sum(one.error is not None for one in tried), _tell_missing(pairing)
     scored = [one.name for one in tried if one.error is None]
     for remark in () if report.quiet else remarks(tally, chosen, options, setting, scored):

@@ -90,6 +90,8 @@ class EvaluateOptions:
     """Which field of labels that are features names the class, or holds its code."""
     layer: str | None = None
     """Which layer of theirs; None = the only one."""
+    hint: str = ""
+    """What else may mend a code that is no class; empty = nothing."""
 
     @classmethod
     def of(cls, setting: Preset | None, asked: LabelOptions, classes: int, labels: Iterable[str]) -> EvaluateOptions:
@@ -98,12 +100,16 @@ class EvaluateOptions:
         setting: a published one, by which labels are coded and scored tile by tile. Raises UsageError, RasterError.
         """
         sides = {} if setting is None else setting.tilings()
+        hint = ""
+        if setting is not None and setting.label_codes and asked.label_offset is None:
+            hint = f"codes are read as published (--preset {setting.id}); --label-offset 0 reads class codes"
         return cls(
             fitting(label_codes(setting, asked, classes), labels),
             asked.count_nodata,
             tilings={name: Tiling(tile[::-1], step[::-1]) for name, (tile, step) in sides.items()},
             field=asked.field,
             layer=asked.layer,
+            hint=hint,
         )
 
 
@@ -162,18 +168,29 @@ def compare(
     without georeferencing sizes must be equal. Raises RasterError for files that cannot be compared, ClassesError for
     codes that are no class.
     """
+    try:
+        return _compare(prediction, label, classes, options, advance)
+    except ClassesError as e:
+        if not options.hint:
+            raise
+        raise ClassesError(f"{e}; {options.hint}") from e
+
+
+def _compare(
+    prediction: str, label: str, classes: ClassSet, options: EvaluateOptions, advance: Callable[[int], None]
+) -> Tally:
     if is_drawn(label):
         with as_raster(label, prediction, classes, options.codes, options.field, options.layer) as drawn:
             raster, claimed = drawn
-            found = _compare(prediction, raster, classes, replace(options, codes=LabelCodes()), advance)
+            found = _compare_rasters(prediction, raster, classes, replace(options, codes=LabelCodes()), advance)
         bare = (NODATA, IGNORED)
         labels = {key: pixels for key, pixels in found.labels.items() if key != bare}
         outside = found.outside + found.labels.get(bare, 0) - claimed
         return replace(found, labels=labels, outside=outside, claimed=claimed)
-    return _compare(prediction, label, classes, options, advance)
+    return _compare_rasters(prediction, label, classes, options, advance)
 
 
-def _compare(
+def _compare_rasters(
     prediction: str, label: str, classes: ClassSet, options: EvaluateOptions, advance: Callable[[int], None]
 ) -> Tally:
     total = Tally(empty(len(classes)))

@@ -55,6 +55,15 @@ def shown(text: str) -> str:
     return "".join(_escaped(c) if unicodedata.category(c) in _UNSEEN else c for c in without_secrets(text))
 
 
+def said_of(name: str, line: str) -> str:
+    """What a line says of a name, for another line that begins with the name.
+
+    >>> said_of("a.tif", "a.tif: no such file"), said_of("a.tif", "out of memory")
+    ('no such file', 'out of memory')
+    """
+    return line.removeprefix(f"{name}: ")
+
+
 def first_of(names: Sequence[str], most: int = 3) -> str:
     """The first of some names, and how many there are besides.
 

@@ -80,7 +80,7 @@ def each_twice(
         if one.error is not None:
             left.append(number)
             if not quiet:
-                console.note(f"{name}: failed, to be tried once more: {one.error}")
+                console.note(f"{name}: failed, to be tried once more: {console.said_of(name, str(one.error))}")
             continue
         tried[number] = one
         settled(number, one)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from segearth_cli import texts
+from segearth_cli.console import said_of
 from segearth_cli.errors import UsageError, nearest
 from segearth_cli.files import appending, write_text
 
@@ -156,4 +157,6 @@ def summary_lines(outcomes: list[Outcome]) -> list[str]:
 
 
 def _told(outcome: Outcome) -> str:
-    return outcome.error or (f"{outcome.mask}  {outcome.seconds:.1f} s" if outcome.mask else "")
+    if outcome.error:
+        return said_of(outcome.scene, outcome.error)
+    return f"{outcome.mask}  {outcome.seconds:.1f} s" if outcome.mask else ""

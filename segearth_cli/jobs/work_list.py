@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-from segearth_cli.console import without_secrets
+from segearth_cli.console import said_of, without_secrets
 from segearth_cli.errors import RasterError, RunError, SceneChangedError, SegEarthError, of_input
 from segearth_cli.jobs.compute import Job, Session, Share, finish, session
 from segearth_cli.jobs.pool import Alone, Answer, Item, Pool
@@ -283,8 +283,9 @@ class WorkList:
             return
         self._late[number] = None
         entry = self.entries[number]
-        told = entry.told_as_named(error)
-        self.predictor.run.notice(f"{entry.name or entry.job.scene}: failed, to be tried once more: {told}")
+        name = entry.name or entry.job.scene
+        told = said_of(name, str(entry.told_as_named(error)))
+        self.predictor.run.notice(f"{name}: failed, to be tried once more: {told}")
 
     def _settle(self, number: int, result: Result) -> None:
         self._late.pop(number, None)

@@ -141,6 +141,7 @@ def test_an_error_that_nobody_expected_of_one_scene_leaves_the_others_done(
     assert done.code == 3, done.err
     assert rows("sum.csv") == {scenes[0]: "done", scenes[1]: "failed", scenes[2]: "done"}
     assert any(told in line and "s1.tif" in line for line in done.lines), done.err
+    assert max(line.count("s1.tif") for line in done.lines) == 1
 
 
 @pytest.mark.parametrize("work", [(), ("--work", "work")])

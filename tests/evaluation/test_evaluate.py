@@ -521,7 +521,5 @@ def test_a_preset_reads_public_codes_and_says_when_they_look_like_class_codes(tm
     odd = write(tmp_path / "c.png", truth + np.uint8(2))
     hint = "; codes are read as published (--preset loveda); --label-offset 0 reads class codes"
     assert hint in evaluate(mask, odd, "--preset", "loveda")[2]
-    with pytest.raises(
-        segearth_cli.SegEarthError, match=r"as published \(preset=loveda\); label_offset=0 "
-    ):
+    with pytest.raises(segearth_cli.SegEarthError, match=r"as published \(preset=loveda\); label_offset=0 "):
         segearth_cli.evaluate(mask, odd, preset="loveda")

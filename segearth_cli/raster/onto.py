@@ -15,9 +15,11 @@ from segearth_cli.raster.ground import map_crs
 
 _SAMPLES = 33  # points a side of the scene by which its place in the CRS of a drawing is known
 _MARGIN = 0.05  # of that place, for what lies between the points
-_PIECES = 512  # into which an edge as long as the scene is cut before it goes to another CRS
+_PIECES = 512  # into which an edge as long as the scene, or the drawing, is cut before it goes to another CRS
+_FEWER = 128  # of its parts around a pole
 _MOST_TURNS = 8  # around the globe; longitudes of more are none
 _FAR = 1e8  # pixels beyond which GDAL no longer counts, and a millionth of a pixel is no number
+_HALVINGS = 12  # of a drawing over the antimeridian or a pole
 _BEYOND = 1e-9  # degrees of rounding behind which a longitude lies a turn away
 
 
@@ -56,11 +58,17 @@ class Onto:
         """
         if self._nowhere:
             return xy * np.array([1, -1]) if xy[:, 1].sum() < 0 else xy  # QGIS shows rows of such pictures below 0
-        if self._there is not None:
-            xy = np.stack(self._there.transform(xy[:, 0], xy[:, 1]), axis=1)
-            if self._own_turn is not None:
-                xy[:, 0] = _unrolled(xy[:, 0], float(self._placement.middle[0]), self._own_turn)
-        return self._placement.find(xy)
+        return self._placement.find(self._own(xy))
+
+    def _own(self, xy: NDArray[np.float64], middle: float | None = None) -> NDArray[np.float64]:
+        """Coordinates of the drawing as the scene's CRS has them; longitudes near a middle, by default the scene's."""
+        if self._there is None:
+            return xy
+        xy = np.stack(self._there.transform(xy[:, 0], xy[:, 1]), axis=1)
+        if self._own_turn is not None:
+            near = float(self._placement.middle[0]) if middle is None else middle
+            xy[:, 0] = _unrolled(xy[:, 0], near, self._own_turn)
+        return xy
 
     def move(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
         """Columns and rows as coordinates of the drawing; longitudes go on beyond the antimeridian."""
@@ -80,7 +88,10 @@ class Onto:
         Straight edges are straight in the CRS of the drawing; in longitude and latitude whole turns tell nothing apart.
         """
         with np.errstate(invalid="ignore"):  # what has no place here comes as infinity
-            placed = np.asarray(shapely.transform(self._near(geometry), self.find), object)
+            near = self._near(geometry)
+            placed = np.asarray(shapely.transform(near, self.find), object)
+            for number in self._torn(near):
+                placed[number] = shapely.transform(self._in_pieces(near[number]), self._placement.find)
         coordinates, owner = shapely.get_coordinates(placed, return_index=True)
         placed[np.unique(owner[~np.isfinite(coordinates).all(axis=1)])] = shapely.Polygon()
         far = np.abs(shapely.bounds(placed)).max(axis=1, initial=0) > _FAR
@@ -119,7 +130,51 @@ class Onto:
         if not parts:
             return np.full(len(geometry), shapely.Polygon(), object)
         found = np.asarray(parts[0] if len(parts) == 1 else shapely.union_all(np.stack(parts), axis=0), object)
-        return found if self.straight else shapely.segmentize(found, float(np.hypot(*(high - low))) / _PIECES)
+        west, south, east, north = shapely.total_bounds(found)
+        longest = np.fmin(np.hypot(*(high - low)), np.hypot(east - west, north - south)) / _PIECES
+        return found if self.straight or not longest else shapely.segmentize(found, float(longest))
+
+    def _torn(self, geometry: NDArray[Any]) -> NDArray[np.intp]:
+        """Which geometries of the drawing (n,) have an edge that goes around the globe, as over the antimeridian."""
+        if self._there is None or self._own_turn is None:
+            return np.zeros(0, np.intp)
+        xy, owner = shapely.get_coordinates(geometry, return_index=True)
+        step = np.abs(np.diff(self._own(xy)[:, 0])) > self._own_turn / 2
+        whole = shapely.get_dimensions(geometry) > 0
+        return np.unique([at for at in owner[1:][step & (owner[1:] == owner[:-1])] if whole[at]]).astype(np.intp)
+
+    def _in_pieces(self, geometry: Any) -> Any:
+        """A geometry of the drawing in the scene's CRS: cut small enough to lie on one side, put where the scene is.
+
+        Of a drawing around a pole 2^-12 of its side is left out there; what has no place in that CRS is, too.
+        """
+        turn = float(self._own_turn or 0)
+        sides = self._placement.move(np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * (self._width, self._height))[:, 0]
+        found, todo = [], [(geometry, 0)]
+        while todo:
+            piece, halved = todo.pop()
+            if shapely.is_empty(piece):
+                continue
+            first = float(self._own(shapely.get_coordinates(piece)[:1])[0, 0])
+            own = shapely.transform(piece, lambda xy, first=first: self._own(xy, first))
+            west, _, east, _ = shapely.bounds(own)
+            if east - west < turn / 4:
+                turns = np.arange(np.floor((sides.min() - east) / turn), np.ceil((sides.max() - west) / turn) + 1)
+                found += [shapely.transform(own, lambda xy, by=by * turn: xy + np.array([by, 0])) for by in turns]
+            elif halved < (_HALVINGS if np.isfinite(east - west) else _HALVINGS // 3):
+                west, south, east, north = shapely.bounds(piece)
+                step = np.hypot(east - west, north - south) / _FEWER
+                quarters = shapely.intersection(piece, _quarters(west, south, east, north, step))
+                bending = shapely.segmentize(quarters, step)
+                todo += [(quarter, halved + 1) for quarter in bending]
+        return shapely.union_all(shapely.make_valid(found))
+
+
+def _quarters(west: float, south: float, east: float, north: float, overlap: float) -> NDArray[Any]:
+    """Boxes (4,) that a box is cut into, and that overlap: where edges bend, others would gape."""
+    x, y = np.array([west + east, south + north])[:, None] / 2 + np.array([-1, 1]) * overlap / 2
+    columns, rows = [(west, x[1]), (x[0], east)], [(south, y[1]), (y[0], north)]
+    return np.array([shapely.box(left, low, right, high) for left, right in columns for low, high in rows], object)
 
 
 def turn_of(crs: pyproj.CRS | None) -> float | None:

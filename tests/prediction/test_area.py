@@ -15,7 +15,7 @@ from rasterio.transform import from_gcps, from_origin
 
 import segearth_cli
 from segearth_cli.errors import RasterError
-from segearth_cli.raster import Window, area_of, area_of_interest, open_scene, starts
+from segearth_cli.raster import Frame, Window, area_of, area_of_interest, open_scene, starts
 
 HEIGHT, WIDTH, SIDE = 200, 260, 64  # SIDE: of the tiny model's windows, every 32 px
 CORNER, PIXEL = (400_000.1, 5_000_000.3), 0.3  # of noise.save_scene
@@ -331,3 +331,33 @@ def test_pixels_do_not_depend_on_the_window_they_are_asked_for_in(tmp_path):
         assert np.array_equal(area.holds(window), whole[window.slices])
         moved = area.seen_from(5, 6).holds(window.seen_from(5, 6))
         assert np.array_equal(moved, whole[window.slices])
+
+
+GLOBES = {  # where areas lie, in a CRS of their own: none of their edges goes through the middle of a pixel
+    "antimeridian": ("EPSG:4258", shapely.box(170.3, -20.7, 190.6, 10.4)),
+    "antimeridian, the other way": ("EPSG:4258", shapely.box(-190.3, -20.7, -170.6, 10.4)),
+    "antimeridian, with a hole": ("EPSG:4258", shapely.box(150.3, 1.2, 210.6, 50.4) - shapely.box(175.1, 9, 186.3, 30)),
+    "UTM": ("EPSG:32601", shapely.box(-200_000.5, 100_000.3, 900_000.7, 2_000_000.9)),
+    "Mercator": ("EPSG:3832", shapely.box(2_000_000.5, -3_000_000.5, 4_000_000.2, 5_000_000.7)),
+    "north pole": ("EPSG:3995", shapely.Point(100_000, 200_000).buffer(3_000_000)),
+    "beside the south pole": ("EPSG:3031", shapely.box(100_000.5, -500_000.4, 2_000_000.3, 3_000_000.9)),
+    "around the south pole": (
+        "EPSG:3031",
+        shapely.Point(0, 0).buffer(3_000_000) - shapely.Point(0, 0).buffer(1_000_000),
+    ),
+}
+
+
+@pytest.mark.parametrize("west", [-180, 0, -150])
+@pytest.mark.parametrize("lies", GLOBES)
+def test_on_a_scene_of_the_globe_an_area_of_another_crs_holds_what_lies_in_it(lies, west):
+    crs, drawn = GLOBES[lies]
+    frame = Frame(180, 360, rasterio.CRS.from_epsg(4326), from_origin(west, 90, 1, 1), ([], None), None)
+    held = area_of(frame, "globe.tif", area_of_interest([drawn], crs, "--aoi")).holds(Window(0, 0, 180, 360))
+    x, y = np.meshgrid(np.arange(360) + west + 0.5, 89.5 - np.arange(180))
+    there = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(x, y)
+    turns = [
+        shapely.contains_xy(drawn, there[0] + turn, there[1])
+        for turn in ((-360, 0, 360) if crs == "EPSG:4258" else (0,))
+    ]
+    assert np.array_equal(held, np.any(turns, axis=0))

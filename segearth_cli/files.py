@@ -21,6 +21,7 @@ from typing import BinaryIO
 from segearth_cli.beside import SQLITE, other_user, side_files
 from segearth_cli.disk import FULL, Lines, sync, sync_folder, telling, utf_8
 from segearth_cli.errors import SegEarthError
+from segearth_cli.signals import held
 
 _KEPT = 40  # characters that temporary names of a file begin with at most; file systems allow 255 bytes
 _ODD = re.compile(r"[^\w.-]")  # libraries take other characters for parts of a URL, or drop them
@@ -51,12 +52,16 @@ def replacing_all(paths: Sequence[Path], within: Path | None = None) -> Iterator
         with telling(paths[0], FULL):
             yield [one.temporary for one in sets]
         with telling(paths[0]):
-            _commit(sets)
+            for path in (path for one in sets for path in [one.temporary, *(new for new, _ in one.made())]):
+                sync(path)
+            with held():
+                _commit(sets)
+                _remove_all(left for one in sets for left in one.leavings())
     except BaseException:
-        for one in sets:
-            one.clean()
+        with held():
+            for one in sets:
+                one.clean()
         raise
-    _remove_all(left for one in sets for left in one.leavings())
 
 
 @contextmanager
@@ -276,14 +281,12 @@ class _DataSet:
 
     def clean(self) -> None:
         """Removes what was written and has not found its place."""
-        for left in self.temporary.parent.glob(".*.part*"):
-            if left.name.startswith(f"{self.start}.part"):
-                with suppress(OSError):
-                    remove(left)
+        beside = self.temporary.parent.glob(".*.part*")
+        _remove_all(left for left in beside if left.name.startswith(f"{self.start}.part"))
 
 
 def _commit(sets: Sequence[_DataSet]) -> None:
-    """Puts what was written into its places. After an error, or when interrupted, everything is as it was, or done.
+    """Puts what was written and synced into its places. After an error everything is as it was, or done.
 
     Of each data set the old side files go first, then the file is replaced, then the new side files come: at no moment
     is a file read with side files that are not its own.
@@ -291,9 +294,6 @@ def _commit(sets: Sequence[_DataSet]) -> None:
     undo: list[tuple[Path, Path | None]] = []  # (what is put back, where), or (what is removed, None)
     markers = [one.marker for one in sets if one.made() or one.stale()]
     try:
-        for one in sets:
-            for path in [one.temporary, *(new for new, _ in one.made())]:
-                sync(path)
         for marker in markers:
             marker.touch()
         for one in sets:

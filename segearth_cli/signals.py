@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 ENDING = {
@@ -18,6 +20,34 @@ class Terminated(BaseException):
     """A signal other than Ctrl-C, raised so that temporary files are removed on the way out; its number."""
 
 
+class _Held:
+    """Signals of the main thread while it is at what must not be left half done."""
+
+    def __init__(self) -> None:
+        self.depth, self.came = 0, list[int]()
+
+
+_held = _Held()
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Has a signal raise when this is through, for milliseconds of renames and removals; a second one does not wait.
+
+    Of `raise_them`; other threads get none.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _held.depth += 1
+    try:
+        yield
+    finally:
+        _held.depth -= 1
+        if not _held.depth and _held.came:
+            _raise(_held.came.pop(), None)
+
+
 def end_at_once() -> None:
     """Has signals end the process with their line where it stands: nothing is begun yet, or all is done."""
     for number in _heard():
@@ -27,7 +57,7 @@ def end_at_once() -> None:
 def raise_them() -> None:
     """Has signals raise Terminated or KeyboardInterrupt, for what is begun to be cleared up."""
     for number in _heard():
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _raise)
+        signal.signal(number, _raise)
 
 
 def _heard() -> list[signal.Signals]:
@@ -42,4 +72,9 @@ def _end(number: int, _frame: FrameType | None) -> None:
 
 
 def _raise(number: int, _frame: FrameType | None) -> None:
-    raise Terminated(number)
+    if _held.depth and not _held.came:
+        _held.came.append(number)
+    elif number == signal.SIGINT:
+        raise KeyboardInterrupt
+    else:
+        raise Terminated(number)

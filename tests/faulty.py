@@ -23,10 +23,11 @@ class Died(BaseException):
 
 
 class Faults:
-    """Counts the changes of files below a folder; the n-th fails, or is the last of the process."""
+    """Counts the changes of files below a folder; the n-th fails, is the last of the process, or a signal comes."""
 
-    def __init__(self, patch, folder, number=None, *, dies=False):
+    def __init__(self, patch, folder, number=None, *, dies=False, signal=0):
         self.folder, self.number, self.dies, self.count, self.what = str(folder), number, dies, 0, ""
+        self.signal = signal
         self.ways = {}  # what is done to which kind of file, by which lines of the package -> the numbers of those
         self.real = {name: getattr(os, name) for name in CALLS}
         for name in CALLS:
@@ -57,9 +58,14 @@ class Faults:
 
     def counted(self, name):
         def call(*arguments, **options):
-            if self.inside(arguments[0]):
+            if not self.inside(arguments[0]):
+                return self.real[name](*arguments, **options)
+            if not self.signal:
                 self.step(name, arguments[0])
-            return self.real[name](*arguments, **options)
+            done = self.real[name](*arguments, **options)
+            if self.signal:
+                self.step(name, arguments[0])
+            return done
 
         return call
 
@@ -83,6 +89,9 @@ class Faults:
 
     def fail(self, what, code=errno.ENOSPC):
         self.what = self.what or what
+        if self.signal:
+            os.kill(os.getpid(), self.signal)
+            return
         if self.dies:
             raise Died
         raise OSError(code, os.strerror(code))
@@ -112,6 +121,7 @@ class Written:
             self.file.write(data[: len(data) // 2])
             self.file.flush()
             self.faults.fail("write")
+            data = data[len(data) // 2 :]
         return self.file.write(data)
 
     def truncate(self, size):

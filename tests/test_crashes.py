@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import sqlite3
 import subprocess
 from contextlib import suppress
@@ -283,6 +284,12 @@ def died():
     return set(), set()
 
 
+@pytest.fixture(scope="module")
+def signalled():
+    """Ways to a change after which a signal came in some command."""
+    return set()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("name", MOST)
@@ -317,6 +324,27 @@ def test_after_a_death_files_are_whole_and_the_next_run_clears_up(begin, segeart
         assert done.code == 0, f"{told}: {done.err}"
         assert all(is_new(output) for output in command.outputs), told
         assert [left for left in hidden() if "temporary" not in left] == [], told
+
+
+ENDINGS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+SENT = {"vectorize .shp": signal.SIGHUP, "merge --out": signal.SIGTERM}  # Ctrl-C in all others
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name if name in SENT else thorough(name) for name in COMMANDS])
+def test_a_signal_at_any_change_leaves_whole_files_and_no_hidden_ones(begin, segearth, monkeypatch, signalled, name):
+    command, number = COMMANDS[name], SENT.get(name, signal.SIGINT)
+    for change in numbers(name, begin, segearth, monkeypatch, [signalled], 0, 0):
+        folder = begin(command)
+        with monkeypatch.context() as patch:
+            faults = Faults(patch, folder, change, signal=number)
+            done = segearth(*command.words)
+        told = f"{name}, {number.name} after change {change} ({faults.what}): exit {done.code} {done.err}"
+        assert not faults.what or done.code == 128 + number, told
+        assert not faults.what or own_lines(done) == [f"segearth: {ENDINGS[number]}"], told
+        assert all(is_old(output) or is_new(output) for output in command.outputs), told
+        assert own_files_are_whole(), told
+        assert hidden() == [], told
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime, timezone
 
 
 def digits(value: float) -> str:
@@ -71,3 +72,16 @@ def data_size(count: int | None) -> str:
     if 0 < count < 5e5:
         return "< 1 MB"
     return f"{count / 1e9:.0f} GB" if count >= 1e10 else f"{count / 1e6:.0f} MB"
+
+
+def moment(nanoseconds: int) -> str:
+    """A time since 1970 in UTC; in seconds where the calendar has none, as a damaged disk tells of a file.
+
+    >>> moment(1_500_000_000), moment(10**21)
+    ('1970-01-01T00:00:01.500000000Z', '1000000000000.000000000 s since 1970')
+    """
+    seconds, rest = divmod(nanoseconds, 10**9)
+    try:
+        return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds}.{rest:09d} s since 1970"

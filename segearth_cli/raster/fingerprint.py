@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from segearth_cli.errors import RasterError
+from segearth_cli.quantities import moment
 from segearth_cli.raster.datasets import named_files, open_dataset
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.paths import exists
@@ -35,11 +35,9 @@ def identity(scene: Scene) -> dict[str, Any]:
     if not files:
         return {"bytes": None, "modified": None, "fingerprint": pixel_fingerprint(scene)}
     stats = [path.stat() for path in files]
-    newest = max(s.st_mtime_ns for s in stats)
-    modified = datetime.fromtimestamp(newest // 10**9, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
     return {
         "bytes": sum(s.st_size for s in stats),
-        "modified": f"{modified}.{newest % 10**9:09d}Z",
+        "modified": moment(max(s.st_mtime_ns for s in stats)),
         "fingerprint": _samples(files),
     }
 

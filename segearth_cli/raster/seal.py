@@ -6,12 +6,12 @@ import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from pathlib import Path, PurePath
 from typing import Any
 
 from segearth_cli.console import without_secrets
 from segearth_cli.errors import SceneChangedError
+from segearth_cli.quantities import moment
 from segearth_cli.raster.datasets import open_dataset
 from segearth_cli.raster.fingerprint import pixel_fingerprint, sources_of
 from segearth_cli.raster.paths import ARCHIVES
@@ -153,9 +153,4 @@ def _change(then: FileState | None, now: FileState | None) -> str:
         return f"{then.size} bytes before, {now.size} now"
     if then.inode != now.inode:
         return "another file has its name now"
-    return f"of {_time(then.modified)} before, of {_time(now.modified)} now"
-
-
-def _time(nanoseconds: int) -> str:
-    seconds, rest = divmod(nanoseconds, 10**9)
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%S}.{rest:09d} UTC"
+    return f"of {moment(then.modified)} before, of {moment(now.modified)} now"

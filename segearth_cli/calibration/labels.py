@@ -16,7 +16,7 @@ from rasterio.errors import RasterioError
 from segearth_cli.calibration.fit import Floats
 from segearth_cli.calibration.holdout import Ints
 from segearth_cli.classes import ClassSet
-from segearth_cli.errors import CalibrationError, RasterError, said
+from segearth_cli.errors import CalibrationError, RasterError
 from segearth_cli.evaluation import (
     UNKNOWN,
     LabelCodes,
@@ -38,6 +38,7 @@ from segearth_cli.raster import (
     environment,
     open_dataset,
     reads_network,
+    reason,
     without_georeference,
 )
 from segearth_cli.vector import read_drawn
@@ -187,7 +188,7 @@ def _from_raster(path: Path, codes: LabelCodes, classes: int) -> Labels:
                         told[f"of the unknown code {code_text(value)}"] += len(rows)
             frame = Frame(ds.height, ds.width, ds.crs, ds.transform, ds.gcps, ds.rpcs)
     except RasterioError as e:
-        raise RasterError(f"{path}: cannot be read ({said(e)})") from e
+        raise RasterError(f"{path}: cannot be read ({reason(e)})") from e
     placement = Placement(frame, str(path))
     table = np.concatenate(list(best.values()))
     points = placement.move(table[:, :0:-1].astype(np.float64) + 0.5)

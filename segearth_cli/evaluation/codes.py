@@ -17,7 +17,7 @@ from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.console import first_of
 from segearth_cli.errors import ClassesError, RasterError, UsageError
 from segearth_cli.presets import COLOUR
-from segearth_cli.raster import Window, environment, open_dataset, reads_network, strips
+from segearth_cli.raster import Window, environment, open_dataset, reads_network, reason, strips
 
 _AT_ONCE = 1 << 22  # pixels of a label, in whole rows, that are looked at together
 _WHOLE = 2.0**53  # beyond it floats are no exact codes
@@ -77,7 +77,7 @@ def read_label(
             codes, valid = codes_of(label, whole, grey=meaning.threshold is not None)
             return wanted_classes(codes, np.ones_like(valid), classes, meaning, nodata_code(label), path)
     except RasterioError as e:
-        raise RasterError(f"{path}: cannot be read ({e})") from e
+        raise RasterError(f"{path}: cannot be read ({reason(e)})") from e
 
 
 def grey_values(path: str) -> frozenset[int]:
@@ -89,7 +89,7 @@ def grey_values(path: str) -> frozenset[int]:
             found = [_values(codes_of(label, strip, grey=True)[0]) for strip in strips(whole, _AT_ONCE)]
             return frozenset(np.concatenate(found).tolist())
     except RasterioError as e:
-        raise RasterError(f"{path}: cannot be read ({e})") from e
+        raise RasterError(f"{path}: cannot be read ({reason(e)})") from e
 
 
 def _values(codes: NDArray[np.integer]) -> NDArray[np.integer]:

@@ -90,11 +90,18 @@ def vectorize(
 
 def _told(name: str, summary: Vectorized, options: VectorizeOptions) -> None:
     """Prints the path of what was written, and tells what it holds."""
+    from segearth_cli.raster import is_remote
+
     answer(str(summary.path))
     if not options.quiet:
         total, kinds = sum(summary.polygons.values()), len(summary.polygons)
         found = f"{total} polygon{'s'[: total != 1]} of {kinds} class{'es' * (kinds != 1)}"
         note(f"{name}: {found}; {summary.path}; {duration(summary.seconds)}")
+        if is_remote(name) and any(kind.startswith("class_") for kind in summary.polygons):
+            note(
+                f"{name}: names no classes itself, and no side file (.aux.xml, with names or a nodata value) is asked "
+                "for over the network; copy both here, or set GDAL_DISABLE_READDIR_ON_OPEN=TRUE"
+            )
 
 
 def _partitioned(names: Sequence[str], places: VectorPlaces, options: VectorizeOptions) -> None:

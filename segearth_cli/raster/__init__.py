@@ -81,7 +81,7 @@ if TYPE_CHECKING:
         rasters_in_zip,
         stem,
     )
-    from segearth_cli.raster.remote import reason
+    from segearth_cli.raster.remote import is_remote, reason
     from segearth_cli.raster.scene import Chip, Scene
     from segearth_cli.raster.seal import Seal, check_still, check_unchanged, take_seal
     from segearth_cli.raster.side_file import legend, tables, write_side_files
@@ -146,6 +146,7 @@ __all__ = [
     "ground_area",
     "identity",
     "inspect_scene",
+    "is_remote",
     "is_result",
     "label",
     "layouts",
@@ -226,7 +227,7 @@ __getattr__ = lazy_face(
         "options": "Blend Compression FileOptions PixelOptions ReadOptions parse_bands parse_sides parse_stretch",
         "outputs": "BLOCK Outputs geotiff made_of",
         "paths": "SUFFIXES UNTRUSTED exists local_folder local_path rasters_below rasters_in_zip stem",
-        "remote": "reason",
+        "remote": "is_remote reason",
         "scene": "Chip Scene",
         "sizes": "Size parse_area parse_length",
         "seal": "Seal check_still check_unchanged take_seal",

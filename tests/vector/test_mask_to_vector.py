@@ -14,6 +14,7 @@ import pytest
 import rasterio
 import rasterio.shutil
 import shapely
+from flaky import serving
 from rasterio import features
 from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine, from_origin
@@ -454,6 +455,16 @@ def vectorize_here(segearth, tmp_path, monkeypatch):
     """Runs `segearth vectorize` in the folder of the test."""
     monkeypatch.chdir(tmp_path)
     return lambda *arguments, **how: segearth("vectorize", *arguments, **how)
+
+
+def test_a_mask_read_over_the_network_whose_names_lie_beside_it_is_told(tmp_path, vectorize_here):
+    save(tmp_path / "bare.tif", blobs(), tag=None)
+    save(tmp_path / "ours.tif", blobs())
+    with serving(tmp_path) as url:
+        bare, ours = (vectorize_here(f"{url}/{name}.tif", "-o", tmp_path / f"{name}.gpkg") for name in ("bare", "ours"))
+    assert (bare.code, ours.code) == (0, 0)
+    assert "bare.tif: names no classes itself" in bare.err
+    assert "names no classes" not in ours.err + vectorize_here(tmp_path / "bare.tif", "-o", tmp_path / "here.gpkg").err
 
 
 def test_paths_come_from_stdin_and_go_to_stdout_and_one_failure_is_exit_code_3(vectorize_here, tmp_path):

@@ -127,62 +127,80 @@ def by_gdal(
 
     names: of fields, where the format has others. options: of pyogrio. Raises OSError when the file cannot be written.
     """
-    import pyarrow as pa
-
-    pyogrio, schema = _pyogrio(), _schema(layer, names or {})
-    queue: Queue[FeatureBatch | None] = Queue(1)
-    failures: list[BaseException] = []
-    abandoned, ended = threading.Event(), threading.Event()
-
-    def batches() -> Iterator[Any]:
-        while (features := queue.get()) is not None:
-            yield pa.record_batch(_columns(features, layer, schema), schema=schema)
-        if abandoned.is_set():
-            raise InterruptedError
-
-    def work(name: str) -> None:
-        form = {"driver": driver, "geometry_name": GEOMETRY, "geometry_type": layer.geometry, "encoding": "UTF-8"}
-        reader = pa.RecordBatchReader.from_batches(schema, batches())
-        try:
-            pyogrio.raw.write_arrow(reader, name, layer=layer.name, crs=layer.crs, **form, **options)
-        except BaseException as e:
-            failures.append(e)
-        finally:
-            ended.set()
-
-    def put(features: FeatureBatch | None) -> None:
-        while not ended.is_set():
-            with suppress(Full):
-                queue.put(features, timeout=_WAIT)
-                break
-
-    def check() -> None:
-        if failures:
-            raise OSError(" ".join(str(failures[0]).split())) from failures[0]
-
-    def write(features: FeatureBatch) -> None:
-        if len(features):
-            _ask_for_room()
-            put(features)
-            check()
-
     _ask_for_room()
     with _as_told(path) as name, warnings.catch_warnings():
-        thread = threading.Thread(target=work, args=(name,), daemon=True)
         warnings.filterwarnings("ignore", "'crs' was not provided")
         warnings.filterwarnings("ignore", module="pyogrio")
-        thread.start()
+        writer = _Writer(name, layer, _schema(layer, names or {}), {"driver": driver, **options})
         try:
-            yield write
+            yield writer.write
         except BaseException:
-            abandoned.set()
+            writer.abandon()
             raise
         finally:
-            put(None)
-            thread.join()
-    check()
+            writer.end()
+    writer.check()
     if refused := refusal(path):
         raise refused
+
+
+class _Writer:
+    """A thread in which GDAL writes a file of the batches that it is given, one of which waits for it."""
+
+    def __init__(self, name: str, layer: VectorLayer, schema: Any, options: Mapping[str, Any]) -> None:
+        self._layer, self._schema = layer, schema
+        self._queue: Queue[FeatureBatch | None] = Queue(1)
+        self._failure: BaseException | None = None
+        self._abandoned, self._ended = threading.Event(), threading.Event()
+        form = {"geometry_name": GEOMETRY, "geometry_type": layer.geometry, "encoding": "UTF-8", **options}
+        self._thread = threading.Thread(target=self._work, args=(_pyogrio(), name, form), daemon=True)
+        self._thread.start()
+
+    def write(self, features: FeatureBatch) -> None:
+        """Appends features. Raises OSError where GDAL has failed, MemoryError."""
+        if len(features):
+            _ask_for_room()
+            self._put(features)
+            self.check()
+
+    def check(self) -> None:
+        """Raises OSError where GDAL has failed."""
+        if self._failure is not None:
+            raise OSError(" ".join(str(self._failure).split())) from self._failure
+
+    def abandon(self) -> None:
+        """Has GDAL give the file up at its end."""
+        self._abandoned.set()
+
+    def end(self) -> None:
+        """Waits until GDAL has written all that was given."""
+        self._put(None)
+        self._thread.join()
+
+    def _put(self, features: FeatureBatch | None) -> None:
+        while not self._ended.is_set():
+            with suppress(Full):
+                self._queue.put(features, timeout=_WAIT)
+                break
+
+    def _work(self, pyogrio: Any, name: str, form: Mapping[str, Any]) -> None:
+        import pyarrow as pa
+
+        reader = pa.RecordBatchReader.from_batches(self._schema, self._batches())
+        try:
+            pyogrio.raw.write_arrow(reader, name, layer=self._layer.name, crs=self._layer.crs, **form)
+        except BaseException as e:
+            self._failure = e
+        finally:
+            self._ended.set()
+
+    def _batches(self) -> Iterator[Any]:
+        import pyarrow as pa
+
+        while (features := self._queue.get()) is not None:
+            yield pa.record_batch(_columns(features, self._layer, self._schema), schema=self._schema)
+        if self._abandoned.is_set():
+            raise InterruptedError
 
 
 def holds_feature(path: Path, number: int) -> bool:

@@ -1,9 +1,9 @@
-"""What a sharded run is, and which of its shards are done: a folder that many processes may work in at once.
+"""What a sharded run is, and which of its shards are done: a folder, or a prefix, that many processes work in at once.
 
 `run.json` says what is computed; `shards/` holds for each row a folder, and there for each shard its GeoTIFFs and then
 a JSON record that vouches for them by their SHA-256. Both are sealed by a hash of their own content. All of it appears
-under its name when it is complete; `temporary/` has the names of what is not, and the locks that keep two processes
-from computing one shard.
+under its name when it is complete; `temporary/` has the names of what is not, and the claims that keep two processes
+from computing one shard. Where that lies is for `store` to know.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Shard(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the folder says of a shard."""
+    """What the store says of a shard."""
 
     state: State
     """done or empty when it is complete; damaged when what is there cannot be vouched for."""
@@ -55,7 +55,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """A run's folder."""
+    """A run as its store has it."""
 
     store: Store
     """Where it is."""

@@ -15,12 +15,16 @@ from segearth_cli.raster.options import Blend
 
 
 class Window(NamedTuple):
-    """A rectangle of whole pixels: first row, first column, height, width."""
+    """A rectangle of whole pixels."""
 
     row: int
+    """First row, from the top of the grid."""
     col: int
+    """First column, from its left."""
     height: int
+    """Rows."""
     width: int
+    """Columns."""
 
     @property
     def bottom(self) -> int:

@@ -60,7 +60,8 @@ class Windows:
     """Random windows by number: window i is a function of the seed and i alone.
 
     In each run through the collection a picture gives one window for every crop x crop pixels that it has, at least
-    one, in an order shuffled anew. Pictures smaller than a window are reflected. avoid: places never touched.
+    one, in an order shuffled anew. Pictures smaller than a window are reflected. crop: side of a window in pixels.
+    avoid: places never touched.
     """
 
     def __init__(

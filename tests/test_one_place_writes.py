@@ -14,7 +14,7 @@ NAMED = {
     "raster/mask_writer.py write_cog": ({"rasterio.shutil.copy"}, "GDAL writes to a temporary name"),
     "raster/mask_reader.py _categories": ({"rasterio.shutil.copy"}, "a file in memory"),
     "jobs/merge.py _empty_vrt": ({"template.open", "rasterio.shutil.copy"}, "files in memory"),
-    "vector/arrow.py by_gdal": ({"pyogrio.raw.write_arrow"}, "GDAL writes to a temporary name"),
+    "vector/arrow.py _Writer": ({"pyogrio.raw.write_arrow"}, "GDAL writes to a temporary name"),
     "vector/arrow.py _as_told": ({"link.symlink_to"}, "a link in a temporary folder"),
     "vector/arrow.py parquet": ({"pq.ParquetWriter"}, "a temporary name"),
     "vector/drawn.py write_points": ({"fiona.open"}, "GDAL writes to a temporary name"),

@@ -29,6 +29,8 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Python would keep half of it for good, and take that for the module from then on.
 sys.dont_write_bytecode = False
 
+gc.disable()  # while tests are collected
+
 # No test cuts the power: what is written need not be waited for. `faulty` sees that it would be.
 os.fsync = lambda _: None
 os.environ["OMP_NUM_THREADS"] = "1"  # teams of threads crawl where several tests run at once
@@ -83,6 +85,7 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish():
     """Takes what is loaded for good out of the collector's way, which would go through it all again and again."""
     gc.freeze()
+    gc.enable()
     sys.dont_write_bytecode = True
 
 

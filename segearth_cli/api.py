@@ -31,7 +31,7 @@ from segearth_cli.keywords import Known, by_keyword, flags_by_name, taking
 from segearth_cli.maps import PreviewOptions
 from segearth_cli.options import build, options_of
 from segearth_cli.prediction import AreaOptions, ClassOptions, PredictOptions, RunOptions
-from segearth_cli.raster import ARRAY, Outputs, ReadOptions, Scene, as_file, files_of, legend, open_dataset, read_array
+from segearth_cli.raster import ARRAY, Outputs, ReadOptions, Scene, as_file, files_of, legend, read_array
 from segearth_cli.raster import open_scene as _open_scene
 from segearth_cli.styles import write_style
 from segearth_cli.training import Recipe, TrainOptions, image_files, run_targets
@@ -183,7 +183,7 @@ def predict(
             called = ARRAY if isinstance(scene, np.ndarray) else name
             predictor = _predictor(settings, options, lambda line: _note(line.replace(name, called)))
             summary = predict_scene(name, outputs, predictor)
-        with open_dataset(outputs.mask) as ds:
+        with raster.opened_dataset(outputs.mask) as ds:
             return Mask(outputs.mask, settings.classes, ds.transform, ds.crs, summary.run, outputs)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -36,7 +36,7 @@ from segearth_cli.raster import (
     Window,
     blocks,
     environment,
-    open_dataset,
+    opened_dataset,
     reads_network,
     reason,
     without_georeference,
@@ -172,7 +172,7 @@ def _from_raster(path: Path, codes: LabelCodes, classes: int) -> Labels:
     """Some pixels of each class of a raster of codes, drawn by a hash of their place."""
     told, best = Counter[str](), {code: np.zeros((0, 3), np.uint64) for code in range(classes)}
     try:
-        with open_dataset(path) as ds, environment(remote=reads_network(ds)):
+        with opened_dataset(path) as ds, environment(remote=reads_network(ds)):
             check_label(ds)
             nodata = nodata_code(ds)
             for window in blocks(Window(0, 0, ds.height, ds.width), STRIP, STRIP):

@@ -17,7 +17,7 @@ from segearth_cli.classes import NODATA, ClassSet
 from segearth_cli.console import first_of
 from segearth_cli.errors import ClassesError, RasterError, UsageError
 from segearth_cli.presets import COLOUR
-from segearth_cli.raster import Window, environment, open_dataset, reads_network, reason, strips
+from segearth_cli.raster import Window, environment, opened_dataset, reads_network, reason, strips
 
 _AT_ONCE = 1 << 22  # pixels of a label, in whole rows, that are looked at together
 _WHOLE = 2.0**53  # beyond it floats are no exact codes
@@ -71,7 +71,7 @@ def read_label(
     file that is no label, ClassesError for a code that is no class.
     """
     try:
-        with open_dataset(path) as label, environment(remote=reads_network(label)):
+        with opened_dataset(path) as label, environment(remote=reads_network(label)):
             check_label(label)
             whole = Window(0, 0, label.height, label.width)
             codes, valid = codes_of(label, whole, grey=meaning.threshold is not None)
@@ -83,7 +83,7 @@ def read_label(
 def grey_values(path: str) -> frozenset[int]:
     """The grey values that a label holds. Raises RasterError where it cannot be read."""
     try:
-        with open_dataset(path) as label, environment(remote=reads_network(label)):
+        with opened_dataset(path) as label, environment(remote=reads_network(label)):
             check_label(label)
             whole = Window(0, 0, label.height, label.width)
             found = [_values(codes_of(label, strip, grey=True)[0]) for strip in strips(whole, _AT_ONCE)]

@@ -38,15 +38,14 @@ from segearth_cli.raster import (
     Patient,
     Window,
     check_still,
-    open_dataset,
+    environment,
+    opened_dataset,
     reason,
     starts,
     strips,
     tagged_classes,
     take_seal,
 )
-
-_CACHE_BYTES = 256 << 20  # a row of tiles of both rasters, so that full-width bands read each tile once
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +196,7 @@ def _compare_rasters(
     sealed = {path: take_seal(path) for path in (prediction, label)}
     grey = options.codes.threshold is not None
     try:
-        with open_dataset(prediction) as mask, open_dataset(label) as truth:
+        with opened_dataset(prediction) as mask, opened_dataset(label) as truth:
             targets, through, nodata = _mask_targets(mask, classes), to_grid(mask, truth), nodata_code(truth)
             check_label(truth)
             windows = list(strips(Window(0, 0, mask.height, mask.width), options.block_pixels))
@@ -252,13 +251,13 @@ def _mask_targets(mask: rasterio.DatasetReader, classes: ClassSet) -> NDArray[np
 
 
 def _cached(label: rasterio.DatasetReader, window: Window, *, grey: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+    with environment(label.name):
         return codes_of(label, window, grey=grey)
 
 
 def _masked(mask: rasterio.DatasetReader, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Codes of a mask, and where its mask band has data."""
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+    with environment(mask.name):
         return mask.read(1, window=window.to_rasterio()), unmasked(mask, window)
 
 

@@ -28,7 +28,7 @@ from segearth_cli.raster import (
     Window,
     blocks,
     exists,
-    open_dataset,
+    opened_dataset,
     region_georeference,
     size_of,
     temporary_raster,
@@ -84,7 +84,7 @@ def as_raster(
     drawn = _drawn(file, field, layer, tuple(map(_state, (file, *side_files(file)))))
     targets = {value: _target(value, classes, meaning, label, field) for value in set(drawn.values) - {None}}
     codes = np.array([targets.get(value, -1) for value in drawn.values], np.int64)
-    with open_dataset(mask) as ds:
+    with opened_dataset(mask) as ds:
         frame = Frame(ds.height, ds.width, ds.crs, ds.transform, ds.gcps, ds.rpcs)
     kept = np.flatnonzero((codes >= 0) & np.array([one is not None for one in drawn.geometry], bool))
     placed = Onto(frame, mask, drawn.crs, label).place(drawn.geometry[kept])

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from segearth_cli.classes import ClassSet
 from segearth_cli.errors import RasterError, UsageError
-from segearth_cli.raster import open_dataset, tagged_classes
+from segearth_cli.raster import opened_dataset, tagged_classes
 
 
 def classes_of(masks: Iterable[str]) -> ClassSet:
@@ -18,7 +18,7 @@ def classes_of(masks: Iterable[str]) -> ClassSet:
     broken: RasterError | None = None
     for mask in masks:
         try:
-            with open_dataset(mask) as ds:
+            with opened_dataset(mask) as ds:
                 classes = tagged_classes(mask, ds.tags())
         except RasterError as e:
             broken = broken or e

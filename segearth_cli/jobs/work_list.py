@@ -20,7 +20,7 @@ from segearth_cli.jobs.shard_size import LARGEST
 from segearth_cli.jobs.store import holds_run
 from segearth_cli.prediction import Predictor, SceneSummary, extent_of, left_alone
 from segearth_cli.progress import Progress, progress
-from segearth_cli.raster import Outputs, Window, blocks, open_dataset
+from segearth_cli.raster import Outputs, Window, blocks, opened_dataset
 
 FAILURES = 3  # in a row, none a fault of the scene, after which a scene is given up: the rest would fail too
 KEPT_OPEN = 16  # scenes with shards left for the end that stay open
@@ -315,7 +315,7 @@ def _has_part(job: Job, share: Share) -> bool:
     gives is known here only where one a scene is enough, as of thousands.
     """
     try:
-        with open_dataset(job.scene) as ds:
+        with opened_dataset(job.scene) as ds:
             whole = Window(0, 0, ds.height, ds.width)
     except RasterError:
         return bool(share.of(range(1)))

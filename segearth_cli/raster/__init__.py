@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Patient,
         environment,
         open_dataset,
+        opened_dataset,
         quietly,
         reads_network,
     )
@@ -162,6 +163,7 @@ __all__ = [
     "open_dataset",
     "open_scene",
     "open_sealed",
+    "opened_dataset",
     "parse_area",
     "parse_bands",
     "parse_length",
@@ -213,7 +215,7 @@ __getattr__ = lazy_face(
         "areas": "ClassAreas class_areas ground_area",
         "array_file": "ARRAY as_file read_array write_array",
         "confidence": "read_confidence",
-        "datasets": "CACHE_MB Patient environment open_dataset quietly reads_network",
+        "datasets": "CACHE_MB Patient environment open_dataset opened_dataset quietly reads_network",
         "fingerprint": "files_of identity local_files",
         "georeference": "PLACED_BY crs_name Frame Georeferenced Placement frame_from_json frame_to_json placed_by "
         "region_georeference same_pixels without_georeference",

@@ -17,8 +17,9 @@ from rasterio.errors import RasterioError
 
 from segearth_cli.disk import cannot_write, cause_of, temporary_folder
 from segearth_cli.errors import RasterError, SegEarthError, UsageError
-from segearth_cli.raster.datasets import environment, open_dataset, quietly
+from segearth_cli.raster.datasets import environment, opened_dataset, quietly
 from segearth_cli.raster.options import nodata_number
+from segearth_cli.raster.remote import gdal_settings
 from segearth_cli.raster.written import cut_off
 
 ARRAY = "the array"  # what users read in place of the name of its file
@@ -44,7 +45,7 @@ def write_array(path: Path, array: NDArray[Any], *, transform: Any = None, crs: 
         with (
             environment(),
             quietly(),
-            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+            gdal_settings(remote=False, GDAL_TIFF_INTERNAL_MASK=True),
             rasterio.open(path, "w", **form, **shape) as ds,
         ):
             ds.write(pixels)
@@ -122,7 +123,7 @@ def as_file(scene: str | Path | NDArray[Any], *, transform: Any, crs: Any, nodat
 
 def read_array(path: Path) -> NDArray[Any]:
     """All pixels of a raster, (bands, H, W); inverse of `write_array`."""
-    with open_dataset(path) as ds:
+    with opened_dataset(path) as ds:
         values: NDArray[Any] = ds.read()
         return values
 

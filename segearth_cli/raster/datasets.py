@@ -8,13 +8,14 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import rasterio
 from affine import Affine
+from rasterio.env import hasenv
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
@@ -22,7 +23,15 @@ from segearth_cli.errors import RasterError
 from segearth_cli.raster import untrusted
 from segearth_cli.raster.complete import cut_short
 from segearth_cli.raster.paths import local_path, readable, refuse_pipes_beside
-from segearth_cli.raster.remote import UNREADABLE, is_remote, network_settings, patiently, reason, vrt_names_network
+from segearth_cli.raster.remote import (
+    UNREADABLE,
+    gdal_settings,
+    is_remote,
+    network_settings,
+    patiently,
+    reason,
+    vrt_names_network,
+)
 
 T = TypeVar("T")
 
@@ -30,7 +39,7 @@ CACHE_MB = 256  # of decoded blocks, for all threads together
 LISTING = "GDAL_DISABLE_READDIR_ON_OPEN"  # TRUE: side files are asked for by name; no folder of 10,000 scenes is listed
 
 
-def environment(path: str = "", *, remote: bool = False) -> rasterio.Env:
+def environment(path: str = "", *, remote: bool = False, cache_mb: int = CACHE_MB) -> rasterio.Env:
     """GDAL's settings for one thread of work: a bounded cache, its messages to Python's logging instead of stderr.
 
     Where the path, or what it refers to (`remote`), lies on the network also those that cloud-optimised GeoTIFFs want.
@@ -39,7 +48,8 @@ def environment(path: str = "", *, remote: bool = False) -> rasterio.Env:
     settings = network_settings() if far else {} if LISTING in os.environ else {LISTING: "TRUE"}
     if untrusted.from_strangers():
         settings |= untrusted.SETTINGS | ({} if far else untrusted.OFFLINE)
-    return rasterio.Env(GDAL_CACHEMAX=CACHE_MB, COMPRESS_OVERVIEW="DEFLATE", SPARSE_OK_OVERVIEW="TRUE", **settings)
+    settings |= {"COMPRESS_OVERVIEW": "DEFLATE", "SPARSE_OK_OVERVIEW": "TRUE"}
+    return gdal_settings(remote=far, GDAL_CACHEMAX=cache_mb, **settings)
 
 
 class _CutShortError(RasterioError):  # type: ignore[misc]
@@ -57,6 +67,14 @@ def open_dataset(path: str | Path, *, remote: bool = False, **options: Any) -> A
     if untrusted.from_strangers():
         return _open_untrusted(name, **options)
     return _open(name, remote=remote, **options)
+
+
+@contextmanager
+def opened_dataset(path: str | Path) -> Iterator[Any]:
+    """A dataset of `open_dataset` that is closed at the end, with rasterio's settings where none are in force."""
+    defaults = gdal_settings(remote=is_remote(str(path)), **rasterio.Env.default_options())
+    with nullcontext() if hasenv() else defaults, open_dataset(path) as dataset:
+        yield dataset
 
 
 def _open_untrusted(name: str, **options: Any) -> Any:
@@ -197,7 +215,7 @@ def _leads_there(name: str, seen: set[str]) -> bool:
         return is_remote(name)
     seen.add(name)
     try:
-        with open_dataset(name) as inner:
+        with opened_dataset(name) as inner:
             return any(_leads_there(source, seen) for source in named_files(inner))
     except RasterError:  # told when its pixels are asked for
         return False

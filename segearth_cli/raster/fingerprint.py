@@ -14,7 +14,7 @@ import numpy as np
 
 from segearth_cli.errors import RasterError
 from segearth_cli.quantities import moment
-from segearth_cli.raster.datasets import named_files, open_dataset
+from segearth_cli.raster.datasets import named_files, opened_dataset
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.paths import exists
 from segearth_cli.raster.scene import Scene
@@ -53,7 +53,7 @@ def sources(path: str) -> list[str]:
 
     Raises RasterError when the raster cannot be opened; a source that cannot is but a name.
     """
-    with open_dataset(path) as ds:
+    with opened_dataset(path) as ds:
         return sources_of(path, ds)
 
 
@@ -62,7 +62,7 @@ def sources_of(path: str, dataset: Any) -> list[str]:
     found = dict.fromkeys(named_files(dataset))
     todo = [name for name in found if name != path and name.casefold().endswith(".vrt")]
     while todo:
-        with suppress(RasterError), open_dataset(todo.pop()) as ds:
+        with suppress(RasterError), opened_dataset(todo.pop()) as ds:
             new = [name for name in named_files(ds) if name not in found]
             found |= dict.fromkeys(new)
             todo += [name for name in new if name.casefold().endswith(".vrt")]

@@ -10,7 +10,7 @@ from typing import Any
 from rasterio.enums import ColorInterp
 
 from segearth_cli.errors import RasterError
-from segearth_cli.raster.datasets import open_dataset
+from segearth_cli.raster.datasets import opened_dataset
 from segearth_cli.raster.georeference import crs_name
 from segearth_cli.raster.open import open_scene
 from segearth_cli.raster.options import ReadOptions
@@ -102,7 +102,7 @@ def inspect_scene(path: str, options: ReadOptions | None = None) -> Inspection:
         scene.close()
     except RasterError as e:
         problem = str(e)
-    with open_dataset(path) as ds:
+    with opened_dataset(path) as ds:
         drawn = scene.bands if scene else ()
         asked = drawn or tuple(range(1, ds.count + 1))
         rule = validity(ds, asked, options)

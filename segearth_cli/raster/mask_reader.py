@@ -19,7 +19,7 @@ from rasterio.enums import MaskFlags, Resampling
 from segearth_cli.class_colors import Color, default_color
 from segearth_cli.classes import OWN_TAGS, folded
 from segearth_cli.errors import RasterError, UsageError, nearest
-from segearth_cli.raster.datasets import Patient, open_dataset
+from segearth_cli.raster.datasets import Patient, environment, opened_dataset
 from segearth_cli.raster.georeference import Frame
 from segearth_cli.raster.grid import Window
 from segearth_cli.raster.remote import UNREADABLE, reason
@@ -116,7 +116,7 @@ class MaskFile:
 
 def read_mask(path: str) -> MaskFile:
     """What a mask file says of itself. Raises RasterError when it is no single-band integer raster."""
-    with open_dataset(path) as ds:
+    with opened_dataset(path) as ds:
         return _describe(path, ds)
 
 
@@ -227,7 +227,7 @@ def _pixels(mask: MaskFile, files: Sequence[Patient], **where: Any) -> tuple[NDA
     """
 
     def band(dataset: Any, method: str) -> NDArray[Any]:
-        with rasterio.Env(GDAL_CACHEMAX=64 << 20):
+        with environment(mask.path, cache_mb=64):
             return np.asarray(getattr(dataset, method)(1, **where))
 
     try:

@@ -12,7 +12,7 @@ from typing import Any
 from segearth_cli.console import without_secrets
 from segearth_cli.errors import SceneChangedError
 from segearth_cli.quantities import moment
-from segearth_cli.raster.datasets import open_dataset
+from segearth_cli.raster.datasets import opened_dataset
 from segearth_cli.raster.fingerprint import pixel_fingerprint, sources_of
 from segearth_cli.raster.paths import ARCHIVES
 from segearth_cli.raster.remote import forget, is_remote
@@ -72,7 +72,7 @@ def take_seal(path: str) -> Seal:
     Raises RasterError when the scene cannot be opened.
     """
     before = states_before(path)
-    with open_dataset(path) as ds:
+    with opened_dataset(path) as ds:
         return seal_of(path, ds, before)
 
 

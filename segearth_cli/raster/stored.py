@@ -11,7 +11,7 @@ from zipfile import BadZipFile, ZipFile
 import rasterio
 
 from segearth_cli.raster.paths import local_path
-from segearth_cli.raster.remote import UNREADABLE, is_remote, network_settings
+from segearth_cli.raster.remote import UNREADABLE, gdal_settings, is_remote, network_settings
 
 _LEAST = 256  # bytes asked for at once, which the smallest picture has
 _SOMEWHERE = "<GeoTransform>0, 1, 0, 0, 0, 1</GeoTransform>"  # or rasterio warns that the bytes lie nowhere
@@ -51,7 +51,7 @@ def _elsewhere(name: str) -> Stored:
             "</VRTRasterBand></VRTDataset>"
         )
         try:
-            with rasterio.Env(**settings), rasterio.open(text, driver="VRT") as raw:
+            with gdal_settings(remote=is_remote(name), **settings), rasterio.open(text, driver="VRT") as raw:
                 return bytes(raw.read(1).tobytes())
         except UNREADABLE:  # GDAL refuses rasters much larger than their file
             return read(at, count // 4) if count > _LEAST else b""

@@ -8,7 +8,7 @@ from typing import Any
 
 from segearth_cli.classes import CLASSES_TAG, RUN_TAG, ClassSet, from_tag
 from segearth_cli.errors import ClassesError, RasterError
-from segearth_cli.raster.datasets import open_dataset
+from segearth_cli.raster.datasets import opened_dataset
 from segearth_cli.raster.paths import local_path
 from segearth_cli.texts import from_json
 
@@ -16,7 +16,7 @@ from segearth_cli.texts import from_json
 def read_tags(path: str | Path) -> dict[str, str]:
     """The tags of a raster; none when it cannot be read."""
     try:
-        with open_dataset(path) as ds:
+        with opened_dataset(path) as ds:
             return dict(ds.tags())
     except RasterError:
         return {}
@@ -42,7 +42,7 @@ def tagged_run(tags: Mapping[str, str]) -> dict[str, Any]:
 def size_of(path: str | Path) -> tuple[int, int]:
     """Rows and columns of a raster, (0, 0) when it cannot be opened."""
     try:
-        with open_dataset(path) as ds:
+        with opened_dataset(path) as ds:
             return int(ds.height), int(ds.width)
     except RasterError:
         return 0, 0

@@ -17,6 +17,7 @@ from rasterio.errors import RasterioError
 from segearth_cli.disk import cause_of, no_temporary_room
 from segearth_cli.errors import RasterError
 from segearth_cli.raster.datasets import collecting, quietly
+from segearth_cli.raster.remote import gdal_settings
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def temporary_raster(path: Path, **form: Any) -> Iterator[Any]:
     try:
         with (
             collecting(failures),
-            rasterio.Env(GDAL_CACHEMAX=64 << 20),
+            gdal_settings(remote=False, GDAL_CACHEMAX=64 << 20),
             quietly(),
             rasterio.open(path, "w+", driver="GTiff", **form) as ds,
         ):
@@ -52,7 +53,7 @@ def cut_off(paths: Iterable[Path]) -> list[str]:
 
 def _holds_its_blocks(path: Path) -> bool:
     size = path.stat().st_size
-    with quietly(), rasterio.open(path) as ds:
+    with gdal_settings(remote=False), quietly(), rasterio.open(path) as ds:
         levels = range(len(ds.overviews(1)))
         if _end(ds) > size:
             return False

@@ -26,7 +26,7 @@ from segearth_cli.prediction import (
     work_for,
 )
 from segearth_cli.presets import Preset
-from segearth_cli.raster import Window, check_unchanged, environment, open_dataset, starts
+from segearth_cli.raster import Window, check_unchanged, environment, opened_dataset, starts
 from segearth_cli.reproduction.find import Pair
 
 ONCE = "each pixel once"
@@ -184,7 +184,7 @@ def options_for(pair: Pair, cuts: Cuts, options: PredictOptions) -> PredictOptio
 
     So do the authors' readers of pictures. Raises RasterError for an image that cannot be read.
     """
-    with open_dataset(pair.image) as ds:
+    with opened_dataset(pair.image) as ds:
         height, width, bands = ds.height, ds.width, (1, 2, 3) if ds.count >= 3 else None
     read = replace(options.read, bands=bands, nodata="none", alpha=False, mask=False)
     if cuts.is_tile(pair, height, width):

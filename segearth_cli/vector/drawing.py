@@ -17,7 +17,7 @@ from segearth_cli.raster import (
     Seal,
     Window,
     check_still,
-    open_dataset,
+    opened_dataset,
     read_confidence,
     read_mask,
     same_pixels,
@@ -122,6 +122,6 @@ def _multi(geometry: NDArray[Any]) -> NDArray[Any]:
 
 def _check_confidence(path: Path, mask: MaskFile) -> None:
     """Raises UsageError where a confidence raster is not of the mask's pixels."""
-    with open_dataset(path) as ds:
+    with opened_dataset(path) as ds:
         if ds.count != 1 or "complex" in ds.dtypes[0] or not same_pixels(mask.frame, ds):
             raise UsageError(f"--confidence {path}: need one band of real values on the same pixels as {mask.path}")

@@ -12,7 +12,7 @@ from rasterio.enums import ColorInterp
 from segearth_cli.errors import RasterError
 from segearth_cli.raster.datasets import opened_dataset
 from segearth_cli.raster.georeference import crs_name
-from segearth_cli.raster.open import open_scene
+from segearth_cli.raster.open import open_scene, refuse_own
 from segearth_cli.raster.options import ReadOptions
 from segearth_cli.raster.orientation import orientation
 from segearth_cli.raster.scene import Scene
@@ -99,6 +99,7 @@ def inspect_scene(path: str, options: ReadOptions | None = None) -> Inspection:
     scene, problem = None, None
     try:
         scene = open_scene(path, options)
+        refuse_own(scene)
         scene.close()
     except RasterError as e:
         problem = str(e)

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from segearth_cli.console import note
 from segearth_cli.disk import temporary_folder
+from segearth_cli.errors import UsageError
 from segearth_cli.progress import Extent, progress
 from segearth_cli.raster import (
     PLACED_BY,
@@ -30,7 +31,7 @@ from segearth_cli.vector.dissolve import Dissolved
 from segearth_cli.vector.drawing import Drawing, add_counts
 from segearth_cli.vector.features import FeatureBatch
 from segearth_cli.vector.layers import driver, writing
-from segearth_cli.vector.options import VectorizeOptions
+from segearth_cli.vector.options import Format, VectorizeOptions
 from segearth_cli.vector.polygons import Shapes, polygons, with_right_angles
 from segearth_cli.vector.read_ahead import ahead
 from segearth_cli.vector.reshape import smoothed, with_nodes
@@ -161,9 +162,12 @@ def _features(batches: Iterable[Shapes], drawing: Drawing, folder: Path) -> Iter
 def output_path(mask: str, out: Path | None, suffix: str | None, *, several: bool) -> Path:
     """Where the polygons of a mask go (`made_of`); where `suffix` says the format, a file's name is completed by it.
 
-    Raises UsageError when one file is named for several masks.
+    Raises UsageError when one file is named for several masks, or with the suffix of another format.
     """
     ending = "." + suffix.casefold().lstrip(".") if suffix else ".gpkg"
     if suffix and out is not None and not (several or out.is_dir() or out.suffix.casefold() == ending):
+        if out.suffix.casefold().lstrip(".") in get_args(Format):
+            mends = f"name it {out.stem}{ending}, or leave --format out"
+            raise UsageError(f"--out {out}: no name for --format {suffix}; {mends}")
         out = out.with_name(out.name + ending)
     return made_of(mask, out, ending, several=several)

@@ -278,6 +278,7 @@ def test_what_segearth_wrote_is_no_scene_however_it_is_named(segearth, masks, mo
         assert (done.code, "masks/a.mask.tif: " in told[0]) == (3, True), done.err
     with pytest.raises(segearth_cli.SegEarthError, match="written by segearth itself, no scene"):
         segearth_cli.predict("masks/a.mask.tif", "water,roof", model=f"local-dir:{model_dir}", device="cpu", quiet=True)
+    assert "problem: written by segearth itself, no scene" in segearth("inspect", "masks/a.mask.tif").out
 
 
 @pytest.mark.parametrize("text", ["soon", "", "1s"])

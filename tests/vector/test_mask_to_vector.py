@@ -493,6 +493,12 @@ def test_one_mask_goes_into_a_folder_as_several_do(vectorize_here, segearth, tmp
     assert (done.code, done.out) == (0, "vectors/a.gpkg\n")
     assert segearth("preview", "a.mask.tif", "-o", "pages/", "-f", "html").out == "pages/a.preview.html\n"
     assert vectorize_here("a.mask.tif", "--quiet", "-o", "named", "-f", "fgb").out == "named.fgb\n"
+    assert vectorize_here("a.mask.tif", "--quiet", "-o", "of.2026", "-f", "fgb").out == "of.2026.fgb\n"
+    done = vectorize_here("a.mask.tif", "-o", "named.gpkg", "-f", "fgb")
+    assert (done.code, done.err) == (
+        2,
+        "segearth: --out named.gpkg: no name for --format fgb; name it named.fgb, or leave --format out\n",
+    )
 
 
 def test_existing_files_are_kept_without_overwrite(vectorize_here, tmp_path):

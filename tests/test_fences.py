@@ -26,6 +26,7 @@ import typer
 from noise import save_scene
 from PIL import Image
 from rasterio.transform import from_origin
+from tiers import thorough
 
 from segearth_cli import cli
 
@@ -104,7 +105,8 @@ def programs(page):
             yield from ((language, [fence]) for fence in together)
 
 
-WITH_PROGRAMS = [page for page in PAGES if any(programs(page))]
+LONG = {"tutorial", "reproduce"}
+WITH_PROGRAMS = [thorough(page) if page.stem in LONG else page for page in PAGES if any(programs(page))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -16,7 +16,6 @@ import noise
 import pytest
 import rasterio
 import s3_server
-from tiers import every
 
 boto3 = pytest.importorskip("boto3")
 pytest.importorskip("moto.server")
@@ -233,8 +232,8 @@ def test_an_object_that_was_changed_behind_its_record_does_not_get_into_a_mask(s
     assert not Path("mask.tif").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("more", every(2, [["--devices", "cpu,cpu"], ["--engine", "dask"]]), ids=["devices", "dask"])
+@pytest.mark.thorough
+@pytest.mark.parametrize("more", [["--devices", "cpu,cpu"], ["--engine", "dask"]], ids=["devices", "dask"])
 def test_several_processes_give_the_same_mask(s3, made, model_dir, here, run, more):
     if "dask" in more:
         pytest.importorskip("distributed")

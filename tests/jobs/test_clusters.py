@@ -170,6 +170,7 @@ def test_a_task_that_fails_names_its_worker(made, model_dir, tmp_path):
     assert "(on worker tcp://127.0.0.1:" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.thorough
 def test_relative_names_are_those_of_who_started_the_run_wherever_workers_were_started(made, model_dir, tmp_path):
     port = free_port()
     words = ("predict", "s2.tif", *flags(os.path.relpath(model_dir, made)))

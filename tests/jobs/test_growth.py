@@ -118,7 +118,7 @@ def ok(done):
     assert done.code == 0, done.err
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_who_gives_shards_to_devices_asks_no_more_of_the_file_system_while_they_compute(segearth, sparse, calls):
     found = []
     for side in (1, 3):

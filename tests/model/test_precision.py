@@ -8,6 +8,7 @@ import pytest
 import rasterio
 import torch
 import torch.nn.functional as F
+from tiers import every
 
 from segearth_cli.classes import read
 from segearth_cli.model.encoder import Encoder
@@ -63,7 +64,9 @@ def plain_logits(name):
     return torch.einsum("bchw,qc->bqhw", pixels, net.phrases) - net.global_bias * bias[:, :, None, None]
 
 
-every_case = pytest.mark.parametrize("name", ["crop_only", "real"])  # of "sliding" other tests see all windows
+every_case = pytest.mark.parametrize(
+    "name", every(2, ["crop_only", "real"])
+)  # of "sliding" other tests see all windows
 
 
 def differences(name, precision):
@@ -81,7 +84,7 @@ def test_float32_is_the_plain_formula(name):
     assert same >= 0.9999
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_tower_in_bfloat16_keeps_the_bounds_on_a_real_image(monkeypatch):
     monkeypatch.setattr("segearth_cli.model.encoder.NARROW", 0)  # as wide towers are
     largest, same = differences("real", torch.bfloat16)

@@ -484,7 +484,7 @@ def test_a_repository_of_the_hub_is_fetched_into_its_cache_and_works_offline(hub
     assert server.requests == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_corrupted_file_of_the_hub_is_refused(hub, server):
     server.ways = ["corrupts"]
     done = shell.segearth("download", "hf-hub:some/model", "-q", **hub)
@@ -492,7 +492,7 @@ def test_a_corrupted_file_of_the_hub_is_refused(hub, server):
     assert "has changed since it was fetched" in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_repository_that_the_hub_does_not_have_is_one_line_and_exit_code_1(hub):
     done = shell.segearth("download", "hf-hub:other/model", "-q", **hub)
     assert (done.returncode, done.stdout) == (1, "")

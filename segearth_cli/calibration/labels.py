@@ -224,8 +224,7 @@ def _to_pixels(labels: Labels, scene: Scene) -> Move:
             there, here = ("{1} x {0} px".format(*size) for size in (labels.of_size, (scene.height, scene.width)))
             raise CalibrationError(f"--labels: a raster of {there} without georeference, {scene.path} has {here}")
         return np.asarray
-    onto = Onto(scene, scene.path, labels.crs, "--labels")
-    return lambda geometry: shapely.transform(onto.turned(geometry), onto.find)
+    return Onto(scene, scene.path, labels.crs, "--labels").place
 
 
 def _pixels_of(geometry: Any, height: int, width: int) -> Ints:

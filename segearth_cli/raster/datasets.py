@@ -249,7 +249,7 @@ class _Quiet:
                 self._filters.__enter__()
                 self._show, warnings.showwarning = warnings.showwarning, self._hear  # type: ignore[assignment]
                 warnings.simplefilter("always", NotGeoreferencedWarning)
-                warnings.filterwarnings("ignore", module=r"fiona\.")
+                warnings.filterwarnings("ignore", module=r"(fiona|segearth_cli)\.")  # compiled parts name our line
             self._inside += 1
         self.heard.nowhere = False
 

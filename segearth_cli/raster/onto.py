@@ -99,16 +99,6 @@ class Onto:
         placed[far] = shapely.intersection(shapely.make_valid(placed[far]), around)
         return placed
 
-    def turned(self, geometry: NDArray[Any]) -> NDArray[Any]:
-        """Geometries of shapely (n,) of the scene's CRS, each by whole turns of longitude where it is nearest to it."""
-        if self._there is not None or self._own_turn is None or not len(geometry):
-            return geometry
-        west, _, east, _ = shapely.bounds(geometry).T
-        by = np.nan_to_num(_turns_to(float(self._placement.middle[0]), (west + east) / 2, self._own_turn))
-        xy, owner = shapely.get_coordinates(geometry, return_index=True)
-        moved = xy + np.stack([by[owner], np.zeros(len(owner))], axis=1)
-        return shapely.set_coordinates(geometry.copy(), moved) if by.any() else geometry
-
     def _near(self, geometry: NDArray[Any]) -> NDArray[Any]:
         """The parts of geometries around the scene, whole turns put right, with points on edges where they bend."""
         if self.straight and self.turn is None:

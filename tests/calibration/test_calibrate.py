@@ -279,6 +279,22 @@ def test_labels_a_turn_of_longitude_away_give_the_same_pixels(tmp_path, turns):
     assert np.array_equal(ours.codes, theirs.codes)
 
 
+@pytest.mark.parametrize("crs", ["EPSG:32632", "EPSG:3413"])
+def test_edges_of_labels_are_straight_in_their_own_crs(tmp_path, crs):
+    left, top = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(8, 62)
+    place = {"crs": crs, "transform": from_origin(left, top, 1000, 1000)}
+    scene = open_scene(str(save_scene(tmp_path / "wide.tif", 150, 200, **place)))
+    west, south, east, north = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform_bounds(
+        left + 20_000, top - 120_000, left + 180_000, top - 30_000
+    )
+    drawn = np.array([shapely.box(west, south, east, north), shapely.LineString([(west, south), (east, south)])])
+
+    def found(geometry):
+        return placed(Labels(geometry, np.arange(2), "EPSG:4326"), scene).places.tolist()
+
+    assert found(drawn) == found(shapely.segmentize(drawn, (east - west) / 3000))
+
+
 def test_lines_and_polygons_give_pixels_that_lie_in_them(run, tmp_path, scene):
     ring = shapely.box(*at(100, 20), *at(60, 80))
     line = shapely.LineString([at(120, 10), at(120, 180)])

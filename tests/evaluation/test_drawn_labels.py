@@ -284,6 +284,17 @@ def test_a_field_of_several_values_is_one_line(tmp_path, mask, segearth, value):
     assert "l.geojson: the field class holds" in done.err
 
 
+def test_a_field_without_a_name_is_nothing_to_tell(tmp_path, mask, segearth, recwarn):
+    shape = shapely.geometry.mapping(shapely.box(*(PLACE @ (10, 20)), *(PLACE @ (20, 10))))
+    feature = {"type": "Feature", "geometry": shape, "properties": {"class": "water", "": 1}}
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+    label = tmp_path / "l.geojson"
+    label.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": [feature]}))
+    done = segearth("evaluate", mask, label, *LIST)
+    assert done.code == 0, done.err
+    assert [str(one.message) for one in recwarn if "field" in str(one.message)] == []
+
+
 def test_features_beside_the_mask_are_told(tmp_path, mask, segearth):
     label = save(tmp_path / "l.gpkg", [shapely.box(0, 0, 9, 9)], ["water"])
     done = segearth("evaluate", mask, label, *LIST)

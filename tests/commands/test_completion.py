@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 import shell
+from tiers import every
 
 from segearth_cli import classes as class_lists
 
@@ -68,7 +69,7 @@ def environment(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("name", every(3, SHELLS))
 def test_a_shell_completes_commands_presets_and_the_classes_of_a_mask(name, environment, tmp_path):
     if not shutil.which(name):
         pytest.skip(f"needs {name}, which is not on this machine")

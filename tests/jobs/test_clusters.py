@@ -105,6 +105,7 @@ def records(folder):
     return [path for path in (folder / "work").rglob("r*.json") if not path.name.startswith(".")]
 
 
+@pytest.mark.thorough
 def test_one_list_on_two_processes_gives_the_same_masks(made, model_dir, tmp_path):
     code, told = finished(sharded(made, model_dir, tmp_path, "--devices", "cpu,cpu"))
     assert (code, same(made, tmp_path)) == (0, True), told

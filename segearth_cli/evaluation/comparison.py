@@ -47,6 +47,8 @@ from segearth_cli.raster import (
     take_seal,
 )
 
+_CACHE = 256 << 20  # a row of tiles of both rasters, so that full-width bands read each tile once
+
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
@@ -251,13 +253,13 @@ def _mask_targets(mask: rasterio.DatasetReader, classes: ClassSet) -> NDArray[np
 
 
 def _cached(label: rasterio.DatasetReader, window: Window, *, grey: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    with environment(label.name):
+    with environment(label.name, cache=_CACHE):
         return codes_of(label, window, grey=grey)
 
 
 def _masked(mask: rasterio.DatasetReader, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Codes of a mask, and where its mask band has data."""
-    with environment(mask.name):
+    with environment(mask.name, cache=_CACHE):
         return mask.read(1, window=window.to_rasterio()), unmasked(mask, window)
 
 

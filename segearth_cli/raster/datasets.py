@@ -35,21 +35,23 @@ from segearth_cli.raster.remote import (
 
 T = TypeVar("T")
 
-CACHE_MB = 256  # of decoded blocks, for all threads together
+CACHE_MB = 256  # of decoded blocks, for all threads together, at most: what a plan counts
+LEAST_CACHE = 256  # bytes: a block is written once it is whole, and decoded anew where it is read again
 LISTING = "GDAL_DISABLE_READDIR_ON_OPEN"  # TRUE: side files are asked for by name; no folder of 10,000 scenes is listed
 
 
-def environment(path: str = "", *, remote: bool = False, cache_mb: int = CACHE_MB) -> rasterio.Env:
+def environment(path: str = "", *, remote: bool = False, cache: int = LEAST_CACHE) -> rasterio.Env:
     """GDAL's settings for one thread of work: a bounded cache, its messages to Python's logging instead of stderr.
 
     Where the path, or what it refers to (`remote`), lies on the network also those that cloud-optimised GeoTIFFs want.
+    cache: bytes of decoded blocks.
     """
     far = remote or is_remote(path)
     settings = network_settings() if far else {} if LISTING in os.environ else {LISTING: "TRUE"}
     if untrusted.from_strangers():
         settings |= untrusted.SETTINGS | ({} if far else untrusted.OFFLINE)
     settings |= {"COMPRESS_OVERVIEW": "DEFLATE", "SPARSE_OK_OVERVIEW": "TRUE"}
-    return gdal_settings(remote=far, GDAL_CACHEMAX=cache_mb, **settings)
+    return gdal_settings(remote=far, GDAL_CACHEMAX=cache, **settings)
 
 
 class _CutShortError(RasterioError):  # type: ignore[misc]

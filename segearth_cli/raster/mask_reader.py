@@ -227,7 +227,7 @@ def _pixels(mask: MaskFile, files: Sequence[Patient], **where: Any) -> tuple[NDA
     """
 
     def band(dataset: Any, method: str) -> NDArray[Any]:
-        with environment(mask.path, cache_mb=64):
+        with environment(mask.path, cache=64 << 20):
             return np.asarray(getattr(dataset, method)(1, **where))
 
     try:

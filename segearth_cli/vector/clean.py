@@ -39,7 +39,7 @@ def sieved(mask: MaskFile, size: int, connectivity: int, folder: Path, rows: int
     if mask.dtype.name not in _SIEVED_TYPES:
         raise RasterError(f"{mask.path}: {mask.dtype} codes cannot be sieved; leave --min-area out or convert to Int32")
     valid = _valid(mask, folder / "valid.tif", rows)
-    with environment(mask.path, cache_mb=64), open_dataset(mask.path) as ds:
+    with environment(mask.path, cache=64 << 20), open_dataset(mask.path) as ds:
         where = open_dataset(valid) if valid else None
         clean = features.sieve(
             rasterio.band(ds, 1),

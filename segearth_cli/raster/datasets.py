@@ -74,8 +74,10 @@ def open_dataset(path: str | Path, *, remote: bool = False, **options: Any) -> A
 @contextmanager
 def opened_dataset(path: str | Path) -> Iterator[Any]:
     """A dataset of `open_dataset` that is closed at the end, with rasterio's settings where none are in force."""
-    defaults = gdal_settings(remote=is_remote(str(path)), **rasterio.Env.default_options())
-    with nullcontext() if hasenv() else defaults, open_dataset(path) as dataset:
+    settings = (
+        nullcontext() if hasenv() else gdal_settings(remote=is_remote(str(path)), **rasterio.Env.default_options())
+    )
+    with settings, open_dataset(path) as dataset:
         yield dataset
 
 
